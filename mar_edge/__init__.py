@@ -1,0 +1,68 @@
+"""mar-edge recognises actions in live video on edge devices while looking at only half of the pixels.
+
+Everything here is loaded when it is first used, so that importing the package is quick and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mar_edge.errors import (
+        BundleError,
+        CheckpointError,
+        EngineError,
+        ExportError,
+        FrameError,
+        GeometryError,
+        MarEdgeError,
+        MissingExtraError,
+        OutputError,
+        RecipeError,
+        SourceError,
+    )
+    from mar_edge.runtime.model import Model, load
+    from mar_edge.runtime.results import ClipResult, Event, Prediction
+    from mar_edge.runtime.session import Session
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load": "mar_edge.runtime.model",
+    "Model": "mar_edge.runtime.model",
+    "Session": "mar_edge.runtime.session",
+    "Prediction": "mar_edge.runtime.results",
+    "Event": "mar_edge.runtime.results",
+    "ClipResult": "mar_edge.runtime.results",
+}
+
+__all__ = [
+    "BundleError",
+    "CheckpointError",
+    "ClipResult",
+    "EngineError",
+    "Event",
+    "ExportError",
+    "FrameError",
+    "GeometryError",
+    "MarEdgeError",
+    "MissingExtraError",
+    "Model",
+    "OutputError",
+    "Prediction",
+    "RecipeError",
+    "Session",
+    "SourceError",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'mar_edge' has no attribute '{name}'")
+    return getattr(import_module(_HOMES.get(name, "mar_edge.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

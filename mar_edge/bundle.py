@@ -1,0 +1,254 @@
+"""Bundles: what a user deploys, a folder `NAME.mar/` with manifest.json and one ONNX graph a variant."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mar_edge.errors import BundleError, OutputError
+from mar_edge.geometry import Geometry
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SUFFIX = ".mar"
+BUILTIN = Path(__file__).parent / "builtin"
+
+Precision = Literal["fp32"]
+PRECISIONS: tuple[str, ...] = ("fp32",)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parity(_Part):
+    """How far the graph's logits lay from torch's when it was made.
+
+    Attributes:
+        max_abs_error: largest difference of a logit.
+        bound: largest difference that the export allowed.
+        clips: clips compared.
+        source: which clips they were.
+    """
+
+    max_abs_error: Annotated[float, Field(ge=0)]
+    bound: Annotated[float, Field(gt=0)]
+    clips: Annotated[int, Field(gt=0)]
+    source: str
+
+
+class Variant(_Part):
+    """One graph of a bundle.
+
+    Attributes:
+        file: its name inside the bundle.
+        mask: mask ratio in percent.
+        precision: numbers the graph computes with.
+        sha256: of the file.
+        size_bytes: of the file.
+        gmacs: multiply-accumulates of one clip / 1e9.
+        parity: measured at export.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx$")]
+    mask: Literal[0, 25, 50, 75]
+    precision: Precision
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(gt=0)]
+    gmacs: Annotated[float, Field(gt=0)]
+    parity: Parity
+
+
+class Manifest(_Part):
+    """What a bundle says about itself.
+
+    Attributes:
+        format: version of this schema.
+        name, description, licence: for people.
+        labels: class names in the order of the logits.
+        geometry: clip and tubelet size.
+        rate_fps: frames a second at which the window is sampled.
+        resize: `stretch` or `center_crop`, see `runtime.preprocess`.
+        idle_label: class that is never an event; None for none.
+        architecture: configuration of the torch model.
+        trained_mask: mask ratio in percent that it was trained with.
+        variants: its graphs.
+        provenance: command, versions and data that made it.
+    """
+
+    format: int
+    name: Annotated[str, Field(min_length=1)]
+    description: str
+    licence: str
+    labels: Annotated[list[str], Field(min_length=1)]
+    geometry: Geometry
+    rate_fps: Annotated[float, Field(gt=0)]
+    resize: Literal["stretch", "center_crop"]
+    idle_label: str | None
+    architecture: dict[str, Any]
+    trained_mask: Annotated[int, Field(ge=0, lt=100)]
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels are not distinct")
+        if self.idle_label is not None and self.idle_label not in self.labels:
+            raise ValueError(f"idle_label '{self.idle_label}' is not one of the labels")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle on disk.
+
+    Attributes:
+        path: its folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest, checked against the schema.
+
+        Raises:
+            BundleError: if it is missing, damaged or of a newer format.
+        """
+        file = self.path / MANIFEST
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BundleError(f"{self.path} has no {MANIFEST}; a bundle is a folder that mar-edge export wrote") from error
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again") from error
+        version = values.get("format") if isinstance(values, dict) else None
+        if isinstance(version, int) and version > FORMAT:
+            raise BundleError(
+                f"{self.path} has format {version}, and this mar-edge reads up to {FORMAT}. "
+                "Run: pip install --upgrade mar-edge"
+            )
+        if version != FORMAT:
+            raise BundleError(f"{file} has format {version!r}, expected {FORMAT}. Export the bundle again")
+        try:
+            return Manifest.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "manifest"
+            raise BundleError(f"{file} is damaged: {where}: {first['msg']}. Copy or export the bundle again") from error
+
+    def graph_path(self, variant: Variant) -> Path:
+        """Return the path of a variant's graph."""
+        return self.path / variant.file
+
+    def verify(self) -> None:
+        """Check that every graph is there and unchanged.
+
+        Raises:
+            BundleError: naming the file.
+        """
+        for variant in self.manifest.variants:
+            file = self.graph_path(variant)
+            if not file.is_file():
+                raise BundleError(f"{self.path} lacks {variant.file}. Copy or export the bundle again")
+            if hash_file(file) != variant.sha256:
+                raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
+
+    def variant(self, mask: int | Literal["auto"] = "auto", precision: str = "auto") -> Variant:
+        """Choose a graph.
+
+        Args:
+            mask: mask ratio in percent; `auto` takes the one it was trained with, or else the nearest there is.
+            precision: `auto` takes fp32.
+
+        Raises:
+            BundleError: if the bundle has no such graph.
+        """
+        variants = [v for v in self.manifest.variants if precision in ("auto", v.precision)]
+        if mask != "auto":
+            variants = [v for v in variants if v.mask == mask]
+        if not variants:
+            have = ", ".join(f"mask {v.mask} {v.precision}" for v in self.manifest.variants)
+            raise BundleError(f"{self.manifest.name} has no graph with mask {mask} and precision {precision}; it has {have}")
+        return min(variants, key=lambda v: abs(v.mask - self.manifest.trained_mask))
+
+
+def open_bundle(name_or_path: str | Path) -> Bundle:
+    """Open a bundle by built-in name or by path, and check it whole.
+
+    Raises:
+        BundleError: if there is none (with the nearest built-in name), or it is damaged.
+    """
+    path = Path(name_or_path)
+    builtin = BUILTIN / f"{name_or_path}{SUFFIX}"
+    if isinstance(name_or_path, str) and os.sep not in name_or_path and builtin.is_dir():
+        path = builtin
+    if not path.is_dir():
+        if path.exists():
+            raise BundleError(f"{path} is a file; a bundle is a folder NAME{SUFFIX}. For a checkpoint run: mar-edge export {path}")
+        names = builtin_names()
+        near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"
+        raise BundleError(f"no model '{name_or_path}'; {hint} Run: mar-edge models")
+    bundle = Bundle(path)
+    bundle.verify()
+    return bundle
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the bundles that ship in the package."""
+    return sorted(path.stem for path in BUILTIN.glob(f"*{SUFFIX}"))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Give a folder to fill; it becomes the bundle when the block ends well, and vanishes when it does not.
+
+    A bundle that is there already is replaced whole, or kept.
+
+    Raises:
+        OutputError: if the place cannot be written, or holds something that is no bundle.
+    """
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise OutputError(f"{path} is there and is no bundle; choose another name or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
+    try:
+        yield partial
+        os.chmod(partial, 0o755)
+        if path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            os.replace(path, old / "old")
+            os.replace(partial, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(partial, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""`mar-edge import`: checkpoints of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Official MAR or VideoMAE (.pth), or Hugging Face VideoMAE (a folder or .safetensors).")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.safetensors", help="The checkpoint to write.")],
+    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="Class names, one a line.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model; default: the output file's.")] = None,
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = "unknown",
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames in a clip.")] = 16,
+    size: Annotated[int, typer.Option("--size", min=1, help="Side of a clip in pixels.")] = 224,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Frames a second at which clips are sampled.")] = 7.5,
+    heads: Annotated[int | None, typer.Option("--heads", min=1, help="Attention heads of the encoder; default: width / 64.")] = None,
+    bridge_heads: Annotated[int | None, typer.Option("--bridge-heads", min=1, help="Those of the bridging classifier.")] = None,
+    decoder_heads: Annotated[int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")] = None,
+) -> None:
+    """Turn a foreign checkpoint into ours; which kind it is, is found out by itself."""
+    from rich.console import Console
+
+    from mar_edge.errors import CheckpointError
+    from mar_edge.extras import require
+
+    require("torch", "train")
+    from mar_edge.geometry import Geometry
+    from mar_edge.model import checkpoint as checkpoints
+    from mar_edge.model.importers import Heads, import_checkpoint
+
+    console = Console(stderr=True, highlight=False)
+    imported = import_checkpoint(
+        checkpoint,
+        geometry=Geometry(frames=frames, height_px=size, width_px=size),
+        heads=Heads(encoder=heads, bridge=bridge_heads, decoder=decoder_heads),
+    )
+    classes = imported.config.classes
+    names = _read_labels(labels) if labels else imported.labels or [f"class_{index}" for index in range(classes)]
+    if len(names) != classes or len(set(names)) != classes:
+        raise CheckpointError(f"{labels} has {len(set(names))} different names, but the model has {classes} classes")
+    info = checkpoints.CheckpointInfo(
+        name=name or out.stem,
+        description=f"Imported from {imported.format}",
+        licence=licence,
+        labels=names,
+        rate_fps=rate,
+        resize="center_crop",
+        mask_ratio=0.5 if imported.config.classifier == "bridge" else 0.0,
+        provenance={"command": f"mar-edge import {checkpoint}", "format": imported.format},
+    )
+    checkpoints.save(out, imported.model, imported.config, info)
+    config = imported.config
+    parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
+    console.print(f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {classes} classes", soft_wrap=True)
+    console.print(
+        f"width {config.width}, depth {config.depth}, heads {config.heads}, classifier {config.classifier}, "
+        f"{config.geometry.frames} frames of {config.geometry.width_px} px at {rate:g} frames/s",
+        soft_wrap=True,
+    )
+    for tensor, reason in imported.unused.items():
+        console.print(f"not used: {tensor} ({reason})", markup=False)
+    console.print(f"every tensor of the model was filled; written to {out}", soft_wrap=True)
+
+
+def _read_labels(path: Path) -> list[str]:
+    from mar_edge.errors import CheckpointError
+
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read the labels from {path}: {error}") from error

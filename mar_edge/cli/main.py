@@ -1,0 +1,52 @@
+"""Entry point of `mar-edge`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mar_edge import __version__
+from mar_edge.cli import cameras, classify, export, importing, inspect, models, run, train
+from mar_edge.errors import MarEdgeError
+
+app = typer.Typer(
+    name="mar-edge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Recognise actions in live video on edge devices while looking at only half of the pixels.",
+)
+app.command("run")(run.run)
+app.command("classify")(classify.classify)
+app.command("train")(train.train)
+app.command("import")(importing.import_)
+app.command("export")(export.export)
+app.command("inspect")(inspect.inspect)
+app.command("models")(models.models)
+app.command("cameras")(cameras.cameras)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error made on purpose is one line and exit code 1."""
+    try:
+        app()
+    except MarEdgeError as error:
+        print(f"mar-edge: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

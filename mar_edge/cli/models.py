@@ -1,0 +1,21 @@
+"""`mar-edge models`: what ships in the package."""
+
+from __future__ import annotations
+
+
+def models() -> None:
+    """List the built-in models."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mar_edge.bundle import builtin_names, open_bundle
+
+    table = Table()
+    for column in ("name", "classes", "GMACs", "size", "licence", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name in builtin_names():
+        manifest = open_bundle(name).manifest
+        gmacs = "/".join(f"{variant.gmacs:.3g}" for variant in manifest.variants)
+        size = sum(variant.size_bytes for variant in manifest.variants) / 1e6
+        table.add_row(name, str(len(manifest.labels)), gmacs, f"{size:.1f} MB", manifest.licence, manifest.description)
+    Console().print(table)

@@ -1,0 +1,152 @@
+"""What `mar-edge run` tells: JSON records, the live view, the window, warnings, and the summary at the end."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+
+from mar_edge.cli.live_view import LiveView
+from mar_edge.cli.scoreboard import Scoreboard
+from mar_edge.runtime.frame import Frame, Source
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.results import Event, Prediction
+from mar_edge.runtime.session import Session
+from mar_edge.runtime.sinks import Sink
+
+LATENCIES = 10_000
+
+
+class Report:
+    """Follows one run.
+
+    Args:
+        model: what recognises.
+        source: what it looks at.
+        session: what joins the two.
+        sink: takes the JSON records; None for no JSON.
+        show: whether to open a window.
+
+    Attributes:
+        closed: whether the person closed the window.
+    """
+
+    def __init__(self, model: Model, source: Source, session: Session, sink: Sink | None, *, show: bool) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.closed = False
+        self._model, self._source, self._session, self._sink = model, source, session, sink
+        self._latency_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._events = 0
+        self._warnings = 0
+        self._last_time_s = 0.0
+        self._began_s = time.monotonic()
+        self._stack = ExitStack()
+        manifest = model.manifest
+        self._scoreboard = Scoreboard(manifest.geometry.frames / manifest.rate_fps)
+        self._view = LiveView(model, source.name, self.console) if self.console.is_terminal else None
+        self._window = None
+        if show:
+            from mar_edge.cli.window import Window
+
+            self._window = Window(f"mar-edge: {source.name}")
+
+    def __enter__(self) -> Report:
+        """Start the live view."""
+        if self._view is not None:
+            self._stack.enter_context(self._view)
+        if self._window is not None:
+            self._stack.callback(self._window.close)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the live view and the window down."""
+        self._stack.close()
+
+    def add(self, frame: Frame, prediction: Prediction | None) -> None:
+        """Tell what a frame brought."""
+        self._last_time_s = frame.time_s
+        self._tell_warnings()
+        if prediction is not None:
+            self._latency_ms.append(prediction.latency_ms)
+            self._emit(prediction.to_json())
+            self._tell_events(prediction.events)
+            if frame.truth is not None:
+                self._scoreboard.add(prediction.time_s, frame.truth, prediction.label)
+        if frame.truth is not None:
+            self._scoreboard.see(frame.time_s, frame.truth)
+        if self._view is not None:
+            self._view.update(frame, prediction, dropped=self._source.dropped)
+        if self._window is not None:
+            self.closed = not self._window.draw(frame, prediction)
+
+    def finish(self) -> None:
+        """Tell what is left, and the summary."""
+        self._tell_warnings()
+        self._tell_events(self._session.finish())
+        if not self._session.inferences:
+            manifest = self._model.manifest
+            window_s = manifest.geometry.frames / manifest.rate_fps
+            self._warn(
+                f"{self._source.name}: {self._last_time_s:.2f} s seen, shorter than one window of {window_s:.2f} s; nothing "
+                "was recognised. For a short clip run: mar-edge classify CLIP, which repeats frames"
+            )
+        self._tell_warnings()
+        summary = self._summary()
+        self._emit(summary)
+        self._stack.close()
+        self.console.print(
+            f"[bold]{summary['stream']}[/]: {summary['frames']} frames, {summary['inferences']} inferences, "
+            f"{summary['events']} events, {summary['dropped']} dropped, "
+            f"median latency {summary['latency_ms'] if summary['latency_ms'] is not None else '-'} ms"
+        )
+        if self._scoreboard.total:
+            self._scoreboard.print(self.console)
+
+    def _summary(self) -> dict[str, Any]:
+        elapsed_s = time.monotonic() - self._began_s
+        summary = {
+            "type": "summary",
+            "stream": self._source.name,
+            "model": self._model.manifest.name,
+            "frames": self._session.frames,
+            "inferences": self._session.inferences,
+            "events": self._events,
+            "warnings": self._warnings,
+            "dropped": self._source.dropped,
+            "source_s": round(self._last_time_s, 4),
+            "elapsed_s": round(elapsed_s, 4),
+            "latency_ms": round(statistics.median(self._latency_ms), 2) if self._latency_ms else None,
+        }
+        if self._scoreboard.total:
+            summary["agreement"] = round(self._scoreboard.agreement, 4)
+        return summary
+
+    def _tell_events(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            self._events += 1
+            self._emit(event.to_json())
+            if self._view is not None:
+                self._view.add_event(event)
+            elif self._sink is None:
+                self.console.print(f"{event.start_s:8.2f} - {event.end_s:8.2f} s  {event.label}  {event.score:.2f}")
+
+    def _tell_warnings(self) -> None:
+        for warnings in (self._source.warnings, self._session.warnings):
+            while warnings:
+                self._warn(warnings.pop(0))
+
+    def _warn(self, message: str) -> None:
+        self._warnings += 1
+        self._emit({"type": "warning", "stream": self._source.name, "message": message})
+        self.console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+    def _emit(self, record: dict[str, Any]) -> None:
+        if self._sink is not None:
+            self._sink(record)

@@ -1,0 +1,73 @@
+"""`mar-edge run`: live recognition."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOption, PrecisionOption, load_model
+
+if TYPE_CHECKING:
+    from mar_edge.cli.report import Report
+    from mar_edge.runtime.frame import Source
+    from mar_edge.runtime.session import Session
+
+
+def run(
+    camera: Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")] = None,
+    source: Annotated[str | None, typer.Option("--source", metavar="URI", help="A video file, or 'demo'.")] = None,
+    model: ModelOption = "egomotion",
+    engine: EngineOption = "auto",
+    mask: MaskOption = "auto",
+    precision: PrecisionOption = "auto",
+    hop: Annotated[int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")] = None,
+    max_seconds: Annotated[float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after so long.")] = None,
+    json: JsonOption = None,
+    show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
+) -> None:
+    """Recognise actions in a camera, a file or the demo, until it ends or you press Ctrl-C."""
+    if (camera is None) == (source is None):
+        raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
+    from mar_edge.cli.report import Report
+    from mar_edge.runtime.sinks import Background, JsonLines
+    from mar_edge.runtime.sources import FileSource, open_source
+
+    interrupted = False
+    with ExitStack() as stack:
+        opened = open_source(camera if camera is not None else str(source))
+        loaded = load_model(model, engine, mask, precision)
+        session = loaded.session(stream=opened.name, hop=hop)
+        sink = None
+        if json is not None:
+            lines = JsonLines(json)
+            stack.callback(lines.close)
+            sink = lines
+            if not isinstance(opened, FileSource):  # a file waits, a camera does not
+                background = Background(lines, warn=opened.warnings.append)
+                stack.callback(background.close)
+                sink = background
+        report = Report(loaded, opened, session, sink, show=show)
+        with report:
+            try:
+                _loop(opened, session, report, max_seconds)
+            except KeyboardInterrupt:
+                interrupted = True
+            report.finish()
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:
+    began_s = time.monotonic()
+    with opened:
+        for frame in opened:
+            live = frame.arrived_s is not None
+            passed_s = time.monotonic() - began_s if live else frame.time_s
+            if max_seconds is not None and passed_s > max_seconds:
+                return
+            report.add(frame, session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s))
+            if report.closed:
+                return

@@ -1,0 +1,71 @@
+"""What was scripted beside what was recognised, for sources that know the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class _Segment:
+    label: str
+    start_s: float
+    end_s: float
+    seen: Counter[str] = field(default_factory=Counter)
+
+
+class Scoreboard:
+    """Compares predictions with a script.
+
+    A window that reaches over two moves of the script has no single right answer; only windows that lie within one
+    move count.
+
+    Args:
+        window_s: length of a window in seconds.
+    """
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._segments: list[_Segment] = []
+
+    @property
+    def total(self) -> int:
+        """Predictions that count."""
+        return sum(segment.seen.total() for segment in self._segments)
+
+    @property
+    def agreement(self) -> float:
+        """Share of them that say what was scripted."""
+        return sum(segment.seen[segment.label] for segment in self._segments) / max(1, self.total)
+
+    def see(self, time_s: float, truth: str) -> None:
+        """Add the truth of a frame."""
+        if not self._segments or self._segments[-1].label != truth:
+            self._segments.append(_Segment(truth, time_s, time_s))
+        self._segments[-1].end_s = time_s
+
+    def add(self, time_s: float, truth: str, label: str) -> None:
+        """Add a prediction for the window that ends at `time_s`."""
+        self.see(time_s, truth)
+        if time_s - self._window_s >= self._segments[-1].start_s:
+            self._segments[-1].seen[label] += 1
+
+    def print(self, console: Console) -> None:
+        """Print the comparison."""
+        table = Table(title="What was scripted, and what was recognised", title_justify="left")
+        for column, justify in (("time", "right"), ("scripted", "left"), ("recognised", "left"), ("agreed", "right")):
+            table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for segment in self._segments:
+            counted = segment.seen.total()
+            said = ", ".join(f"{label} {count}" for label, count in segment.seen.most_common(3)) or "-"
+            share = f"{segment.seen[segment.label]}/{counted}"
+            style = "green" if counted and segment.seen[segment.label] > counted / 2 else "red"
+            table.add_row(f"{segment.start_s:.1f}-{segment.end_s:.1f} s", segment.label, said, f"[{style}]{share}[/]")
+        console.print(table)
+        console.print(
+            f"Agreed: [bold]{self.agreement:.1%}[/] of {self.total} windows that lie within one move "
+            f"(a window is {self._window_s:g} s)."
+        )

@@ -1,0 +1,63 @@
+"""Every error that mar-edge raises on purpose.
+
+```
+MarEdgeError                 anything below; the command line prints it as one line and exits with 1
+├── GeometryError            frame size, clip length or mask ratio that does not fit
+├── SourceError              a camera, file or stream that cannot be opened or read
+├── FrameError               a pushed frame or time stamp that cannot be used
+├── BundleError              a bundle that is missing, damaged, too new or unknown by name
+├── EngineError              an engine that is not there or refuses the graph
+├── CheckpointError          a checkpoint that cannot be read or does not fit
+├── RecipeError              a training recipe with unknown or impossible values
+├── ExportError              a graph that misses its parity or cannot be written
+├── OutputError              an output path that cannot be written
+└── MissingExtraError        an optional part that is not installed
+```
+The message says what was seen, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class MarEdgeError(Exception):
+    """Base of all errors that mar-edge raises on purpose."""
+
+
+class GeometryError(MarEdgeError, ValueError):
+    """A frame size, clip length or mask ratio that does not fit the model."""
+
+
+class SourceError(MarEdgeError):
+    """A camera, file or stream that cannot be opened or read."""
+
+
+class FrameError(MarEdgeError, ValueError):
+    """A pushed frame or time stamp that cannot be used."""
+
+
+class BundleError(MarEdgeError):
+    """A bundle that is missing, damaged, too new, or unknown by name."""
+
+
+class EngineError(MarEdgeError):
+    """An engine that is not available or refuses the graph."""
+
+
+class CheckpointError(MarEdgeError):
+    """A checkpoint that cannot be read or does not fit the model."""
+
+
+class RecipeError(MarEdgeError):
+    """A training recipe with unknown keys or impossible values."""
+
+
+class ExportError(MarEdgeError):
+    """A graph that misses its parity bound or cannot be written."""
+
+
+class OutputError(MarEdgeError):
+    """An output path that cannot be written."""
+
+
+class MissingExtraError(MarEdgeError, ImportError):
+    """An optional part of mar-edge that is not installed."""

@@ -1,0 +1,191 @@
+"""Checkpoint in, bundle out; a graph that does not compute what torch computes never gets there."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+import mar_edge
+from mar_edge import bundle as bundles
+from mar_edge.bundle import Bundle, Manifest, Parity, Variant
+from mar_edge.errors import CheckpointError, ExportError, SourceError
+from mar_edge.export.graph import DeployedGraph, count_macs, write_graph
+from mar_edge.masking import MASK_RATIOS
+from mar_edge.model import checkpoint
+from mar_edge.model.checkpoint import CheckpointInfo
+from mar_edge.model.config import ModelConfig
+from mar_edge.model.mar import MAR
+from mar_edge.runtime.demo import DemoSource
+from mar_edge.runtime.engines import create_engine
+from mar_edge.runtime.preprocess import preprocess
+from mar_edge.runtime.sampler import Sampler
+from mar_edge.runtime.video_file import read_frames
+
+PARITY_BOUND = 1e-4
+"""Largest difference of a logit between torch and the graph, relative to the largest logit where that exceeds 1."""
+
+PARITY_CLIPS = 8
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
+
+Progress = Callable[[str], None]
+
+
+def export(
+    checkpoint_path: Path,
+    out: Path,
+    *,
+    masks: Sequence[int] | None = None,
+    precisions: Sequence[str] = ("fp32",),
+    data: Path | None = None,
+    progress: Progress = lambda _message: None,
+) -> Bundle:
+    """Export a checkpoint to a bundle.
+
+    Args:
+        checkpoint_path: mar-edge's own checkpoint.
+        out: the bundle's folder; replaced whole if it is one already.
+        masks: mask ratios in percent; by default the one it was trained with.
+        precisions: `fp32`.
+        data: a video or a folder of videos for the parity check; by default the demo camera.
+        progress: told what is being done.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be read or has no classifier.
+        ExportError: if a graph misses its parity, or a mask or precision is not there.
+        SourceError: if `data` has no video.
+        OutputError: if the bundle cannot be written.
+    """
+    model, config, info = checkpoint.load(checkpoint_path)
+    if config.classifier == "none":
+        raise CheckpointError(f"{checkpoint_path} was pre-trained only and has no classifier; train it on labels first")
+    wanted = list(dict.fromkeys(masks)) if masks else [_nearest_mask(info.mask_ratio)]
+    _check_asked(wanted, precisions)
+    if any(wanted):
+        config.geometry.check_cells()
+    clips, source = _parity_clips(config, info, data)
+    with bundles.writing(out) as folder:
+        variants = []
+        for mask in wanted:
+            progress(f"mask {mask} fp32")
+            variants.append(_write_variant(model, mask, folder, len(info.labels)))
+        bundle = Bundle(folder)
+        _write_manifest(folder, config, info, variants, checkpoint_path)
+        for index, variant in enumerate(variants):
+            progress(f"parity of mask {variant.mask} {variant.precision}")
+            variants[index] = variant.model_copy(update={"parity": _parity(model, bundle, variant, clips, source)})
+        _write_manifest(folder, config, info, variants, checkpoint_path)
+    return Bundle(out)
+
+
+def _write_variant(model: MAR, mask: int, folder: Path, classes: int) -> Variant:
+    file = f"mask{mask}-fp32.onnx"
+    write_graph(model, mask / 100, folder / file)
+    return Variant(
+        file=file,
+        mask=mask,
+        precision="fp32",
+        sha256=bundles.hash_file(folder / file),
+        size_bytes=(folder / file).stat().st_size,
+        gmacs=count_macs(folder / file) / 1e9,
+        parity=Parity(max_abs_error=0, bound=PARITY_BOUND, clips=1, source="not measured yet"),
+    )
+
+
+def _parity(model: MAR, bundle: Bundle, variant: Variant, clips: NDArray[np.uint8], source: str) -> Parity:
+    """Compare torch with the graph as the runtime runs it."""
+    engine = create_engine(bundle, variant, "onnxruntime")
+    graph = DeployedGraph(model, variant.mask / 100).eval()
+    with torch.no_grad():
+        expected = np.concatenate([graph(torch.from_numpy(clip[None])).numpy() for clip in clips])
+    got = np.concatenate([engine.infer(clip[None]) for clip in clips])
+    error = float(np.abs(got - expected).max())
+    bound = PARITY_BOUND * max(1.0, float(np.abs(expected).max()))
+    if not error <= bound:
+        raise ExportError(
+            f"mask {variant.mask} {variant.precision}: the graph's logits differ from torch's by {error:.2e}, "
+            f"more than {bound:.2e}; no bundle was written"
+        )
+    return Parity(max_abs_error=error, bound=bound, clips=len(clips), source=source)
+
+
+def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) -> tuple[NDArray[np.uint8], str]:
+    """Return clips (N, T, H, W, 3) made as the runtime makes them, and what they are."""
+    geometry = config.geometry
+    size = {"height_px": geometry.height_px, "width_px": geometry.width_px, "resize": info.resize}
+
+    def sampled(frames: object, color: str) -> list[NDArray[np.uint8]]:
+        sampler = Sampler(info.rate_fps)
+        window: list[NDArray[np.uint8]] = []
+        for frame, time_s in frames:  # type: ignore[attr-defined]
+            window += [preprocess(frame, color=color, **size)] * sampler.take(time_s)  # type: ignore[arg-type]
+            if len(window) >= geometry.frames:
+                break
+        return (window + window[-1:] * geometry.frames)[: geometry.frames]
+
+    if data is None:
+        clips = []
+        for seed in range(PARITY_CLIPS):
+            demo = DemoSource(realtime=False, fps=max(30.0, info.rate_fps), seed=seed)
+            clips.append(sampled(((frame.picture, frame.time_s) for frame in demo), "rgb"))
+        return np.stack([np.stack(clip) for clip in clips]), "demo camera"
+    files = [data] if data.is_file() else sorted(p for p in data.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not files:
+        raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
+    chosen = files[:: max(1, len(files) // PARITY_CLIPS)][:PARITY_CLIPS]
+    return np.stack([np.stack(sampled(read_frames(file), "rgb")) for file in chosen]), f"{len(chosen)} videos of {data.name}"
+
+
+def _write_manifest(
+    folder: Path, config: ModelConfig, info: CheckpointInfo, variants: list[Variant], checkpoint_path: Path
+) -> None:
+    manifest = Manifest(
+        format=bundles.FORMAT,
+        name=info.name,
+        description=info.description,
+        licence=info.licence,
+        labels=info.labels,
+        geometry=config.geometry,
+        rate_fps=info.rate_fps,
+        resize=info.resize,  # type: ignore[arg-type]
+        idle_label=info.idle_label,
+        architecture={key: value for key, value in config.to_dict().items() if key != "geometry"},
+        trained_mask=round(100 * info.mask_ratio),
+        variants=variants,
+        provenance={
+            **info.provenance,
+            "export": {
+                "command": shlex.join(["mar-edge", *sys.argv[1:]]),
+                "checkpoint_sha256": bundles.hash_file(checkpoint_path),
+                "versions": {
+                    "mar_edge": mar_edge.__version__,
+                    "torch": torch.__version__,
+                    "onnxruntime": onnxruntime.__version__,
+                    "python": platform.python_version(),
+                },
+            },
+        },
+    )
+    (folder / bundles.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _check_asked(masks: Sequence[int], precisions: Sequence[str]) -> None:
+    known = [round(100 * ratio) for ratio in MASK_RATIOS]
+    for mask in masks:
+        if mask not in known:
+            raise ExportError(f"mask {mask} is not one of {', '.join(map(str, known))} percent")
+    for precision in precisions:
+        if precision not in bundles.PRECISIONS:
+            raise ExportError(f"precision '{precision}' is not one of {', '.join(bundles.PRECISIONS)}")
+
+
+def _nearest_mask(ratio: float) -> int:
+    return round(100 * min(MASK_RATIOS, key=lambda known: abs(known - ratio)))

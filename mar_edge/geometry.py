@@ -1,0 +1,95 @@
+"""From frames and pixels to the token grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mar_edge.errors import GeometryError
+
+CELL = 2
+"""Side of a mask cell in tokens."""
+
+Grid = tuple[int, int, int]
+"""Tokens of a clip as (t, h, w)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Size of a clip and of its tubelets.
+
+    Attributes:
+        frames: frames in a clip (T).
+        height_px: frame height in pixels.
+        width_px: frame width in pixels.
+        tubelet_frames: frames in a tubelet.
+        patch_px: side of a tubelet in pixels.
+
+    Raises:
+        GeometryError: if a value is not positive or the clip does not divide into tubelets.
+    """
+
+    frames: int = 16
+    height_px: int = 224
+    width_px: int = 224
+    tubelet_frames: int = 2
+    patch_px: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "height_px", "width_px", "tubelet_frames", "patch_px"):
+            if getattr(self, name) < 1:
+                raise GeometryError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.frames % self.tubelet_frames:
+            raise GeometryError(
+                f"{self.frames} frames do not divide into tubelets of {self.tubelet_frames} frames; "
+                f"use a multiple of {self.tubelet_frames}"
+            )
+        for name in ("height_px", "width_px"):
+            if getattr(self, name) % self.patch_px:
+                raise GeometryError(
+                    f"{name} is {getattr(self, name)}, which does not divide into patches of {self.patch_px} px; "
+                    f"sizes near it that work: {_near(getattr(self, name), self.patch_px)}"
+                )
+
+    @property
+    def grid(self) -> Grid:
+        """Token grid (t, h, w)."""
+        return (
+            self.frames // self.tubelet_frames,
+            self.height_px // self.patch_px,
+            self.width_px // self.patch_px,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a whole clip."""
+        t, h, w = self.grid
+        return t * h * w
+
+    @property
+    def tubelet_values(self) -> int:
+        """Numbers in one tubelet: frames x rows x columns x 3 channels."""
+        return self.tubelet_frames * self.patch_px**2 * 3
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """Shape (T, H, W, 3) of one clip."""
+        return (self.frames, self.height_px, self.width_px, 3)
+
+    def check_cells(self) -> None:
+        """Check that the grid divides into mask cells.
+
+        Raises:
+            GeometryError: naming sizes that work.
+        """
+        for name, tokens in zip(("height_px", "width_px"), self.grid[1:], strict=True):
+            if tokens % CELL:
+                raise GeometryError(
+                    f"{name} {getattr(self, name)} makes {tokens} tokens of {self.patch_px} px, which do not divide into "
+                    f"{CELL}x{CELL} mask cells; sizes near it that work: "
+                    f"{_near(getattr(self, name), CELL * self.patch_px)}"
+                )
+
+
+def _near(size_px: int, step_px: int) -> str:
+    below = size_px // step_px * step_px
+    return " or ".join(f"{size} px" for size in (below, below + step_px) if size > 0)

@@ -1,0 +1,97 @@
+"""mar-edge's own checkpoints: one safetensors file with configuration and labels as JSON metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mar_edge.errors import CheckpointError, OutputError
+from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.mar import MAR
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """What a checkpoint says about its model besides the architecture.
+
+    Attributes:
+        name: of the model.
+        description: one line.
+        licence: SPDX identifier or a sentence.
+        labels: class names in order of the logits.
+        rate_fps: frames a second at which clips are sampled.
+        resize: `stretch` or `center_crop`.
+        mask_ratio: share of hidden tokens it was trained with.
+        idle_label: class that is never an event; None for none.
+        provenance: how it was made.
+    """
+
+    name: str = "model"
+    description: str = ""
+    licence: str = "unknown"
+    labels: list[str] = field(default_factory=list)
+    rate_fps: float = 7.5
+    resize: str = "center_crop"
+    mask_ratio: float = 0.5
+    idle_label: str | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo) -> None:
+    """Write a checkpoint; a file that is there is replaced only by a whole one.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    metadata = {
+        "format": f"mar-edge {FORMAT}",
+        "config": json.dumps(config.to_dict()),
+        "info": json.dumps(asdict(info)),
+    }
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial, metadata)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write the checkpoint {path}: {error}. Choose a folder you can write to") from error
+
+
+def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, foreign or does not fit its own configuration.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such checkpoint: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    if not metadata.get("format", "").startswith("mar-edge"):
+        raise CheckpointError(f"{path} is not a mar-edge checkpoint. Run: mar-edge import {path} -o OUT.safetensors")
+    if metadata["format"] != f"mar-edge {FORMAT}":
+        raise CheckpointError(f"{path} has format '{metadata['format']}', newer than this mar-edge. Update mar-edge")
+    try:
+        config = ModelConfig.from_dict(json.loads(metadata["config"]))
+        info = CheckpointInfo(**json.loads(metadata["info"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} has damaged metadata: {error}") from error
+    model = build(config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
+    return model.eval(), config, info

@@ -1,0 +1,167 @@
+"""What a model is made of, the presets, and how to build one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from torch import nn
+
+from mar_edge.errors import CheckpointError, GeometryError
+from mar_edge.geometry import Geometry
+from mar_edge.model.mar import (
+    MAR,
+    BridgingClassifier,
+    Encoder,
+    FirstTokenClassifier,
+    InputNorm,
+    MeanPoolClassifier,
+    PixelDecoder,
+)
+
+ClassifierKind = Literal["bridge", "mean_pool", "first_token", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Architecture of a model.
+
+    Attributes:
+        geometry: clip and tubelet size.
+        width, depth, heads: the encoder.
+        classes: number of classes; 0 for a pre-training model.
+        classifier: `bridge` (MAR), `mean_pool` or `first_token` (dense VideoMAE), `none` (pre-training).
+        bridge_width, bridge_depth, bridge_heads: the bridging classifier.
+        decoder_width, decoder_depth, decoder_heads: the pixel decoder; depth 0 for none.
+        norm_eps: layer norms of the encoder and of the decoder's blocks.
+        outer_norm_eps: the norm before a mean-pooling head and the decoder's last norm.
+        layer_scale: whether encoder blocks have LayerScale gains.
+        drop_path: drop path of the last encoder block while training.
+        input_norm: how pixels are normalised, see `mar.InputNorm`.
+    """
+
+    geometry: Geometry = field(default_factory=Geometry)
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    classes: int = 400
+    classifier: ClassifierKind = "bridge"
+    bridge_width: int = 512
+    bridge_depth: int = 2
+    bridge_heads: int = 8
+    decoder_width: int = 384
+    decoder_depth: int = 4
+    decoder_heads: int = 6
+    norm_eps: float = 1e-6
+    outer_norm_eps: float = 1e-6
+    layer_scale: bool = False
+    drop_path: float = 0.0
+    input_norm: InputNorm = "imagenet"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            CheckpointError: on unknown or missing keys.
+        """
+        unknown = sorted(set(values) - {f.name for f in fields(cls)})
+        if unknown or "geometry" not in values:
+            raise CheckpointError(
+                f"the model configuration has unknown keys {unknown}; it was written by another version of mar-edge"
+                if unknown
+                else "the model configuration has no geometry"
+            )
+        try:
+            return cls(**{**values, "geometry": Geometry(**values["geometry"])})
+        except (TypeError, GeometryError) as error:
+            raise CheckpointError(f"the model configuration cannot be used: {error}") from error
+
+
+_SIZES = {
+    # name: width, depth, heads, decoder width, decoder depth, decoder heads
+    "tiny": (192, 12, 3, 96, 4, 3),
+    "small": (384, 12, 6, 192, 4, 3),
+    "base": (768, 12, 12, 384, 4, 6),
+    "large": (1024, 24, 16, 512, 12, 8),
+    "huge": (1280, 32, 16, 640, 8, 8),
+}
+PRESETS = tuple(_SIZES)
+
+
+def preset(name: str, **changes: Any) -> ModelConfig:
+    """Return the configuration of a preset: tiny, small, base, large or huge.
+
+    Args:
+        name: the preset.
+        **changes: fields of `ModelConfig` to set otherwise.
+
+    Raises:
+        CheckpointError: if the name is unknown.
+    """
+    if name not in _SIZES:
+        raise CheckpointError(f"no model size '{name}'; there are {', '.join(PRESETS)}")
+    width, depth, heads, decoder_width, decoder_depth, decoder_heads = _SIZES[name]
+    config = ModelConfig(
+        width=width,
+        depth=depth,
+        heads=heads,
+        decoder_width=decoder_width,
+        decoder_depth=decoder_depth,
+        decoder_heads=decoder_heads,
+    )
+    return replace(config, **changes)
+
+
+def build(config: ModelConfig) -> MAR:
+    """Build a model with fresh weights.
+
+    Linear weights are Xavier-uniform with zero bias, as ViTs and VideoMAE start.
+    """
+    encoder = Encoder(
+        config.geometry,
+        width=config.width,
+        depth=config.depth,
+        heads=config.heads,
+        norm_eps=config.norm_eps,
+        drop_path=config.drop_path,
+        layer_scale=config.layer_scale,
+        final_norm=config.classifier != "mean_pool",
+        input_norm=config.input_norm,
+    )
+    decoder = None
+    if config.decoder_depth:
+        decoder = PixelDecoder(
+            config.geometry,
+            config.width,
+            width=config.decoder_width,
+            depth=config.decoder_depth,
+            heads=config.decoder_heads,
+            block_norm_eps=config.norm_eps,
+            norm_eps=config.outer_norm_eps,
+        )
+    model = MAR(encoder, _classifier(config), decoder)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    if decoder is not None:
+        nn.init.normal_(decoder.mask_token, std=0.02)
+    return model
+
+
+def _classifier(config: ModelConfig) -> nn.Module | None:
+    if config.classifier == "bridge":
+        return BridgingClassifier(
+            config.width, config.classes, width=config.bridge_width, depth=config.bridge_depth, heads=config.bridge_heads
+        )
+    if config.classifier == "mean_pool":
+        return MeanPoolClassifier(config.width, config.classes, norm_eps=config.outer_norm_eps)
+    if config.classifier == "first_token":
+        return FirstTokenClassifier(config.width, config.classes)
+    return None

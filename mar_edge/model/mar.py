@@ -1,0 +1,314 @@
+"""MAR: an encoder that sees visible tubelets only, a classifier, and a pixel decoder for training.
+
+Source: MAR, arXiv 2207.11660. Clips are uint8 (B, T, H, W, 3) RGB everywhere; normalisation happens inside.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mar_edge.geometry import Geometry
+from mar_edge.model.transformer import blocks, sincos_positions
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+InputNorm = Literal["imagenet", "clip"]
+"""`imagenet` subtracts fixed channel means; `clip` takes the square root and standardises each clip by what is visible
+of it, so that dark and bright footage look alike."""
+
+
+class Encoder(nn.Module):
+    """Vision transformer over visible tubelets.
+
+    Args:
+        geometry: size of clips and tubelets.
+        width: token width D.
+        depth: number of blocks.
+        heads: attention heads.
+        norm_eps: epsilon of the layer norms.
+        drop_path: drop path of the last block.
+        layer_scale: whether blocks have LayerScale gains.
+        final_norm: whether a layer norm follows the last block.
+        input_norm: how pixels are normalised.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    positions: Tensor
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        norm_eps: float = 1e-6,
+        drop_path: float = 0.0,
+        layer_scale: bool = False,
+        final_norm: bool = True,
+        input_norm: InputNorm = "imagenet",
+    ) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.input_norm = input_norm
+        self.embed = nn.Linear(geometry.tubelet_values, width)
+        self.blocks = blocks(depth, width, heads, norm_eps=norm_eps, drop_path=drop_path, layer_scale=layer_scale)
+        self.norm = nn.LayerNorm(width, eps=norm_eps) if final_norm else nn.Identity()
+        values = geometry.tubelet_values // 3
+        self.register_buffer("pixel_mean", torch.tensor(MEAN).repeat(values) * 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(STD).repeat(values) * 255, persistent=False)
+        self.register_buffer("positions", sincos_positions(geometry.tokens, width), persistent=True)
+
+    def forward(self, tubelets: Tensor, visible: Tensor) -> Tensor:
+        """Encode the visible tubelets.
+
+        Args:
+            tubelets: all tubelets of the clips, (B, tokens, values), 0 to 255.
+            visible: token indices, (N,) for one mask or (B, N) for one a sample.
+
+        Returns:
+            Tokens (B, N, D).
+        """
+        seen = pick(tubelets, visible)
+        # index_select for one mask: a plain Gather of constants, which the exporter folds away
+        place = self.positions[visible] if visible.dim() == 2 else self.positions.index_select(0, visible)
+        x = self.embed(self.normalise(seen)) + place
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def normalise(self, seen: Tensor) -> Tensor:
+        """Normalise visible tubelets (B, N, values) of 0 to 255."""
+        if self.input_norm == "imagenet":
+            return (seen - self.pixel_mean) / self.pixel_std
+        x = (seen / 255).sqrt()
+        x = x - _mean(x)
+        # a floor under the deviation keeps the noise of a black picture small
+        return x / (_mean(x.square()).sqrt() + 0.02)
+
+
+def _mean(x: Tensor) -> Tensor:
+    # in two stages: ONNX Runtime sums in a plain loop, which loses four digits over 100,000 values
+    return x.mean(dim=2, keepdim=True).mean(dim=1, keepdim=True)
+
+
+class BridgingClassifier(nn.Module):
+    """MAR's bridge between low-level features and classes: narrow, two blocks, mean over tokens, norm, linear."""
+
+    def __init__(self, encoder_width: int, classes: int, *, width: int = 512, depth: int = 2, heads: int = 8) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(encoder_width, width, bias=False)
+        self.blocks = blocks(depth, width, heads)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, N, D) to logits (B, classes)."""
+        x = self.reduce(tokens)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.head(self.norm(x.mean(dim=1)))
+        return out
+
+
+class MeanPoolClassifier(nn.Module):
+    """VideoMAE's classifier: mean over tokens, norm, linear."""
+
+    def __init__(self, encoder_width: int, classes: int, *, norm_eps: float = 1e-6) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(encoder_width, eps=norm_eps)
+        self.head = nn.Linear(encoder_width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, N, D) to logits (B, classes)."""
+        out: Tensor = self.head(self.norm(tokens.mean(dim=1)))
+        return out
+
+
+class FirstTokenClassifier(nn.Module):
+    """VideoMAE's classifier without pooling: linear on the first token."""
+
+    def __init__(self, encoder_width: int, classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(encoder_width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map tokens (B, N, D) to logits (B, classes)."""
+        out: Tensor = self.head(tokens[:, 0])
+        return out
+
+
+class PixelDecoder(nn.Module):
+    """Reconstructs the hidden tubelets while training; never exported."""
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        encoder_width: int,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        block_norm_eps: float = 1e-6,
+        norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(encoder_width, width, bias=False)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.blocks = blocks(depth, width, heads, norm_eps=block_norm_eps)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.head = nn.Linear(width, geometry.tubelet_values)
+        self.register_buffer("positions", sincos_positions(geometry.tokens, width), persistent=True)
+
+    def forward(self, tokens: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+        """Predict the pixels of the hidden tubelets.
+
+        Args:
+            tokens: encoder output (B, N, D).
+            visible: its token indices (B, N).
+            masked: token indices to reconstruct (B, M).
+
+        Returns:
+            Standardised pixels (B, M, values), ordered frame, row, column, channel.
+        """
+        seen = self.reduce(tokens) + self.positions[visible]
+        hidden = self.mask_token + self.positions[masked]
+        x = torch.cat([seen, hidden], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.head(self.norm(x[:, seen.shape[1] :]))
+        return out
+
+
+class JointOutput(NamedTuple):
+    """What one training step needs.
+
+    Attributes:
+        logits: (B, classes); None for a model without classifier.
+        pixels: predicted standardised pixels of the hidden tubelets (B, M, values); None without decoder.
+        target: what `pixels` should be.
+        tokens: encoder output (B, N, D).
+    """
+
+    logits: Tensor | None
+    pixels: Tensor | None
+    target: Tensor | None
+    tokens: Tensor
+
+
+class MAR(nn.Module):
+    """Masked action recognition.
+
+    Args:
+        encoder: the encoder.
+        classifier: maps encoder tokens to logits; None for a pre-training model.
+        decoder: the pixel decoder; None in a model that is only deployed.
+    """
+
+    def __init__(self, encoder: Encoder, classifier: nn.Module | None, decoder: PixelDecoder | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = classifier
+        self.decoder = decoder
+
+    def forward(self, frames: Tensor, visible: Tensor) -> Tensor:
+        """Classify clips.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3) RGB.
+            visible: token indices, (N,) or (B, N).
+
+        Returns:
+            Logits (B, classes), float32.
+        """
+        if self.classifier is None:
+            raise ValueError("this model has no classifier: it was pre-trained only")
+        out: Tensor = self.classifier(self.encoder(patchify(frames, self.encoder.geometry), visible))
+        return out
+
+    def joint(self, frames: Tensor, visible: Tensor, masked: Tensor) -> JointOutput:
+        """Classify and reconstruct (the paper's joint objective, section 3.3).
+
+        Args:
+            frames: uint8 (B, T, H, W, 3) RGB.
+            visible: visible token indices (B, N).
+            masked: hidden token indices (B, M).
+        """
+        tubelets = patchify(frames, self.encoder.geometry)
+        tokens = self.encoder(tubelets, visible)
+        logits = None if self.classifier is None else self.classifier(tokens)
+        if self.decoder is None or masked.shape[1] == 0:
+            return JointOutput(logits, None, None, tokens)
+        pixels = self.decoder(tokens, visible, masked)
+        return JointOutput(logits, pixels, pixel_target(pick(tubelets, masked)), tokens)
+
+
+def patchify(frames: Tensor, geometry: Geometry) -> Tensor:
+    """Cut clips into tubelets.
+
+    Args:
+        frames: (B, T, H, W, 3), any dtype.
+        geometry: their geometry.
+
+    Returns:
+        float32 (B, tokens, values), values ordered frame, row, column, channel; not scaled.
+    """
+    t, h, w = geometry.grid
+    tubelet, patch = geometry.tubelet_frames, geometry.patch_px
+    # a patch row and its channels stay together: seven axes, which every engine can transpose
+    x = frames.float().reshape(-1, t, tubelet, h, patch, w, patch * 3)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, t * h * w, geometry.tubelet_values)
+
+
+def pick(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Select tokens (B, N, D) by indices (N,) or (B, N) from (B, tokens, D)."""
+    if indices.dim() == 1:
+        return tokens.index_select(1, indices)
+    return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def pixel_target(tubelets: Tensor) -> Tensor:
+    """Standardise each channel of each tubelet: (x - mean) / (sqrt(unbiased variance) + 1e-6) on the [0, 1] scale.
+
+    Args:
+        tubelets: (B, M, values), 0 to 255.
+
+    Returns:
+        The same shape.
+    """
+    x = tubelets.unflatten(-1, (-1, 3)) / 255  # (B, M, frames * rows * columns, 3)
+    x = (x - x.mean(dim=-2, keepdim=True)) / (x.var(dim=-2, keepdim=True).sqrt() + 1e-6)
+    return x.flatten(-2)
+
+
+def joint_loss(
+    output: JointOutput, classes: Tensor | None, reconstruction_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross entropy plus weighted mean squared reconstruction error.
+
+    Args:
+        output: of `MAR.joint`.
+        classes: class indices (B,) or soft targets (B, classes); None for reconstruction alone.
+        reconstruction_weight: 0.1 in the paper's Something-Something setting.
+
+    Returns:
+        The loss, and its parts by name, unweighted.
+    """
+    parts: dict[str, Tensor] = {}
+    loss = output.tokens.new_zeros(())
+    if output.logits is not None and classes is not None:
+        parts["classification"] = F.cross_entropy(output.logits.float(), classes)
+        loss = loss + parts["classification"]
+    if output.pixels is not None and output.target is not None and reconstruction_weight:
+        parts["reconstruction"] = F.mse_loss(output.pixels.float(), output.target)
+        loss = loss + reconstruction_weight * parts["reconstruction"]
+    return loss, parts

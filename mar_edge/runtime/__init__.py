@@ -1,0 +1,1 @@
+"""Streaming inference without torch: sources, sampling, window, engines, events, sinks."""

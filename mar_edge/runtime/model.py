@@ -1,0 +1,193 @@
+"""A model to use: a bundle, the graph chosen from it, and the engine that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.bundle import Bundle, Manifest, Variant, open_bundle
+from mar_edge.errors import FrameError
+from mar_edge.runtime.engines import Engine, create_engine
+from mar_edge.runtime.frame import Source
+from mar_edge.runtime.preprocess import preprocess
+from mar_edge.runtime.results import ClipResult, Event, Prediction
+from mar_edge.runtime.sampler import Sampler
+from mar_edge.runtime.session import Session
+from mar_edge.runtime.smoothing import softmax
+from mar_edge.runtime.sources import open_source
+from mar_edge.runtime.video_file import read_frames
+
+
+class Model:
+    """A loaded model.
+
+    Args:
+        bundle: a checked bundle.
+        engine: a loaded graph of it.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says about itself."""
+        return self.bundle.manifest
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names in the order of the scores."""
+        return self.manifest.labels
+
+    @property
+    def variant(self) -> Variant:
+        """The graph in use."""
+        return self.engine.variant
+
+    def session(self, **options: Any) -> Session:
+        """Return a session for a loop of your own.
+
+        Args:
+            **options: those of `Session`: stream, hop, smoothing_s, rule.
+        """
+        return Session(self.engine, **options)
+
+    def stream(
+        self,
+        source: str | int | Path | Source,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
+        **options: Any,
+    ) -> Iterator[Prediction]:
+        """Recognise a source until it ends.
+
+        Args:
+            source: camera index, file path, `"demo"`, or a source object.
+            on_event: called with every event, also with the one that the end of the stream cuts off.
+            on_warning: called with whatever an operator should know.
+            **options: those of `Session`.
+
+        Yields:
+            Predictions in order of time.
+
+        Raises:
+            SourceError: if the source cannot be opened or read.
+        """
+        opened = open_source(source)
+        session = self.session(**{"stream": opened.name, **options})
+
+        def tell(events: tuple[Event, ...]) -> None:
+            for event in events if on_event else ():
+                on_event(event)
+            for warnings in (opened.warnings, session.warnings):
+                for message in warnings if on_warning else ():
+                    on_warning(message)
+                warnings.clear()
+
+        try:
+            with opened:
+                for frame in opened:
+                    result = session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s)
+                    tell(result.events if result else ())
+                    if result:
+                        yield result
+        finally:
+            tell(session.finish())
+
+    def classify(self, clip: str | Path | NDArray[np.uint8], *, views: tuple[int, int] | None = None) -> ClipResult:
+        """Classify a whole clip.
+
+        Args:
+            clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
+            views: (clips, crops) to average as in multi-view evaluation: windows spread evenly over the clip, and
+                1 or 3 crops along the longer side. By default all windows that fit side by side, one crop.
+
+        Raises:
+            SourceError: if the file cannot be read.
+            FrameError: if the frames are not pictures, or the model's resize rule has no crops.
+        """
+        crops = views[1] if views else 1
+        if crops not in (1, 3) or (views and views[0] < 1):
+            raise FrameError(f"views {views[0] if views else 1}x{crops} cannot be made; crops are 1 or 3, as in 5x3")
+        if crops == 3 and self.manifest.resize == "stretch":
+            raise FrameError(f"{self.manifest.name} sees the whole picture, so there is nothing to crop; use views like 5x1")
+        warnings: list[str] = []
+        frames, duration_s = self._sampled(clip, crops, warnings)  # (N, crops, H, W, 3)
+        window = self.manifest.geometry.frames
+        repeated = max(0, window - len(frames))
+        if repeated:
+            frames = np.concatenate([frames, np.repeat(frames[-1:], repeated, axis=0)])
+        count = views[0] if views else len(frames) // window
+        starts = np.linspace(0, len(frames) - window, count).round().astype(int) if count > 1 else [(len(frames) - window) // 2]
+        logits = [
+            self.engine.infer(np.ascontiguousarray(frames[start : start + window, crop])[None])[0]
+            for start in starts
+            for crop in range(crops)
+        ]
+        scores = softmax(np.stack(logits)).mean(axis=0)
+        return ClipResult(
+            path=str(clip) if isinstance(clip, (str, Path)) else "frames",
+            scores=dict(zip(self.labels, scores.tolist(), strict=True)),
+            views=len(logits),
+            duration_s=duration_s,
+            repeated_frames=repeated,
+            warnings=tuple(warnings),
+        )
+
+    def _sampled(
+        self, clip: str | Path | NDArray[np.uint8], crops: int, warnings: list[str]
+    ) -> tuple[NDArray[np.uint8], float]:
+        """Return the clip's frames at the model's rate and size (N, crops, H, W, 3), and its length in seconds."""
+        rate_fps = self.manifest.rate_fps
+        if not isinstance(clip, (str, Path)):
+            if not isinstance(clip, np.ndarray) or clip.ndim != 4 or clip.shape[-1] != 3 or clip.dtype != np.uint8 or not clip.size:
+                raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
+            return np.stack([self._crops(frame, crops) for frame in clip]), len(clip) / rate_fps
+        sampler = Sampler(rate_fps)
+        sampled: list[NDArray[np.uint8]] = []
+        time_s = 0.0
+        for frame, time_s in read_frames(Path(clip), warnings.append):
+            sampled.extend([self._crops(frame, crops)] * sampler.take(time_s))
+        return np.stack(sampled), time_s
+
+    def _crops(self, frame: NDArray[np.uint8], crops: int) -> NDArray[np.uint8]:
+        geometry = self.manifest.geometry
+        size = {"height_px": geometry.height_px, "width_px": geometry.width_px}
+        parts = [frame]
+        if crops == 3:
+            height, width = frame.shape[:2]
+            side = min(height, width)
+            starts = [0, (max(height, width) - side) // 2, max(height, width) - side]
+            parts = [frame[:, s : s + side] if width >= height else frame[s : s + side] for s in starts]
+        return np.stack([preprocess(part, resize=self.manifest.resize, color="rgb", **size) for part in parts])
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    engine: str = "auto",
+    mask: int | Literal["auto"] = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Model:
+    """Load a model.
+
+    Args:
+        name_or_path: a built-in name, or the path of a bundle.
+        engine: `auto` or an engine's name.
+        mask: mask ratio in percent, or `auto`.
+        precision: `fp32` or `auto`.
+        threads: CPU threads for one inference; None for all cores.
+
+    Raises:
+        BundleError: if there is no such bundle, it is damaged, or lacks the graph asked for.
+        EngineError: if the engine is not there or refuses the graph.
+    """
+    bundle = open_bundle(name_or_path)
+    return Model(bundle, create_engine(bundle, bundle.variant(mask, precision), engine, threads=threads))

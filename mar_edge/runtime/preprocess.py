@@ -1,0 +1,65 @@
+"""From a camera's picture to the model's: check, resize, crop, colour order. Everything stays uint8."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import FrameError
+
+Resize = Literal["stretch", "center_crop"]
+"""`stretch` squeezes the whole picture into the model's; `center_crop` scales the short side and cuts the middle out."""
+
+Color = Literal["bgr", "rgb"]
+
+
+def check_frame(frame: object) -> NDArray[np.uint8]:
+    """Check that something is a picture.
+
+    Returns:
+        The frame itself, uint8 (H, W, 3).
+
+    Raises:
+        FrameError: saying what it is instead.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise FrameError(f"a frame is a numpy array of shape (H, W, 3), not {type(frame).__name__}")
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        raise FrameError(f"a frame has shape (H, W, 3), not {frame.shape}; for a grey picture use numpy.stack([grey] * 3, -1)")
+    if frame.dtype != np.uint8:
+        raise FrameError(f"a frame has dtype uint8 with values 0 to 255, not {frame.dtype}; convert it with .astype('uint8')")
+    return frame
+
+
+def preprocess(
+    frame: NDArray[np.uint8], *, height_px: int, width_px: int, resize: Resize, color: Color = "bgr"
+) -> NDArray[np.uint8]:
+    """Bring a picture to the model's size and to RGB.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        height_px, width_px: the model's size.
+        resize: the model's resize rule.
+        color: order of the frame's channels.
+
+    Returns:
+        uint8 (height, width, 3) RGB.
+    """
+    if resize == "center_crop":
+        frame = _center_crop(frame, width_px / height_px)
+    if frame.shape[:2] != (height_px, width_px):
+        smaller = frame.shape[0] >= height_px and frame.shape[1] >= width_px
+        # averaging when shrinking: anything else aliases, and aliasing looks like motion
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        frame = np.asarray(cv2.resize(frame, (width_px, height_px), interpolation=how), dtype=np.uint8)
+    return frame if color == "rgb" else frame[..., ::-1]
+
+
+def _center_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    keep_w, keep_h = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
+    top, left = (height - keep_h) // 2, (width - keep_w) // 2
+    return frame[top : top + keep_h, left : left + keep_w]

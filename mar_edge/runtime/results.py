@@ -1,0 +1,127 @@
+"""What a stream tells: predictions, events, and the answer for a whole clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An action with beginning and end.
+
+    Attributes:
+        stream: name of the source.
+        label: class.
+        start_s, end_s: in the stream's own time, seconds.
+        score: highest smoothed score within it.
+    """
+
+    stream: str
+    label: str
+    start_s: float
+    end_s: float
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the command line's contract."""
+        return {
+            "type": "event",
+            "stream": self.stream,
+            "label": self.label,
+            "start_s": round(self.start_s, 4),
+            "end_s": round(self.end_s, 4),
+            "score": round(self.score, 4),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What one inference found.
+
+    Attributes:
+        stream: name of the source.
+        time_s: time stamp of the window's newest frame, seconds.
+        frame: index of that frame among all pushed ones.
+        label: class with the highest smoothed score.
+        score: that score, 0 to 1.
+        top: (label, score) of the best classes, best first.
+        latency_ms: from the arrival of the newest frame to this result, in milliseconds.
+        mask: mask ratio of the graph, in percent.
+        engine: engine that ran it.
+        events: events that ended with this prediction.
+    """
+
+    stream: str
+    time_s: float
+    frame: int
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    latency_ms: float
+    mask: int
+    engine: str
+    events: tuple[Event, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the command line's contract."""
+        return {
+            "type": "prediction",
+            "stream": self.stream,
+            "time_s": round(self.time_s, 4),
+            "frame": self.frame,
+            "label": self.label,
+            "score": round(self.score, 4),
+            "top": [[label, round(score, 4)] for label, score in self.top],
+            "latency_ms": round(self.latency_ms, 2),
+            "mask": self.mask,
+            "engine": self.engine,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipResult:
+    """Classification of a whole clip, averaged over its views.
+
+    Attributes:
+        path: the clip.
+        scores: probability of every class.
+        views: number of windows averaged.
+        duration_s: length of the clip in seconds.
+        repeated_frames: frames repeated because the clip is shorter than a window; 0 otherwise.
+        warnings: what went wrong while reading, one sentence each.
+    """
+
+    path: str
+    scores: dict[str, float]
+    views: int
+    duration_s: float
+    repeated_frames: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Best class."""
+        return self.top(1)[0][0]
+
+    @property
+    def score(self) -> float:
+        """Probability of the best class."""
+        return self.top(1)[0][1]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """Return the best classes as (label, probability), best first."""
+        return sorted(self.scores.items(), key=lambda item: -item[1])[:count]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `mar-edge classify --json` prints."""
+        return {
+            "type": "prediction",
+            "stream": self.path,
+            "label": self.label,
+            "score": round(self.score, 4),
+            "top": [[label, round(score, 4)] for label, score in self.top()],
+            "views": self.views,
+            "duration_s": round(self.duration_s, 4),
+            "repeated_frames": self.repeated_frames,
+        }

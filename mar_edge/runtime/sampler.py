@@ -1,0 +1,54 @@
+"""Picks frames at the model's own rate, by time stamps."""
+
+from __future__ import annotations
+
+import math
+
+EARLY = 0.25
+"""Share of a period by which a frame may come before its tick, so that a jittery camera at the model's rate loses none."""
+
+MIN_GAP_S = 0.5
+
+
+class Sampler:
+    """Tells for each arriving frame how many places of the window it fills.
+
+    Ticks lie `1 / rate_fps` apart, starting with the first frame. A tick is served by the first frame that is not
+    earlier than the tick less a quarter of a period. A camera slower than the model serves several ticks with one
+    frame, which keeps the time scale right; a silence longer than `max_gap_s` starts anew.
+
+    Args:
+        rate_fps: frames a second that the model wants.
+        max_gap_s: longest silence that is bridged; by default three periods, at least 0.5 s.
+    """
+
+    def __init__(self, rate_fps: float, *, max_gap_s: float | None = None) -> None:
+        if not rate_fps > 0:
+            raise ValueError(f"rate_fps is {rate_fps}, but must be positive")
+        self.period_s = 1 / rate_fps
+        self.max_gap_s = max(MIN_GAP_S, 3 * self.period_s) if max_gap_s is None else max_gap_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past: the next frame starts a new tick grid."""
+        self._start_s = math.nan
+        self._last_s = math.nan
+        self._ticks = 0
+
+    def is_gap(self, time_s: float) -> bool:
+        """Whether a frame at `time_s` comes after too long a silence."""
+        return time_s - self._last_s > self.max_gap_s
+
+    def take(self, time_s: float) -> int:
+        """Return how many ticks the frame at `time_s` serves: 0 for a frame that is not needed.
+
+        Call `is_gap` and `reset` first; time stamps must not go backwards.
+        """
+        if math.isnan(self._start_s):
+            self._start_s = time_s
+        self._last_s = time_s
+        # counted from the start, so that rounding never adds up
+        due = math.floor((time_s - self._start_s) / self.period_s + EARLY + 1e-9) + 1
+        served = due - self._ticks
+        self._ticks = due
+        return served

@@ -1,0 +1,44 @@
+"""From logits to calm scores."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return probabilities over the last axis."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+class Smoother:
+    """Exponential average of probabilities over time, so that the hop does not change how calm they are.
+
+    Args:
+        time_constant_s: after this many seconds a new state counts 63 %; 0 for no smoothing.
+    """
+
+    def __init__(self, time_constant_s: float) -> None:
+        if not time_constant_s >= 0:
+            raise ValueError(f"smoothing is {time_constant_s} s, but must be 0 or more")
+        self.time_constant_s = time_constant_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past."""
+        self._mean: NDArray[np.float64] | None = None
+        self._last_s = 0.0
+
+    def update(self, probabilities: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
+        """Add the probabilities (classes,) of a window that ends at `time_s`; return the smoothed ones."""
+        if self._mean is None or self.time_constant_s == 0:
+            self._mean = probabilities
+        else:
+            share = 1 - math.exp(-(time_s - self._last_s) / self.time_constant_s)
+            self._mean = self._mean + share * (probabilities - self._mean)
+        self._last_s = time_s
+        return self._mean

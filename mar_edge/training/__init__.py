@@ -1,0 +1,1 @@
+"""Making MAR models: data, objective, trainer, evaluation."""

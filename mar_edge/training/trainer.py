@@ -1,0 +1,249 @@
+"""The training loop: joint objective, AdamW, warm-up and cosine, checkpoints that a later start goes on from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+import mar_edge
+from mar_edge.errors import CheckpointError, OutputError
+from mar_edge.masking import cell_running_mask, masked_indices, training_mask, visible_indices
+from mar_edge.model import checkpoint
+from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.mar import MAR, joint_loss
+from mar_edge.training import camera_moves
+from mar_edge.training.camera_moves import CameraMoves
+from mar_edge.training.patch_init import init_patch_embedding
+from mar_edge.training.recipe import OptimiserPart, Recipe
+
+LAST = "last.safetensors"
+STATE = "last.state.pt"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run left behind.
+
+    Attributes:
+        checkpoint: path of the newest checkpoint.
+        step: steps done so far.
+        finished: whether the recipe's steps are all done.
+        accuracy: share of right training clips over the last 100 steps.
+    """
+
+    checkpoint: Path
+    step: int
+    finished: bool
+    accuracy: float
+
+
+def train(recipe: Recipe, console: Console) -> TrainingResult:
+    """Train as the recipe says; go on where an earlier run in the same folder stopped.
+
+    Clips, masks and symmetries of a step depend on the seed and the step alone, so a resumed run sees what an
+    uninterrupted one would have seen.
+
+    Raises:
+        RecipeError: if the data is not there.
+        OutputError: if checkpoints cannot be written.
+        CheckpointError: if the folder holds a run of another recipe.
+    """
+    if recipe.trainer.threads:
+        torch.set_num_threads(recipe.trainer.threads)
+    out = recipe.trainer.out
+    with _bar(console) as bar:
+        filming = bar.add_task("clips", total=None, note="")
+        data = camera_moves.prepare(
+            recipe.data,
+            size_px=recipe.model.size_px,
+            frames=recipe.model.frames,
+            seed=recipe.seed,
+            progress=lambda done, total: bar.update(filming, completed=done, total=total),
+        )
+        bar.update(filming, completed=1, total=1)
+        run = _Run(recipe, data)
+        run.resume(out)
+        task = bar.add_task("training", total=recipe.trainer.steps, completed=run.step, note="")
+        stop_at = None if recipe.trainer.max_minutes is None else time.monotonic() + 60 * recipe.trainer.max_minutes
+        recent: deque[float] = deque(maxlen=100)
+        saved = run.step
+        try:
+            while run.step < recipe.trainer.steps and (stop_at is None or time.monotonic() < stop_at):
+                loss, accuracy = run.one_step()
+                recent.append(accuracy)
+                note = f"loss {loss:.3f}  top-1 {np.mean(recent):.3f}"
+                bar.update(task, completed=run.step, note=note)
+                if not console.is_terminal and run.step % 100 == 0:
+                    console.print(f"step {run.step}/{recipe.trainer.steps}  {note}")
+                if run.step % recipe.trainer.checkpoint_steps == 0:
+                    run.save(out)
+                    saved = run.step
+        finally:
+            if run.step != saved:
+                run.save(out)
+    accuracy = float(np.mean(recent)) if recent else float("nan")
+    return TrainingResult(out / LAST, run.step, run.step >= recipe.trainer.steps, accuracy)
+
+
+class _Run:
+    """Model, optimiser and step of one training run."""
+
+    def __init__(self, recipe: Recipe, data: CameraMoves) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.data = data
+        self.step = 0
+        self.config: ModelConfig = recipe.model.config(classes=len(data.labels))
+        self.model: MAR = build(self.config)
+        if recipe.patch_init:
+            clips, _ = data.sample(min(512, len(data)), np.random.default_rng([recipe.seed, 0]))
+            shown = visible_indices(cell_running_mask(self.config.geometry.grid, recipe.mask.ratio))
+            init_patch_embedding(self.model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
+        self.optimisers = _optimisers(self.model, recipe.optimiser)
+        self._peak_lr = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers]
+
+    def one_step(self) -> tuple[float, float]:
+        """Do one optimiser step; return the loss and the share of right clips."""
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, self.step + 1])
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step + 1)
+        clips, labels = self.data.sample(recipe.trainer.batch, rng)
+        classes = torch.from_numpy(labels)
+        visible, masked = self._masks(rng)
+        self._set_lr()
+        self.model.train()
+        output = self.model.joint(torch.from_numpy(clips), visible, masked)
+        loss, _ = joint_loss(output, classes, recipe.reconstruction_weight)
+        self.model.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimiser.clip_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.step += 1
+        assert output.logits is not None
+        return float(loss.detach()), float((output.logits.argmax(dim=1) == classes).float().mean())
+
+    def save(self, out: Path) -> None:
+        """Write the checkpoint and the state that the next start needs."""
+        recipe = self.recipe
+        info = checkpoint.CheckpointInfo(
+            name=recipe.name,
+            description=recipe.description,
+            licence=recipe.licence,
+            labels=self.data.labels,
+            rate_fps=recipe.data.rate_fps,
+            resize="stretch",
+            mask_ratio=recipe.mask.ratio,
+            idle_label=recipe.idle_label,
+            provenance=self._provenance(),
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        state = out / STATE
+        partial = state.with_name(state.name + ".partial")
+        try:
+            torch.save(
+                {
+                    "step": self.step,
+                    "model": self.model.state_dict(),
+                    "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+                    "recipe": self._identity(),
+                },
+                partial,
+            )
+            os.replace(partial, state)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            partial.unlink(missing_ok=True)
+            raise OutputError(f"cannot write {state}: {error}") from error
+        checkpoint.save(out / LAST, self.model, self.config, info)
+
+    def resume(self, out: Path) -> None:
+        """Go on from the state in a folder, if there is one."""
+        path = out / STATE
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        if state["recipe"] != self._identity():
+            raise CheckpointError(
+                f"{out} holds a run of another recipe. Set trainer.out to a new folder, or delete that one"
+            )
+        self.model.load_state_dict(state["model"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.step = state["step"]
+
+    def _masks(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw a mask for every clip of a batch: visible (B, N) and hidden (B, M) token indices."""
+        settings = self.recipe.mask
+        grid = self.config.geometry.grid
+        masks = [training_mask(grid, settings.ratio, rng, settings.kind) for _ in range(self.recipe.trainer.batch)]
+        visible = np.stack([visible_indices(mask) for mask in masks])
+        return torch.from_numpy(visible), torch.from_numpy(np.stack([masked_indices(mask) for mask in masks]))
+
+    def _set_lr(self) -> None:
+        warm = min(1.0, (self.step + 1) / max(1, self.recipe.optimiser.warmup_steps))
+        share = warm * 0.5 * (1 + float(np.cos(np.pi * self.step / self.recipe.trainer.steps)))
+        for optimiser, peaks in zip(self.optimisers, self._peak_lr, strict=True):
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * share
+
+    def _identity(self) -> str:
+        """What must stay the same for a resume: all but how long one sitting lasts and where the cache is."""
+        return self.recipe.model_dump_json(
+            exclude={"trainer": {"max_minutes", "threads", "out", "checkpoint_steps"}, "data": {"cache"}}
+        )
+
+    def _provenance(self) -> dict[str, Any]:
+        recipe = self.recipe.model_dump(mode="json", exclude={"trainer": {"out"}, "data": {"cache", "pictures", "videos"}})
+        return {
+            "command": f"mar-edge train {self.recipe.name}.yaml",
+            "recipe": recipe,
+            "data_digest": self.data.digest,
+            "step": self.step,
+            "versions": {
+                "mar_edge": mar_edge.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+def _optimisers(model: MAR, settings: OptimiserPart) -> list[torch.optim.Optimizer]:
+    """Return the optimisers; norms and biases have no weight decay."""
+    by_muon = [p for n, p in model.named_parameters() if settings.kind == "muon" and p.dim() == 2 and ".blocks." in n]
+    taken = {id(p) for p in by_muon}
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)]
+    if by_muon:
+        optimisers.append(
+            torch.optim.Muon(
+                by_muon, lr=settings.muon_lr, weight_decay=settings.weight_decay, momentum=settings.muon_momentum
+            )
+        )
+    return optimisers
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,59 @@
+"""What the tests share: where real data lies, and how a test says that it needs something."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("MAR_EDGE_SHARED", ROOT.parent / "shared"))
+IN_CI = os.environ.get("MAR_EDGE_CI") == "1"
+
+
+def need(there: bool, reason: str) -> None:
+    """Skip a test that lacks something; in CI nothing may be lacking."""
+    if there:
+        return
+    if IN_CI:
+        pytest.fail(f"CI must have this: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Folder of the reference implementations' numbers."""
+    folder = SHARED / "golden"
+    need(folder.is_dir(), f"no reference numbers in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    """Folder of real videos."""
+    folder = SHARED / "clips"
+    need(folder.is_dir(), f"no real videos in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def arid() -> Path:
+    """Folder of the labelled real clips."""
+    folder = SHARED / "data" / "arid"
+    need(folder.is_dir(), f"no labelled clips in {folder}")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def picture(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A camera's picture, uint8 (48, 64, 3)."""
+    return rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
