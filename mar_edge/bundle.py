@@ -63,7 +63,7 @@ class Variant(_Part):
     """
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx$")]
-    mask: Literal[0, 25, 50, 75]
+    mask: Annotated[int, Field(ge=0, le=75, multiple_of=25)]
     precision: Precision
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size_bytes: Annotated[int, Field(gt=0)]
@@ -132,7 +132,9 @@ class Bundle:
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise BundleError(f"{self.path} has no {MANIFEST}; a bundle is a folder that mar-edge export wrote") from error
+            raise BundleError(
+                f"{self.path} has no {MANIFEST}; a bundle is a folder that mar-edge export wrote"
+            ) from error
         except (OSError, ValueError) as error:
             raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again") from error
         version = values.get("format") if isinstance(values, dict) else None
@@ -165,7 +167,9 @@ class Bundle:
             if not file.is_file():
                 raise BundleError(f"{self.path} lacks {variant.file}. Copy or export the bundle again")
             if hash_file(file) != variant.sha256:
-                raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
+                raise BundleError(
+                    f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again"
+                )
 
     def variant(self, mask: int | Literal["auto"] = "auto", precision: str = "auto") -> Variant:
         """Choose a graph.
@@ -182,7 +186,9 @@ class Bundle:
             variants = [v for v in variants if v.mask == mask]
         if not variants:
             have = ", ".join(f"mask {v.mask} {v.precision}" for v in self.manifest.variants)
-            raise BundleError(f"{self.manifest.name} has no graph with mask {mask} and precision {precision}; it has {have}")
+            raise BundleError(
+                f"{self.manifest.name} has no graph with mask {mask} and precision {precision}; it has {have}"
+            )
         return min(variants, key=lambda v: abs(v.mask - self.manifest.trained_mask))
 
 
@@ -198,7 +204,9 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         path = builtin
     if not path.is_dir():
         if path.exists():
-            raise BundleError(f"{path} is a file; a bundle is a folder NAME{SUFFIX}. For a checkpoint run: mar-edge export {path}")
+            raise BundleError(
+                f"{path} is a file; a bundle is a folder NAME{SUFFIX}. For a checkpoint run: mar-edge export {path}"
+            )
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"

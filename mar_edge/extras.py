@@ -16,4 +16,6 @@ def require(package: str, extra: str) -> None:
         MissingExtraError: with the command that installs it.
     """
     if find_spec(package) is None:
-        raise MissingExtraError(f"{_NAMES.get(package, package)} is not installed. Run: pip install 'mar-edge[{extra}]'")
+        raise MissingExtraError(
+            f"{_NAMES.get(package, package)} is not installed. Run: pip install 'mar-edge[{extra}]'"
+        )

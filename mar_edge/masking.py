@@ -108,7 +108,9 @@ def _check_grid(grid: Grid) -> Grid:
 def _draw(places: int, ratio: float, rng: np.random.Generator) -> Mask:
     hidden = int(ratio * places)
     if not 0 <= ratio < 1 or hidden >= places:
-        raise GeometryError(f"mask ratio {ratio} leaves nothing visible of {places} places; use a ratio from 0 to below 1")
+        raise GeometryError(
+            f"mask ratio {ratio} leaves nothing visible of {places} places; use a ratio from 0 to below 1"
+        )
     mask = np.ones(places, dtype=np.bool_)
     mask[rng.choice(places, size=hidden, replace=False)] = False
     return mask

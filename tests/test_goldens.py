@@ -141,7 +141,9 @@ def test_mar_training_step(load: Any) -> None:
     check_gradients(model, golden.notes["grads"], mar_gradient_name)
 
 
-@pytest.mark.parametrize("name", ["videomae_finetune_tiny", "videomae_finetune_nopool_tiny", "videomae_finetune_gamma_tiny"])
+@pytest.mark.parametrize(
+    "name", ["videomae_finetune_tiny", "videomae_finetune_nopool_tiny", "videomae_finetune_gamma_tiny"]
+)
 def test_videomae_classifier(load: Any, name: str) -> None:
     golden = load(name)
     with torch.no_grad():

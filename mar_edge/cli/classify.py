@@ -16,7 +16,14 @@ def classify(
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
-    views: Annotated[str | None, typer.Option("--views", metavar="CLIPSxCROPS", help="Windows x crops to average, as 5x3; default: all that fit side by side.")] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(
+            "--views",
+            metavar="CLIPSxCROPS",
+            help="Windows x crops to average, as 5x3; default: all that fit side by side.",
+        ),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Classify whole clips; a clip shorter than a window is filled up by repeating its last frame."""

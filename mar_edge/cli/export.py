@@ -11,9 +11,21 @@ import typer
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A mar-edge checkpoint (.safetensors).")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.mar", help="The bundle to write.")],
-    mask: Annotated[list[int] | None, typer.Option("--mask", help="Percent of hidden tubelets: 0, 25, 50 or 75; repeat for more graphs. Default: as trained.")] = None,
+    mask: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--mask", help="Percent of hidden tubelets: 0, 25, 50 or 75; repeat for more graphs. Default: as trained."
+        ),
+    ] = None,
     precision: Annotated[list[str] | None, typer.Option("--precision", help="fp32; repeat for more graphs.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", metavar="CLIPS", help="A video or a folder of videos for the parity check; default: the demo camera.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="CLIPS",
+            help="A video or a folder of videos for the parity check; default: the demo camera.",
+        ),
+    ] = None,
 ) -> None:
     """Export a checkpoint to a bundle of ONNX graphs, each checked against torch before it is kept."""
     from rich.console import Console

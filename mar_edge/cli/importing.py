@@ -9,7 +9,13 @@ import typer
 
 
 def import_(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Official MAR or VideoMAE (.pth), or Hugging Face VideoMAE (a folder or .safetensors).")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Official MAR or VideoMAE (.pth), or Hugging Face VideoMAE (a folder or .safetensors).",
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.safetensors", help="The checkpoint to write.")],
     labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="Class names, one a line.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model; default: the output file's.")] = None,
@@ -17,9 +23,15 @@ def import_(
     frames: Annotated[int, typer.Option("--frames", min=1, help="Frames in a clip.")] = 16,
     size: Annotated[int, typer.Option("--size", min=1, help="Side of a clip in pixels.")] = 224,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Frames a second at which clips are sampled.")] = 7.5,
-    heads: Annotated[int | None, typer.Option("--heads", min=1, help="Attention heads of the encoder; default: width / 64.")] = None,
-    bridge_heads: Annotated[int | None, typer.Option("--bridge-heads", min=1, help="Those of the bridging classifier.")] = None,
-    decoder_heads: Annotated[int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")] = None,
+    heads: Annotated[
+        int | None, typer.Option("--heads", min=1, help="Attention heads of the encoder; default: width / 64.")
+    ] = None,
+    bridge_heads: Annotated[
+        int | None, typer.Option("--bridge-heads", min=1, help="Those of the bridging classifier.")
+    ] = None,
+    decoder_heads: Annotated[
+        int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")
+    ] = None,
 ) -> None:
     """Turn a foreign checkpoint into ours; which kind it is, is found out by itself."""
     from rich.console import Console
@@ -55,7 +67,9 @@ def import_(
     checkpoints.save(out, imported.model, imported.config, info)
     config = imported.config
     parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
-    console.print(f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {classes} classes", soft_wrap=True)
+    console.print(
+        f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {classes} classes", soft_wrap=True
+    )
     console.print(
         f"width {config.width}, depth {config.depth}, heads {config.heads}, classifier {config.classifier}, "
         f"{config.geometry.frames} frames of {config.geometry.width_px} px at {rate:g} frames/s",

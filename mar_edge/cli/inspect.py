@@ -43,7 +43,11 @@ def _card(manifest: Manifest, console: Console) -> None:
         "idle label": manifest.idle_label or "none",
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
         "tokens": f"{t}x{h}x{w} of {geometry.tubelet_frames}x{geometry.patch_px}x{geometry.patch_px} px",
-        "architecture": ", ".join(f"{key} {manifest.architecture[key]}" for key in ("width", "depth", "heads", "classifier") if key in manifest.architecture),
+        "architecture": ", ".join(
+            f"{key} {manifest.architecture[key]}"
+            for key in ("width", "depth", "heads", "classifier")
+            if key in manifest.architecture
+        ),
         "trained at": f"mask {manifest.trained_mask} %",
         "licence": manifest.licence,
         "made by": str(provenance.get("command", "unknown")),

@@ -70,7 +70,9 @@ class LiveView:
         for rank, (label, score) in enumerate(shown.top if shown else ()):
             style = "bold green" if rank == 0 else "dim"
             filled = round(score * BAR_CELLS)
-            bar = Text("█" * filled, style="green" if rank == 0 else "blue") + Text("░" * (BAR_CELLS - filled), style="dim")
+            bar = Text("█" * filled, style="green" if rank == 0 else "blue") + Text(
+                "░" * (BAR_CELLS - filled), style="dim"
+            )
             bars.add_row(Text(label, style=style), bar, f"{score:5.1%}")
         if shown is None:
             bars.add_row(Text("filling the window …", style="dim"))
@@ -80,8 +82,14 @@ class LiveView:
         state = f"{frame.time_s:7.2f} s   {rate}   latency {latency}   dropped {dropped}"
         if frame.truth is not None:
             state += f"   scripted: {frame.truth}"
-        events = [Text(f"{e.start_s:7.2f} - {e.end_s:.2f} s  {e.label}  {e.score:.2f}", style="cyan") for e in self._events]
+        events = [
+            Text(f"{e.start_s:7.2f} - {e.end_s:.2f} s  {e.label}  {e.score:.2f}", style="cyan") for e in self._events
+        ]
         return Panel(
-            Group(bars, Text(), Text(state), *events), title=self._title, subtitle=self._foot, title_align="left",
-            subtitle_align="left", width=78,
+            Group(bars, Text(), Text(state), *events),
+            title=self._title,
+            subtitle=self._foot,
+            title_align="left",
+            subtitle_align="left",
+            width=78,
         )

@@ -13,9 +13,13 @@ MaskChoice = Literal["auto", "0", "25", "50", "75"]
 EngineChoice = Literal["auto", "onnxruntime"]
 PrecisionChoice = Literal["auto", "fp32"]
 
-ModelOption = Annotated[str, typer.Option("--model", metavar="NAME|PATH", help="A built-in model or a bundle's folder.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", metavar="NAME|PATH", help="A built-in model or a bundle's folder.")
+]
 EngineOption = Annotated[EngineChoice, typer.Option("--engine", help="What runs the graph.")]
-MaskOption = Annotated[MaskChoice, typer.Option("--mask", help="Percent of the tubelets that stay hidden; auto: as trained.")]
+MaskOption = Annotated[
+    MaskChoice, typer.Option("--mask", help="Percent of the tubelets that stay hidden; auto: as trained.")
+]
 PrecisionOption = Annotated[PrecisionChoice, typer.Option("--precision", help="Numbers the graph computes with.")]
 JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with '-'.")

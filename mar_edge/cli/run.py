@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mar_edge.cli.report import Report
     from mar_edge.runtime.frame import Source
     from mar_edge.runtime.session import Session
+    from mar_edge.runtime.sinks import Sink
 
 
 def run(
@@ -23,8 +24,12 @@ def run(
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
-    hop: Annotated[int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")] = None,
-    max_seconds: Annotated[float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after so long.")] = None,
+    hop: Annotated[
+        int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after so long.")
+    ] = None,
     json: JsonOption = None,
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
 ) -> None:
@@ -40,7 +45,7 @@ def run(
         opened = open_source(camera if camera is not None else str(source))
         loaded = load_model(model, engine, mask, precision)
         session = loaded.session(stream=opened.name, hop=hop)
-        sink = None
+        sink: Sink | None = None
         if json is not None:
             lines = JsonLines(json)
             stack.callback(lines.close)

@@ -9,8 +9,13 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, for instance training/egomotion.yaml.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Values to set otherwise, as trainer.max_minutes=5.")] = None,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, for instance training/egomotion.yaml.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value ...]", help="Values to set otherwise, as trainer.max_minutes=5."),
+    ] = None,
 ) -> None:
     """Train a model; started again, it goes on where it stopped."""
     from rich.console import Console

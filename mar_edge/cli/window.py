@@ -29,13 +29,17 @@ class Window:
     def __init__(self, title: str) -> None:
         if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             # OpenCV's Qt would end the whole program
-            raise OutputError("--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; leave --show away")
+            raise OutputError(
+                "--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; leave --show away"
+            )
         self._title = title
         self._prediction: Prediction | None = None
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL)
         except cv2.error as error:
-            raise OutputError(f"this OpenCV cannot open a window: {error.err}. Install opencv-python, not -headless") from error
+            raise OutputError(
+                f"this OpenCV cannot open a window: {error.err}. Install opencv-python, not -headless"
+            ) from error
 
     def draw(self, frame: Frame, prediction: Prediction | None) -> bool:
         """Draw a frame; return False when the person closed the window or pressed q or Escape."""
@@ -61,7 +65,9 @@ def annotate(picture: NDArray[np.uint8], prediction: Prediction | None, *, lines
         top = unit // 2 + row * (unit + unit // 3)
         color = (80, 220, 80) if row == 0 else (200, 200, 200)
         cv2.rectangle(out, (unit // 2, top), (unit // 2 + 12 * unit, top + unit), (30, 30, 30), -1)
-        cv2.rectangle(out, (unit // 2, top), (unit // 2 + int(12 * unit * score), top + unit), tuple(c // 2 for c in color), -1)
+        cv2.rectangle(
+            out, (unit // 2, top), (unit // 2 + int(12 * unit * score), top + unit), tuple(c // 2 for c in color), -1
+        )
         text = f"{label} {score:.0%}"
         cv2.putText(out, text, (unit, top + int(unit * 0.75)), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
     return out

@@ -141,7 +141,9 @@ def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) 
     if not files:
         raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
     chosen = files[:: max(1, len(files) // PARITY_CLIPS)][:PARITY_CLIPS]
-    return np.stack([np.stack(sampled(read_frames(file), "rgb")) for file in chosen]), f"{len(chosen)} videos of {data.name}"
+    return np.stack(
+        [np.stack(sampled(read_frames(file), "rgb")) for file in chosen]
+    ), f"{len(chosen)} videos of {data.name}"
 
 
 def _write_manifest(

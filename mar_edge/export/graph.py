@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, shape_inference
@@ -37,8 +38,10 @@ class DeployedGraph(nn.Module):
     def __init__(self, model: MAR, mask_ratio: float) -> None:
         super().__init__()
         self.model = model
-        grid = model.encoder.geometry.grid
-        self.register_buffer("visible", torch.from_numpy(visible_indices(cell_running_mask(grid, mask_ratio))))
+        geometry = model.encoder.geometry
+        # without a mask there need be no cells
+        seen = cell_running_mask(geometry.grid, mask_ratio) if mask_ratio else np.ones(geometry.grid, np.bool_)
+        self.register_buffer("visible", torch.from_numpy(visible_indices(seen)))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map uint8 frames (B, T, H, W, 3) to logits (B, classes)."""
@@ -76,7 +79,9 @@ def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"torch cannot export the model at mask {mask_ratio:g}: {error}") from error
     except ValueError as error:  # protobuf's 2 GiB limit
-        raise ExportError(f"the graph at mask {mask_ratio:g} does not fit into one ONNX file of 2 GiB: {error}") from error
+        raise ExportError(
+            f"the graph at mask {mask_ratio:g} does not fit into one ONNX file of 2 GiB: {error}"
+        ) from error
 
 
 def count_macs(path: Path) -> int:

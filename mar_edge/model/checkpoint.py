@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo) -> N
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial, metadata)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise OutputError(f"cannot write the checkpoint {path}: {error}. Choose a folder you can write to") from error
 
 

@@ -17,6 +17,7 @@ from mar_edge.model.mar import (
     InputNorm,
     MeanPoolClassifier,
     PixelDecoder,
+    Positions,
 )
 
 ClassifierKind = Literal["bridge", "mean_pool", "first_token", "none"]
@@ -38,6 +39,7 @@ class ModelConfig:
         layer_scale: whether encoder blocks have LayerScale gains.
         drop_path: drop path of the last encoder block while training.
         input_norm: how pixels are normalised, see `mar.InputNorm`.
+        positions: the position tables, see `mar.Positions`.
     """
 
     geometry: Geometry = field(default_factory=Geometry)
@@ -57,6 +59,7 @@ class ModelConfig:
     layer_scale: bool = False
     drop_path: float = 0.0
     input_norm: InputNorm = "imagenet"
+    positions: Positions = "flat"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -132,6 +135,7 @@ def build(config: ModelConfig) -> MAR:
         layer_scale=config.layer_scale,
         final_norm=config.classifier != "mean_pool",
         input_norm=config.input_norm,
+        positions=config.positions,
     )
     decoder = None
     if config.decoder_depth:
@@ -143,6 +147,7 @@ def build(config: ModelConfig) -> MAR:
             heads=config.decoder_heads,
             block_norm_eps=config.norm_eps,
             norm_eps=config.outer_norm_eps,
+            positions=config.positions,
         )
     model = MAR(encoder, _classifier(config), decoder)
     for module in model.modules():
@@ -158,7 +163,11 @@ def build(config: ModelConfig) -> MAR:
 def _classifier(config: ModelConfig) -> nn.Module | None:
     if config.classifier == "bridge":
         return BridgingClassifier(
-            config.width, config.classes, width=config.bridge_width, depth=config.bridge_depth, heads=config.bridge_heads
+            config.width,
+            config.classes,
+            width=config.bridge_width,
+            depth=config.bridge_depth,
+            heads=config.bridge_heads,
         )
     if config.classifier == "mean_pool":
         return MeanPoolClassifier(config.width, config.classes, norm_eps=config.outer_norm_eps)

@@ -122,7 +122,9 @@ def import_checkpoint(path: Path, *, geometry: Geometry | None = None, heads: He
     except GeometryError as error:
         raise CheckpointError(f"{file}: {error}. Give the clip's size with --frames and --size") from error
     if foreign.missing:
-        listed = ", ".join(foreign.missing[:5]) + (f" and {len(foreign.missing) - 5} more" if foreign.missing[5:] else "")
+        listed = ", ".join(foreign.missing[:5]) + (
+            f" and {len(foreign.missing) - 5} more" if foreign.missing[5:] else ""
+        )
         raise CheckpointError(f"{file} looks like {form}, but lacks {listed}; the file is incomplete")
     model = _fill(config, foreign.out, file)
     labels = _labels(hf_config, config.classes)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mar_edge.geometry import Geometry
-from mar_edge.model.transformer import blocks, sincos_positions
+from mar_edge.model.transformer import blocks, grid_positions, sincos_positions
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -20,6 +20,9 @@ STD = (0.229, 0.224, 0.225)
 InputNorm = Literal["imagenet", "clip"]
 """`imagenet` subtracts fixed channel means; `clip` takes the square root and standardises each clip by what is visible
 of it, so that dark and bright footage look alike."""
+
+Positions = Literal["flat", "grid"]
+"""`flat` is MAR's and VideoMAE's table over the token index; `grid` one over time step, row and column."""
 
 
 class Encoder(nn.Module):
@@ -35,6 +38,7 @@ class Encoder(nn.Module):
         layer_scale: whether blocks have LayerScale gains.
         final_norm: whether a layer norm follows the last block.
         input_norm: how pixels are normalised.
+        positions: the position table.
     """
 
     pixel_mean: Tensor
@@ -53,6 +57,7 @@ class Encoder(nn.Module):
         layer_scale: bool = False,
         final_norm: bool = True,
         input_norm: InputNorm = "imagenet",
+        positions: Positions = "flat",
     ) -> None:
         super().__init__()
         self.geometry = geometry
@@ -63,13 +68,13 @@ class Encoder(nn.Module):
         values = geometry.tubelet_values // 3
         self.register_buffer("pixel_mean", torch.tensor(MEAN).repeat(values) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(STD).repeat(values) * 255, persistent=False)
-        self.register_buffer("positions", sincos_positions(geometry.tokens, width), persistent=True)
+        self.register_buffer("positions", position_table(geometry, width, positions), persistent=True)
 
     def forward(self, tubelets: Tensor, visible: Tensor) -> Tensor:
         """Encode the visible tubelets.
 
         Args:
-            tubelets: all tubelets of the clips, (B, tokens, values), 0 to 255.
+            tubelets: all tubelets of the clips, (B, tokens, values), 0 to 255, any dtype.
             visible: token indices, (N,) for one mask or (B, N) for one a sample.
 
         Returns:
@@ -85,13 +90,19 @@ class Encoder(nn.Module):
         return out
 
     def normalise(self, seen: Tensor) -> Tensor:
-        """Normalise visible tubelets (B, N, values) of 0 to 255."""
+        """Normalise visible tubelets (B, N, values) of 0 to 255 to float32."""
+        seen = seen.float()
         if self.input_norm == "imagenet":
             return (seen - self.pixel_mean) / self.pixel_std
         x = (seen / 255).sqrt()
         x = x - _mean(x)
         # a floor under the deviation keeps the noise of a black picture small
         return x / (_mean(x.square()).sqrt() + 0.02)
+
+
+def position_table(geometry: Geometry, width: int, kind: Positions) -> Tensor:
+    """Return the position table (tokens, width) of a kind."""
+    return grid_positions(geometry.grid, width) if kind == "grid" else sincos_positions(geometry.tokens, width)
 
 
 def _mean(x: Tensor) -> Tensor:
@@ -160,6 +171,7 @@ class PixelDecoder(nn.Module):
         heads: int,
         block_norm_eps: float = 1e-6,
         norm_eps: float = 1e-6,
+        positions: Positions = "flat",
     ) -> None:
         super().__init__()
         self.reduce = nn.Linear(encoder_width, width, bias=False)
@@ -167,7 +179,7 @@ class PixelDecoder(nn.Module):
         self.blocks = blocks(depth, width, heads, norm_eps=block_norm_eps)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.head = nn.Linear(width, geometry.tubelet_values)
-        self.register_buffer("positions", sincos_positions(geometry.tokens, width), persistent=True)
+        self.register_buffer("positions", position_table(geometry, width, positions), persistent=True)
 
     def forward(self, tokens: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
         """Predict the pixels of the hidden tubelets.
@@ -249,7 +261,7 @@ class MAR(nn.Module):
         if self.decoder is None or masked.shape[1] == 0:
             return JointOutput(logits, None, None, tokens)
         pixels = self.decoder(tokens, visible, masked)
-        return JointOutput(logits, pixels, pixel_target(pick(tubelets, masked)), tokens)
+        return JointOutput(logits, pixels, pixel_target(pick(tubelets, masked).float()), tokens)
 
 
 def patchify(frames: Tensor, geometry: Geometry) -> Tensor:
@@ -260,12 +272,14 @@ def patchify(frames: Tensor, geometry: Geometry) -> Tensor:
         geometry: their geometry.
 
     Returns:
-        float32 (B, tokens, values), values ordered frame, row, column, channel; not scaled.
+        (B, tokens, values) of the same dtype, values ordered frame, row, column, channel. In an exported graph float32,
+        because TensorRT moves no uint8 about.
     """
     t, h, w = geometry.grid
     tubelet, patch = geometry.tubelet_frames, geometry.patch_px
     # a patch row and its channels stay together: seven axes, which every engine can transpose
-    x = frames.float().reshape(-1, t, tubelet, h, patch, w, patch * 3)
+    frames = frames.float() if torch.compiler.is_exporting() else frames
+    x = frames.reshape(-1, t, tubelet, h, patch, w, patch * 3)
     return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, t * h * w, geometry.tubelet_values)
 
 
@@ -285,9 +299,9 @@ def pixel_target(tubelets: Tensor) -> Tensor:
     Returns:
         The same shape.
     """
-    x = tubelets.unflatten(-1, (-1, 3)) / 255  # (B, M, frames * rows * columns, 3)
+    x = tubelets.reshape(*tubelets.shape[:2], -1, 3) / 255  # (B, M, frames * rows * columns, 3)
     x = (x - x.mean(dim=-2, keepdim=True)) / (x.var(dim=-2, keepdim=True).sqrt() + 1e-6)
-    return x.flatten(-2)
+    return x.reshape(tubelets.shape)
 
 
 def joint_loss(

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mar_edge.geometry import Grid
+
 
 class Attention(nn.Module):
     """Multi-head self-attention with query and value bias.
@@ -31,7 +33,7 @@ class Attention(nn.Module):
         """Map tokens (B, N, D) to (B, N, D)."""
         _, tokens, width = x.shape
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        parts = F.linear(x, self.qkv.weight, bias).split(width, dim=-1)
+        parts = torch.split(F.linear(x, self.qkv.weight, bias), width, dim=-1)
         query, key, value = (p.reshape(-1, tokens, self.heads, width // self.heads).transpose(1, 2) for p in parts)
         mixed = _attend(query, key, value)  # (B, heads, N, D / heads)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(-1, tokens, width))
@@ -43,7 +45,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(query, key, value)
     # the plain pattern that ONNX Runtime and TensorRT fuse; torch would spell its own operator out with shape arithmetic
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-    return scores.softmax(dim=-1) @ value
+    mixed: Tensor = scores.softmax(dim=-1) @ value
+    return mixed
 
 
 class DropPath(nn.Module):
@@ -58,7 +61,8 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return x
         keep = torch.empty(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype).bernoulli_(1 - self.rate)
-        return x * keep / (1 - self.rate)
+        out: Tensor = x * keep / (1 - self.rate)
+        return out
 
 
 class Block(nn.Module):
@@ -90,7 +94,8 @@ class Block(nn.Module):
         branch = self.attn(self.norm1(x))
         x = x + self.drop_path(branch if self.gamma_1 is None else self.gamma_1 * branch)
         branch = self.fc2(F.gelu(self.fc1(self.norm2(x))))
-        return x + self.drop_path(branch if self.gamma_2 is None else self.gamma_2 * branch)
+        out: Tensor = x + self.drop_path(branch if self.gamma_2 is None else self.gamma_2 * branch)
+        return out
 
 
 def blocks(
@@ -103,8 +108,29 @@ def blocks(
     )
 
 
+def grid_positions(grid: Grid, width: int) -> Tensor:
+    """Return a fixed position table (tokens, width) over time step, row and column, float32.
+
+    A third of the channels each; an axis of n places has sines and cosines of 0.5 to n / 2 periods over its length, so
+    that the slowest sine is the place itself, from -1 to 1. Where a token lies can be read off linearly, which the
+    flat table does not allow: zoom and roll, flow that depends on place, are learned much sooner with it.
+    """
+    channels = torch.arange(width)
+    table = torch.zeros(*grid, width, dtype=torch.float64)
+    for axis, places in enumerate(grid):
+        own = channels[axis::3]
+        periods = 0.5 * max(1.0, places) ** torch.linspace(0, 1, (len(own) + 1) // 2, dtype=torch.float64)
+        place = (torch.arange(places, dtype=torch.float64) + 0.5) / places - 0.5
+        angle = 2 * torch.pi * place[:, None] * periods  # (places, periods)
+        waves = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, : len(own)]
+        shape = [1, 1, 1, len(own)]
+        shape[axis] = places
+        table[..., own] = waves.reshape(shape)
+    return table.reshape(-1, width).float()
+
+
 def sincos_positions(tokens: int, width: int) -> Tensor:
-    """Return the fixed position table (tokens, width) over the flat token index, float32.
+    """Return the fixed position table (tokens, width) over the flat token index, float32, as MAR and VideoMAE have it.
 
     angle(p, j) = p / 10000^(2 floor(j/2) / width); sine at even j, cosine at odd j (Attention Is All You Need, 3.5).
     """

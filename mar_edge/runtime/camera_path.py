@@ -106,7 +106,9 @@ class CameraPath:
 
         def rate(name: str) -> Floats:
             values = np.array([getattr(motion, name) for motion in motions])[which]
-            return values if self.pace is None else values * np.interp(self._time_s, *self.pace)
+            if self.pace is not None:
+                values = values * np.interp(self._time_s, *self.pace)
+            return np.asarray(values)
 
         zoom = np.exp(_integral(np.log1p(rate("zoom_per_s"))))
         roll = np.deg2rad(self.start_deg) + _integral(np.deg2rad(rate("roll_deg_per_s")))
@@ -163,6 +165,35 @@ def view_affine(
     center = np.array(scene_center_px) + scene_px_per_width * np.array([x, y])
     offset = center - linear @ np.array([(width - 1) / 2, (height - 1) / 2])
     return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def content_flow(
+    before: tuple[float, float, float, float],
+    after: tuple[float, float, float, float],
+    *,
+    aspect: float,
+    places: Floats,
+) -> Floats:
+    """Return how far the content at some places of the picture moves while the camera goes from one pose to another.
+
+    Args:
+        before: (x, y, zoom, roll in radians) at first.
+        after: the pose then.
+        aspect: width / height of the camera's picture.
+        places: (..., 2) in the first picture, (0, 0) its middle, one unit its width and its height.
+
+    Returns:
+        (..., 2), right and down, in the same units.
+    """
+    (x, y, zoom, roll), (x2, y2, zoom2, roll2) = before, after
+    scale = np.array([1.0, 1 / aspect])
+    world = places * scale @ _turn(roll).T / zoom + np.array([x, y])
+    moved = zoom2 * (world - np.array([x2, y2])) @ _turn(roll2) / scale
+    return np.asarray(moved - places)
+
+
+def _turn(angle: float) -> Floats:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _integral(rate: Floats) -> Floats:

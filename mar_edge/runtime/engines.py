@@ -46,7 +46,9 @@ class Engine(ABC):
             EngineError: if the engine fails or gives something that is not a number.
         """
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != self._shape or not len(frames):
-            raise FrameError(f"the graph takes uint8 (B, {', '.join(map(str, self._shape))}), not {frames.dtype} {frames.shape}")
+            raise FrameError(
+                f"the graph takes uint8 (B, {', '.join(map(str, self._shape))}), not {frames.dtype} {frames.shape}"
+            )
         logits = self._infer(frames)
         if logits.shape != (len(frames), self._classes) or not np.isfinite(logits).all():
             raise EngineError(f"{self.name} gave {logits.shape} logits, not finite ({len(frames)}, {self._classes})")
@@ -79,7 +81,9 @@ class OnnxRuntimeEngine(Engine):
         if threads:
             options.intra_op_num_threads = threads
         try:
-            self._session = ort.InferenceSession(bundle.graph_path(variant), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                bundle.graph_path(variant), options, providers=["CPUExecutionProvider"]
+            )
         except (RuntimeError, ValueError) as error:  # ORT's errors derive from these
             raise EngineError(f"ONNX Runtime refuses {variant.file}: {str(error).splitlines()[0]}") from error
 

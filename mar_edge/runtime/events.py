@@ -26,7 +26,9 @@ class EventRule:
 
     def __post_init__(self) -> None:
         if not 0 < self.offset <= self.onset <= 1:
-            raise ValueError(f"event scores need 0 < offset <= onset <= 1, not offset {self.offset}, onset {self.onset}")
+            raise ValueError(
+                f"event scores need 0 < offset <= onset <= 1, not offset {self.offset}, onset {self.onset}"
+            )
 
 
 class EventDetector:
@@ -72,8 +74,6 @@ class EventDetector:
 
     def _end(self, time_s: float) -> tuple[Event, ...]:
         assert self._label is not None
-        event = Event(
-            stream=self.stream, label=self._label, start_s=self._start_s, end_s=time_s, score=self._peak
-        )
+        event = Event(stream=self.stream, label=self._label, start_s=self._start_s, end_s=time_s, score=self._peak)
         self._label = None
         return (event,) if time_s - event.start_s >= self.rule.min_duration_s else ()

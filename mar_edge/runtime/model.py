@@ -83,11 +83,13 @@ class Model:
         session = self.session(**{"stream": opened.name, **options})
 
         def tell(events: tuple[Event, ...]) -> None:
-            for event in events if on_event else ():
-                on_event(event)
+            if on_event is not None:
+                for event in events:
+                    on_event(event)
             for warnings in (opened.warnings, session.warnings):
-                for message in warnings if on_warning else ():
-                    on_warning(message)
+                if on_warning is not None:
+                    for message in warnings:
+                        on_warning(message)
                 warnings.clear()
 
         try:
@@ -116,7 +118,9 @@ class Model:
         if crops not in (1, 3) or (views and views[0] < 1):
             raise FrameError(f"views {views[0] if views else 1}x{crops} cannot be made; crops are 1 or 3, as in 5x3")
         if crops == 3 and self.manifest.resize == "stretch":
-            raise FrameError(f"{self.manifest.name} sees the whole picture, so there is nothing to crop; use views like 5x1")
+            raise FrameError(
+                f"{self.manifest.name} sees the whole picture, so there is nothing to crop; use views like 5x1"
+            )
         warnings: list[str] = []
         frames, duration_s = self._sampled(clip, crops, warnings)  # (N, crops, H, W, 3)
         window = self.manifest.geometry.frames
@@ -124,7 +128,11 @@ class Model:
         if repeated:
             frames = np.concatenate([frames, np.repeat(frames[-1:], repeated, axis=0)])
         count = views[0] if views else len(frames) // window
-        starts = np.linspace(0, len(frames) - window, count).round().astype(int) if count > 1 else [(len(frames) - window) // 2]
+        starts = (
+            np.linspace(0, len(frames) - window, count).round().astype(int)
+            if count > 1
+            else [(len(frames) - window) // 2]
+        )
         logits = [
             self.engine.infer(np.ascontiguousarray(frames[start : start + window, crop])[None])[0]
             for start in starts
@@ -146,7 +154,13 @@ class Model:
         """Return the clip's frames at the model's rate and size (N, crops, H, W, 3), and its length in seconds."""
         rate_fps = self.manifest.rate_fps
         if not isinstance(clip, (str, Path)):
-            if not isinstance(clip, np.ndarray) or clip.ndim != 4 or clip.shape[-1] != 3 or clip.dtype != np.uint8 or not clip.size:
+            if (
+                not isinstance(clip, np.ndarray)
+                or clip.ndim != 4
+                or clip.shape[-1] != 3
+                or clip.dtype != np.uint8
+                or not clip.size
+            ):
                 raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
             return np.stack([self._crops(frame, crops) for frame in clip]), len(clip) / rate_fps
         sampler = Sampler(rate_fps)

@@ -28,9 +28,13 @@ def check_frame(frame: object) -> NDArray[np.uint8]:
     if not isinstance(frame, np.ndarray):
         raise FrameError(f"a frame is a numpy array of shape (H, W, 3), not {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-        raise FrameError(f"a frame has shape (H, W, 3), not {frame.shape}; for a grey picture use numpy.stack([grey] * 3, -1)")
+        raise FrameError(
+            f"a frame has shape (H, W, 3), not {frame.shape}; for a grey picture use numpy.stack([grey] * 3, -1)"
+        )
     if frame.dtype != np.uint8:
-        raise FrameError(f"a frame has dtype uint8 with values 0 to 255, not {frame.dtype}; convert it with .astype('uint8')")
+        raise FrameError(
+            f"a frame has dtype uint8 with values 0 to 255, not {frame.dtype}; convert it with .astype('uint8')"
+        )
     return frame
 
 
@@ -41,7 +45,8 @@ def preprocess(
 
     Args:
         frame: uint8 (H, W, 3).
-        height_px, width_px: the model's size.
+        height_px: the model's height.
+        width_px: the model's width.
         resize: the model's resize rule.
         color: order of the frame's channels.
 

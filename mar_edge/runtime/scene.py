@@ -76,7 +76,9 @@ def tiles(rng: np.random.Generator, size_px: int) -> Picture:
     cells = np.clip(base + rng.normal(0, spread, (count, count, 3)), 0, 255).astype(np.uint8)
     picture = np.asarray(cv2.resize(cells, (size_px, size_px), interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
     turn = cv2.getRotationMatrix2D((size_px / 2, size_px / 2), rng.uniform(0, 90), 1.5)
-    picture = np.asarray(cv2.warpAffine(picture, turn, (size_px, size_px), borderMode=cv2.BORDER_REFLECT), dtype=np.uint8)
+    picture = np.asarray(
+        cv2.warpAffine(picture, turn, (size_px, size_px), borderMode=cv2.BORDER_REFLECT), dtype=np.uint8
+    )
     _grain(rng, picture, 12)
     return picture
 
@@ -88,7 +90,9 @@ def shape_mask(rng: np.random.Generator, size_px: int) -> Picture:
     if rng.random() < 0.5:
         offset = rng.integers(size_px // 3, 2 * size_px // 3, 2)
         _shape(rng, mask, int(size_px * 0.22), (255,), center=(int(offset[0]), int(offset[1])))
-    out: Picture = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.5)), dtype=np.uint8).reshape(size_px, size_px)
+    out: Picture = np.asarray(cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.5)), dtype=np.uint8).reshape(
+        size_px, size_px
+    )
     return out
 
 
@@ -104,7 +108,9 @@ def _shape(
         cv2.ellipse(picture, at, axes, rng.uniform(0, 180), 0, 360, color, -1, cv2.LINE_AA)
         return
     corners = 4 if kind == 1 else int(rng.integers(3, 9))
-    angle = np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind == 2 else np.arange(4) * np.pi / 2 + rng.uniform(0, np.pi)
+    angle = (
+        np.sort(rng.uniform(0, 2 * np.pi, corners)) if kind == 2 else np.arange(4) * np.pi / 2 + rng.uniform(0, np.pi)
+    )
     reach = radius * (rng.uniform(0.4, 1, corners) if kind == 2 else 1)
     points = np.stack([np.cos(angle) * reach, np.sin(angle) * reach * rng.uniform(0.4, 1)], axis=-1) + at
     cv2.fillPoly(picture, [points.astype(np.int32)], color, cv2.LINE_AA)

@@ -96,7 +96,9 @@ class Session:
         if not math.isfinite(time_s):
             raise FrameError(f"time_s is {time_s}; give the capture time in seconds")
         if time_s < self._last_s:
-            raise FrameError(f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream")
+            raise FrameError(
+                f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
+            )
         self._cut_if_broken(frame, time_s)
         self._last_s = time_s
         index = self.frames

@@ -30,7 +30,7 @@ class JsonLines:
         self.target = target
         self._file: IO[str]
         try:
-            self._file = sys.stdout if target == "-" else Path(target).open("w", encoding="utf-8")
+            self._file = sys.stdout if target == "-" else Path(target).open("w", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
 

@@ -57,7 +57,7 @@ class FileSource:
 class Capture(Protocol):
     """What `CameraSource` needs of `cv2.VideoCapture`; tests and other cameras bring their own."""
 
-    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+    def isOpened(self) -> bool:
         """Whether the device is there."""
         ...
 
@@ -197,9 +197,9 @@ def _open_camera(index: int) -> cv2.VideoCapture:
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """OpenCV warns on stderr about every index that is no camera; our one line says it better."""
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield
     finally:
-        cv2.setLogLevel(level)
+        cv2.utils.logging.setLogLevel(level)

@@ -74,8 +74,9 @@ def _open(path: Path) -> InputContainer:
     except (av.error.FFmpegError, OSError) as error:
         raise SourceError(f"{path} is not a video that can be read: {_reason(error)}") from error
     if not container.streams.video:
+        kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
         container.close()
-        raise SourceError(f"{path} has no video stream, only {', '.join(s.type for s in container.streams) or 'nothing'}")
+        raise SourceError(f"{path} has no video stream, only {kinds}")
     return container
 
 
@@ -92,7 +93,7 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path, say: War
             say(f"{path.name}: reading stopped early: {_reason(error)}")
             break
         try:
-            yield from packet.decode()  # type: ignore[misc]
+            yield from packet.decode()
         except av.error.EOFError:
             break
         except DecodeErrors as error:
@@ -104,17 +105,15 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path, say: War
 
 
 def _time(frame: VideoFrame, stream: VideoStream, index: int) -> float:
-    if frame.time is not None:
-        return float(frame.time)
-    return index / float(stream.average_rate or 30)
+    # PyAV's types promise a time, but raw streams have none
+    time_s: float | None = frame.time
+    return index / float(stream.average_rate or 30) if time_s is None else float(time_s)
 
 
 def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
-    picture = frame.to_ndarray(format="rgb24")
+    picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     turn = _TURNS.get(round(frame.rotation) % 360)
-    if turn is not None:
-        picture = cv2.rotate(picture, turn)
-    return np.asarray(picture, dtype=np.uint8)
+    return picture if turn is None else np.asarray(cv2.rotate(picture, turn), dtype=np.uint8)
 
 
 def _reason(error: Exception) -> str:

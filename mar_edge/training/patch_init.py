@@ -29,7 +29,7 @@ def init_patch_embedding(encoder: Encoder, frames: Tensor, visible: Tensor, *, p
     if frames_per_tubelet < 2:
         raise ValueError("tubelets of one frame have no motion to start from")
     seen = encoder.normalise(pick(patchify(frames, encoder.geometry), visible))
-    tubelets = seen.flatten(0, 1).unflatten(-1, (frames_per_tubelet, -1))  # (samples, frames, values a frame)
+    tubelets = seen.reshape(seen.shape[0] * seen.shape[1], frames_per_tubelet, -1)  # (samples, frames, values a frame)
     width = encoder.embed.out_features
     still = _whitening(tubelets.mean(dim=1), width - width // 2)
     moving = _whitening(tubelets[:, -1] - tubelets[:, 0], width // 2)

@@ -13,7 +13,7 @@ from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.masking import MASK_RATIOS, MaskKind
 from mar_edge.model.config import ModelConfig
-from mar_edge.model.mar import InputNorm
+from mar_edge.model.mar import InputNorm, Positions
 
 
 class _Part(BaseModel):
@@ -37,13 +37,12 @@ class ModelPart(_Part):
     decoder_heads: int = 6
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     input_norm: InputNorm = "imagenet"
+    positions: Positions = "flat"
 
     def config(self, classes: int) -> ModelConfig:
         """Return the model configuration for a number of classes."""
         sizes = self.model_dump(exclude={"frames", "size_px", "patch_px"})
-        geometry = Geometry(
-            frames=self.frames, height_px=self.size_px, width_px=self.size_px, patch_px=self.patch_px
-        )
+        geometry = Geometry(frames=self.frames, height_px=self.size_px, width_px=self.size_px, patch_px=self.patch_px)
         geometry.check_cells()
         return ModelConfig(geometry=geometry, classes=classes, **sizes)
 
@@ -101,7 +100,11 @@ class TrainerPart(_Part):
 
 
 class Recipe(_Part):
-    """A whole recipe."""
+    """A whole recipe.
+
+    `flow_weight` adds a third task to classification and reconstruction: every visible token tells how the world moves
+    there, which the virtual camera knows.
+    """
 
     name: str
     description: str
@@ -112,6 +115,7 @@ class Recipe(_Part):
     mask: MaskPart = MaskPart()
     data: CameraMovesPart
     reconstruction_weight: float = Field(default=0.1, ge=0)
+    flow_weight: float = Field(default=0.0, ge=0)
     patch_init: bool = False
     optimiser: OptimiserPart = OptimiserPart()
     trainer: TrainerPart

@@ -6,22 +6,26 @@ import os
 import platform
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 import mar_edge
 from mar_edge.errors import CheckpointError, OutputError
 from mar_edge.masking import cell_running_mask, masked_indices, training_mask, visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
-from mar_edge.model.mar import MAR, joint_loss
+from mar_edge.model.mar import MAR, joint_loss, pick
+from mar_edge.runtime.camera_path import LABELS
 from mar_edge.training import camera_moves
 from mar_edge.training.camera_moves import CameraMoves
 from mar_edge.training.patch_init import init_patch_embedding
@@ -29,6 +33,9 @@ from mar_edge.training.recipe import OptimiserPart, Recipe
 
 LAST = "last.safetensors"
 STATE = "last.state.pt"
+
+FLOW_SCALE = 0.004
+"""Flow, in picture widths a tubelet, about which its target turns from linear to logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,7 @@ def train(recipe: Recipe, console: Console) -> TrainingResult:
         filming = bar.add_task("clips", total=None, note="")
         data = camera_moves.prepare(
             recipe.data,
-            size_px=recipe.model.size_px,
-            frames=recipe.model.frames,
+            geometry=recipe.model.config(classes=1).geometry,
             seed=recipe.seed,
             progress=lambda done, total: bar.update(filming, completed=done, total=total),
         )
@@ -96,6 +102,16 @@ def train(recipe: Recipe, console: Console) -> TrainingResult:
     return TrainingResult(out / LAST, run.step, run.step >= recipe.trainer.steps, accuracy)
 
 
+class _Batch(NamedTuple):
+    """Clips (B, T, H, W, 3) uint8, classes (B,), flows (B, tokens, 2), visible (B, N), hidden (B, M) token indices."""
+
+    clips: Tensor
+    classes: Tensor
+    flows: Tensor
+    visible: Tensor
+    masked: Tensor
+
+
 class _Run:
     """Model, optimiser and step of one training run."""
 
@@ -104,35 +120,40 @@ class _Run:
         self.recipe = recipe
         self.data = data
         self.step = 0
-        self.config: ModelConfig = recipe.model.config(classes=len(data.labels))
+        self.config: ModelConfig = recipe.model.config(classes=len(LABELS))
         self.model: MAR = build(self.config)
         if recipe.patch_init:
-            clips, _ = data.sample(min(512, len(data)), np.random.default_rng([recipe.seed, 0]))
+            films = data.sample(min(512, len(data)), np.random.default_rng([recipe.seed, 0]))
+            clips = np.stack([film.clip for film in films])
             shown = visible_indices(cell_running_mask(self.config.geometry.grid, recipe.mask.ratio))
             init_patch_embedding(self.model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
-        self.optimisers = _optimisers(self.model, recipe.optimiser)
+        self.flow_head = nn.Linear(self.config.width, 2)
+        self.optimisers = _optimisers(nn.ModuleList([self.model, self.flow_head]), recipe.optimiser)
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="mar-edge batches")
+        self._next: Future[_Batch] | None = None
         self._peak_lr = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers]
 
     def one_step(self) -> tuple[float, float]:
         """Do one optimiser step; return the loss and the share of right clips."""
         recipe = self.recipe
-        rng = np.random.default_rng([recipe.seed, self.step + 1])
+        batch = (self._next or self._ahead.submit(self._batch, self.step)).result()
+        self._next = self._ahead.submit(self._batch, self.step + 1)
         torch.manual_seed(recipe.seed * 1_000_003 + self.step + 1)
-        clips, labels = self.data.sample(recipe.trainer.batch, rng)
-        classes = torch.from_numpy(labels)
-        visible, masked = self._masks(rng)
         self._set_lr()
         self.model.train()
-        output = self.model.joint(torch.from_numpy(clips), visible, masked)
-        loss, _ = joint_loss(output, classes, recipe.reconstruction_weight)
+        output = self.model.joint(batch.clips, batch.visible, batch.masked)
+        loss, _ = joint_loss(output, batch.classes, recipe.reconstruction_weight)
+        if recipe.flow_weight:
+            loss = loss + recipe.flow_weight * self._flow_loss(output.tokens, batch)
         self.model.zero_grad()
+        self.flow_head.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimiser.clip_norm)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
         assert output.logits is not None
-        return float(loss.detach()), float((output.logits.argmax(dim=1) == classes).float().mean())
+        return float(loss.detach()), float((output.logits.argmax(dim=1) == batch.classes).float().mean())
 
     def save(self, out: Path) -> None:
         """Write the checkpoint and the state that the next start needs."""
@@ -141,21 +162,22 @@ class _Run:
             name=recipe.name,
             description=recipe.description,
             licence=recipe.licence,
-            labels=self.data.labels,
+            labels=list(LABELS),
             rate_fps=recipe.data.rate_fps,
             resize="stretch",
             mask_ratio=recipe.mask.ratio,
             idle_label=recipe.idle_label,
             provenance=self._provenance(),
         )
-        out.mkdir(parents=True, exist_ok=True)
         state = out / STATE
         partial = state.with_name(state.name + ".partial")
         try:
+            out.mkdir(parents=True, exist_ok=True)
             torch.save(
                 {
                     "step": self.step,
                     "model": self.model.state_dict(),
+                    "flow_head": self.flow_head.state_dict(),
                     "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
                     "recipe": self._identity(),
                 },
@@ -163,7 +185,8 @@ class _Run:
             )
             os.replace(partial, state)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             raise OutputError(f"cannot write {state}: {error}") from error
         checkpoint.save(out / LAST, self.model, self.config, info)
 
@@ -178,17 +201,30 @@ class _Run:
                 f"{out} holds a run of another recipe. Set trainer.out to a new folder, or delete that one"
             )
         self.model.load_state_dict(state["model"])
+        self.flow_head.load_state_dict(state["flow_head"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step = state["step"]
 
-    def _masks(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draw a mask for every clip of a batch: visible (B, N) and hidden (B, M) token indices."""
-        settings = self.recipe.mask
+    def _batch(self, step: int) -> _Batch:
+        """Draw the clips and masks of a step; depends on the seed and the step alone."""
+        settings, count = self.recipe.mask, self.recipe.trainer.batch
+        rng = np.random.default_rng([self.recipe.seed, step + 1])
+        films = self.data.sample(count, rng)
         grid = self.config.geometry.grid
-        masks = [training_mask(grid, settings.ratio, rng, settings.kind) for _ in range(self.recipe.trainer.batch)]
-        visible = np.stack([visible_indices(mask) for mask in masks])
-        return torch.from_numpy(visible), torch.from_numpy(np.stack([masked_indices(mask) for mask in masks]))
+        masks = [training_mask(grid, settings.ratio, rng, settings.kind) for _ in range(count)]
+        return _Batch(
+            clips=torch.from_numpy(np.stack([film.clip for film in films])),
+            classes=torch.tensor([film.label for film in films]),
+            flows=torch.from_numpy(np.stack([film.flow for film in films])).flatten(1, 3),
+            visible=torch.from_numpy(np.stack([visible_indices(mask) for mask in masks])),
+            masked=torch.from_numpy(np.stack([masked_indices(mask) for mask in masks])),
+        )
+
+    def _flow_loss(self, tokens: Tensor, batch: _Batch) -> Tensor:
+        """Squared error of the flow told by visible tokens (B, N, D), on a scale that fits slow and fast moves."""
+        target = torch.asinh(pick(batch.flows, batch.visible) / FLOW_SCALE)
+        return F.mse_loss(self.flow_head(tokens), target)
 
     def _set_lr(self) -> None:
         warm = min(1.0, (self.step + 1) / max(1, self.recipe.optimiser.warmup_steps))
@@ -204,7 +240,9 @@ class _Run:
         )
 
     def _provenance(self) -> dict[str, Any]:
-        recipe = self.recipe.model_dump(mode="json", exclude={"trainer": {"out"}, "data": {"cache", "pictures", "videos"}})
+        recipe = self.recipe.model_dump(
+            mode="json", exclude={"trainer": {"out"}, "data": {"cache", "pictures", "videos"}}
+        )
         return {
             "command": f"mar-edge train {self.recipe.name}.yaml",
             "recipe": recipe,
@@ -218,7 +256,7 @@ class _Run:
         }
 
 
-def _optimisers(model: MAR, settings: OptimiserPart) -> list[torch.optim.Optimizer]:
+def _optimisers(model: nn.Module, settings: OptimiserPart) -> list[torch.optim.Optimizer]:
     """Return the optimisers; norms and biases have no weight decay."""
     by_muon = [p for n, p in model.named_parameters() if settings.kind == "muon" and p.dim() == 2 and ".blocks." in n]
     taken = {id(p) for p in by_muon}

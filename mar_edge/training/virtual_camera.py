@@ -11,9 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.runtime.camera_path import LABELS, CameraPath, Motion, motion_of, view_affine
+from mar_edge.geometry import Geometry
+from mar_edge.runtime.camera_path import LABELS, CameraPath, Motion, content_flow, motion_of, view_affine
 from mar_edge.runtime.sampler import Sampler
 from mar_edge.runtime.scene import shape_mask
+from mar_edge.training.symmetry import Film
 from mar_edge.training.worlds import World
 
 Clip = NDArray[np.uint8]
@@ -36,22 +38,20 @@ class Filming:
     """How clips are filmed.
 
     Attributes:
-        size_px: side of the square clips.
-        frames: frames in a clip.
+        geometry: of the clips, which are square.
         rate_fps: rate at which the model samples.
         clean: no moving objects, noise, blur or lighting of our own: for worlds that are real footage already.
         margin: share by which speeds may lie outside the promised ranges, so that their ends are not the edge of
             what was trained.
     """
 
-    size_px: int = 64
-    frames: int = 16
+    geometry: Geometry
     rate_fps: float = 10.0
     clean: bool = False
     margin: float = 0.12
 
 
-def film(label: str, world: World, objects: list[World], filming: Filming, rng: Rng) -> Clip:
+def film(label: str, world: World, objects: list[World], filming: Filming, rng: Rng) -> Film:
     """Film one clip.
 
     Args:
@@ -62,7 +62,7 @@ def film(label: str, world: World, objects: list[World], filming: Filming, rng: 
         rng: source of everything random.
 
     Returns:
-        uint8 (frames, size, size, 3) RGB.
+        The clip, its label, and how the world's content moves at every token.
     """
     time_s = frame_times(filming, rng)
     aspect = float(rng.choice([1.0, 4 / 3, 1.5, 16 / 9, 3 / 4]))
@@ -80,7 +80,25 @@ def film(label: str, world: World, objects: list[World], filming: Filming, rng: 
             item.paint(view, path.at(t), t, aspect)
         frames.append(view)
     clip = np.stack(frames)
-    return clip if filming.clean else degrade(clip, rng)
+    flow = token_flow(path, time_s, aspect, filming.geometry)
+    return Film(clip if filming.clean else degrade(clip, rng), LABELS.index(label), flow)
+
+
+def token_flow(path: CameraPath, time_s: NDArray[np.float64], aspect: float, geometry: Geometry) -> NDArray[np.float32]:
+    """Return the flow (t, h, w, 2) of the world at every token, from a tubelet's first frame to its last.
+
+    Right and down, in picture widths and heights. Moving objects do not count: it is what the camera does.
+    """
+    t, h, w = geometry.grid
+    down, right = np.meshgrid((np.arange(h) + 0.5) / h - 0.5, (np.arange(w) + 0.5) / w - 0.5, indexing="ij")
+    places = np.stack([right, down], axis=-1)
+    first = time_s[:: geometry.tubelet_frames]
+    last = time_s[geometry.tubelet_frames - 1 :: geometry.tubelet_frames]
+    flows = [
+        content_flow(path.at(a), path.at(b), aspect=aspect, places=places) for a, b in zip(first, last, strict=True)
+    ]
+    assert len(flows) == t
+    return np.stack(flows).astype(np.float32)
 
 
 def frame_times(filming: Filming, rng: Rng) -> NDArray[np.float64]:
@@ -93,12 +111,12 @@ def frame_times(filming: Filming, rng: Rng) -> NDArray[np.float64]:
     sampler = Sampler(filming.rate_fps)
     times: list[float] = []
     index = 0
-    while len(times) < filming.frames:
+    while len(times) < filming.geometry.frames:
         captured_s = index / fps + float(rng.uniform(-jitter_s, jitter_s))
         if index == 0 or rng.random() >= drop:
             times.extend([captured_s] * sampler.take(captured_s))
         index += 1
-    return np.array(times[: filming.frames]) - times[0]
+    return np.array(times[: filming.geometry.frames]) - times[0]
 
 
 def draw_speed(label: str, filming: Filming, rng: Rng) -> float:
@@ -147,11 +165,11 @@ def _place(
 ) -> tuple[int, tuple[float, float], float]:
     """Choose where and how near the camera starts: pyramid level, centre and pixels a view width in that level."""
     width, height = world.size_px
-    nearest = min(width, 1.5 * filming.size_px)
+    nearest = min(width, 1.5 * filming.geometry.width_px)
     for _ in range(6):
         px_per_width = float(np.exp(rng.uniform(np.log(nearest), np.log(max(nearest, 0.8 * width)))))
         center = (float(rng.uniform(0.1, 0.9)) * width, float(rng.uniform(0.1, 0.9)) * height)
-        fineness = px_per_width / (RENDER * filming.size_px)
+        fineness = px_per_width / (RENDER * filming.geometry.width_px)
         level = int(np.clip(np.round(np.log2(fineness)), 0, len(world.levels) - 1))
         scale = world.levels[level].shape[2] / width
         placed = level, (center[0] * scale, center[1] * scale), px_per_width * scale
@@ -172,7 +190,7 @@ def _view(
     filming: Filming,
 ) -> NDArray[np.uint8]:
     """Render one frame, blurred by what the camera moves while the shutter is open."""
-    side = RENDER * filming.size_px
+    side = RENDER * filming.geometry.width_px
     moments = [time_s] if exposure_s == 0 else [time_s - exposure_s * k / 2 for k in range(3)]
     views = []
     for moment_s in moments:
@@ -186,7 +204,7 @@ def _view(
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         views.append(cv2.warpAffine(picture, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT_101))
     view = views[0] if len(views) == 1 else np.mean(views, axis=0).astype(np.uint8)
-    small = cv2.resize(view, (filming.size_px, filming.size_px), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(view, (filming.geometry.width_px, filming.geometry.width_px), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 
@@ -204,7 +222,9 @@ class _MovingObject:
     spin_per_s: float
     time_s: float
 
-    def paint(self, view: NDArray[np.uint8], pose: tuple[float, float, float, float], time_s: float, aspect: float) -> None:
+    def paint(
+        self, view: NDArray[np.uint8], pose: tuple[float, float, float, float], time_s: float, aspect: float
+    ) -> None:
         """Blend the object into a view (S, S, 3) seen from `pose`."""
         x, y, zoom, roll = pose
         since_s = time_s - self.time_s
@@ -222,7 +242,9 @@ class _MovingObject:
         turn[1] *= aspect
         at = np.array([(u + 0.5) * side, (v * aspect + 0.5) * side])
         matrix = np.concatenate([turn, (at - turn @ np.full(2, self.alpha.shape[0] / 2))[:, None]], axis=1)
-        surface = cv2.warpAffine(self.surface, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        surface = cv2.warpAffine(
+            self.surface, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         alpha = np.asarray(cv2.warpAffine(self.alpha, matrix, (side, side), flags=cv2.INTER_LINEAR))[..., None]
         view[:] = (view + alpha * (surface - view)).astype(np.uint8)
 
@@ -247,7 +269,7 @@ def _draw_objects(
         out.append(
             _MovingObject(
                 surface=surface,
-                alpha=shape_mask(rng, patch).astype(np.float32) / 255,
+                alpha=shape_mask(rng, patch).astype(np.float32) / np.float32(255),
                 size=float(rng.uniform(0.12, largest)) / zoom,
                 position=np.array([x, y]) + place,
                 velocity=rng.normal(0, 0.35, 2) * rng.choice([0, 1]),
@@ -271,12 +293,14 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
         for frame in x:
             cv2.GaussianBlur(frame, (0, 0), 0.4 + rng.uniform(0, 0.1), dst=frame)
     if rng.random() < 0.5:
-        x = 255 * (x / 255) ** float(np.exp(rng.uniform(-0.5, 0.5)))
+        x = np.float32(255) * (x / np.float32(255)) ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
     gain = float(rng.uniform(0.5, 1.2)) if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(0.06), np.log(0.5))))
     gain = max(gain, DARKEST / max(DARKEST, _contrast(x[0])))
     flicker = np.ones(frames)
     if rng.random() < 0.35:
-        flicker += rng.uniform(0, 0.12) * np.sin(2 * np.pi * rng.uniform(0.02, 0.5) * np.arange(frames) + rng.uniform(0, 6))
+        flicker += rng.uniform(0, 0.12) * np.sin(
+            2 * np.pi * rng.uniform(0.02, 0.5) * np.arange(frames) + rng.uniform(0, 6)
+        )
         flicker += np.linspace(0, rng.uniform(-0.25, 0.25), frames)
     x = x * (gain * flicker[:, None, None, None]).astype(np.float32) + float(rng.uniform(0, 20) * rng.integers(2))
     if rng.random() < 0.15:
@@ -289,7 +313,7 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
     if rng.random() < 0.2:
         quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(rng.integers(25, 80))]
         for index, frame in enumerate(out):
-            out[index] = cv2.imdecode(cv2.imencode(".jpg", frame, quality)[1], cv2.IMREAD_COLOR)
+            out[index] = np.asarray(cv2.imdecode(cv2.imencode(".jpg", frame, quality)[1], cv2.IMREAD_COLOR))
     return out
 
 
@@ -309,7 +333,7 @@ def _overlay(x: NDArray[np.float32], rng: Rng) -> None:
 
 def film_many(
     worlds: list[list[World]], weights: list[float], count: int, filming: Filming, seed: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
     """Film `count` clips with the labels in turn.
 
     Args:
@@ -320,15 +344,16 @@ def film_many(
         seed: makes the same clips again.
 
     Returns:
-        Clips uint8 (count, frames, size, size, 3) and class indices (count,).
+        Clips uint8 (count, frames, size, size, 3), class indices (count,), and flows float32 (count, t, h, w, 2).
     """
     rng = np.random.default_rng(seed)
-    clips = np.empty((count, filming.frames, filming.size_px, filming.size_px, 3), np.uint8)
+    clips = np.empty((count, *filming.geometry.clip_shape), np.uint8)
+    flows = np.empty((count, *filming.geometry.grid, 2), np.float32)
     objects = [world for group in worlds for world in group]
     share = np.array(weights) / np.sum(weights)
     labels = np.arange(count) % len(LABELS)
     for index in range(count):
         group = worlds[int(rng.choice(len(worlds), p=share))]
         world = group[int(rng.integers(len(group)))]
-        clips[index] = film(LABELS[labels[index]], world, objects, filming, rng)
-    return clips, labels
+        clips[index], _, flows[index] = film(LABELS[labels[index]], world, objects, filming, rng)
+    return clips, labels, flows

@@ -53,10 +53,11 @@ class World:
     def at(self, time_s: float, level: int) -> Picture:
         """Return the picture (H, W, 3) at a time; a video plays forth and back without end."""
         if len(self.time_s) == 1:
-            return self.levels[level][0]
+            return np.asarray(self.levels[level][0])
         span_s = float(self.time_s[-1] - self.time_s[0])
         place_s = abs((time_s + span_s) % (2 * span_s) - span_s)
-        return self.levels[level][int(np.argmin(np.abs(self.time_s - self.time_s[0] - place_s)))]
+        nearest = int(np.argmin(np.abs(self.time_s - self.time_s[0] - place_s)))
+        return np.asarray(self.levels[level][nearest])
 
 
 def drawn_worlds(count: int, seed: int) -> list[World]:
@@ -73,7 +74,9 @@ def picture_worlds(folders: Sequence[Path]) -> list[World]:
     """
     worlds = []
     for folder in folders:
-        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+        files = [
+            path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+        ]
         if not files:
             raise RecipeError(f"no pictures in {folder}; the recipe's head says which Debian packages have them")
         for path in _one_of_each_size(files):

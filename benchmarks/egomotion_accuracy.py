@@ -1,0 +1,148 @@
+"""How often egomotion is right, on three sets that training never saw. Writes the table and the confusion matrix.
+
+    python benchmarks/egomotion_accuracy.py [BUNDLE] [--shared ../shared] [--clips 2000] [--out docs]
+
+Sets:
+  synthetic   virtual moves with all of training's troubles, over drawn scenes and pictures that training never saw
+  real        virtual moves over real footage that plays meanwhile: ../shared/clips/daily and ../shared/data/arid/val
+  static      untouched clips of a camera that stands still while people move: every window through a runtime session
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from mar_edge.bundle import open_bundle
+from mar_edge.runtime.camera_path import LABELS
+from mar_edge.runtime.engines import Engine, create_engine
+from mar_edge.runtime.session import Session
+from mar_edge.runtime.video_file import read_frames
+from mar_edge.training.virtual_camera import Filming, film_many
+from mar_edge.training.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
+
+SEED = 987_654
+UNSEEN_ASL = ("student", "thanks", "walk", "want", "yes", "sorry")  # videos_held_out of training/egomotion.yaml
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("bundle", nargs="?", default="egomotion")
+    arguments.add_argument("--shared", type=Path, default=Path("../shared"))
+    arguments.add_argument("--pictures", type=Path, default=Path("/usr/share/backgrounds/gnome"))
+    arguments.add_argument("--clips", type=int, default=2000, help="in each of the two sets of virtual moves")
+    arguments.add_argument("--out", type=Path, default=None, help="folder for egomotion_accuracy.md and .png")
+    options = arguments.parse_args()
+
+    bundle = open_bundle(options.bundle)
+    engine = create_engine(bundle, bundle.variant())
+    plain = Filming(geometry=bundle.manifest.geometry, rate_fps=bundle.manifest.rate_fps, margin=0.0)
+    clean = replace(plain, clean=True)
+    clips, shared = options.clips, options.shared
+
+    synthetic = [drawn_worlds(200, SEED), picture_worlds([options.pictures])]
+    daily = video_worlds(videos_below(shared / "clips" / "daily"))
+    arid = video_worlds(videos_below(shared / "data" / "arid" / "val"))
+    confusions = {
+        f"synthetic: {len(synthetic[0])} drawn scenes, {len(synthetic[1])} pictures": confusion(
+            engine, synthetic, plain, clips, SEED
+        ),
+        f"real: {len(daily)} videos of daily": confusion(engine, [daily], clean, clips // 2, SEED + 1),
+        f"real: {len(arid)} videos of arid/val": confusion(engine, [arid], clean, clips // 2, SEED + 2),
+    }
+    asl = videos_below(shared / "clips" / "asl")
+    static = {
+        "daily": still_windows(engine, videos_below(shared / "clips" / "daily")),
+        "asl, unseen": still_windows(engine, [path for path in asl if path.stem in UNSEEN_ASL]),
+        "asl, frames seen in training": still_windows(engine, [path for path in asl if path.stem not in UNSEEN_ASL]),
+    }
+    text = table(confusions, static)
+    print(text)
+    if options.out:
+        (options.out / "egomotion_accuracy.md").write_text(text, encoding="utf-8")
+        plot(confusions, options.out / "egomotion_confusion.png")
+
+
+def confusion(engine: Engine, worlds: list[list[World]], filming: Filming, clips: int, seed: int) -> NDArray[np.int64]:
+    """Return counts (true class, recognised class)."""
+    counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    chunk = 100
+    for start in track(range(0, clips, chunk), description="virtual moves"):
+        films, truth, _ = film_many(worlds, [1.0] * len(worlds), chunk, filming, seed * 1000 + start)
+        np.add.at(counts, (truth, engine.infer(films).argmax(axis=1)), 1)
+    return counts
+
+
+def still_windows(engine: Engine, files: list[Path]) -> tuple[int, int, int]:
+    """Return (windows that say still, windows, files), without smoothing."""
+    still = total = 0
+    for file in files:
+        session = Session(engine, smoothing_s=0)
+        for frame, time_s in read_frames(file):
+            result = session.push(frame, time_s, color="rgb")
+            if result:
+                total += 1
+                still += result.label == "still"
+    return still, total, len(files)
+
+
+def table(confusions: dict[str, NDArray[np.int64]], static: dict[str, tuple[int, int, int]]) -> str:
+    """Return the results as Markdown."""
+    lines = ["| set | clips | top-1 | 95 % interval | worst class |", "|---|---|---|---|---|"]
+    for name, counts in confusions.items():
+        total, right = int(counts.sum()), int(np.trace(counts))
+        low, high = wilson(right, total)
+        per_class = np.diag(counts) / counts.sum(axis=1)
+        worst = f"{LABELS[int(per_class.argmin())]} {per_class.min():.1%}"
+        lines.append(f"| {name} | {total} | **{right / total:.1%}** | {low:.1%} to {high:.1%} | {worst} |")
+    lines += ["", "| static clips | files | windows | say `still` |", "|---|---|---|---|"]
+    for name, (still, total, files) in static.items():
+        lines.append(f"| {name} | {files} | {total} | **{still / max(1, total):.1%}** |")
+    for name, counts in confusions.items():
+        lines += ["", f"Confusion, {name} (rows: truth, columns: recognised, in percent):", ""]
+        short = [label.replace("counter_clockwise", "ccw").replace("clockwise", "cw") for label in LABELS]
+        lines += ["| | " + " | ".join(short) + " |", "|---" * (len(LABELS) + 1) + "|"]
+        for label, row in zip(short, counts / counts.sum(axis=1, keepdims=True), strict=True):
+            lines.append(f"| {label} | " + " | ".join(f"{100 * value:.1f}" if value else "·" for value in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    z, share = 1.96, right / total
+    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2)) / (1 + z**2 / total)
+    return float(middle - half), float(middle + half)
+
+
+def plot(confusions: dict[str, NDArray[np.int64]], path: Path) -> None:
+    """Draw the confusion matrices side by side."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(confusions), figsize=(6.2 * len(confusions), 6.4), layout="constrained")
+    for axis, (name, counts) in zip(axes, confusions.items(), strict=True):
+        share = counts / counts.sum(axis=1, keepdims=True)
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axis.set_title(f"{name}\ntop-1 {np.trace(counts) / counts.sum():.1%} of {counts.sum()}")
+        axis.set_xticks(range(len(LABELS)), LABELS, rotation=60, ha="right")
+        axis.set_yticks(range(len(LABELS)), LABELS)
+        axis.set_xlabel("recognised")
+        axis.set_ylabel("truth")
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.005:
+                axis.text(
+                    column, row, f"{100 * value:.0f}", ha="center", va="center", color="w" if value > 0.5 else "k"
+                )
+    figure.savefig(path, dpi=70)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Small stand-ins: a bundle without a real graph, an engine that computes by hand, a camera made of pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.bundle import Bundle
+from mar_edge.runtime.engines import Engine
+
+LABELS = ["dark", "light", "bright"]
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    """Return a manifest for clips of 4 frames of 32 px at 10 frames/s."""
+    graph = b"not a graph"
+    values: dict[str, Any] = {
+        "format": 1,
+        "name": "fake",
+        "description": "tells bright from dark",
+        "licence": "Apache-2.0",
+        "labels": LABELS,
+        "geometry": {"frames": 4, "height_px": 32, "width_px": 32, "tubelet_frames": 2, "patch_px": 8},
+        "rate_fps": 10.0,
+        "resize": "stretch",
+        "idle_label": "dark",
+        "architecture": {"width": 8},
+        "trained_mask": 50,
+        "variants": [
+            {
+                "file": "mask50-fp32.onnx",
+                "mask": 50,
+                "precision": "fp32",
+                "sha256": hashlib.sha256(graph).hexdigest(),
+                "size_bytes": len(graph),
+                "gmacs": 0.1,
+                "parity": {"max_abs_error": 0.0, "bound": 1e-4, "clips": 1, "source": "none"},
+            }
+        ],
+        "provenance": {},
+    }
+    return values | changes
+
+
+def write_bundle(folder: Path, **changes: Any) -> Path:
+    """Write a bundle that is valid but for its graph's content."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest(**changes)))
+    (folder / "mask50-fp32.onnx").write_bytes(b"not a graph")
+    return folder
+
+
+class BrightnessEngine(Engine):
+    """Scores a clip by its mean brightness; keeps what it saw."""
+
+    name = "fake"
+
+    def __init__(self, folder: Path) -> None:
+        bundle = Bundle(write_bundle(folder))
+        super().__init__(bundle, bundle.manifest.variants[0])
+        self.seen: list[NDArray[np.uint8]] = []
+        self.keep = True
+
+    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self.keep:
+            self.seen.append(frames.copy())
+        brightness = frames.mean(axis=(1, 2, 3, 4)) / 255
+        return np.stack([8 * (1 - brightness), 0 * brightness, 8 * brightness], axis=-1).astype(np.float32)
+
+
+class PictureCamera:
+    """A capture that gives pictures one after another, when told to; then it ends, or blocks."""
+
+    def __init__(self, pictures: list[NDArray[np.uint8]], *, opens: bool = True) -> None:
+        self.pictures = list(pictures)
+        self.opens = opens
+        self.released = False
+        self.may_read = threading.Semaphore(0)
+
+    def isOpened(self) -> bool:
+        """As OpenCV's."""
+        return self.opens
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
+        """As OpenCV's; waits until the test allows a picture."""
+        self.may_read.acquire(timeout=5)
+        return (True, self.pictures.pop(0)) if self.pictures else (False, None)
+
+    def release(self) -> None:
+        """As OpenCV's."""
+        self.released = True

@@ -1,0 +1,74 @@
+"""Outputs that are slow, broken or gone never hold recognition up."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mar_edge.errors import OutputError
+from mar_edge.runtime.sinks import Background, JsonLines
+
+
+def test_json_lines_to_a_file(tmp_path: Path) -> None:
+    lines = JsonLines(str(tmp_path / "out.json"))
+    lines({"type": "summary", "stream": "ä"})
+    lines({"type": "summary"})
+    lines.close()
+    assert [json.loads(line) for line in (tmp_path / "out.json").read_text().splitlines()] == [
+        {"type": "summary", "stream": "ä"},
+        {"type": "summary"},
+    ]
+
+
+def test_a_full_disk_is_told() -> None:
+    lines = JsonLines("/dev/full")
+    with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
+        lines({"type": "summary"})
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="Choose a file you can write to"):
+        JsonLines(str(tmp_path / "no" / "out.json"))
+    with pytest.raises(OutputError, match="Is a directory"):
+        JsonLines(str(tmp_path))
+
+
+def test_a_slow_sink_drops_and_counts_and_warns_once() -> None:
+    gate, seen, warnings = threading.Event(), [], []
+
+    def slow(record: dict[str, Any]) -> None:
+        gate.wait(5)
+        seen.append(record["n"])
+
+    sink = Background(slow, depth=3, warn=warnings.append)
+    began_s = time.monotonic()
+    for n in range(50):
+        sink({"n": n})
+    assert time.monotonic() - began_s < 1
+    gate.set()
+    sink.close()
+    assert len(seen) + sink.dropped == 50
+    assert sink.dropped >= 46
+    assert seen == sorted(seen)
+    assert len(warnings) == 1
+
+
+def test_a_broken_sink_is_switched_off() -> None:
+    warnings: list[str] = []
+
+    def broken(_record: dict[str, Any]) -> None:
+        raise OutputError("the disk is full")
+
+    before = threading.active_count()
+    sink = Background(broken, warn=warnings.append)
+    for n in range(10):
+        sink({"n": n})
+    sink.close()
+    assert sink.dropped == 10
+    assert warnings == ["an output failed and is switched off: the disk is full"]
+    assert threading.active_count() == before

@@ -1,0 +1,96 @@
+"""Video files, good and bad."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from mar_edge.errors import SourceError
+from mar_edge.runtime.video_file import read_frames
+
+
+def write_video(path: Path, times_s: list[float], size: tuple[int, int] = (64, 48)) -> Path:
+    """Write frames whose grey level is their index times ten, at the given times."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "10"})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, time_s in enumerate(times_s):
+            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), 10 * index, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_variable_frame_rate_comes_out_right(tmp_path: Path) -> None:
+    times_s = [0.0, 0.04, 0.1, 0.5, 0.517, 1.2]
+    frames = list(read_frames(write_video(tmp_path / "vfr.mp4", times_s)))
+    assert [time_s for _, time_s in frames] == pytest.approx(times_s, abs=0.001)
+    assert [round(frame.mean() / 10) for frame, _ in frames] == [0, 1, 2, 3, 4, 5]
+
+
+def test_times_count_from_the_first_frame(tmp_path: Path) -> None:
+    times_s = [time_s for _, time_s in read_frames(write_video(tmp_path / "late.mkv", [3.0, 3.5, 4.0]))]
+    assert times_s == pytest.approx([0, 0.5, 1.0], abs=0.002)
+
+
+def test_the_rotation_flag_is_honoured(real_clips: Path) -> None:
+    path = real_clips / "edge" / "video_90.mov"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        coded = (stream.height, stream.width)
+        first = next(container.decode(stream))
+        assert round(first.rotation) % 180 == 90
+        plain = first.to_ndarray(format="rgb24")
+    frame, _ = next(iter(read_frames(path)))
+    assert frame.shape[:2] == coded[::-1]
+    # FFmpeg counts the angle counter-clockwise
+    assert np.array_equal(frame, np.rot90(plain, k=round(first.rotation) // 90))
+
+
+def test_damaged_frames_are_told_and_the_rest_is_given(real_clips: Path) -> None:
+    warnings: list[str] = []
+    frames = list(read_frames(real_clips / "edge" / "corrupted.mp4", warnings.append))
+    assert len(frames) > 20
+    assert any("corrupted.mp4" in message for message in warnings)
+
+
+def audio_only(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        samples.rate = 16000
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode())
+
+
+def test_bad_files_get_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("this is not a video\n" * 50)
+    audio_only(tmp_path / "audio.mp4")
+    whole = write_video(tmp_path / "whole.mp4", [0, 0.1, 0.2]).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 3])
+    for name, says in {
+        "missing.mp4": "no such file",
+        "": "is a directory",
+        "empty.mp4": r"is empty \(0 bytes\)",
+        "text.mp4": "is not a video that can be read",
+        "audio.mp4": "has no video stream, only audio",
+        "cut.mp4": "is not a video that can be read",
+    }.items():
+        with pytest.raises(SourceError, match=says) as error:
+            list(read_frames(tmp_path / name))
+        assert "\n" not in str(error.value)
+
+
+def test_a_truncated_stream_gives_what_there_is(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mkv", [index / 30 for index in range(25)], (320, 240)).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    frames = list(read_frames(tmp_path / "cut.mkv", lambda _message: None))
+    assert 1 <= len(frames) < 25
