@@ -6,8 +6,6 @@ from importlib.util import find_spec
 
 from mar_edge.errors import MissingExtraError
 
-_NAMES = {"torch": "torch", "onnx": "onnx"}
-
 
 def require(package: str, extra: str) -> None:
     """Check that an optional package is installed.
@@ -16,6 +14,4 @@ def require(package: str, extra: str) -> None:
         MissingExtraError: with the command that installs it.
     """
     if find_spec(package) is None:
-        raise MissingExtraError(
-            f"{_NAMES.get(package, package)} is not installed. Run: pip install 'mar-edge[{extra}]'"
-        )
+        raise MissingExtraError(f"{package} is not installed. Run: pip install 'mar-edge[{extra}]'")

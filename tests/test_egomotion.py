@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from mar_edge.runtime.camera_path import LABELS
 from mar_edge.runtime.demo import DemoSource
 from mar_edge.training.virtual_camera import Filming, film_many
 from mar_edge.training.worlds import drawn_worlds, video_worlds
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,15 @@ def test_a_whole_clip(model: mar_edge.Model, real_clips: Path) -> None:
     assert result.top(3)[0][0] == "still"
     frames = np.zeros((20, 90, 120, 3), np.uint8)
     assert model.classify(frames).views == 1
+
+
+def test_the_robot_example_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "runtime" / "robot_loop.py"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the camera does: pan_right" in done.stdout
+    assert "it did: zoom_in from" in done.stdout
 
 
 def test_classify_says_what_it_cannot_do(model: mar_edge.Model, real_clips: Path) -> None:

@@ -55,16 +55,19 @@ class LiveView:
         self._events.append(event)
 
     def update(self, frame: Frame, prediction: Prediction | None, *, dropped: int) -> None:
-        """Draw, at most ten times a second."""
-        now_s = time.monotonic()
-        self._times.append(now_s)
-        if prediction is not None:
-            self._prediction = prediction
-        if now_s - self._drawn_s >= REFRESH_S:
-            self._drawn_s = now_s
-            self._live.update(self._draw(frame, dropped), refresh=True)
+        """Note a frame, and draw at most ten times a second."""
+        self.note(prediction)
+        if self._times[-1] - self._drawn_s >= REFRESH_S:
+            self._drawn_s = self._times[-1]
+            self._live.update(self.draw(frame, dropped=dropped), refresh=True)
 
-    def _draw(self, frame: Frame, dropped: int) -> Panel:
+    def note(self, prediction: Prediction | None) -> None:
+        """Note that a frame came and what it brought, without drawing."""
+        self._times.append(time.monotonic())
+        self._prediction = prediction or self._prediction
+
+    def draw(self, frame: Frame, *, dropped: int) -> Panel:
+        """Return the picture of now."""
         bars = Table.grid(padding=(0, 1))
         shown = self._prediction
         for rank, (label, score) in enumerate(shown.top if shown else ()):
