@@ -63,7 +63,7 @@ def classify(
             if sink is not None:
                 sink(result.to_json())
             best = "  ".join(f"{label} {score:.1%}" for label, score in result.top(3))
-            console.print(f"{clip}: [bold]{best}[/]  ({result.views} views)", soft_wrap=True)
+            console.print(f"{clip}: {best}  ({result.views} views)", markup=False, soft_wrap=True)
     if failed:
         raise MarEdgeError(f"{len(failed)} of {len(clips)} clips could not be classified: {', '.join(failed)}")
 

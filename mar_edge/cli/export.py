@@ -45,4 +45,5 @@ def export(
             f"{bundle.path / variant.file}: {variant.gmacs:.4g} GMACs, {variant.size_bytes / 1e6:.1f} MB, "
             f"largest error {variant.parity.max_abs_error:.1e} over {variant.parity.clips} clips ({variant.parity.source})",
             soft_wrap=True,
+            markup=False,
         )

@@ -77,7 +77,7 @@ def import_(
     )
     for tensor, reason in imported.unused.items():
         console.print(f"not used: {tensor} ({reason})", markup=False)
-    console.print(f"every tensor of the model was filled; written to {out}", soft_wrap=True)
+    console.print(f"every tensor of the model was filled; written to {out}", soft_wrap=True, markup=False)
 
 
 def _read_labels(path: Path) -> list[str]:

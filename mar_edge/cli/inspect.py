@@ -32,13 +32,14 @@ def inspect(
 
 
 def _card(manifest: Manifest, console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     geometry = manifest.geometry
     t, h, w = geometry.grid
     provenance = manifest.provenance
     rows = {
-        "model": f"[bold]{manifest.name}[/]: {manifest.description}",
+        "model": f"{manifest.name}: {manifest.description}",
         "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:12])}{' …' if manifest.labels[12:] else ''}",
         "idle label": manifest.idle_label or "none",
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
@@ -55,11 +56,12 @@ def _card(manifest: Manifest, console: Console) -> None:
     }
     table = Table.grid(padding=(0, 2))
     for key, value in rows.items():
-        table.add_row(f"[dim]{key}[/]", value)
+        table.add_row(f"[dim]{key}[/]", escape(value))
     console.print(table)
 
 
 def _variants(manifest: Manifest, console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
@@ -73,7 +75,7 @@ def _variants(manifest: Manifest, console: Console) -> None:
             variant.precision,
             f"{variant.gmacs:.4g}",
             f"{variant.size_bytes / 1e6:.1f} MB",
-            f"{parity.max_abs_error:.1e} (bound {parity.bound:.1e}, {parity.clips} clips: {parity.source})",
+            escape(f"{parity.max_abs_error:.1e} (bound {parity.bound:.1e}, {parity.clips} clips: {parity.source})"),
         )
     console.print(table)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 def models() -> None:
     """List the built-in models."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from mar_edge.bundle import builtin_names, open_bundle
@@ -17,5 +18,12 @@ def models() -> None:
         manifest = open_bundle(name).manifest
         gmacs = "/".join(f"{variant.gmacs:.3g}" for variant in manifest.variants)
         size = sum(variant.size_bytes for variant in manifest.variants) / 1e6
-        table.add_row(name, str(len(manifest.labels)), gmacs, f"{size:.1f} MB", manifest.licence, manifest.description)
+        table.add_row(
+            name,
+            str(len(manifest.labels)),
+            gmacs,
+            f"{size:.1f} MB",
+            escape(manifest.licence),
+            escape(manifest.description),
+        )
     Console().print(table)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from mar_edge.cli.live_view import LiveView
 from mar_edge.cli.scoreboard import Scoreboard
@@ -97,12 +98,11 @@ class Report:
                 f"{self._source.name}: {self._last_time_s:.2f} s seen, shorter than one window of {window_s:.2f} s; nothing "
                 "was recognised. For a short clip run: mar-edge classify CLIP, which repeats frames"
             )
-        self._tell_warnings()
         summary = self._summary()
         self._emit(summary)
         self._stack.close()
         self.console.print(
-            f"[bold]{summary['stream']}[/]: {summary['frames']} frames, {summary['inferences']} inferences, "
+            f"[bold]{escape(self._source.name)}[/]: {summary['frames']} frames, {summary['inferences']} inferences, "
             f"{summary['events']} events, {summary['dropped']} dropped, "
             f"median latency {summary['latency_ms'] if summary['latency_ms'] is not None else '-'} ms"
         )
@@ -135,7 +135,8 @@ class Report:
             if self._view is not None:
                 self._view.add_event(event)
             elif self._sink is None:
-                self.console.print(f"{event.start_s:8.2f} - {event.end_s:8.2f} s  {event.label}  {event.score:.2f}")
+                line = f"{event.start_s:8.2f} - {event.end_s:8.2f} s  {event.label}  {event.score:.2f}"
+                self.console.print(line, markup=False)
 
     def _tell_warnings(self) -> None:
         for warnings in (self._source.warnings, self._session.warnings):

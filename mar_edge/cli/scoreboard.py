@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -63,7 +64,12 @@ class Scoreboard:
             said = ", ".join(f"{label} {count}" for label, count in segment.seen.most_common(3)) or "-"
             share = f"{segment.seen[segment.label]}/{counted}"
             style = "green" if counted and segment.seen[segment.label] > counted / 2 else "red"
-            table.add_row(f"{segment.start_s:.1f}-{segment.end_s:.1f} s", segment.label, said, f"[{style}]{share}[/]")
+            table.add_row(
+                f"{segment.start_s:.1f}-{segment.end_s:.1f} s",
+                escape(segment.label),
+                escape(said),
+                f"[{style}]{share}[/]",
+            )
         console.print(table)
         console.print(
             f"Agreed: [bold]{self.agreement:.1%}[/] of {self.total} windows that lie within one move "

@@ -29,4 +29,7 @@ def train(
     console = Console(stderr=True, highlight=False)
     result = start(recipes.load(recipe, overrides), console)
     state = "done" if result.finished else "stopped; the same command goes on"
-    console.print(f"{state} at step {result.step}, top-1 of the last steps {result.accuracy:.3f}: {result.checkpoint}")
+    console.print(
+        f"{state} at step {result.step}, top-1 of the last steps {result.accuracy:.3f}: {result.checkpoint}",
+        markup=False,
+    )

@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,17 +44,24 @@ class JsonLines:
         try:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-        except BrokenPipeError as error:
-            # nobody reads any more; Python would complain again when it flushes stdout at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
-            raise OutputError("the reader of the JSON lines went away") from error
         except OSError as error:
+            self._abandon()
+            if isinstance(error, BrokenPipeError):
+                raise OutputError("the reader of the JSON lines went away") from error
             raise OutputError(f"cannot write {self.target}: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file; stdout stays open."""
         if self._file is not sys.stdout:
             self._file.close()
+
+    def _abandon(self) -> None:
+        """Let go of what is still buffered; Python would try to write it again, and fail again, at exit."""
+        if self._file is sys.stdout:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
+        else:
+            with suppress(OSError):
+                self._file.close()
 
 
 class Background:

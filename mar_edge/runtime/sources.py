@@ -90,7 +90,8 @@ class CameraSource:
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
         self._newest: tuple[NDArray[np.uint8], float] | None = None
-        self._ended = False
+        self._ended = False  # the camera gave up
+        self._closed = False  # whoever opened it closed it
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> CameraSource:
@@ -103,7 +104,7 @@ class CameraSource:
         if not capture.isOpened():
             capture.release()
             raise SourceError(f"no camera {self.index}. Run: mar-edge cameras")
-        self._newest, self._ended = None, False
+        self._newest, self._ended, self._closed = None, False, False
         self._thread = threading.Thread(target=self._read, args=(capture,), name=f"mar-edge {self.name}", daemon=True)
         self._thread.start()
         return self
@@ -113,7 +114,7 @@ class CameraSource:
     ) -> None:
         """Stop reading and give the camera back."""
         with self._changed:
-            self._ended = True
+            self._closed = True
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(self._timeout_s)
@@ -128,13 +129,13 @@ class CameraSource:
         start_s: float | None = None
         while True:
             with self._changed:
-                there = self._changed.wait_for(lambda: self._newest is not None or self._ended, self._timeout_s)
+                self._changed.wait_for(lambda: self._newest is not None or self._ended or self._closed, self._timeout_s)
                 newest, self._newest = self._newest, None
-                ended = self._ended
+                ended, closed = self._ended, self._closed
+            if closed:
+                return
             if newest is None:
-                if ended and self._thread is None:
-                    return
-                reason = "stopped giving frames" if there else f"gave no frame for {self._timeout_s:g} s"
+                reason = "stopped giving frames" if ended else f"gave no frame for {self._timeout_s:g} s"
                 raise SourceError(f"{self.name} {reason}; check its cable and that no other program uses it")
             picture, taken_s = newest
             start_s = taken_s if start_s is None else start_s
@@ -142,7 +143,7 @@ class CameraSource:
 
     def _read(self, capture: Capture) -> None:
         try:
-            while not self._ended:
+            while not (self._ended or self._closed):
                 good, picture = capture.read()
                 taken_s = time.monotonic()
                 with self._changed:

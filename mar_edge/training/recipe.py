@@ -75,6 +75,7 @@ class CameraMovesPart(_Part):
 class OptimiserPart(_Part):
     """AdamW, or Muon for the weight matrices of the blocks and AdamW for the rest; warm-up, then cosine to zero.
 
+    `schedule`, where given, replaces warm-up and cosine: [step, share of the learning rate] pairs, joined by lines.
     `lr` and `betas` are AdamW's, `muon_lr` and `muon_momentum` Muon's (Keller Jordan 2024, as in torch.optim.Muon).
     """
 
@@ -85,6 +86,7 @@ class OptimiserPart(_Part):
     weight_decay: float = Field(default=0.05, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     warmup_steps: int = Field(default=100, ge=0)
+    schedule: list[tuple[int, float]] | None = None
     clip_norm: float = Field(default=1.0, gt=0)
 
 

@@ -227,8 +227,12 @@ class _Run:
         return F.mse_loss(self.flow_head(tokens), target)
 
     def _set_lr(self) -> None:
-        warm = min(1.0, (self.step + 1) / max(1, self.recipe.optimiser.warmup_steps))
-        share = warm * 0.5 * (1 + float(np.cos(np.pi * self.step / self.recipe.trainer.steps)))
+        settings = self.recipe.optimiser
+        if settings.schedule:
+            share = float(np.interp(self.step, *zip(*settings.schedule, strict=True)))
+        else:
+            warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+            share = warm * 0.5 * (1 + float(np.cos(np.pi * self.step / self.recipe.trainer.steps)))
         for optimiser, peaks in zip(self.optimisers, self._peak_lr, strict=True):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * share
