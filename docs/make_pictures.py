@@ -6,6 +6,7 @@ python docs/make_pictures.py
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib
@@ -58,7 +59,9 @@ def live_view(path: Path) -> None:
         if frame.time_s >= MOMENT_S:
             console.print(view.draw(frame, dropped=demo.dropped))
             break
-    path.write_text(console.export_svg(title="mar-edge run --source demo"), encoding="utf-8")
+    drawn = console.export_svg(title="mar-edge run --source demo")
+    # without the fonts that rich would load from elsewhere
+    path.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ PRECISIONS: tuple[str, ...] = ("fp32",)
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Parity(_Part):
@@ -145,6 +145,8 @@ class Bundle:
             )
         if version != FORMAT:
             raise BundleError(f"{file} has format {version!r}, expected {FORMAT}. Export the bundle again")
+        if values.pop("sha256", None) != _digest({key: value for key, value in values.items() if key != "format"}):
+            raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
         try:
             return Manifest.model_validate(values)
         except ValidationError as error:
@@ -200,20 +202,37 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     """
     path = Path(name_or_path)
     builtin = BUILTIN / f"{name_or_path}{SUFFIX}"
-    if isinstance(name_or_path, str) and os.sep not in name_or_path and builtin.is_dir():
+    if len(path.parts) == 1 and _is_dir(builtin):
         path = builtin
-    if not path.is_dir():
-        if path.exists():
+    if not _is_dir(path):
+        if len(str(path)) < 200 and path.is_file():
             raise BundleError(
                 f"{path} is a file; a bundle is a folder NAME{SUFFIX}. For a checkpoint run: mar-edge export {path}"
             )
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"
-        raise BundleError(f"no model '{name_or_path}'; {hint} Run: mar-edge models")
+        raise BundleError(f"no model '{str(name_or_path)[:200]}'; {hint} Run: mar-edge models")
     bundle = Bundle(path)
     bundle.verify()
     return bundle
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for the file system
+        return False
+
+
+def write_manifest(folder: Path, values: dict[str, Any]) -> None:
+    """Write manifest.json with the hash of its own content."""
+    text = json.dumps({"format": FORMAT, "sha256": _digest(values), **values}, indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def builtin_names() -> list[str]:
@@ -243,8 +262,13 @@ def writing(path: Path) -> Iterator[Path]:
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
             os.replace(path, old / "old")
-            os.replace(partial, path)
-            shutil.rmtree(old)
+            try:
+                os.replace(partial, path)
+            except OSError:
+                os.replace(old / "old", path)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(partial, path)
     except OSError as error:
@@ -254,9 +278,16 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def hash_file(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal."""
+    """Return the sha256 of a file in hexadecimal.
+
+    Raises:
+        BundleError: if it cannot be read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
     return digest.hexdigest()

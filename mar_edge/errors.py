@@ -5,6 +5,7 @@ MarEdgeError                 anything below; the command line prints it as one l
 ├── GeometryError            frame size, clip length or mask ratio that does not fit
 ├── SourceError              a camera, file or stream that cannot be opened or read
 ├── FrameError               a pushed frame or time stamp that cannot be used
+├── OptionError              an option of a model or session that cannot be
 ├── BundleError              a bundle that is missing, damaged, too new or unknown by name
 ├── EngineError              an engine that is not there or refuses the graph
 ├── CheckpointError          a checkpoint that cannot be read or does not fit
@@ -33,6 +34,10 @@ class SourceError(MarEdgeError):
 
 class FrameError(MarEdgeError, ValueError):
     """A pushed frame or time stamp that cannot be used."""
+
+
+class OptionError(MarEdgeError, ValueError):
+    """An option of a model or session that cannot be."""
 
 
 class BundleError(MarEdgeError):

@@ -17,6 +17,8 @@ def main() -> None:
     session = model.session(stream="head camera")
     before = None
     for frame in DemoSource(realtime=False):
+        while session.warnings:  # gaps, a camera that is too slow: the newest 100 are kept
+            print(f"warning: {session.warnings.popleft()}")
         try:
             result = session.push(frame.picture, frame.time_s, color=frame.color)
         except mar_edge.FrameError as error:  # a broken frame costs itself, nothing more

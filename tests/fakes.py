@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle
+from mar_edge.bundle import Bundle, write_manifest
 from mar_edge.runtime.engines import Engine
 
 LABELS = ["dark", "light", "bright"]
@@ -51,7 +51,11 @@ def manifest(**changes: Any) -> dict[str, Any]:
 def write_bundle(folder: Path, **changes: Any) -> Path:
     """Write a bundle that is valid but for its graph's content."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(manifest(**changes)))
+    values = manifest(**changes)
+    version = values.pop("format")
+    write_manifest(folder, values)
+    if version != 1:
+        (folder / "manifest.json").write_text(json.dumps({"format": version, **values}))
     (folder / "mask50-fp32.onnx").write_bytes(b"not a graph")
     return folder
 

@@ -65,6 +65,19 @@ def test_a_manifest_that_breaks_the_schema_names_the_place(
         open_bundle(write_bundle(tmp_path / "fake.mar", **changes))
 
 
+def test_a_changed_manifest_is_found(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "fake.mar")
+    text = (folder / "manifest.json").read_text()
+    (folder / "manifest.json").write_text(text.replace('"rate_fps": 10.0', '"rate_fps": 20.0'))
+    with pytest.raises(BundleError, match=r"manifest\.json is not the file that was exported"):
+        open_bundle(folder)
+
+
+def test_names_too_long_for_the_file_system() -> None:
+    with pytest.raises(BundleError, match="no model 'xxx"):
+        open_bundle("x" * 5000)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff"])
 def test_a_manifest_that_is_no_json_object(tmp_path: Path, text: str) -> None:
     folder = write_bundle(tmp_path / "fake.mar")

@@ -97,9 +97,13 @@ def test_the_robot_example_runs() -> None:
 
 
 def test_classify_says_what_it_cannot_do(model: mar_edge.Model, real_clips: Path) -> None:
-    with pytest.raises(mar_edge.FrameError, match="crops are 1 or 3"):
+    with pytest.raises(mar_edge.OptionError, match="crops are 1 or 3"):
         model.classify(real_clips / "asl" / "yes.mkv", views=(2, 2))
     with pytest.raises(mar_edge.FrameError, match="a clip is a path, or frames"):
         model.classify(np.zeros((20, 90, 120), np.uint8))
+    for wrong in ({"mask": "50"}, {"mask": 40}, {"threads": 0}, {"threads": "2"}):
+        with pytest.raises(mar_edge.OptionError, match=next(iter(wrong))):
+            mar_edge.load("egomotion", **wrong)  # type: ignore[arg-type]
+    assert mar_edge.load(Path("egomotion")).manifest.name == "egomotion"
     with pytest.raises(mar_edge.EngineError, match="no engine 'abacus'"):
         mar_edge.load("egomotion", engine="abacus")

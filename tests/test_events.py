@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mar_edge.errors import OptionError
 from mar_edge.runtime.events import EventDetector, EventRule
 from mar_edge.runtime.results import Event
 from mar_edge.runtime.smoothing import Smoother, softmax
@@ -63,8 +64,10 @@ def test_events_follow_one_another(scores: list[float]) -> None:
 
 
 def test_thresholds_must_make_sense() -> None:
-    with pytest.raises(ValueError, match="offset"):
+    with pytest.raises(OptionError, match="offset"):
         EventRule(onset=0.3, offset=0.5)
+    with pytest.raises(OptionError, match="min_duration_s"):
+        EventRule(min_duration_s=float("nan"))
 
 
 def test_softmax_is_safe_for_large_logits() -> None:

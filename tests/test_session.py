@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mar_edge.errors import FrameError
+from mar_edge.errors import FrameError, OptionError
+from mar_edge.runtime.events import EventRule
 from mar_edge.runtime.session import Session
 from tests.fakes import BrightnessEngine
 
@@ -115,8 +116,8 @@ def test_a_slow_source_is_told_once(engine: BrightnessEngine) -> None:
     session = Session(engine, hop=1)
     for index in range(60):
         session.push(grey(0), index / 4)
-    assert [message for message in session.warnings if "fewer than the 10 frames" in message] == session.warnings
-    assert len(session.warnings) == 1
+    (message,) = session.warnings
+    assert "fewer than the 10 frames" in message
 
 
 def test_events_come_with_predictions_and_with_the_end(engine: BrightnessEngine) -> None:
@@ -156,7 +157,12 @@ def test_a_wrong_frame_is_refused_and_nothing_is_lost(engine: BrightnessEngine, 
 
 @pytest.mark.parametrize(
     ("time_s", "says"),
-    [(math.nan, "time_s is nan"), (math.inf, "time_s is inf"), (0.1, "went backwards from 0.200 to 0.100")],
+    [
+        (math.nan, "time_s is nan"),
+        (math.inf, "time_s is inf"),
+        (None, "time_s is None"),
+        (0.1, "went backwards from 0.200 to 0.100"),
+    ],
 )
 def test_a_wrong_time_is_refused_and_nothing_is_lost(engine: BrightnessEngine, time_s: float, says: str) -> None:
     session = Session(engine, hop=1)
@@ -170,8 +176,31 @@ def test_a_wrong_time_is_refused_and_nothing_is_lost(engine: BrightnessEngine, t
 def test_a_wrong_color_or_hop_is_refused(engine: BrightnessEngine) -> None:
     with pytest.raises(FrameError, match="'bgr' or 'rgb'"):
         Session(engine).push(grey(0), 0.0, color="hsv")  # type: ignore[arg-type]
-    with pytest.raises(FrameError, match="hop 5"):
-        Session(engine, hop=5)
+    for hop in (0, 5, 1.5, "2"):
+        with pytest.raises(OptionError, match="hop"):
+            Session(engine, hop=hop)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="smoothing"):
+        Session(engine, smoothing_s=-1)
+    with pytest.raises(OptionError, match="'night' is not one of dark, light, bright"):
+        Session(engine, rule=EventRule(idle_label="night"))
+
+
+def test_a_rule_of_ones_own_keeps_the_idle_class(engine: BrightnessEngine) -> None:
+    for idle, expected in (("auto", 0), (None, 1)):
+        session = Session(engine, hop=1, rule=EventRule(onset=0.5, idle_label=idle))
+        for index in range(20):
+            session.push(grey(0), index / 10)
+        assert len(session.finish()) == expected
+
+
+def test_warnings_never_grow_without_end(engine: BrightnessEngine) -> None:
+    session = Session(engine, hop=1)
+    for index in range(500):
+        session.push(grey(0), float(index))
+    assert len(session.warnings) == 1  # nothing but gaps, and no result in between
+    for index in range(500):
+        session.push(grey(0, (32, 32 + index % 2)), 1000 + index / 10)
+    assert len(session.warnings) == 100
 
 
 def test_reset_lets_time_begin_anew(engine: BrightnessEngine) -> None:

@@ -25,6 +25,31 @@ def test_json_lines_to_a_file(tmp_path: Path) -> None:
     ]
 
 
+def test_older_lines_stay_until_the_first_record_and_other_files_for_good(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    out.write_text('{"type": "summary", "old": 1}\n')
+    lines = JsonLines(str(out))
+    assert "old" in out.read_text()
+    lines({"type": "summary"})
+    lines.close()
+    assert out.read_text() == '{"type": "summary"}\n'
+    (tmp_path / "clip.mp4").write_bytes(b"\x00\x00\x00\x20ftyp")
+    with pytest.raises(OutputError, match="holds something else than JSON lines"):
+        JsonLines(str(tmp_path / "clip.mp4"))
+    assert (tmp_path / "clip.mp4").read_bytes() == b"\x00\x00\x00\x20ftyp"
+
+
+def test_a_sink_that_hangs_is_left_behind_and_counted() -> None:
+    gate = threading.Event()
+    sink = Background(lambda _record: gate.wait(10), depth=8)
+    for n in range(5):
+        sink({"n": n})
+    time.sleep(0.1)
+    assert not sink.close(timeout_s=0.1)
+    assert sink.dropped >= 5
+    gate.set()
+
+
 def test_a_full_disk_is_told() -> None:
     lines = JsonLines("/dev/full")
     with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ def test_a_camera_gives_the_newest_frame_and_counts_the_others() -> None:
         assert frame.time_s > 0
         capture.may_read.release()
         assert next(frames).picture.max() == 4
+        capture.may_read.release()  # let the reading thread come out of its wait
     assert capture.released
     assert camera.dropped == 2
 
@@ -66,6 +68,20 @@ def test_a_camera_that_hangs_is_told() -> None:
     capture.may_read.release()
 
 
+def test_a_camera_whose_driver_raises_is_told_at_once() -> None:
+    class Broken(PictureCamera):
+        def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
+            raise cv2.error("unplugged")
+
+    capture = Broken([])
+    with (
+        CameraSource(0, open_capture=lambda _index: capture) as camera,
+        pytest.raises(SourceError, match="stopped giving"),
+    ):
+        next(iter(camera))
+    assert capture.released
+
+
 def test_a_camera_that_does_not_open_can_be_tried_again() -> None:
     captures = [PictureCamera([], opens=False), PictureCamera(pictures(1))]
     waiting = list(captures)
@@ -90,12 +106,28 @@ def test_what_a_person_types(tmp_path: Path) -> None:
     assert isinstance(demo, DemoSource)
     assert (demo.size_px, demo.fps, demo.realtime, demo.loops, demo.seed) == ((320, 200), 15, False, 2, 3)
     assert open_source(demo) is demo
+    assert open_source("file:///a%20b.mp4").name == "/a b.mp4"
+    for wrong in (-1, 99999999999, "99999999999999999999"):
+        with pytest.raises(SourceError, match="no camera"):
+            open_source(wrong)
+    assert isinstance(open_source("²"), FileSource)
+    with pytest.raises(SourceError, match="NoneType is no source"):
+        open_source(None)  # type: ignore[arg-type]
     with pytest.raises(SourceError, match="network streams are not supported yet"):
         open_source("rtsp://camera/1")
 
 
 @pytest.mark.parametrize(
-    "spec", ["demo:size=big", "demo:fps=0", "demo:colour=red", "demo:realtime=maybe", "demo:size=1x1"]
+    "spec",
+    [
+        "demo:size=big",
+        "demo:fps=0",
+        "demo:colour=red",
+        "demo:realtime=maybe",
+        "demo:size=1x1",
+        "demo:seed=-1",
+        "demo:loops=-1",
+    ],
 )
 def test_a_demo_that_cannot_be(spec: str) -> None:
     with pytest.raises(SourceError, match="demo"):

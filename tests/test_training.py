@@ -79,6 +79,16 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path: Path) -> N
         (["name.first=x"], "is not a key"),
         (["data.kind=films"], "data.kind"),
         (["trainer.steps=many"], "trainer.steps"),
+        (["trainer.steps={"], "cannot be read as YAML"),
+        (["model.heads=7"], "24 does not divide into 7 heads"),
+        (["model.width=-3"], "model.width"),
+        (["seed=-1"], "seed"),
+        (["optimiser.lr=.inf"], "optimiser.lr"),
+        (["optimiser.schedule=[[5, 1], [2, 0]]"], "do not rise"),
+        (["data.weights=[0, 0, 0]"], "are all 0"),
+        (["idle_label=asleep"], "'asleep' is not one of"),
+        (["mask.kind=random", "mask.ratio=1.5"], "mask.ratio"),
+        (["mask.kind=tube", "mask.fixed_from=3"], "fixed_from needs"),
     ],
 )
 def test_bad_overrides(tmp_path: Path, overrides: list[str], says: str) -> None:

@@ -21,7 +21,9 @@ def write_video(path: Path, times_s: list[float], size: tuple[int, int] = (64, 4
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         for index, time_s in enumerate(times_s):
-            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), 10 * index, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((size[1], size[0], 3), 10 * index % 250, np.uint8), format="rgb24"
+            )
             frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -94,3 +96,37 @@ def test_a_truncated_stream_gives_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
     frames = list(read_frames(tmp_path / "cut.mkv", lambda _message: None))
     assert 1 <= len(frames) < 25
+
+
+def test_joined_recordings_go_on_and_say_so(tmp_path: Path) -> None:
+    one = write_video(tmp_path / "one.ts", [index / 30 for index in range(60)]).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(one + one)
+    warnings: list[str] = []
+    times_s = [time_s for _, time_s in read_frames(tmp_path / "joined.ts", warnings.append)]
+    assert len(times_s) >= 115
+    assert times_s == sorted(times_s)
+    assert times_s[-1] == pytest.approx(59 / 30 + 1 + 59 / 30, abs=0.1)
+    assert len([message for message in warnings if "start again" in message]) == 1
+
+
+def test_names_that_look_like_something_else(tmp_path: Path) -> None:
+    for name in ("12:30.mp4", "a [red] b.mp4", "ü%20 'x'.mp4"):
+        write_video(tmp_path / "plain.mp4", [0, 0.1, 0.2]).rename(tmp_path / name)
+        assert len(list(read_frames(tmp_path / name))) == 3
+    with pytest.raises(SourceError, match="is not a video that can be read"):
+        list(read_frames(Path("x" * 5000)))
+
+
+def test_damaged_bytes_never_raise_anything_else(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.ts", [index / 30 for index in range(40)], (160, 120)).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(damaged), 30):
+            damaged[place] = rng.integers(256)
+        (tmp_path / "damaged.ts").write_bytes(damaged)
+        try:
+            frames = list(read_frames(tmp_path / "damaged.ts"))
+        except SourceError:
+            continue
+        assert frames

@@ -72,6 +72,6 @@ def _views(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     clips, x, crops = text.partition("x")
-    if not (x and clips.isdigit() and crops.isdigit()):
+    if not (x and text.isascii() and clips.isdigit() and crops.isdigit()):
         raise typer.BadParameter(f"'{text}' is not CLIPSxCROPS, for instance 2x3", param_hint="--views")
     return int(clips), int(crops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,10 @@ def import_(
     from mar_edge.model import checkpoint as checkpoints
     from mar_edge.model.importers import Heads, import_checkpoint
 
+    if not math.isfinite(rate):
+        raise typer.BadParameter(f"{rate} is not a number of frames a second", param_hint="--rate")
+    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
+        raise CheckpointError(f"{out} is the checkpoint itself; choose another name for the output")
     console = Console(stderr=True, highlight=False)
     imported = import_checkpoint(
         checkpoint,
@@ -52,8 +57,12 @@ def import_(
     )
     classes = imported.config.classes
     names = _read_labels(labels) if labels else imported.labels or [f"class_{index}" for index in range(classes)]
-    if len(names) != classes or len(set(names)) != classes:
-        raise CheckpointError(f"{labels} has {len(set(names))} different names, but the model has {classes} classes")
+    source = labels or "config.json"
+    if len(names) != classes:
+        raise CheckpointError(f"{source} has {len(names)} different names, but the model has {classes} classes")
+    if len(set(names)) != classes:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CheckpointError(f"{source} has the name '{twice}' more than once; give every class its own")
     info = checkpoints.CheckpointInfo(
         name=name or out.stem,
         description=f"Imported from {imported.format}",
@@ -74,6 +83,7 @@ def import_(
         f"width {config.width}, depth {config.depth}, heads {config.heads}, classifier {config.classifier}, "
         f"{config.geometry.frames} frames of {config.geometry.width_px} px at {rate:g} frames/s",
         soft_wrap=True,
+        markup=False,
     )
     for tensor, reason in imported.unused.items():
         console.print(f"not used: {tensor} ({reason})", markup=False)

@@ -36,6 +36,7 @@ class LiveView:
         self._events: deque[Event] = deque(maxlen=4)
         self._times: deque[float] = deque(maxlen=60)
         self._prediction: Prediction | None = None
+        self._frame: Frame | None = None
         self._drawn_s = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=False)
 
@@ -57,9 +58,15 @@ class LiveView:
     def update(self, frame: Frame, prediction: Prediction | None, *, dropped: int) -> None:
         """Note a frame, and draw at most ten times a second."""
         self.note(prediction)
+        self._frame = frame
         if self._times[-1] - self._drawn_s >= REFRESH_S:
             self._drawn_s = self._times[-1]
             self._live.update(self.draw(frame, dropped=dropped), refresh=True)
+
+    def finish(self, *, dropped: int) -> None:
+        """Draw the last state."""
+        if self._frame is not None:
+            self._live.update(self.draw(self._frame, dropped=dropped), refresh=True)
 
     def note(self, prediction: Prediction | None) -> None:
         """Note that a frame came and what it brought, without drawing."""
@@ -90,8 +97,8 @@ class LiveView:
         ]
         return Panel(
             Group(bars, Text(), Text(state), *events),
-            title=self._title,
-            subtitle=self._foot,
+            title=Text(self._title),
+            subtitle=Text(self._foot),
             title_align="left",
             subtitle_align="left",
             width=78,

@@ -94,10 +94,16 @@ class Report:
         if not self._session.inferences:
             manifest = self._model.manifest
             window_s = manifest.geometry.frames / manifest.rate_fps
-            self._warn(
-                f"{self._source.name}: {self._last_time_s:.2f} s seen, shorter than one window of {window_s:.2f} s; nothing "
-                "was recognised. For a short clip run: mar-edge classify CLIP, which repeats frames"
-            )
+            if self._last_time_s < window_s:
+                why = (
+                    f"{self._last_time_s:.2f} s seen, shorter than one window of {window_s:.2f} s; nothing was recognised. "
+                    "For a short clip run: mar-edge classify CLIP, which repeats frames"
+                )
+            else:
+                why = f"no window of {window_s:.2f} s without a gap, so nothing was recognised; it gives too few frames"
+            self._warn(f"{self._source.name}: {why}")
+        if self._view is not None:
+            self._view.finish(dropped=self._source.dropped)
         summary = self._summary()
         self._emit(summary)
         self._stack.close()
@@ -141,7 +147,7 @@ class Report:
     def _tell_warnings(self) -> None:
         for warnings in (self._source.warnings, self._session.warnings):
             while warnings:
-                self._warn(warnings.pop(0))
+                self._warn(warnings.popleft())
 
     def _warn(self, message: str) -> None:
         self._warnings += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from mar_edge.cli.report import Report
     from mar_edge.runtime.frame import Source
     from mar_edge.runtime.session import Session
-    from mar_edge.runtime.sinks import Sink
+    from mar_edge.runtime.sinks import Background, JsonLines, Sink
 
 
 def run(
@@ -37,10 +39,12 @@ def run(
     if (camera is None) == (source is None):
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
     from mar_edge.cli.report import Report
+    from mar_edge.errors import MarEdgeError
     from mar_edge.runtime.sinks import Background, JsonLines
     from mar_edge.runtime.sources import FileSource, open_source
 
     interrupted = False
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends as cleanly as Ctrl-C
     with ExitStack() as stack:
         opened = open_source(camera if camera is not None else str(source))
         loaded = load_model(model, engine, mask, precision)
@@ -48,11 +52,12 @@ def run(
         sink: Sink | None = None
         if json is not None:
             lines = JsonLines(json)
-            stack.callback(lines.close)
             sink = lines
-            if not isinstance(opened, FileSource):  # a file waits, a camera does not
+            if isinstance(opened, FileSource):
+                stack.callback(lines.close)
+            else:  # a file waits for its reader, a camera does not
                 background = Background(lines, warn=opened.warnings.append)
-                stack.callback(background.close)
+                stack.callback(_close, background, lines)
                 sink = background
         report = Report(loaded, opened, session, sink, show=show)
         with report:
@@ -60,9 +65,19 @@ def run(
                 _loop(opened, session, report, max_seconds)
             except KeyboardInterrupt:
                 interrupted = True
+            except MarEdgeError:  # nothing that was seen until then is lost
+                report.finish()
+                raise
             report.finish()
     if interrupted:
         raise typer.Exit(130)
+
+
+def _close(background: Background, lines: JsonLines) -> None:
+    if background.close():
+        lines.close()
+    if background.dropped:
+        print(f"warning: {background.dropped} JSON lines were dropped, their reader is too slow", file=sys.stderr)
 
 
 def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:

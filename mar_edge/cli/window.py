@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import cv2
@@ -27,11 +28,8 @@ class Window:
     """
 
     def __init__(self, title: str) -> None:
-        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            # OpenCV's Qt would end the whole program
-            raise OutputError(
-                "--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set; leave --show away"
-            )
+        if sys.platform.startswith("linux"):
+            _check_display()
         self._title = title
         self._prediction: Prediction | None = None
         try:
@@ -52,6 +50,15 @@ class Window:
     def close(self) -> None:
         """Close the window."""
         cv2.destroyAllWindows()
+
+
+def _check_display() -> None:
+    """Try the display in another process: OpenCV's Qt ends the whole program where there is none."""
+    if not os.environ.get("DISPLAY"):
+        raise OutputError("--show needs a display, and DISPLAY is not set; leave --show away")
+    tried = subprocess.run([sys.executable, "-c", "import cv2; cv2.namedWindow('mar-edge')"], capture_output=True)
+    if tried.returncode:
+        raise OutputError(f"--show needs a display, and {os.environ['DISPLAY']} cannot be used; leave --show away")
 
 
 def annotate(picture: NDArray[np.uint8], prediction: Prediction | None, *, lines: int = 3) -> NDArray[np.uint8]:

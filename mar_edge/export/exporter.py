@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 import mar_edge
 from mar_edge import bundle as bundles
@@ -143,13 +144,23 @@ def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) 
     chosen = files[:: max(1, len(files) // PARITY_CLIPS)][:PARITY_CLIPS]
     return np.stack(
         [np.stack(sampled(read_frames(file), "rgb")) for file in chosen]
-    ), f"{len(chosen)} videos of {data.name}"
+    ), data.name if data.is_file() else f"{len(chosen)} videos of {data.name}"
 
 
 def _write_manifest(
     folder: Path, config: ModelConfig, info: CheckpointInfo, variants: list[Variant], checkpoint_path: Path
 ) -> None:
-    manifest = Manifest(
+    try:
+        manifest = _manifest(config, info, variants, checkpoint_path)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its description"
+        raise CheckpointError(f"{checkpoint_path} cannot be exported: {where}: {first['msg']}") from error
+    bundles.write_manifest(folder, manifest.model_dump(mode="json", exclude={"format"}))
+
+
+def _manifest(config: ModelConfig, info: CheckpointInfo, variants: list[Variant], checkpoint_path: Path) -> Manifest:
+    return Manifest(
         format=bundles.FORMAT,
         name=info.name,
         description=info.description,
@@ -176,7 +187,6 @@ def _write_manifest(
             },
         },
     )
-    (folder / bundles.MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _check_asked(masks: Sequence[int], precisions: Sequence[str]) -> None:

@@ -81,7 +81,9 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file: {error}. For a checkpoint of others run: mar-edge import"
+        ) from error
     if not metadata.get("format", "").startswith("mar-edge"):
         raise CheckpointError(f"{path} is not a mar-edge checkpoint. Run: mar-edge import {path} -o OUT.safetensors")
     if metadata["format"] != f"mar-edge {FORMAT}":
@@ -91,9 +93,11 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
         info = CheckpointInfo(**json.loads(metadata["info"]))
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error
-    model = build(config)
+    if len(info.labels) != config.classes:
+        raise CheckpointError(f"{path} has {len(info.labels)} labels for {config.classes} classes")
     try:
+        model = build(config)
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
     return model.eval(), config, info

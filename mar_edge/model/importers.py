@@ -29,6 +29,11 @@ State = dict[str, Tensor]
 
 _WRAPPERS = ("model", "module", "state_dict", "model_state", "model_state_dict")
 
+# what torch and safetensors raise on damaged files, found by feeding them some
+_DAMAGE = (
+    SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
+)  # fmt: skip
+
 HEAD_WIDTH = 64
 """Width of an attention head in all published models; weights do not tell it."""
 
@@ -101,12 +106,14 @@ def import_checkpoint(path: Path, *, geometry: Geometry | None = None, heads: He
     Raises:
         CheckpointError: if the file cannot be read, is none of the three, lacks a tensor, or does not fit.
     """
-    file, hf_config = _locate(path)
+    file = _locate(path)
     state = _read(file)
+    hf_config: dict[str, Any] | None = None
     foreign = _Foreign(state)
     given, heads = geometry or Geometry(), heads or Heads()
     try:
         if "videomae.embeddings.patch_embeddings.projection.weight" in state:
+            hf_config = _read_config(file.parent / "config.json")
             form, config = _hugging_face(foreign, hf_config, given, heads)
         elif "cls_head.head.weight" in state and "backbone.patch_embed.proj.weight" in state:
             form, config = _official_mar(foreign, given, heads)
@@ -121,6 +128,8 @@ def import_checkpoint(path: Path, *, geometry: Geometry | None = None, heads: He
             )
     except GeometryError as error:
         raise CheckpointError(f"{file}: {error}. Give the clip's size with --frames and --size") from error
+    except (IndexError, RuntimeError, ValueError, TypeError) as error:  # tensors of unheard-of shapes
+        raise CheckpointError(f"{file} has tensors of the wrong shape: {str(error).splitlines()[0]}") from error
     if foreign.missing:
         listed = ", ".join(foreign.missing[:5]) + (
             f" and {len(foreign.missing) - 5} more" if foreign.missing[5:] else ""
@@ -220,18 +229,18 @@ def _official_pretraining(foreign: _Foreign, given: Geometry, heads: Heads) -> t
     return "an official VideoMAE pre-training checkpoint", config
 
 
-def _hugging_face(
-    foreign: _Foreign, hf: Mapping[str, Any] | None, given: Geometry, heads: Heads
-) -> tuple[str, ModelConfig]:
-    if hf is None:
-        raise CheckpointError("a Hugging Face checkpoint needs the config.json that came with it in the same folder")
+def _hugging_face(foreign: _Foreign, hf: Mapping[str, Any], given: Geometry, heads: Heads) -> tuple[str, ModelConfig]:
     try:
         size = int(hf["image_size"])
         given = Geometry(frames=int(hf["num_frames"]), height_px=size, width_px=size, patch_px=int(hf["patch_size"]))
         eps, pooled = float(hf["layer_norm_eps"]), bool(hf["use_mean_pooling"])
         encoder_heads, decoder_heads = int(hf["num_attention_heads"]), int(hf["decoder_num_attention_heads"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"config.json is not that of a VideoMAE model: {error!r}") from error
+    except KeyError as error:
+        raise CheckpointError(f"config.json is not that of a VideoMAE model: it lacks {error}") from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"config.json has a value that cannot be: {error}") from error
+    if not 0 < eps < 1:
+        raise CheckpointError(f"config.json has layer_norm_eps {eps}, expected a small positive number")
     geometry = _patch_embedding(foreign, "videomae.embeddings.patch_embeddings.projection", given)
     classifies = "classifier.weight" in foreign.state
     decodes = "encoder_to_decoder.weight" in foreign.state
@@ -239,12 +248,16 @@ def _hugging_face(
         geometry=geometry,
         width=foreign.out["encoder.embed.weight"].shape[0],
         depth=foreign.depth("videomae.encoder.layer"),
-        heads=heads.encoder or encoder_heads,
+        heads=_heads(heads.encoder or encoder_heads, foreign.out["encoder.embed.weight"].shape[0], "--heads"),
         classes=foreign.shape("classifier.weight")[0] if classifies else 0,
         classifier=("mean_pool" if pooled else "first_token") if classifies else "none",
         decoder_width=foreign.shape("encoder_to_decoder.weight")[0] if decodes else 384,
         decoder_depth=foreign.depth("decoder.decoder_layers") if decodes else 0,
-        decoder_heads=heads.decoder or decoder_heads,
+        decoder_heads=_heads(
+            heads.decoder or decoder_heads, foreign.shape("encoder_to_decoder.weight")[0], "--decoder-heads"
+        )
+        if decodes
+        else 1,
         norm_eps=eps,
         outer_norm_eps=1e-5,
     )
@@ -319,6 +332,11 @@ def _fill(config: ModelConfig, state: State, file: Path) -> MAR:
         if key.endswith("positions"):
             state.setdefault(key, tensor)
     for key, tensor in state.items():
+        if key == "decoder.positions" and tensor.shape != wanted[key].shape:
+            raise CheckpointError(
+                f"{file} was made for {tensor.shape[0]} tokens, and this clip has {wanted[key].shape[0]}; "
+                "give its size with --frames and --size"
+            )
         if key not in wanted or tensor.shape != wanted[key].shape:
             expected = tuple(wanted[key].shape) if key in wanted else "nothing"
             raise CheckpointError(f"{file}: {key} has shape {tuple(tensor.shape)}, but the model needs {expected}")
@@ -330,14 +348,14 @@ def _fill(config: ModelConfig, state: State, file: Path) -> MAR:
 
 
 def _heads(given: int | None, width: int, option: str) -> int:
-    heads = given or max(1, width // HEAD_WIDTH)
-    if width % heads:
+    heads = max(1, width // HEAD_WIDTH) if given is None else given
+    if heads < 1 or width % heads:
         raise CheckpointError(f"{width} channels do not divide into {heads} heads; give the number with {option}")
     return heads
 
 
-def _locate(path: Path) -> tuple[Path, dict[str, Any] | None]:
-    """Find the weights file, and the config.json beside it."""
+def _locate(path: Path) -> Path:
+    """Find the weights file."""
     if path.is_dir():
         names = ("model.safetensors", "pytorch_model.bin")
         found = next((path / name for name in names if (path / name).is_file()), None)
@@ -346,14 +364,21 @@ def _locate(path: Path) -> tuple[Path, dict[str, Any] | None]:
         path = found
     if not path.is_file():
         raise CheckpointError(f"no such checkpoint: {path}")
-    beside = path.parent / "config.json"
-    if not beside.is_file():
-        return path, None
+    return path
+
+
+def _read_config(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            "a Hugging Face checkpoint needs the config.json that came with it in the same folder"
+        ) from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{beside} cannot be read: {error}") from error
-    return path, config if isinstance(config, dict) else None
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} is not that of a VideoMAE model")
+    return config
 
 
 def _read(file: Path) -> State:
@@ -369,9 +394,10 @@ def _read(file: Path) -> State:
             f"{file} is damaged, or a pickle that would run code; it was not opened further. "
             "Ask its author for a .safetensors file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{file} cannot be read, it is damaged or no checkpoint: {reason}") from error
+    except _DAMAGE as error:
+        raise CheckpointError(
+            f"{file} cannot be read, it is damaged or no checkpoint ({type(error).__name__})"
+        ) from error
     for _ in range(2):
         for key in _WRAPPERS:
             if isinstance(values, dict) and isinstance(values.get(key), dict):

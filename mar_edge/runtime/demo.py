@@ -11,7 +11,7 @@ import numpy as np
 
 from mar_edge.errors import SourceError
 from mar_edge.runtime.camera_path import LABELS, CameraPath, motion_of, view_affine
-from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.frame import Frame, no_warnings
 from mar_edge.runtime.scene import dead_leaves
 
 SCRIPT: tuple[tuple[str, float, float], ...] = (
@@ -59,12 +59,14 @@ class DemoSource:
             raise SourceError(f"demo size {size_px[0]}x{size_px[1]} is not between 16 and 8192 px a side")
         if not 0 < fps <= 1000:
             raise SourceError(f"demo rate {fps} is not between 0 and 1000 frames a second")
+        if seed < 0 or (loops is not None and loops < 1):
+            raise SourceError(f"demo seed {seed} must be 0 or more, and loops {loops} 1 or more")
         unknown = [label for label, _, _ in script if label not in LABELS]
         if unknown or not script:
             raise SourceError(f"demo script names {unknown or 'nothing'}; there are {', '.join(LABELS)}")
         self.name = "demo"
         self.dropped = 0
-        self.warnings: list[str] = []
+        self.warnings = no_warnings()
         self.size_px, self.fps, self.realtime, self.loops, self.seed = size_px, fps, realtime, loops, seed
         self.script = tuple(script)
 

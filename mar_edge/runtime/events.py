@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mar_edge.errors import OptionError
 from mar_edge.runtime.results import Event
 
 
@@ -16,17 +17,19 @@ class EventRule:
         onset: score at which it begins.
         offset: score below which it ends; lower than onset, so that a score in between keeps what is.
         min_duration_s: shorter ones are not told.
-        idle_label: class that is never an event.
+        idle_label: class that is never an event; `auto` for the model's own, None for none.
     """
 
     onset: float = 0.6
     offset: float = 0.4
     min_duration_s: float = 0.5
-    idle_label: str | None = None
+    idle_label: str | None = "auto"
 
     def __post_init__(self) -> None:
+        if not self.min_duration_s >= 0:
+            raise OptionError(f"min_duration_s is {self.min_duration_s}, but must be 0 or more")
         if not 0 < self.offset <= self.onset <= 1:
-            raise ValueError(
+            raise OptionError(
                 f"event scores need 0 < offset <= onset <= 1, not offset {self.offset}, onset {self.onset}"
             )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle, Manifest, Variant, open_bundle
-from mar_edge.errors import FrameError
+from mar_edge.errors import FrameError, OptionError
 from mar_edge.runtime.engines import Engine, create_engine
 from mar_edge.runtime.frame import Source
 from mar_edge.runtime.preprocess import preprocess
@@ -112,32 +112,32 @@ class Model:
 
         Raises:
             SourceError: if the file cannot be read.
-            FrameError: if the frames are not pictures, or the model's resize rule has no crops.
+            FrameError: if the frames are not pictures.
+            OptionError: if such views cannot be made.
         """
-        crops = views[1] if views else 1
-        if crops not in (1, 3) or (views and views[0] < 1):
-            raise FrameError(f"views {views[0] if views else 1}x{crops} cannot be made; crops are 1 or 3, as in 5x3")
-        if crops == 3 and self.manifest.resize == "stretch":
-            raise FrameError(
-                f"{self.manifest.name} sees the whole picture, so there is nothing to crop; use views like 5x1"
-            )
+        count, crops = self._views(views)
         warnings: list[str] = []
-        frames, duration_s = self._sampled(clip, crops, warnings)  # (N, crops, H, W, 3)
+        logits: list[NDArray[np.float32]] = []
+        kept: list[NDArray[np.uint8]] = []  # frames (crops, H, W, 3) of the longest unbroken stretch
+        stretch: list[NDArray[np.uint8]] = []
         window = self.manifest.geometry.frames
-        repeated = max(0, window - len(frames))
-        if repeated:
-            frames = np.concatenate([frames, np.repeat(frames[-1:], repeated, axis=0)])
-        count = views[0] if views else len(frames) // window
-        starts = (
-            np.linspace(0, len(frames) - window, count).round().astype(int)
-            if count > 1
-            else [(len(frames) - window) // 2]
-        )
-        logits = [
-            self.engine.infer(np.ascontiguousarray(frames[start : start + window, crop])[None])[0]
-            for start in starts
-            for crop in range(crops)
-        ]
+        duration_s = 0.0
+        for frames, time_s, broken in self._sampled(clip, crops, warnings):
+            duration_s = time_s
+            if broken:
+                stretch = []
+            stretch.extend(frames)
+            while count is None and len(stretch) >= window:  # nothing but one window is held
+                logits.extend(self._infer_views(stretch[:window]))
+                stretch = stretch[window:]
+            if len(stretch) > len(kept):
+                kept = stretch
+        repeated = 0
+        if not logits:
+            repeated = max(0, window - len(kept))
+            kept = kept + kept[-1:] * repeated
+            for start in np.linspace(0, len(kept) - window, count or 1).round().astype(int):
+                logits.extend(self._infer_views(kept[start : start + window]))
         scores = softmax(np.stack(logits)).mean(axis=0)
         return ClipResult(
             path=str(clip) if isinstance(clip, (str, Path)) else "frames",
@@ -148,10 +148,29 @@ class Model:
             warnings=tuple(warnings),
         )
 
+    def _views(self, views: tuple[int, int] | None) -> tuple[int | None, int]:
+        """Check (clips, crops)."""
+        if views is None:
+            return None, 1
+        if len(views) != 2 or views[0] < 1 or views[1] not in (1, 3):
+            raise OptionError(
+                f"views {'x'.join(map(str, views))} cannot be made; it is clips x crops, and crops are 1 or 3, as in 5x3"
+            )
+        if views[1] == 3 and self.manifest.resize == "stretch":
+            raise OptionError(
+                f"{self.manifest.name} sees the whole picture, so there is nothing to crop; use views like 5x1"
+            )
+        return views
+
+    def _infer_views(self, frames: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Return the logits (classes,) of every crop of a window of frames (crops, H, W, 3)."""
+        stacked = np.stack(frames, axis=1)  # (crops, T, H, W, 3)
+        return [self.engine.infer(np.ascontiguousarray(crop)[None])[0] for crop in stacked]
+
     def _sampled(
         self, clip: str | Path | NDArray[np.uint8], crops: int, warnings: list[str]
-    ) -> tuple[NDArray[np.uint8], float]:
-        """Return the clip's frames at the model's rate and size (N, crops, H, W, 3), and its length in seconds."""
+    ) -> Iterator[tuple[list[NDArray[np.uint8]], float, bool]]:
+        """Give the clip at the model's rate: frames (crops, H, W, 3), their time, and whether a gap lies before them."""
         rate_fps = self.manifest.rate_fps
         if not isinstance(clip, (str, Path)):
             if (
@@ -162,13 +181,27 @@ class Model:
                 or not clip.size
             ):
                 raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
-            return np.stack([self._crops(frame, crops) for frame in clip]), len(clip) / rate_fps
+            for index, frame in enumerate(clip):
+                yield [self._crops(frame, crops)], index / rate_fps, False
+            return
         sampler = Sampler(rate_fps)
-        sampled: list[NDArray[np.uint8]] = []
-        time_s = 0.0
+        size: tuple[int, ...] | None = None
+        gaps = repeats = 0
         for frame, time_s in read_frames(Path(clip), warnings.append):
-            sampled.extend([self._crops(frame, crops)] * sampler.take(time_s))
-        return np.stack(sampled), time_s
+            broken = sampler.is_gap(time_s) or size not in (None, frame.shape)
+            if broken:
+                gaps += 1
+                sampler.reset()
+            size = frame.shape
+            places = sampler.take(time_s)
+            repeats += max(0, places - 1)
+            yield [self._crops(frame, crops)] * places, time_s, broken
+        if gaps:
+            warnings.append(f"{clip} has {gaps} gaps or changes of size; no window reaches over one")
+        if repeats > self.manifest.geometry.frames:
+            warnings.append(
+                f"{clip} has fewer than the {rate_fps:g} frames a second that the model wants; frames were repeated"
+            )
 
     def _crops(self, frame: NDArray[np.uint8], crops: int) -> NDArray[np.uint8]:
         geometry = self.manifest.geometry
@@ -202,6 +235,11 @@ def load(
     Raises:
         BundleError: if there is no such bundle, it is damaged, or lacks the graph asked for.
         EngineError: if the engine is not there or refuses the graph.
+        OptionError: if the mask or the number of threads cannot be.
     """
+    if mask not in ("auto", 0, 25, 50, 75):
+        raise OptionError(f"mask {mask!r} is not 'auto', 0, 25, 50 or 75 (percent)")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads {threads!r} is not a whole number from 1")
     bundle = open_bundle(name_or_path)
     return Model(bundle, create_engine(bundle, bundle.variant(mask, precision), engine, threads=threads))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.errors import FrameError
+from mar_edge.errors import FrameError, OptionError
 from mar_edge.runtime.engines import Engine
 from mar_edge.runtime.events import EventDetector, EventRule
+from mar_edge.runtime.frame import no_warnings
 from mar_edge.runtime.preprocess import Color, check_frame, preprocess
 from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.ring_buffer import RingBuffer
@@ -31,10 +34,10 @@ class Session:
         stream: name of the stream, for its results.
         hop: sampled frames between two inferences; by default an eighth of the window.
         smoothing_s: time constant of the score average, seconds.
-        rule: when events begin and end; by default the model's idle class is never one.
+        rule: when events begin and end.
 
     Attributes:
-        warnings: what happened that an operator should know; whoever reads it may empty it.
+        warnings: what happened that an operator should know, the newest 100; whoever reads it may empty it.
         frames: frames pushed so far.
         inferences: inferences so far.
     """
@@ -50,11 +53,16 @@ class Session:
     ) -> None:
         manifest = engine.bundle.manifest
         self.geometry = manifest.geometry
-        if hop is not None and not 1 <= hop <= self.geometry.frames:
-            raise FrameError(f"hop {hop} is not between 1 and the window's {self.geometry.frames} frames")
+        if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= self.geometry.frames):
+            raise OptionError(f"hop {hop!r} is not a whole number from 1 to the window's {self.geometry.frames} frames")
+        rule = rule or EventRule()
+        if rule.idle_label == "auto":
+            rule = replace(rule, idle_label=manifest.idle_label)
+        elif rule.idle_label is not None and rule.idle_label not in manifest.labels:
+            raise OptionError(f"idle_label '{rule.idle_label}' is not one of {', '.join(manifest.labels[:20])}")
         self.stream = stream
         self.hop = hop or max(1, self.geometry.frames // 8)
-        self.warnings: list[str] = []
+        self.warnings = no_warnings()
         self.frames = 0
         self.inferences = 0
         self._engine = engine
@@ -64,11 +72,13 @@ class Session:
         self._sampler = Sampler(manifest.rate_fps)
         self._window = RingBuffer(self.geometry.frames, self.geometry.clip_shape[1:])
         self._smoother = Smoother(smoothing_s)
-        self._detector = EventDetector(stream, rule or EventRule(idle_label=manifest.idle_label))
+        self._detector = EventDetector(stream, rule)
         self._last_s = -math.inf
         self._shape: tuple[int, ...] | None = None
         self._fresh = 0
         self._repeats = 0
+        self._told_slow = False
+        self._warned_gap_at: int | None = None
         self._ended: tuple[Event, ...] = ()
 
     def push(
@@ -93,8 +103,8 @@ class Session:
         check_frame(frame)
         if color not in ("bgr", "rgb"):
             raise FrameError(f"color is 'bgr' or 'rgb', not {color!r}")
-        if not math.isfinite(time_s):
-            raise FrameError(f"time_s is {time_s}; give the capture time in seconds")
+        if not _is_time(time_s):
+            raise FrameError(f"time_s is {time_s!r}; give the capture time in seconds")
         if time_s < self._last_s:
             raise FrameError(
                 f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
@@ -159,9 +169,11 @@ class Session:
             )
             self._cut()
         elif self._sampler.is_gap(time_s):
-            self.warnings.append(
-                f"{self.stream}: no frame for {time_s - self._last_s:.2f} s before {time_s:.2f} s; the window starts anew"
-            )
+            if self._warned_gap_at != self.inferences:  # once until the next result, however many gaps there are
+                self._warned_gap_at = self.inferences
+                self.warnings.append(
+                    f"{self.stream}: no frame for {time_s - self._last_s:.2f} s before {time_s:.2f} s; the window starts anew"
+                )
             self._cut()
         self._shape = frame.shape
 
@@ -173,12 +185,15 @@ class Session:
         self._fresh = 0
 
     def _notice_slow_source(self, places: int) -> None:
-        if self._repeats < 0:
-            return
-        self._repeats = self._repeats + places - 1 if places > 1 else max(0, self._repeats - 1)
-        if self._repeats >= self.geometry.frames:
-            self._repeats = -1  # said once
+        """Warn once when repeated frames have come to a whole window more than frames that were not repeated."""
+        self._repeats = max(0, self._repeats + (places - 1 if places > 1 else -1))
+        if self._repeats >= self.geometry.frames and not self._told_slow:
+            self._told_slow = True
             self.warnings.append(
                 f"{self.stream}: gives fewer than the {self._rate_fps:g} frames a second that the model wants; "
                 "frames are repeated, and recognition may suffer"
             )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -20,20 +20,25 @@ Sink = Callable[[dict[str, Any]], None]
 class JsonLines:
     """Writes one JSON object a line.
 
+    A file that is there keeps its content until the first record comes, and is left alone if it is something else than
+    JSON lines.
+
     Args:
         target: a file's path, or `-` for stdout.
 
     Raises:
-        OutputError: if the file cannot be opened.
+        OutputError: if the file cannot be opened, or holds something else.
     """
 
     def __init__(self, target: str) -> None:
         self.target = target
+        self._abandoned = False
         self._file: IO[str]
         try:
-            self._file = sys.stdout if target == "-" else Path(target).open("w", encoding="utf-8")  # noqa: SIM115
+            self._file = sys.stdout if target == "-" else _open(Path(target))
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
+        self._fresh = target != "-" and Path(target).is_file()
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record.
@@ -41,7 +46,12 @@ class JsonLines:
         Raises:
             OutputError: if it cannot be written: a full disk, or a reader that went away.
         """
+        if self._abandoned:
+            return
         try:
+            if self._fresh:
+                self._file.truncate(0)
+            self._fresh = False
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         except OSError as error:
@@ -57,11 +67,22 @@ class JsonLines:
 
     def _abandon(self) -> None:
         """Let go of what is still buffered; Python would try to write it again, and fail again, at exit."""
+        self._abandoned = True
         if self._file is sys.stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
         else:
             with suppress(OSError):
                 self._file.close()
+
+
+def _open(path: Path) -> IO[str]:
+    file = path.open("a+", encoding="utf-8", errors="replace") if path.is_file() else path.open("w", encoding="utf-8")
+    if path.is_file() and path.stat().st_size:
+        file.seek(0)
+        if file.read(1) != "{":
+            file.close()
+            raise OutputError(f"{path} holds something else than JSON lines; choose another name or remove it")
+    return file
 
 
 class Background:
@@ -99,13 +120,20 @@ class Background:
             if self.dropped == 1:
                 self._warn("an output is too slow; some of its records are dropped")
 
-    def close(self, timeout_s: float = 2.0) -> None:
-        """Give what waits a last chance to be written, then stop."""
-        try:
+    def close(self, timeout_s: float = 2.0) -> bool:
+        """Give what waits a last chance to be written, then stop.
+
+        Returns:
+            Whether the sink has let go; what it still holds up counts as dropped.
+        """
+        with suppress(queue.Full):
             self._waiting.put(None, timeout=timeout_s)
-        except queue.Full:
-            return
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._broken = True
+            self.dropped += self._waiting.qsize() + 1
+            return False
+        return True
 
     def _feed(self) -> None:
         while (record := self._waiting.get()) is not None:

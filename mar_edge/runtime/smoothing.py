@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.errors import OptionError
+
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return probabilities over the last axis."""
@@ -24,7 +26,7 @@ class Smoother:
 
     def __init__(self, time_constant_s: float) -> None:
         if not time_constant_s >= 0:
-            raise ValueError(f"smoothing is {time_constant_s} s, but must be 0 or more")
+            raise OptionError(f"smoothing is {time_constant_s} s, but must be 0 or more")
         self.time_constant_s = time_constant_s
         self.reset()
 

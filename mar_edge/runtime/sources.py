@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import cv2
 import numpy as np
@@ -16,10 +18,11 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import SourceError
 from mar_edge.runtime.demo import DemoSource
-from mar_edge.runtime.frame import Frame, Source
+from mar_edge.runtime.frame import Frame, Source, no_warnings
 from mar_edge.runtime.video_file import read_frames
 
 READ_TIMEOUT_S = 5.0
+MAX_CAMERAS = 1000
 
 
 class FileSource:
@@ -33,7 +36,7 @@ class FileSource:
         self.path = path
         self.name = str(path)
         self.dropped = 0
-        self.warnings: list[str] = []
+        self.warnings = no_warnings()
 
     def __enter__(self) -> FileSource:
         """Nothing to open yet: reading starts with the first frame."""
@@ -85,13 +88,13 @@ class CameraSource:
         self.index = index
         self.name = f"camera {index}"
         self.dropped = 0
-        self.warnings: list[str] = []
+        self.warnings = no_warnings()
         self._open_capture = open_capture or _open_camera
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
         self._newest: tuple[NDArray[np.uint8], float] | None = None
         self._ended = False  # the camera gave up
-        self._closed = False  # whoever opened it closed it
+        self._stop = threading.Event()  # whoever opened it closed it; each reading thread has its own
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> CameraSource:
@@ -104,8 +107,10 @@ class CameraSource:
         if not capture.isOpened():
             capture.release()
             raise SourceError(f"no camera {self.index}. Run: mar-edge cameras")
-        self._newest, self._ended, self._closed = None, False, False
-        self._thread = threading.Thread(target=self._read, args=(capture,), name=f"mar-edge {self.name}", daemon=True)
+        self._newest, self._ended, self._stop = None, False, threading.Event()
+        self._thread = threading.Thread(
+            target=self._read, args=(capture, self._stop), name=f"mar-edge {self.name}", daemon=True
+        )
         self._thread.start()
         return self
 
@@ -114,7 +119,7 @@ class CameraSource:
     ) -> None:
         """Stop reading and give the camera back."""
         with self._changed:
-            self._closed = True
+            self._stop.set()
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(self._timeout_s)
@@ -129,32 +134,39 @@ class CameraSource:
         start_s: float | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._newest is not None or self._ended or self._closed, self._timeout_s)
+                self._changed.wait_for(self._something, self._timeout_s)
                 newest, self._newest = self._newest, None
-                ended, closed = self._ended, self._closed
-            if closed:
+            if self._stop.is_set():
                 return
             if newest is None:
-                reason = "stopped giving frames" if ended else f"gave no frame for {self._timeout_s:g} s"
+                reason = "stopped giving frames" if self._ended else f"gave no frame for {self._timeout_s:g} s"
                 raise SourceError(f"{self.name} {reason}; check its cable and that no other program uses it")
             picture, taken_s = newest
             start_s = taken_s if start_s is None else start_s
             yield Frame(picture=picture, time_s=taken_s - start_s, color="bgr", arrived_s=taken_s)
 
-    def _read(self, capture: Capture) -> None:
+    def _something(self) -> bool:
+        return self._newest is not None or self._ended or self._stop.is_set()
+
+    def _read(self, capture: Capture, stop: threading.Event) -> None:
         try:
-            while not (self._ended or self._closed):
+            while not stop.is_set():
                 good, picture = capture.read()
                 taken_s = time.monotonic()
+                if not good or picture is None:
+                    break
                 with self._changed:
-                    if not good or picture is None:
-                        self._ended = True
-                    else:
-                        self.dropped += self._newest is not None
-                        self._newest = (picture, taken_s)
+                    self.dropped += self._newest is not None
+                    self._newest = (picture, taken_s)
                     self._changed.notify_all()
+        except cv2.error as error:
+            self.warnings.append(f"{self.name}: {error.err}")
         finally:
             capture.release()
+            with self._changed:
+                if not stop.is_set():
+                    self._ended = True
+                self._changed.notify_all()
 
 
 def open_source(spec: str | int | Path | Source) -> Source:
@@ -167,15 +179,23 @@ def open_source(spec: str | int | Path | Source) -> Source:
     Raises:
         SourceError: if it names nothing that can be opened.
     """
-    if isinstance(spec, int) or (isinstance(spec, str) and spec.isdigit()):
+    if isinstance(spec, int) or (isinstance(spec, str) and spec.isascii() and spec.isdigit()):
+        if not 0 <= int(spec) < MAX_CAMERAS:
+            raise SourceError(f"no camera {spec}; cameras are counted from 0. Run: mar-edge cameras")
         return CameraSource(int(spec))
     if isinstance(spec, str):
         if spec == "demo" or spec.startswith("demo:"):
             return DemoSource.parse(spec)
-        if "://" in spec and not spec.startswith("file://"):
+        if spec.startswith("file://"):
+            return FileSource(Path(url2pathname(urlparse(spec).path)))
+        if "://" in spec:
             raise SourceError(f"{spec}: network streams are not supported yet; give a camera index, a file or 'demo'")
-        return FileSource(Path(spec.removeprefix("file://")))
-    return FileSource(spec) if isinstance(spec, Path) else spec
+        return FileSource(Path(spec))
+    if isinstance(spec, Path):
+        return FileSource(spec)
+    if not all(hasattr(spec, name) for name in ("name", "warnings", "__enter__", "__iter__")):
+        raise SourceError(f"{type(spec).__name__} is no source; give a camera index, a path, 'demo' or a source object")
+    return spec
 
 
 def list_cameras(limit: int = 10) -> list[tuple[int, int, int, float]]:

@@ -17,8 +17,8 @@ from mar_edge.errors import SourceError
 
 Warn = Callable[[str], None]
 
-# a decoder's own errors; anything else is a bug of ours and must be seen
-DecodeErrors = (av.error.InvalidDataError, av.error.EOFError, av.error.ExternalError, av.error.BugError)
+RESTART_S = 1.0
+"""A jump backwards by more is a stream that starts again, as in recordings that were joined."""
 
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
@@ -26,8 +26,8 @@ _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTA
 def read_frames(path: Path, warn: Warn | None = None) -> Iterator[tuple[NDArray[np.uint8], float]]:
     """Decode a file frame by frame.
 
-    Time stamps are those of the stream, counted from its first frame, so a variable frame rate comes out right.
-    Damaged places are skipped with a warning.
+    Time stamps are those of the stream, counted from its first frame, so a variable frame rate comes out right. Where
+    they start again, time goes on a second later. Damaged places are skipped with a warning.
 
     Args:
         path: a video file.
@@ -41,38 +41,46 @@ def read_frames(path: Path, warn: Warn | None = None) -> Iterator[tuple[NDArray[
     """
     say = warn or (lambda _message: None)
     container = _open(path)
-    decoded = 0
-    start_s: float | None = None
+    decoded = backwards = 0
+    offset_s: float | None = None
     last_s = -1.0
     with container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         for frame in _decode(container, stream, path, say):
-            if frame.is_corrupt:
-                say(f"{path.name}: damaged picture at {_time(frame, stream, decoded):.2f} s")
-            time_s = _time(frame, stream, decoded)
-            start_s = time_s if start_s is None else start_s
+            raw_s = _time(frame, stream, decoded)
             decoded += 1
-            if time_s - start_s <= last_s:
-                say(f"{path.name}: frame {decoded} skipped, its time stamp {time_s:.3f} s goes backwards")
+            if frame.is_corrupt:
+                say(f"{path.name}: damaged picture at {raw_s:.2f} s")
+            if offset_s is None:
+                offset_s = -raw_s
+            elif raw_s + offset_s < last_s - RESTART_S:
+                say(f"{path.name}: time stamps start again after {last_s:.2f} s")
+                offset_s = last_s + RESTART_S - raw_s
+            time_s = raw_s + offset_s
+            if time_s <= last_s:
+                backwards += 1
                 continue
-            last_s = time_s - start_s
-            yield _upright(frame), last_s
+            last_s = time_s
+            yield _upright(frame), time_s
+    if backwards:
+        say(f"{path.name}: {backwards} frames skipped, their time stamps go backwards")
     if not decoded:
         raise SourceError(f"{path} holds no picture that can be decoded; it is damaged or not a video")
 
 
 def _open(path: Path) -> InputContainer:
-    if path.is_dir():
-        raise SourceError(f"{path} is a directory; name a video file in it")
-    if not path.exists():
-        raise SourceError(f"no such file: {path}")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty (0 bytes)")
     try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
-        raise SourceError(f"{path} is not a video that can be read: {_reason(error)}") from error
+        if path.is_dir():
+            raise SourceError(f"{path} is a directory; name a video file in it")
+        if not path.exists():
+            raise SourceError(f"no such file: {path}")
+        if path.is_file() and path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty (0 bytes)")
+        # the protocol is named, or a colon in a file's name would be taken for one
+        container = av.open(f"file:{path}", metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(f"{str(path)[:200]} is not a video that can be read: {_reason(error)}") from error
     if not container.streams.video:
         kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
         container.close()
@@ -89,14 +97,17 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path, say: War
             packet = next(packets)
         except StopIteration:
             break
-        except (*DecodeErrors, OSError) as error:
-            say(f"{path.name}: reading stopped early: {_reason(error)}")
+        # PyAV looks a packet's stream up by its number, which a damaged file may get wrong
+        except (av.error.FFmpegError, IndexError) as error:
+            say(f"{path.name}: damaged, reading stopped early: {_reason(error)}")
             break
         try:
             yield from packet.decode()
         except av.error.EOFError:
             break
-        except DecodeErrors as error:
+        except av.error.DecoderNotFoundError as error:
+            raise SourceError(f"{path} cannot be decoded: {_reason(error)}") from error
+        except av.error.FFmpegError as error:
             damaged += 1
             if damaged == 1:
                 say(f"{path.name}: damaged data skipped: {_reason(error)}")
@@ -117,4 +128,4 @@ def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
 
 
 def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -87,7 +87,11 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, seed: int, progress: P
         with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), get_context("spawn")) as pool:
             jobs = [pool.submit(_film_chunk, folder, index, counts[index], filming, seed, data) for index in missing]
             for job in as_completed(jobs):
-                job.result()
+                try:
+                    job.result()
+                except OSError as error:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise OutputError(f"cannot write the clips to {folder}: {error}") from error
                 progress(sum(j.done() for j in jobs) + len(counts) - len(missing), len(counts))
     chunks = [np.load(folder / f"{index}.clips.npy", mmap_mode="r") for index in range(len(counts))]
     classes = np.concatenate([np.load(folder / f"{index}.labels.npy") for index in range(len(counts))])

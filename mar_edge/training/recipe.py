@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mar_edge.errors import GeometryError, RecipeError
+from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.masking import MASK_RATIOS, MaskKind
-from mar_edge.model.config import ModelConfig
+from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import InputNorm, Positions
+from mar_edge.runtime.camera_path import LABELS
+
+Share = Annotated[float, Field(ge=0)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelPart(_Part):
@@ -26,15 +30,15 @@ class ModelPart(_Part):
     frames: int = 16
     size_px: int = 224
     patch_px: int = 16
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    bridge_width: int = 512
-    bridge_depth: int = 2
-    bridge_heads: int = 8
-    decoder_width: int = 384
-    decoder_depth: int = 4
-    decoder_heads: int = 6
+    width: int = Field(default=768, gt=0)
+    depth: int = Field(default=12, gt=0)
+    heads: int = Field(default=12, gt=0)
+    bridge_width: int = Field(default=512, gt=0)
+    bridge_depth: int = Field(default=2, gt=0)
+    bridge_heads: int = Field(default=8, gt=0)
+    decoder_width: int = Field(default=384, gt=0)
+    decoder_depth: int = Field(default=4, ge=0)
+    decoder_heads: int = Field(default=6, gt=0)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
@@ -48,10 +52,14 @@ class ModelPart(_Part):
 
 
 class MaskPart(_Part):
-    """What training hides."""
+    """What training hides.
+
+    From step `fixed_from` on, if given, every clip gets the mask that the model will run with.
+    """
 
     kind: MaskKind = "cell_running"
-    ratio: float = 0.5
+    ratio: float = Field(default=0.5, ge=0, lt=1)
+    fixed_from: int | None = Field(default=None, ge=0)
 
 
 class CameraMovesPart(_Part):
@@ -66,7 +74,7 @@ class CameraMovesPart(_Part):
     pictures: list[Path] = []
     videos: list[Path] = []
     videos_held_out: list[str] = []
-    weights: tuple[float, float, float] = (0.4, 0.35, 0.25)
+    weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
     chunk: int = Field(default=6000, gt=0)
     drawn_per_chunk: int = Field(default=250, gt=0)
     cache: Path = Path("runs/cache")
@@ -84,9 +92,9 @@ class OptimiserPart(_Part):
     muon_momentum: float = Field(default=0.95, ge=0, lt=1)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     warmup_steps: int = Field(default=100, ge=0)
-    schedule: list[tuple[int, float]] | None = None
+    schedule: Annotated[list[tuple[int, Share]], Field(min_length=2)] | None = None
     clip_norm: float = Field(default=1.0, gt=0)
 
 
@@ -104,6 +112,7 @@ class TrainerPart(_Part):
 class Recipe(_Part):
     """A whole recipe.
 
+    `attribution` names whose pictures and videos went in, and goes into the model's provenance.
     `flow_weight` adds a third task to classification and reconstruction: every visible token tells how the world moves
     there, which the virtual camera knows.
     """
@@ -111,8 +120,9 @@ class Recipe(_Part):
     name: str
     description: str
     licence: str
+    attribution: list[str] = []
     idle_label: str | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     model: ModelPart
     mask: MaskPart = MaskPart()
     data: CameraMovesPart
@@ -131,7 +141,7 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise RecipeError(f"cannot read the recipe {path}: {error}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path} is not a recipe: expected keys and values, got {type(values).__name__}")
@@ -139,11 +149,25 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
         _override(values, override)
     try:
         recipe = Recipe.model_validate(values)
-        recipe.model.config(classes=1)
+        with torch.device("meta"):  # no weights are made
+            build(recipe.model.config(classes=len(LABELS)))
     except ValidationError as error:
         raise RecipeError(f"{path}: " + "; ".join(_explain(problem) for problem in error.errors())) from error
-    except GeometryError as error:
+    except ValueError as error:  # a geometry or heads that do not divide
         raise RecipeError(f"{path}: model: {error}") from error
+    if recipe.mask.kind != "cell_running" and recipe.mask.fixed_from is not None:
+        raise RecipeError(
+            f"{path}: mask.fixed_from needs mask.kind cell_running: only that mask is one that a graph runs with"
+        )
+    if recipe.idle_label is not None and recipe.idle_label not in LABELS:
+        raise RecipeError(f"{path}: idle_label '{recipe.idle_label}' is not one of {', '.join(LABELS)}")
+    if not sum(recipe.data.weights):
+        raise RecipeError(
+            f"{path}: data.weights are all 0; say how much of drawn scenes, pictures and videos there shall be"
+        )
+    steps = [step for step, _ in recipe.optimiser.schedule or []]
+    if steps != sorted(set(steps)):
+        raise RecipeError(f"{path}: the steps of optimiser.schedule do not rise: {steps}")
     if recipe.mask.kind == "cell_running" and recipe.mask.ratio not in MASK_RATIOS:
         raise RecipeError(f"{path}: mask.ratio {recipe.mask.ratio} is not one of {', '.join(map(str, MASK_RATIOS))}")
     return recipe
@@ -159,7 +183,10 @@ def _override(values: dict[str, Any], override: str) -> None:
         place = place.setdefault(key, {}) if isinstance(place, dict) else None
     if not isinstance(place, dict):
         raise RecipeError(f"'{path}' is not a key of the recipe")
-    place[keys[-1]] = yaml.safe_load(text)
+    try:
+        place[keys[-1]] = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(f"the value of '{path}' cannot be read as YAML: {text}") from error
 
 
 def _explain(problem: Any) -> str:

@@ -1,8 +1,9 @@
-"""The training loop: joint objective, AdamW, warm-up and cosine, checkpoints that a later start goes on from."""
+"""The training loop: joint objective, optimiser steps, checkpoints that a later start goes on from."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import platform
 import time
 from collections import deque
@@ -96,6 +97,7 @@ def train(recipe: Recipe, console: Console) -> TrainingResult:
                     run.save(out)
                     saved = run.step
         finally:
+            run.close()
             if run.step != saved:
                 run.save(out)
     accuracy = float(np.mean(recent)) if recent else float("nan")
@@ -125,7 +127,9 @@ class _Run:
         if recipe.patch_init:
             films = data.sample(min(512, len(data)), np.random.default_rng([recipe.seed, 0]))
             clips = np.stack([film.clip for film in films])
-            shown = visible_indices(cell_running_mask(self.config.geometry.grid, recipe.mask.ratio))
+            grid, mask = self.config.geometry.grid, recipe.mask
+            drawn = training_mask(grid, mask.ratio, np.random.default_rng([recipe.seed, 0]), mask.kind)
+            shown = visible_indices(cell_running_mask(grid, mask.ratio) if mask.kind == "cell_running" else drawn)
             init_patch_embedding(self.model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
         self.flow_head = nn.Linear(self.config.width, 2)
         self.optimisers = _optimisers(nn.ModuleList([self.model, self.flow_head]), recipe.optimiser)
@@ -154,6 +158,10 @@ class _Run:
         self.step += 1
         assert output.logits is not None
         return float(loss.detach()), float((output.logits.argmax(dim=1) == batch.classes).float().mean())
+
+    def close(self) -> None:
+        """Stop the thread that draws batches ahead."""
+        self._ahead.shutdown(wait=False, cancel_futures=True)
 
     def save(self, out: Path) -> None:
         """Write the checkpoint and the state that the next start needs."""
@@ -195,7 +203,10 @@ class _Run:
         path = out / STATE
         if not path.exists():
             return
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{path} is damaged; delete the folder {out} to start anew") from error
         if state["recipe"] != self._identity():
             raise CheckpointError(
                 f"{out} holds a run of another recipe. Set trainer.out to a new folder, or delete that one"
@@ -212,7 +223,10 @@ class _Run:
         rng = np.random.default_rng([self.recipe.seed, step + 1])
         films = self.data.sample(count, rng)
         grid = self.config.geometry.grid
-        masks = [training_mask(grid, settings.ratio, rng, settings.kind) for _ in range(count)]
+        if settings.fixed_from is not None and step >= settings.fixed_from:
+            masks = [cell_running_mask(grid, settings.ratio)] * count
+        else:
+            masks = [training_mask(grid, settings.ratio, rng, settings.kind) for _ in range(count)]
         return _Batch(
             clips=torch.from_numpy(np.stack([film.clip for film in films])),
             classes=torch.tensor([film.label for film in films]),
@@ -229,7 +243,8 @@ class _Run:
     def _set_lr(self) -> None:
         settings = self.recipe.optimiser
         if settings.schedule:
-            share = float(np.interp(self.step, *zip(*settings.schedule, strict=True)))
+            steps, shares = zip(*settings.schedule, strict=True)
+            share = float(np.interp(self.step, np.array(steps, np.float64), np.array(shares, np.float64)))
         else:
             warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
             share = warm * 0.5 * (1 + float(np.cos(np.pi * self.step / self.recipe.trainer.steps)))
@@ -238,17 +253,18 @@ class _Run:
                 group["lr"] = peak * share
 
     def _identity(self) -> str:
-        """What must stay the same for a resume: all but how long one sitting lasts and where the cache is."""
-        return self.recipe.model_dump_json(
-            exclude={"trainer": {"max_minutes", "threads", "out", "checkpoint_steps"}, "data": {"cache"}}
-        )
+        """What must stay the same for a resume: all but the words, how long one sitting lasts, and where the cache is."""
+        sitting = {"max_minutes", "threads", "out", "checkpoint_steps"}
+        words = dict.fromkeys(("name", "description", "licence", "attribution", "idle_label"), True)
+        return self.recipe.model_dump_json(exclude={**words, "trainer": sitting, "data": {"cache"}})
 
     def _provenance(self) -> dict[str, Any]:
         recipe = self.recipe.model_dump(
-            mode="json", exclude={"trainer": {"out"}, "data": {"cache", "pictures", "videos"}}
+            mode="json", exclude={"attribution": True, "trainer": {"out"}, "data": {"cache", "pictures", "videos"}}
         )
         return {
             "command": f"mar-edge train {self.recipe.name}.yaml",
+            "data": self.recipe.attribution,
             "recipe": recipe,
             "data_digest": self.data.digest,
             "step": self.step,

@@ -40,6 +40,8 @@ class Filming:
     Attributes:
         geometry: of the clips, which are square.
         rate_fps: rate at which the model samples.
+        min_structure: least `structure` of the first view; other places are tried until one has it. Over a bare wall or
+            a smooth gradient no move can be told, and a label there is no truth. 0, as in training, takes any place.
         clean: no moving objects, noise, blur or lighting of our own: for worlds that are real footage already.
         margin: share by which speeds may lie outside the promised ranges, so that their ends are not the edge of
             what was trained.
@@ -47,6 +49,7 @@ class Filming:
 
     geometry: Geometry
     rate_fps: float = 10.0
+    min_structure: float = 0.0
     clean: bool = False
     margin: float = 0.12
 
@@ -166,7 +169,7 @@ def _place(
     """Choose where and how near the camera starts: pyramid level, centre and pixels a view width in that level."""
     width, height = world.size_px
     nearest = min(width, 1.5 * filming.geometry.width_px)
-    for _ in range(6):
+    for _ in range(30 if filming.min_structure else 6):
         px_per_width = float(np.exp(rng.uniform(np.log(nearest), np.log(max(nearest, 0.8 * width)))))
         center = (float(rng.uniform(0.1, 0.9)) * width, float(rng.uniform(0.1, 0.9)) * height)
         fineness = px_per_width / (RENDER * filming.geometry.width_px)
@@ -174,7 +177,8 @@ def _place(
         scale = world.levels[level].shape[2] / width
         placed = level, (center[0] * scale, center[1] * scale), px_per_width * scale
         first = _view(world.at(0, level), path, 0.0, 0.0, aspect, placed[1], placed[2], filming)
-        if _contrast(first) >= (DARKEST if filming.clean else MIN_CONTRAST):
+        enough = _contrast(first) >= (DARKEST if filming.clean else MIN_CONTRAST)
+        if enough and (not filming.min_structure or structure(first) >= filming.min_structure):
             break
     return placed
 
@@ -315,6 +319,21 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
         for index, frame in enumerate(out):
             out[index] = np.asarray(cv2.imdecode(cv2.imencode(".jpg", frame, quality)[1], cv2.IMREAD_COLOR))
     return out
+
+
+def structure(frame: NDArray[np.uint8]) -> float:
+    """Return how much of a frame (S, S, 3) is seen to move in every direction, in grey levels a pixel.
+
+    The smaller eigenvalue of the gradients' covariance (Shi and Tomasi 1994) in each of 4x4 fields; its square root in
+    the median field.
+    """
+    grey = frame.astype(np.float32).mean(axis=-1)
+    right = np.asarray(cv2.Sobel(grey, cv2.CV_32F, 1, 0)) / 8
+    down = np.asarray(cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 8
+    side = grey.shape[0] // 4
+    xx, yy, xy = (p.reshape(4, side, 4, side).mean(axis=(1, 3)) for p in (right**2, down**2, right * down))
+    smaller = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy**2)
+    return float(np.sqrt(max(0.0, float(np.median(smaller)))))
 
 
 def _contrast(frame: NDArray[np.uint8] | NDArray[np.float32]) -> float:
