@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import need
-from tests.fakes import write_bundle
+from tests.fakes import PictureCamera, write_bundle
 from tests.test_video_file import audio_only, write_video
 
 COMMANDS = ("run", "classify", "train", "import", "export", "inspect", "models", "cameras")
@@ -217,6 +217,28 @@ def test_interrupt_ends_with_the_summary_and_130(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert records(out.read_text())[-1]["type"] == "summary"
+
+
+def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mar_edge.cli.run import run
+    from mar_edge.errors import SourceError
+    from mar_edge.runtime import sources
+
+    capture = PictureCamera([np.zeros((48, 64, 3), np.uint8)] * 3)
+    capture.may_read.release(4)
+    monkeypatch.setattr(sources, "_open_camera", lambda _index: capture)
+    with pytest.raises(SourceError, match="camera 0 stopped giving frames"):
+        run(camera=0, json=str(tmp_path / "out.json"))
+    assert records((tmp_path / "out.json").read_text())[-1]["type"] == "summary"
+    assert capture.released
+
+
+def test_outputs_never_replace_videos(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", [index / 10 for index in range(20)])
+    before = clip.read_bytes()
+    fails_with("holds something else than JSON lines", "run", "--source", clip, "--json", clip)
+    fails_with("holds something else than JSON lines", "classify", clip, "--json", clip)
+    assert clip.read_bytes() == before
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

@@ -65,8 +65,9 @@ def run(
                 _loop(opened, session, report, max_seconds)
             except KeyboardInterrupt:
                 interrupted = True
-            except MarEdgeError:  # nothing that was seen until then is lost
-                report.finish()
+            except MarEdgeError:
+                if session.frames:  # nothing that was seen until then is lost
+                    report.finish()
                 raise
             report.finish()
     if interrupted:
