@@ -179,7 +179,7 @@ def plot(confusions: dict[str, NDArray[np.int64]], path: Path) -> None:
 
     shown = {name: counts for name, counts in confusions.items() if "drawn" in name or "playing" in name}
     shown = dict(list(shown.items())[:4])
-    figure, axes = plt.subplots(1, len(shown), figsize=(6.2 * len(shown), 6.4), layout="constrained")
+    figure, axes = plt.subplots(1, len(shown), figsize=(6.2 * len(shown), 7.6), layout="constrained")
     for axis, (name, counts) in zip(axes, shown.items(), strict=True):
         share = counts / counts.sum(axis=1, keepdims=True)
         axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
