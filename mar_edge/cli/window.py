@@ -14,6 +14,7 @@ from mar_edge.errors import OutputError
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.results import Prediction
 
+LARGEST_PX = 1280
 _KEYS_THAT_CLOSE = (27, ord("q"))
 
 
@@ -32,8 +33,9 @@ class Window:
             _check_display()
         self._title = title
         self._prediction: Prediction | None = None
+        self._sized = False
         try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise OutputError(
                 f"this OpenCV cannot open a window: {error.err}. Install opencv-python, not -headless"
@@ -43,6 +45,11 @@ class Window:
         """Draw a frame; return False when the person closed the window or pressed q or Escape."""
         self._prediction = prediction or self._prediction
         picture = frame.picture if frame.color == "bgr" else frame.picture[..., ::-1]
+        if not self._sized:
+            self._sized = True
+            height, width = picture.shape[:2]
+            shrink = min(1.0, LARGEST_PX / max(height, width))
+            cv2.resizeWindow(self._title, round(width * shrink), round(height * shrink))
         cv2.imshow(self._title, annotate(picture, self._prediction))
         pressed = cv2.waitKey(1) & 0xFF
         return pressed not in _KEYS_THAT_CLOSE and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
