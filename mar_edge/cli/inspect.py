@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mar_edge.bundle import Manifest
 
-SHOWN, HIDDEN = "██", "··"
+SHOWN, HIDDEN = "██", ".."
 
 
 def inspect(
