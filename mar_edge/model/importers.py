@@ -1,14 +1,10 @@
 """Reads the checkpoints of others: official MAR, official VideoMAE, Hugging Face VideoMAE.
 
-The names below are those that the published checkpoints use. Nothing of a foreign file is executed: pickles are read
-with `weights_only=True`.
+The names below are those that the published checkpoints use.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,23 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mar_edge.errors import CheckpointError, GeometryError
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.foreign_file import State, locate, read_config, read_tensors
 from mar_edge.model.mar import MAR
-
-State = dict[str, Tensor]
-
-_WRAPPERS = ("model", "module", "state_dict", "model_state", "model_state_dict")
-
-# what torch and safetensors raise on damaged files, found by feeding them some
-_DAMAGE = (
-    SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
-)  # fmt: skip
 
 HEAD_WIDTH = 64
 """Width of an attention head in all published models; weights do not tell it."""
@@ -106,14 +92,14 @@ def import_checkpoint(path: Path, *, geometry: Geometry | None = None, heads: He
     Raises:
         CheckpointError: if the file cannot be read, is none of the three, lacks a tensor, or does not fit.
     """
-    file = _locate(path)
-    state = _read(file)
+    file = locate(path)
+    state = read_tensors(file)
     hf_config: dict[str, Any] | None = None
     foreign = _Foreign(state)
     given, heads = geometry or Geometry(), heads or Heads()
     try:
         if "videomae.embeddings.patch_embeddings.projection.weight" in state:
-            hf_config = _read_config(file.parent / "config.json")
+            hf_config = read_config(file.parent / "config.json")
             form, config = _hugging_face(foreign, hf_config, given, heads)
         elif "cls_head.head.weight" in state and "backbone.patch_embed.proj.weight" in state:
             form, config = _official_mar(foreign, given, heads)
@@ -352,62 +338,6 @@ def _heads(given: int | None, width: int, option: str) -> int:
     if heads < 1 or width % heads:
         raise CheckpointError(f"{width} channels do not divide into {heads} heads; give the number with {option}")
     return heads
-
-
-def _locate(path: Path) -> Path:
-    """Find the weights file."""
-    if path.is_dir():
-        names = ("model.safetensors", "pytorch_model.bin")
-        found = next((path / name for name in names if (path / name).is_file()), None)
-        if found is None:
-            raise CheckpointError(f"{path} holds neither {' nor '.join(names)}")
-        path = found
-    if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path}")
-    return path
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            "a Hugging Face checkpoint needs the config.json that came with it in the same folder"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{file} is not that of a VideoMAE model")
-    return config
-
-
-def _read(file: Path) -> State:
-    try:
-        if file.suffix == ".safetensors":
-            values: Any = load_file(file)
-        else:
-            # the published VideoMAE files keep their command line in an argparse.Namespace, which holds data only
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                values = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file} is damaged, or a pickle that would run code; it was not opened further. "
-            "Ask its author for a .safetensors file"
-        ) from error
-    except _DAMAGE as error:
-        raise CheckpointError(
-            f"{file} cannot be read, it is damaged or no checkpoint ({type(error).__name__})"
-        ) from error
-    for _ in range(2):
-        for key in _WRAPPERS:
-            if isinstance(values, dict) and isinstance(values.get(key), dict):
-                values = values[key]
-    state = {k: v for k, v in values.items() if isinstance(v, Tensor)} if isinstance(values, dict) else {}
-    if not state:
-        raise CheckpointError(f"{file} holds no tensors")
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return {key: value.float() for key, value in state.items()}
 
 
 def _labels(hf: Mapping[str, Any] | None, classes: int) -> list[str] | None:
