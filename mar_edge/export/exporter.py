@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +28,12 @@ from mar_edge.runtime.demo import DemoSource
 from mar_edge.runtime.engines import create_engine
 from mar_edge.runtime.preprocess import preprocess
 from mar_edge.runtime.sampler import Sampler
-from mar_edge.runtime.video_file import read_frames
+from mar_edge.runtime.video_file import list_videos, read_frames
 
 PARITY_BOUND = 1e-4
 """Largest difference of a logit between torch and the graph, relative to the largest logit where that exceeds 1."""
 
 PARITY_CLIPS = 8
-
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 
 Progress = Callable[[str], None]
 
@@ -77,7 +75,7 @@ def export(
         variants = []
         for mask in wanted:
             progress(f"mask {mask} fp32")
-            variants.append(_write_variant(model, mask, folder, len(info.labels)))
+            variants.append(_write_variant(model, mask, folder))
         bundle = Bundle(folder)
         _write_manifest(folder, config, info, variants, checkpoint_path)
         for index, variant in enumerate(variants):
@@ -87,7 +85,7 @@ def export(
     return Bundle(out)
 
 
-def _write_variant(model: MAR, mask: int, folder: Path, classes: int) -> Variant:
+def _write_variant(model: MAR, mask: int, folder: Path) -> Variant:
     file = f"mask{mask}-fp32.onnx"
     write_graph(model, mask / 100, folder / file)
     return Variant(
@@ -123,11 +121,12 @@ def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) 
     geometry = config.geometry
     size = {"height_px": geometry.height_px, "width_px": geometry.width_px, "resize": info.resize}
 
-    def sampled(frames: object, color: str) -> list[NDArray[np.uint8]]:
+    def sampled(frames: Iterable[tuple[NDArray[np.uint8], float]]) -> list[NDArray[np.uint8]]:
         sampler = Sampler(info.rate_fps)
         window: list[NDArray[np.uint8]] = []
-        for frame, time_s in frames:  # type: ignore[attr-defined]
-            window += [preprocess(frame, color=color, **size)] * sampler.take(time_s)  # type: ignore[arg-type]
+        for frame, time_s in frames:
+            if places := sampler.take(time_s):
+                window += [preprocess(frame, color="rgb", **size)] * places  # type: ignore[arg-type]
             if len(window) >= geometry.frames:
                 break
         return (window + window[-1:] * geometry.frames)[: geometry.frames]
@@ -136,14 +135,14 @@ def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) 
         clips = []
         for seed in range(PARITY_CLIPS):
             demo = DemoSource(realtime=False, fps=max(30.0, info.rate_fps), seed=seed)
-            clips.append(sampled(((frame.picture, frame.time_s) for frame in demo), "rgb"))
+            clips.append(sampled((frame.picture, frame.time_s) for frame in demo))
         return np.stack([np.stack(clip) for clip in clips]), "demo camera"
-    files = [data] if data.is_file() else sorted(p for p in data.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    files = [data] if data.is_file() else list_videos(data)
     if not files:
         raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
     chosen = files[:: max(1, len(files) // PARITY_CLIPS)][:PARITY_CLIPS]
     return np.stack(
-        [np.stack(sampled(read_frames(file), "rgb")) for file in chosen]
+        [np.stack(sampled(read_frames(file))) for file in chosen]
     ), data.name if data.is_file() else f"{len(chosen)} videos of {data.name}"
 
 

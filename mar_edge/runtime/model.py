@@ -195,7 +195,8 @@ class Model:
             size = frame.shape
             places = sampler.take(time_s)
             repeats += max(0, places - 1)
-            yield [self._crops(frame, crops)] * places, time_s, broken
+            # frames between two ticks are not resized
+            yield [self._crops(frame, crops)] * places if places else [], time_s, broken
         if gaps:
             warnings.append(f"{clip} has {gaps} gaps or changes of size; no window reaches over one")
         if repeats > self.manifest.geometry.frames:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import RecipeError
 from mar_edge.runtime.scene import draw_scene
-from mar_edge.runtime.video_file import read_frames
+from mar_edge.runtime.video_file import list_videos, read_frames
 
 Picture = NDArray[np.uint8]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 LONG_SIDE_PX = 1024
 
 
@@ -109,7 +108,7 @@ def videos_below(folder: Path) -> list[Path]:
     Raises:
         RecipeError: if there is none.
     """
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES]
+    files = list_videos(folder)
     if not files:
         raise RecipeError(f"no videos in {folder}")
     return files
