@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
@@ -16,15 +16,10 @@ from mar_edge.masking import MASK_RATIOS, MaskKind
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.runtime.camera_path import LABELS
-
-Share = Annotated[float, Field(ge=0)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from mar_edge.training.recipe_part import Part, Share
 
 
-class ModelPart(_Part):
+class ModelPart(Part):
     """Architecture; sizes in pixels and tokens as in `ModelConfig`."""
 
     frames: int = 16
@@ -51,7 +46,7 @@ class ModelPart(_Part):
         return ModelConfig(geometry=geometry, classes=classes, **sizes)
 
 
-class MaskPart(_Part):
+class MaskPart(Part):
     """What training hides.
 
     From step `fixed_from` on, if given, every clip gets the mask that the model will run with.
@@ -62,7 +57,7 @@ class MaskPart(_Part):
     fixed_from: int | None = Field(default=None, ge=0)
 
 
-class CameraMovesPart(_Part):
+class CameraMovesPart(Part):
     """Clips filmed by a virtual camera (see `virtual_camera`).
 
     `pictures` and `videos` are folders; `videos_held_out` names files of them that training must not see.
@@ -71,16 +66,16 @@ class CameraMovesPart(_Part):
     kind: Literal["camera_moves"]
     clips: int = Field(gt=0)
     rate_fps: float = Field(default=10.0, gt=0)
-    pictures: list[Path] = []
-    videos: list[Path] = []
-    videos_held_out: list[str] = []
+    pictures: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    videos_held_out: tuple[str, ...] = ()
     weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
     chunk: int = Field(default=6000, gt=0)
     drawn_per_chunk: int = Field(default=250, gt=0)
     cache: Path = Path("runs/cache")
 
 
-class OptimiserPart(_Part):
+class OptimiserPart(Part):
     """AdamW, or Muon for the weight matrices of the blocks and AdamW for the rest; warm-up, then cosine to zero.
 
     `schedule`, where given, replaces warm-up and cosine: [step, share of the learning rate] pairs, joined by lines.
@@ -98,7 +93,7 @@ class OptimiserPart(_Part):
     clip_norm: float = Field(default=1.0, gt=0)
 
 
-class TrainerPart(_Part):
+class TrainerPart(Part):
     """How long, how much at once, and where to."""
 
     steps: int = Field(gt=0)
@@ -109,7 +104,7 @@ class TrainerPart(_Part):
     out: Path
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A whole recipe.
 
     `attribution` names whose pictures and videos went in, and goes into the model's provenance.
@@ -120,7 +115,7 @@ class Recipe(_Part):
     name: str
     description: str
     licence: str
-    attribution: list[str] = []
+    attribution: tuple[str, ...] = ()
     idle_label: str | None = None
     seed: int = Field(default=0, ge=0)
     model: ModelPart
