@@ -81,6 +81,7 @@ class Manifest(_Part):
         geometry: clip and tubelet size.
         rate_fps: frames a second at which the window is sampled.
         resize: `stretch` or `center_crop`, see `runtime.preprocess`.
+        sampling: how a whole clip is sampled, `dense` or `uniform`, see `runtime.clip_times`.
         idle_label: class that is never an event; None for none.
         architecture: configuration of the torch model.
         trained_mask: mask ratio in percent that it was trained with.
@@ -96,6 +97,7 @@ class Manifest(_Part):
     geometry: Geometry
     rate_fps: Annotated[float, Field(gt=0)]
     resize: Literal["stretch", "center_crop"]
+    sampling: Literal["dense", "uniform"] = "dense"
     idle_label: str | None
     architecture: dict[str, Any]
     trained_mask: Annotated[int, Field(ge=0, lt=100)]
@@ -120,6 +122,13 @@ class Bundle:
     """
 
     path: Path
+
+    @classmethod
+    def of(cls, path: Path, manifest: Manifest) -> Bundle:
+        """Return something that looks like a bundle but lies elsewhere, as a checkpoint does, with this manifest."""
+        bundle = cls(path)
+        vars(bundle)["manifest"] = manifest  # where cached_property keeps it
+        return bundle
 
     @cached_property
     def manifest(self) -> Manifest:

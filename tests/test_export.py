@@ -16,12 +16,13 @@ from mar_edge.bundle import open_bundle
 from mar_edge.errors import CheckpointError, ExportError, GeometryError, OutputError, SourceError
 from mar_edge.export import exporter
 from mar_edge.export.exporter import export
-from mar_edge.export.graph import DeployedGraph, count_macs, write_graph
+from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build, preset
+from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR, BridgingClassifier
 from mar_edge.runtime.engines import create_engine
 

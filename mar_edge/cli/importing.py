@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ def import_(
     frames: Annotated[int, typer.Option("--frames", min=1, help="Frames in a clip.")] = 16,
     size: Annotated[int, typer.Option("--size", min=1, help="Side of a clip in pixels.")] = 224,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Frames a second at which clips are sampled.")] = 7.5,
+    sampling: Annotated[
+        Literal["dense", "uniform"],
+        typer.Option(
+            "--sampling",
+            help="dense: frames at --rate (Kinetics); uniform: spread over the whole video (Something-Something).",
+        ),
+    ] = "dense",
     heads: Annotated[
         int | None, typer.Option("--heads", min=1, help="Attention heads of the encoder; default: width / 64.")
     ] = None,
@@ -70,6 +77,7 @@ def import_(
         labels=names,
         rate_fps=rate,
         resize="center_crop",
+        sampling=sampling,
         mask_ratio=0.5 if imported.config.classifier == "bridge" else 0.0,
         provenance={"command": f"mar-edge import {checkpoint}", "format": imported.format},
     )

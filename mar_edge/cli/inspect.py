@@ -43,6 +43,7 @@ def _card(manifest: Manifest, console: Console) -> None:
         "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:12])}{' …' if manifest.labels[12:] else ''}",
         "idle label": manifest.idle_label or "none",
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
+        "whole videos": "frames spread over all of it" if manifest.sampling == "uniform" else "frames at that rate",
         "tokens": f"{t}x{h}x{w} of {geometry.tubelet_frames}x{geometry.patch_px}x{geometry.patch_px} px",
         "architecture": ", ".join(
             f"{key} {manifest.architecture[key]}"

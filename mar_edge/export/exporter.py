@@ -12,17 +12,17 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 import mar_edge
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Manifest, Parity, Variant
-from mar_edge.errors import CheckpointError, ExportError, SourceError
-from mar_edge.export.graph import DeployedGraph, count_macs, write_graph
+from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.errors import ExportError, SourceError
+from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
+from mar_edge.model.deployed import DeployedGraph, check_classifier, describe, nearest_mask
 from mar_edge.model.mar import MAR
 from mar_edge.runtime.demo import DemoSource
 from mar_edge.runtime.engines import create_engine
@@ -64,9 +64,8 @@ def export(
         OutputError: if the bundle cannot be written.
     """
     model, config, info = checkpoint.load(checkpoint_path)
-    if config.classifier == "none":
-        raise CheckpointError(f"{checkpoint_path} was pre-trained only and has no classifier; train it on labels first")
-    wanted = list(dict.fromkeys(masks)) if masks else [_nearest_mask(info.mask_ratio)]
+    check_classifier(checkpoint_path, config)
+    wanted = list(dict.fromkeys(masks)) if masks else [nearest_mask(info.mask_ratio)]
     _check_asked(wanted, precisions)
     if any(wanted):
         config.geometry.check_cells()
@@ -149,43 +148,18 @@ def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) 
 def _write_manifest(
     folder: Path, config: ModelConfig, info: CheckpointInfo, variants: list[Variant], checkpoint_path: Path
 ) -> None:
-    try:
-        manifest = _manifest(config, info, variants, checkpoint_path)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "its description"
-        raise CheckpointError(f"{checkpoint_path} cannot be exported: {where}: {first['msg']}") from error
-    bundles.write_manifest(folder, manifest.model_dump(mode="json", exclude={"format"}))
-
-
-def _manifest(config: ModelConfig, info: CheckpointInfo, variants: list[Variant], checkpoint_path: Path) -> Manifest:
-    return Manifest(
-        format=bundles.FORMAT,
-        name=info.name,
-        description=info.description,
-        licence=info.licence,
-        labels=info.labels,
-        geometry=config.geometry,
-        rate_fps=info.rate_fps,
-        resize=info.resize,  # type: ignore[arg-type]
-        idle_label=info.idle_label,
-        architecture={key: value for key, value in config.to_dict().items() if key != "geometry"},
-        trained_mask=round(100 * info.mask_ratio),
-        variants=variants,
-        provenance={
-            **info.provenance,
-            "export": {
-                "command": shlex.join(["mar-edge", *sys.argv[1:]]),
-                "checkpoint_sha256": bundles.hash_file(checkpoint_path),
-                "versions": {
-                    "mar_edge": mar_edge.__version__,
-                    "torch": torch.__version__,
-                    "onnxruntime": onnxruntime.__version__,
-                    "python": platform.python_version(),
-                },
-            },
+    provenance = {
+        "command": shlex.join(["mar-edge", *sys.argv[1:]]),
+        "checkpoint_sha256": bundles.hash_file(checkpoint_path),
+        "versions": {
+            "mar_edge": mar_edge.__version__,
+            "torch": torch.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "python": platform.python_version(),
         },
-    )
+    }
+    manifest = describe(checkpoint_path, config, info, variants, {**info.provenance, "export": provenance})
+    bundles.write_manifest(folder, manifest.model_dump(mode="json", exclude={"format"}))
 
 
 def _check_asked(masks: Sequence[int], precisions: Sequence[str]) -> None:
@@ -196,7 +170,3 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str]) -> None:
     for precision in precisions:
         if precision not in bundles.PRECISIONS:
             raise ExportError(f"precision '{precision}' is not one of {', '.join(bundles.PRECISIONS)}")
-
-
-def _nearest_mask(ratio: float) -> int:
-    return round(100 * min(MASK_RATIOS, key=lambda known: abs(known - ratio)))

@@ -10,43 +10,17 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, shape_inference
-from torch import Tensor, nn
 
 from mar_edge.errors import ExportError
 from mar_edge.geometry import Geometry
-from mar_edge.masking import cell_running_mask, visible_indices
+from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
 
 OPSET = 18
 """LayerNormalization is one operator from 17 on; the parsers of TensorRT 10.3 to 11 and ONNX Runtime read it."""
-
-
-class DeployedGraph(nn.Module):
-    """What is exported: uint8 frames in, logits out, the visible tokens as constants.
-
-    Args:
-        model: a model with classifier.
-        mask_ratio: share of hidden tokens, one of `masking.MASK_RATIOS`.
-    """
-
-    visible: Tensor
-
-    def __init__(self, model: MAR, mask_ratio: float) -> None:
-        super().__init__()
-        self.model = model
-        geometry = model.encoder.geometry
-        # without a mask there need be no cells
-        seen = cell_running_mask(geometry.grid, mask_ratio) if mask_ratio else np.ones(geometry.grid, np.bool_)
-        self.register_buffer("visible", torch.from_numpy(visible_indices(seen)))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Map uint8 frames (B, T, H, W, 3) to logits (B, classes)."""
-        logits: Tensor = self.model(frames, self.visible)
-        return logits
 
 
 def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:

@@ -30,6 +30,7 @@ class CheckpointInfo:
         labels: class names in order of the logits.
         rate_fps: frames a second at which clips are sampled.
         resize: `stretch` or `center_crop`.
+        sampling: `dense` or `uniform`, see `runtime.clip_times`.
         mask_ratio: share of hidden tokens it was trained with.
         idle_label: class that is never an event; None for none.
         provenance: how it was made.
@@ -41,6 +42,7 @@ class CheckpointInfo:
     labels: list[str] = field(default_factory=list)
     rate_fps: float = 7.5
     resize: str = "center_crop"
+    sampling: str = "dense"
     mask_ratio: float = 0.5
     idle_label: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)

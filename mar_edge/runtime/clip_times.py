@@ -30,7 +30,8 @@ def segment_times(duration_s: float, frames: int, place: ArrayLike = 0.5) -> NDA
     Returns:
         float64 (frames,), rising, in seconds from the first frame.
     """
-    return (np.arange(frames) + np.asarray(place, np.float64)) * (duration_s / frames)
+    index = np.arange(frames, dtype=np.float64)
+    return np.asarray((index + np.asarray(place)) * (duration_s / frames), np.float64)
 
 
 def segment_views(clips: int) -> list[float]:

@@ -95,13 +95,16 @@ def ranks(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np
     """
     true = np.take_along_axis(scores, targets[:, None], axis=1)  # (N, 1)
     before = np.arange(scores.shape[1])[None] < targets[:, None]  # (N, C)
-    return ((scores > true) | ((scores == true) & before)).sum(axis=1).astype(np.int64)
+    better: NDArray[np.bool_] = (scores > true) | ((scores == true) & before)
+    places: NDArray[np.int64] = np.count_nonzero(better, axis=1)
+    return places
 
 
 def confusion_matrix(targets: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Return counts (classes, classes): row is the true class, column the predicted one."""
-    flat = np.bincount(targets * classes + predicted, minlength=classes * classes)
-    return flat.reshape(classes, classes).astype(np.int64)
+    counts: NDArray[np.int64] = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (targets, predicted), 1)
+    return counts
 
 
 def per_class(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> tuple[ClassAccuracy, ...]:

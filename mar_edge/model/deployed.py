@@ -1,0 +1,99 @@
+"""A model as it is deployed: the visible tokens as constants, and what a bundle says about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from mar_edge import bundle as bundles
+from mar_edge.bundle import Manifest, Variant
+from mar_edge.errors import CheckpointError
+from mar_edge.masking import MASK_RATIOS, cell_running_mask, visible_indices
+from mar_edge.model.checkpoint import CheckpointInfo
+from mar_edge.model.config import ModelConfig
+from mar_edge.model.mar import MAR
+
+
+class DeployedGraph(nn.Module):
+    """What runs, and what is exported: uint8 frames in, logits out, the visible tokens as constants.
+
+    Args:
+        model: a model with classifier.
+        mask_ratio: share of hidden tokens, one of `masking.MASK_RATIOS`.
+
+    Raises:
+        GeometryError: if the model's grid has no cells for the mask.
+    """
+
+    visible: Tensor
+
+    def __init__(self, model: MAR, mask_ratio: float) -> None:
+        super().__init__()
+        self.model = model
+        geometry = model.encoder.geometry
+        # without a mask there need be no cells
+        seen = cell_running_mask(geometry.grid, mask_ratio) if mask_ratio else np.ones(geometry.grid, np.bool_)
+        self.register_buffer("visible", torch.from_numpy(visible_indices(seen)))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Map uint8 frames (B, T, H, W, 3) to logits (B, classes)."""
+        logits: Tensor = self.model(frames, self.visible)
+        return logits
+
+
+def nearest_mask(ratio: float) -> int:
+    """Return the mask in percent, of those that can be deployed, that is nearest to a training ratio."""
+    return round(100 * min(MASK_RATIOS, key=lambda known: abs(known - ratio)))
+
+
+def check_classifier(path: Path, config: ModelConfig) -> None:
+    """Check that a checkpoint has classes.
+
+    Raises:
+        CheckpointError: if it was pre-trained only.
+    """
+    if config.classifier == "none":
+        raise CheckpointError(f"{path} was pre-trained only and has no classifier; train it on labels first")
+
+
+def describe(
+    path: Path, config: ModelConfig, info: CheckpointInfo, variants: list[Variant], provenance: dict[str, Any]
+) -> Manifest:
+    """Return the manifest of a checkpoint's model.
+
+    Args:
+        path: of the checkpoint, for messages.
+        config: its architecture.
+        info: what else it says.
+        variants: the graphs there are.
+        provenance: how all this was made.
+
+    Raises:
+        CheckpointError: if the checkpoint says something that no manifest may say.
+    """
+    try:
+        return Manifest(
+            format=bundles.FORMAT,
+            name=info.name,
+            description=info.description,
+            licence=info.licence,
+            labels=info.labels,
+            geometry=config.geometry,
+            rate_fps=info.rate_fps,
+            resize=info.resize,  # type: ignore[arg-type]
+            sampling=info.sampling,  # type: ignore[arg-type]
+            idle_label=info.idle_label,
+            architecture={key: value for key, value in config.to_dict().items() if key != "geometry"},
+            trained_mask=round(100 * info.mask_ratio),
+            variants=variants,
+            provenance=provenance,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its description"
+        raise CheckpointError(f"{path} cannot be used: {where}: {first['msg']}") from error
