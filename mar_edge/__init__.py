@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mar_edge.errors import (
         BundleError,
         CheckpointError,
+        DataError,
         EngineError,
         ExportError,
         FrameError,
@@ -42,6 +43,7 @@ __all__ = [
     "BundleError",
     "CheckpointError",
     "ClipResult",
+    "DataError",
     "EngineError",
     "Event",
     "ExportError",

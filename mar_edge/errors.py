@@ -10,6 +10,7 @@ MarEdgeError                 anything below; the command line prints it as one l
 ├── EngineError              an engine that is not there or refuses the graph
 ├── CheckpointError          a checkpoint that cannot be read or does not fit
 ├── RecipeError              a training recipe with unknown or impossible values
+├── DataError                a list of videos, or videos in it, that cannot be trained or judged on
 ├── ExportError              a graph that misses its parity or cannot be written
 ├── OutputError              an output path that cannot be written
 └── MissingExtraError        an optional part that is not installed
@@ -54,6 +55,10 @@ class CheckpointError(MarEdgeError):
 
 class RecipeError(MarEdgeError):
     """A training recipe with unknown keys or impossible values."""
+
+
+class DataError(MarEdgeError):
+    """A list of videos, or videos in it, that cannot be trained or judged on."""
 
 
 class ExportError(MarEdgeError):

@@ -96,7 +96,7 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
-        "BundleError", "CheckpointError", "ClipResult", "EngineError", "Event", "ExportError", "FrameError",
+        "BundleError", "CheckpointError", "ClipResult", "DataError", "EngineError", "Event", "ExportError", "FrameError",
         "GeometryError", "MarEdgeError", "MissingExtraError", "Model", "OptionError", "OutputError", "Prediction", "RecipeError",
         "Session", "SourceError", "load",
     ]  # fmt: skip
