@@ -115,7 +115,8 @@ class Model:
             FrameError: if the frames are not pictures.
             OptionError: if such views cannot be made.
         """
-        count, crops = self._views(views)
+        self.check_views(views)
+        count, crops = views or (None, 1)
         warnings: list[str] = []
         logits: list[NDArray[np.float32]] = []
         kept: list[NDArray[np.uint8]] = []  # frames (crops, H, W, 3) of the longest unbroken stretch
@@ -148,10 +149,14 @@ class Model:
             warnings=tuple(warnings),
         )
 
-    def _views(self, views: tuple[int, int] | None) -> tuple[int | None, int]:
-        """Check (clips, crops)."""
+    def check_views(self, views: tuple[int, int] | None) -> None:
+        """Check that (clips, crops) can be made; None always can.
+
+        Raises:
+            OptionError: saying why not.
+        """
         if views is None:
-            return None, 1
+            return
         if len(views) != 2 or views[0] < 1 or views[1] not in (1, 3):
             raise OptionError(
                 f"views {'x'.join(map(str, views))} cannot be made; it is clips x crops, and crops are 1 or 3, as in 5x3"
@@ -160,7 +165,6 @@ class Model:
             raise OptionError(
                 f"{self.manifest.name} sees the whole picture, so there is nothing to crop; use views like 5x1"
             )
-        return views
 
     def _infer_views(self, frames: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Return the logits (classes,) of every crop of a window of frames (crops, H, W, 3)."""

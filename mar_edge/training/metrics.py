@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Z95 = NormalDist().inv_cdf(0.975)
 ECE_BINS = 15
+TOP = 5
 
 Interval = tuple[float, float]
 """Lower and upper end, each 0 to 1."""
@@ -166,3 +169,155 @@ def mean_loss(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
     """Return the mean of -ln(score of the true class), that score held above the smallest normal float32."""
     true = np.take_along_axis(scores, targets[:, None], axis=1)[:, 0].astype(np.float64)
     return float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation:
+    """What a model said about labelled clips, and how well that fits.
+
+    Attributes:
+        labels: the model's class names (C).
+        scores: probabilities, float32 (N, C), averaged over the views of a clip.
+        targets: true classes, int64 (N,).
+        names: of the clips (N).
+        paths: where the clips lie (N); empty if they are no files.
+        views: (clips, crops) averaged; None for the model's default.
+        windows: clips and crops that went through the model in all.
+        short: clips shorter than a window, whose last frames were repeated.
+        broken: what could not be read and was left out, one sentence each.
+        warnings: what else went wrong while reading, one sentence each.
+        elapsed_s: time taken.
+
+    Raises:
+        ValueError: if there is no clip, or the shapes do not fit.
+    """
+
+    labels: tuple[str, ...]
+    scores: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    names: tuple[str, ...]
+    paths: tuple[Path, ...] = ()
+    views: tuple[int, int] | None = None
+    windows: int = 0
+    short: int = 0
+    broken: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    elapsed_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        clips, classes = len(self.names), len(self.labels)
+        if not clips or self.scores.shape != (clips, classes) or self.targets.shape != (clips,):
+            raise ValueError(
+                f"scores {self.scores.shape} and targets {self.targets.shape} do not fit {clips} clips and {classes} labels"
+            )
+        if self.targets.min() < 0 or self.targets.max() >= classes:
+            raise ValueError(
+                f"targets reach from {self.targets.min()} to {self.targets.max()}, labels to {classes - 1}"
+            )
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """Predicted classes (N,); of equal scores the first."""
+        best: NDArray[np.int64] = self.scores.argmax(axis=1)
+        return best
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Which clips were recognised (N,)."""
+        return np.asarray(self.predicted == self.targets)
+
+    @property
+    def top1(self) -> float:
+        """Share of clips whose best class is the true one."""
+        return float(self.right.mean())
+
+    @property
+    def interval95(self) -> Interval:
+        """95 % interval of `top1` (Wilson), for clips drawn independently of one another."""
+        return wilson(int(self.right.sum()), len(self.names))
+
+    @cached_property
+    def top5(self) -> float | None:
+        """Share of clips whose true class is among the best five; None for models of five classes or fewer."""
+        if len(self.labels) <= TOP:
+            return None
+        return float((ranks(self.scores, self.targets) < TOP).mean())
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean of the classes' accuracies, over those that have clips."""
+        return float(np.mean([part.accuracy for part in self.per_class if part.accuracy is not None]))
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts (C, C): row is the true class, column the predicted one."""
+        return confusion_matrix(self.targets, self.predicted, len(self.labels))
+
+    @cached_property
+    def per_class(self) -> tuple[ClassAccuracy, ...]:
+        """How every class fared."""
+        return per_class(self.confusion, self.labels)
+
+    @cached_property
+    def bins(self) -> tuple[Bin, ...]:
+        """Accuracy by confidence, 15 bins."""
+        return reliability(self.scores.max(axis=1).astype(np.float64), self.right)
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error, 15 bins (Guo et al. 2017)."""
+        return calibration_error(self.bins)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross entropy of the averaged scores."""
+        return mean_loss(self.scores, self.targets)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Classes of the model that no clip shows."""
+        return tuple(part.label for part in self.per_class if not part.clips)
+
+    def clips_json(self) -> list[dict[str, Any]]:
+        """Return one JSON object a clip, of type `prediction`."""
+        return [
+            {
+                "type": "prediction",
+                "stream": str(self.paths[index] if self.paths else self.names[index]),
+                "label": self.labels[said],
+                "score": round(float(self.scores[index, said]), 4),
+                "truth": self.labels[true],
+                "truth_score": round(float(self.scores[index, true]), 4),
+            }
+            for index, (said, true) in enumerate(zip(self.predicted.tolist(), self.targets.tolist(), strict=True))
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of the whole, of type `evaluation`."""
+        return {
+            "type": "evaluation",
+            "clips": len(self.names),
+            "top1": round(self.top1, 6),
+            "interval95": [round(end, 6) for end in self.interval95],
+            "top5": None if self.top5 is None else round(self.top5, 6),
+            "mean_class_accuracy": round(self.mean_class_accuracy, 6),
+            "ece": round(self.ece, 6),
+            "loss": round(self.loss, 6),
+            "views": None if self.views is None else "x".join(map(str, self.views)),
+            "windows": self.windows,
+            "short_clips": self.short,
+            "broken": list(self.broken),
+            "labels": list(self.labels),
+            "per_class": [
+                {
+                    "label": part.label,
+                    "clips": part.clips,
+                    "right": part.right,
+                    "accuracy": None if part.accuracy is None else round(part.accuracy, 6),
+                    "interval95": None if part.interval95 is None else [round(end, 6) for end in part.interval95],
+                }
+                for part in self.per_class
+            ],
+            "confusion": self.confusion.tolist(),
+            "elapsed_s": round(self.elapsed_s, 4),
+        }
