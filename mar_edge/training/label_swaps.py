@@ -1,0 +1,105 @@
+"""Labels that change places when a clip is mirrored or played backwards."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from mar_edge.errors import RecipeError
+
+Pair = tuple[str, str]
+
+
+def _each_label_once(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+    named = [label for pair in pairs for label in sorted(set(pair))]
+    twice = sorted({label for label in named if named.count(label) > 1})
+    if twice:
+        raise ValueError(f"a label changes places with one other only; more than once here: {', '.join(twice)}")
+    return pairs
+
+
+_Label = Annotated[str, Field(coerce_numbers_to_str=True)]
+Swaps = Annotated[tuple[tuple[_Label, _Label], ...], AfterValidator(_each_label_once)]
+"""Pairs of labels, by name; a label paired with itself is known to stay as it is."""
+
+_MIRRORED = {
+    "left": "right",
+    "leftward": "rightward",
+    "leftwards": "rightwards",
+    "clockwise": "counterclockwise",
+    "cw": "ccw",
+}
+_MIRRORED |= {b: a for a, b in _MIRRORED.items()}
+
+
+def swap_table(key: str, pairs: Sequence[Pair], labels: Sequence[str]) -> dict[int, int]:
+    """Return class index -> class index of the labels that change.
+
+    Args:
+        key: of the recipe, for the message.
+        pairs: what changes places.
+        labels: all labels in order.
+
+    Raises:
+        RecipeError: if a pair names an unknown label, with the nearest one.
+    """
+    index = {label: number for number, label in enumerate(labels)}
+    problems = []
+    for label in dict.fromkeys(label for pair in pairs for label in pair):
+        if label not in index:
+            near = difflib.get_close_matches(label, labels, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {some(labels)}"
+            problems.append(f"{key}: '{label}' is not a label of this data; {hint}")
+    if problems:
+        raise RecipeError("; ".join(problems))
+    return {index[a]: index[b] for pair in pairs for a, b in (pair, pair[::-1])}
+
+
+def mirror_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
+    """Say which labels name a direction that a mirror turns round and are in no pair, and the pairs that seem meant."""
+    named = {label for pair in pairs for label in pair}
+    directed = [label for label in labels if label not in named and set(_words(label)) & set(_MIRRORED)]
+    if not directed:
+        return None
+    spelt = {_words(label): label for label in labels}
+    partners = {label: spelt.get(tuple(_MIRRORED.get(w, w) for w in _words(label)), label) for label in directed}
+    found = [(a, b) for a, b in partners.items() if a < b and b in partners]
+    meant = ", ".join(f"[{a}, {b}]" for a, b in found)
+    # the whole list where there is one: it is there to be copied
+    advice = (
+        f"add to augment.flip_swaps: {meant}"
+        if found
+        else "name the pairs in augment.flip_swaps or set augment.flip to 0"
+    )
+    return (
+        f"augment.flip mirrors clips of labels that name a direction, and {some(directed)} would keep their names; {advice} "
+        f"([NAME, NAME] for a label that stays)"
+    )
+
+
+def backwards_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
+    """Say which labels keep their names when a clip is played backwards, if nobody said that they do."""
+    named = {label for pair in pairs for label in pair}
+    kept = [label for label in labels if label not in named]
+    if not kept:
+        return None
+    return (
+        f"augment.reverse plays clips backwards, and {some(kept)} keep their names; if one of them then shows another action, "
+        f"name the pair in augment.reverse_swaps ([NAME, NAME] for a label that stays)"
+    )
+
+
+def some(labels: Sequence[str], most: int = 8) -> str:
+    """Name a few labels, and how many more there are."""
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
+
+
+def _words(label: str) -> tuple[str, ...]:
+    """Split `pan_left`, `PanLeft` or a sentence into lower-case words; counter-clockwise is one word."""
+    words = " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", label)).lower()
+    return tuple(re.sub(r"\b(counter|anti) ?clockwise\b", "counterclockwise", words).split())
