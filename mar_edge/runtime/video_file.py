@@ -30,7 +30,9 @@ def list_videos(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
 
 
-def read_frames(path: Path, warn: Warn | None = None) -> Iterator[tuple[NDArray[np.uint8], float]]:
+def read_frames(
+    path: Path, warn: Warn | None = None, *, threads: int | None = None
+) -> Iterator[tuple[NDArray[np.uint8], float]]:
     """Decode a file frame by frame.
 
     Time stamps are those of the stream, counted from its first frame, so a variable frame rate comes out right. Where
@@ -39,6 +41,7 @@ def read_frames(path: Path, warn: Warn | None = None) -> Iterator[tuple[NDArray[
     Args:
         path: a video file.
         warn: called with one sentence for whatever could not be decoded.
+        threads: of the decoder; None for all cores.
 
     Yields:
         uint8 (H, W, 3) RGB, turned as the file's rotation flag says, and its time in seconds.
@@ -47,36 +50,60 @@ def read_frames(path: Path, warn: Warn | None = None) -> Iterator[tuple[NDArray[
         SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
     """
     say = warn or (lambda _message: None)
-    container = _open(path)
-    decoded = backwards = 0
-    offset_s: float | None = None
-    last_s = -1.0
+    container = open_video(path)
+    decoded = 0
     with container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        for frame in _decode(container, stream, path, say):
-            raw_s = _time(frame, stream, decoded)
+        stream.codec_context.thread_count = threads or 0
+        for frame, time_s in with_times(decode(container, stream, path, say), stream, path, say):
             decoded += 1
-            if frame.is_corrupt:
-                say(f"{path.name}: damaged picture at {raw_s:.2f} s")
-            if offset_s is None:
-                offset_s = -raw_s
-            elif raw_s + offset_s < last_s - RESTART_S:
-                say(f"{path.name}: time stamps start again after {last_s:.2f} s")
-                offset_s = last_s + RESTART_S - raw_s
-            time_s = raw_s + offset_s
-            if time_s <= last_s:
-                backwards += 1
-                continue
-            last_s = time_s
-            yield _upright(frame), time_s
-    if backwards:
-        say(f"{path.name}: {backwards} frames skipped, their time stamps go backwards")
+            yield upright(frame), time_s
     if not decoded:
         raise SourceError(f"{path} holds no picture that can be decoded; it is damaged or not a video")
 
 
-def _open(path: Path) -> InputContainer:
+def with_times(
+    frames: Iterator[VideoFrame], stream: VideoStream, path: Path, say: Warn, *, first_s: float | None = None
+) -> Iterator[tuple[VideoFrame, float]]:
+    """Give decoded frames their time from the video's first frame, rising strictly.
+
+    Args:
+        frames: of the stream.
+        stream: what they come from.
+        path: for warnings.
+        say: told about time stamps that go backwards.
+        first_s: time stamp of the video's first frame; None if `frames` starts with it.
+    """
+    decoded = backwards = 0
+    offset_s = None if first_s is None else -first_s
+    last_s = -1.0
+    for frame in frames:
+        raw_s = stamp_s(frame, stream, decoded)
+        decoded += 1
+        if frame.is_corrupt:
+            say(f"{path.name}: damaged picture at {raw_s:.2f} s")
+        if offset_s is None:
+            offset_s = -raw_s
+        elif raw_s + offset_s < last_s - RESTART_S:
+            say(f"{path.name}: time stamps start again after {last_s:.2f} s")
+            offset_s = last_s + RESTART_S - raw_s
+        time_s = raw_s + offset_s
+        if time_s <= last_s:
+            backwards += 1
+            continue
+        last_s = time_s
+        yield frame, time_s
+    if backwards:
+        say(f"{path.name}: {backwards} frames skipped, their time stamps go backwards")
+
+
+def open_video(path: Path) -> InputContainer:
+    """Open a file that has a video stream.
+
+    Raises:
+        SourceError: saying why it cannot be read.
+    """
     try:
         if path.is_dir():
             raise SourceError(f"{path} is a directory; name a video file in it")
@@ -95,7 +122,7 @@ def _open(path: Path) -> InputContainer:
     return container
 
 
-def _decode(container: InputContainer, stream: VideoStream, path: Path, say: Warn) -> Iterator[VideoFrame]:
+def decode(container: InputContainer, stream: VideoStream, path: Path, say: Warn) -> Iterator[VideoFrame]:
     """Decode packet by packet, so that one damaged packet costs no more than itself."""
     packets = container.demux(stream)
     damaged = 0
@@ -122,13 +149,15 @@ def _decode(container: InputContainer, stream: VideoStream, path: Path, say: War
         say(f"{path.name}: {damaged} damaged packets skipped in all")
 
 
-def _time(frame: VideoFrame, stream: VideoStream, index: int) -> float:
+def stamp_s(frame: VideoFrame, stream: VideoStream, index: int) -> float:
+    """Return a frame's own time stamp in seconds; without one, that of the frame with this index at the stream's rate."""
     # PyAV's types promise a time, but raw streams have none
     time_s: float | None = frame.time
     return index / float(stream.average_rate or 30) if time_s is None else float(time_s)
 
 
-def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
+def upright(frame: VideoFrame) -> NDArray[np.uint8]:
+    """Return a decoded frame as uint8 (H, W, 3) RGB, turned as its rotation flag says."""
     picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
     turn = _TURNS.get(round(frame.rotation) % 360)
     return picture if turn is None else np.asarray(cv2.rotate(picture, turn), dtype=np.uint8)
