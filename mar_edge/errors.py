@@ -10,6 +10,7 @@ MarEdgeError                 anything below; the command line prints it as one l
 ├── EngineError              an engine that is not there or refuses the graph
 ├── CheckpointError          a checkpoint that cannot be read or does not fit
 ├── RecipeError              a training recipe with unknown or impossible values
+├── TrainingError            training that cannot go on
 ├── DataError                a list of videos, or videos in it, that cannot be trained or judged on
 ├── ExportError              a graph that misses its parity or cannot be written
 ├── OutputError              an output path that cannot be written
@@ -59,6 +60,10 @@ class RecipeError(MarEdgeError):
 
 class DataError(MarEdgeError):
     """A list of videos, or videos in it, that cannot be trained or judged on."""
+
+
+class TrainingError(MarEdgeError):
+    """Training that cannot go on, for instance because the loss is no number any more."""
 
 
 class ExportError(MarEdgeError):

@@ -18,8 +18,11 @@ from torch import Tensor
 
 from mar_edge import masking
 from mar_edge.errors import CheckpointError
+from mar_edge.model.config import build, preset
 from mar_edge.model.importers import Heads, Imported, import_checkpoint
-from mar_edge.model.mar import joint_loss, patchify
+from mar_edge.model.mar import patchify
+from mar_edge.training.objective import Batch, Objective, ObjectivePart
+from mar_edge.training.optimiser import OptimiserPart, lr_share, make_optimisers
 
 BOUND = 1e-5
 GRADIENT_BOUND = 1e-4
@@ -132,12 +135,13 @@ def test_mar_training_step(load: Any) -> None:
     close(projected(output.pixels, golden), out["out.train_preds_pixel_proj"])
     close(output.target[:, rows], out["out.train_labels_pixel_rows"])
     close(projected(output.target, golden), out["out.train_labels_pixel_proj"])
-    loss, parts = joint_loss(output, out["in.soft_target"], 0.1)
-    close(parts["classification"], out["out.train_loss_cls"])
-    close(parts["reconstruction"], out["out.train_loss_mae"])
-    close(loss, out["out.train_loss_total"])
-    loss.backward()
-    check_gradients(model, golden.notes["grads"], mar_gradient_name)
+    objective = Objective(model, ObjectivePart(reconstruction_weight=0.1))
+    losses = objective(a_batch(golden.frames, mask, out["in.soft_target"]))
+    close(losses.parts["classification"], out["out.train_loss_cls"])
+    close(losses.parts["reconstruction"], out["out.train_loss_mae"])
+    close(losses.total, out["out.train_loss_total"])
+    losses.total.backward()
+    check_gradients(model, golden.notes["grads"], mar_name)
 
 
 @pytest.mark.parametrize(
@@ -169,13 +173,25 @@ def test_videomae_pretraining(load: Any, name: str) -> None:
     close(output.tokens, out["out.encoder_tokens"])
     close(output.pixels[:, out["in.pixel_row_index"]], out["out.recon_rows"])
     close(projected(output.pixels, golden), out["out.recon_proj"])
-    loss, _ = joint_loss(output, None, 1.0)
-    close(loss, out["out.loss"])
+    objective = Objective(model, ObjectivePart(reconstruction_weight=1.0))
+    losses = objective(a_batch(golden.frames, ~masked, torch.zeros(2, 0)))
+    close(losses.total, out["out.loss"])
     if "out.target_rows" in out:
         close(output.target[:, out["in.pixel_row_index"]], out["out.target_rows"])
         close(projected(output.target, golden), out["out.target_proj"])
-        loss.backward()
+        losses.total.backward()
         check_gradients(model, golden.notes["grads"], pretraining_gradient_name)
+
+
+def a_batch(frames: Tensor, visible: Tensor, targets: Tensor) -> Batch:
+    return Batch(
+        clips=frames,
+        targets=targets,
+        flows=torch.zeros(2, 0, 2),
+        visible=indices(visible),
+        masked=indices(~visible),
+        files=("a", "b"),
+    )
 
 
 def check_gradients(model: torch.nn.Module, expected: dict[str, Any], rename: Any) -> None:
@@ -190,7 +206,7 @@ def check_gradients(model: torch.nn.Module, expected: dict[str, Any], rename: An
         assert float(torch.cat(parts).norm()) == pytest.approx(wanted[name], rel=GRADIENT_BOUND), name
 
 
-def mar_gradient_name(name: str) -> str:
+def mar_name(name: str) -> str:
     for ours, theirs in (
         ("encoder.blocks", "backbone.blocks"),
         ("encoder.embed", "backbone.patch_embed.proj"),
@@ -222,6 +238,45 @@ def pretraining_gradient_name(name: str) -> str:
 
 def decoder_gradient_name(name: str) -> str:
     return {"decoder.reduce.weight": "encoder_to_decoder.weight", "decoder.mask_token": "mask_token"}.get(name, name)
+
+
+def test_optimiser_groups(golden: Path) -> None:
+    groups = json.loads((golden / "optimizer_groups.json").read_text())
+    expected, meta = groups["params"], groups["meta"]
+    with torch.device("meta"):
+        model = build(preset("base", classes=174))
+    settings = OptimiserPart(
+        lr=meta["base_lr"], weight_decay=meta["default_weight_decay"], layer_decay=meta["layer_decay"]
+    )
+    (adamw,) = make_optimisers(model, settings, depth=meta["num_layers"])
+    assert adamw.defaults["betas"] == tuple(meta["betas"])
+    assert adamw.defaults["eps"] == meta["eps"]
+    names = {id(parameter): mar_name(name) for name, parameter in model.named_parameters()}
+    got = {
+        names[id(parameter)]: (group["peak_lr"] / meta["base_lr"], group["weight_decay"])
+        for group in adamw.param_groups
+        for parameter in group["params"]
+    }
+    wanted = {
+        name: (pytest.approx(values["lr_scale"]), values["weight_decay"])
+        for name, values in expected.items()
+        if values["requires_grad"] and name != "cls_head.mask_token"  # which MAR never uses
+    }
+    assert got == wanted
+
+
+def test_learning_rate_over_time(golden: Path) -> None:
+    policy = json.loads((golden / "lr_schedule.json").read_text())
+    config = policy["config"]
+    settings = OptimiserPart(
+        lr=config["BASE_LR"],
+        min_lr=config["MIN_LR"],
+        warmup_lr=config["WARMUP_START_LR"],
+        warmup_epochs=config["WARMUP_EPOCHS"],
+    )
+    for epoch, expected in policy["lr"]:
+        share = lr_share(settings, round(1000 * epoch), steps=40_000, steps_per_epoch=1000)
+        assert share * settings.lr == pytest.approx(expected, rel=1e-9)
 
 
 def test_norm_epsilons(load: Any) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mar_edge.geometry import Geometry
@@ -302,27 +301,3 @@ def pixel_target(tubelets: Tensor) -> Tensor:
     x = tubelets.reshape(*tubelets.shape[:2], -1, 3) / 255  # (B, M, frames * rows * columns, 3)
     x = (x - x.mean(dim=-2, keepdim=True)) / (x.var(dim=-2, keepdim=True).sqrt() + 1e-6)
     return x.reshape(tubelets.shape)
-
-
-def joint_loss(
-    output: JointOutput, classes: Tensor | None, reconstruction_weight: float
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross entropy plus weighted mean squared reconstruction error.
-
-    Args:
-        output: of `MAR.joint`.
-        classes: class indices (B,) or soft targets (B, classes); None for reconstruction alone.
-        reconstruction_weight: 0.1 in the paper's Something-Something setting.
-
-    Returns:
-        The loss, and its parts by name, unweighted.
-    """
-    parts: dict[str, Tensor] = {}
-    loss = output.tokens.new_zeros(())
-    if output.logits is not None and classes is not None:
-        parts["classification"] = F.cross_entropy(output.logits.float(), classes)
-        loss = loss + parts["classification"]
-    if output.pixels is not None and output.target is not None and reconstruction_weight:
-        parts["reconstruction"] = F.mse_loss(output.pixels.float(), output.target)
-        loss = loss + reconstruction_weight * parts["reconstruction"]
-    return loss, parts

@@ -10,15 +10,19 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from mar_edge.errors import OutputError
 from mar_edge.geometry import Geometry
+from mar_edge.runtime.camera_path import LABELS
 from mar_edge.training import symmetry
-from mar_edge.training.recipe import CameraMovesPart
+from mar_edge.training.batches import Sample
+from mar_edge.training.recipe_part import Part, Share
 from mar_edge.training.symmetry import Film
 from mar_edge.training.virtual_camera import Filming, film_many
 from mar_edge.training.worlds import drawn_worlds, picture_worlds, video_worlds, videos_below
@@ -26,35 +30,70 @@ from mar_edge.training.worlds import drawn_worlds, picture_worlds, video_worlds,
 Progress = Callable[[int, int], None]
 
 
-class CameraMoves:
-    """Clips in chunks on disk.
+class CameraMovesPart(Part):
+    """Clips filmed by a virtual camera (see `virtual_camera`).
 
     Attributes:
+        clips: how many are filmed.
+        rate_fps: frames a second.
+        pictures, videos: folders of what is filmed, besides drawn scenes.
+        videos_held_out: names of files in `videos` that training must not see.
+        weights: shares of drawn scenes, pictures and videos.
+        chunk: clips in one file.
+        drawn_per_chunk: drawn scenes in one.
+        cache: folder for the clips.
+    """
+
+    kind: Literal["camera_moves"]
+    clips: int = Field(gt=0)
+    rate_fps: float = Field(default=10.0, gt=0)
+    pictures: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    videos_held_out: tuple[str, ...] = ()
+    weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
+    chunk: int = Field(default=6000, gt=0)
+    drawn_per_chunk: int = Field(default=250, gt=0)
+    cache: Path = Path("runs/cache")
+
+    @model_validator(mode="after")
+    def _fits(self) -> CameraMovesPart:
+        if not sum(self.weights):
+            raise ValueError("weights are all 0; say how much of drawn scenes, pictures and videos there shall be")
+        return self
+
+
+class CameraMoves:
+    """Clips in chunks on disk; worker processes open them for themselves.
+
+    Attributes:
+        labels: the camera moves.
+        classes: class index of every clip (N,).
         digest: hash of everything that decides the clips.
     """
 
-    def __init__(
-        self, chunks: list[NDArray[np.uint8]], classes: NDArray[np.int64], flows: NDArray[np.float32], digest: str
-    ) -> None:
-        self._chunks = chunks
-        self._classes = classes
-        self._flows = flows
-        self._ends = np.cumsum([len(chunk) for chunk in chunks])
+    labels: tuple[str, ...] = LABELS
+
+    def __init__(self, folder: Path, counts: list[int], digest: str) -> None:
         self.digest = digest
+        self.classes = np.concatenate([np.load(folder / f"{index}.labels.npy") for index in range(len(counts))])
+        self._flows = np.concatenate([np.load(folder / f"{index}.flows.npy") for index in range(len(counts))])
+        self._folder = folder
+        self._ends = np.cumsum(counts)
+        self._chunks: dict[int, NDArray[np.uint8]] = {}
 
-    def __len__(self) -> int:
-        """Number of clips."""
-        return len(self._classes)
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a clip under a random symmetry."""
+        chunk = int(np.searchsorted(self._ends, index, side="right"))
+        if chunk not in self._chunks:
+            self._chunks[chunk] = np.load(self._folder / f"{chunk}.clips.npy", mmap_mode="r")
+        clips = self._chunks[chunk]
+        start = int(self._ends[chunk]) - len(clips)
+        film = Film(clips[index - start], int(self.classes[index]), self._flows[index])
+        clip, label, flow = symmetry.apply(film, symmetry.draw(rng))
+        return Sample(clip, label, np.ascontiguousarray(flow), f"clip {index}")
 
-    def sample(self, count: int, rng: np.random.Generator) -> list[Film]:
-        """Draw clips with replacement, each under a random symmetry."""
-        films = []
-        for index in rng.integers(0, len(self), count):
-            chunk = int(np.searchsorted(self._ends, index, side="right"))
-            start = self._ends[chunk] - len(self._chunks[chunk])
-            film = Film(self._chunks[chunk][index - start], int(self._classes[index]), self._flows[index])
-            films.append(symmetry.apply(film, symmetry.draw(rng)))
-        return films
+    def __getstate__(self) -> dict[str, Any]:  # pickled, a memory map would become a copy of the file
+        return {**vars(self), "_chunks": {}}
 
 
 def prepare(data: CameraMovesPart, *, geometry: Geometry, seed: int, progress: Progress) -> CameraMoves:
@@ -93,10 +132,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, seed: int, progress: P
                     pool.shutdown(wait=False, cancel_futures=True)
                     raise OutputError(f"cannot write the clips to {folder}: {error}") from error
                 progress(sum(j.done() for j in jobs) + len(counts) - len(missing), len(counts))
-    chunks = [np.load(folder / f"{index}.clips.npy", mmap_mode="r") for index in range(len(counts))]
-    classes = np.concatenate([np.load(folder / f"{index}.labels.npy") for index in range(len(counts))])
-    flows = np.concatenate([np.load(folder / f"{index}.flows.npy") for index in range(len(counts))])
-    return CameraMoves(chunks, classes, flows, digest)
+    return CameraMoves(folder, counts, digest)
 
 
 _WORLDS: list[list[object]] = []

@@ -8,20 +8,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import CheckpointError, DataError, SourceError
 from mar_edge.extras import require
 from mar_edge.runtime import model as runtime_model
+from mar_edge.runtime.clip_times import segment_times
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.video_file import read_frames
+from mar_edge.runtime.video_seek import probe, read_frames_at
 from mar_edge.training.metrics import Evaluation
 
 if TYPE_CHECKING:
     from mar_edge.training.video_list import Video, VideoList
 
-__all__ = ["Evaluation", "evaluate", "match_labels", "open_model"]
+__all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "show"]
 
 NAMED = 10
 """How many of the things that are wrong a message names."""
@@ -161,10 +163,24 @@ def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
     return [places.get(label, -1) for label in videos.labels]
 
 
+def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
+    """Return frames spread over a video, for a person to look at.
+
+    Returns:
+        uint8 (frames, H, W, 3) RGB.
+
+    Raises:
+        SourceError: if the video cannot be read.
+    """
+    pictures = read_frames_at(path, segment_times(probe(path).duration_s, frames))
+    height, width = pictures[0].shape[:2]  # which may change within a file
+    return np.stack([np.asarray(cv2.resize(picture, (width, height)), np.uint8) for picture in pictures])
+
+
 def _cannot_be_read(video: Video) -> str | None:
     """Return why a video gives no picture; None if it does."""
     try:
-        next(read_frames(video.path))
+        probe(video.path)
     except SourceError as error:
         return str(error)
     return None

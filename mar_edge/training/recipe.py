@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
-from mar_edge.masking import MASK_RATIOS, MaskKind
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import InputNorm, Positions
-from mar_edge.runtime.camera_path import LABELS
-from mar_edge.training.recipe_part import Part, Share
+from mar_edge.training.augmentation import AugmentPart
+from mar_edge.training.batches import MaskPart
+from mar_edge.training.camera_moves import CameraMovesPart
+from mar_edge.training.mixing import MixPart
+from mar_edge.training.objective import ObjectivePart
+from mar_edge.training.optimiser import OptimiserPart
+from mar_edge.training.recipe_part import Part
+from mar_edge.training.start import StartPart
+from mar_edge.training.videos import VideosPart
+
+Task = Literal["classify", "pretrain"]
 
 
 class ModelPart(Part):
@@ -28,6 +36,7 @@ class ModelPart(Part):
     width: int = Field(default=768, gt=0)
     depth: int = Field(default=12, gt=0)
     heads: int = Field(default=12, gt=0)
+    classifier: Literal["bridge", "mean_pool"] = "bridge"
     bridge_width: int = Field(default=512, gt=0)
     bridge_depth: int = Field(default=2, gt=0)
     bridge_heads: int = Field(default=8, gt=0)
@@ -38,80 +47,82 @@ class ModelPart(Part):
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
 
+    @property
+    def geometry(self) -> Geometry:
+        """Frames and size of a clip."""
+        return Geometry(frames=self.frames, height_px=self.size_px, width_px=self.size_px, patch_px=self.patch_px)
+
     def config(self, classes: int) -> ModelConfig:
-        """Return the model configuration for a number of classes."""
-        sizes = self.model_dump(exclude={"frames", "size_px", "patch_px"})
-        geometry = Geometry(frames=self.frames, height_px=self.size_px, width_px=self.size_px, patch_px=self.patch_px)
-        geometry.check_cells()
-        return ModelConfig(geometry=geometry, classes=classes, **sizes)
-
-
-class MaskPart(Part):
-    """What training hides.
-
-    From step `fixed_from` on, if given, every clip gets the mask that the model will run with.
-    """
-
-    kind: MaskKind = "cell_running"
-    ratio: float = Field(default=0.5, ge=0, lt=1)
-    fixed_from: int | None = Field(default=None, ge=0)
-
-
-class CameraMovesPart(Part):
-    """Clips filmed by a virtual camera (see `virtual_camera`).
-
-    `pictures` and `videos` are folders; `videos_held_out` names files of them that training must not see.
-    """
-
-    kind: Literal["camera_moves"]
-    clips: int = Field(gt=0)
-    rate_fps: float = Field(default=10.0, gt=0)
-    pictures: tuple[Path, ...] = ()
-    videos: tuple[Path, ...] = ()
-    videos_held_out: tuple[str, ...] = ()
-    weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
-    chunk: int = Field(default=6000, gt=0)
-    drawn_per_chunk: int = Field(default=250, gt=0)
-    cache: Path = Path("runs/cache")
-
-
-class OptimiserPart(Part):
-    """AdamW, or Muon for the weight matrices of the blocks and AdamW for the rest; warm-up, then cosine to zero.
-
-    `schedule`, where given, replaces warm-up and cosine: [step, share of the learning rate] pairs, joined by lines.
-    `lr` and `betas` are AdamW's, `muon_lr` and `muon_momentum` Muon's (Keller Jordan 2024, as in torch.optim.Muon).
-    """
-
-    kind: Literal["adamw", "muon"] = "adamw"
-    muon_lr: float = Field(default=0.02, gt=0)
-    muon_momentum: float = Field(default=0.95, ge=0, lt=1)
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    warmup_steps: int = Field(default=100, ge=0)
-    schedule: Annotated[list[tuple[int, Share]], Field(min_length=2)] | None = None
-    clip_norm: float = Field(default=1.0, gt=0)
+        """Return the model configuration for a number of classes; 0 for pre-training."""
+        values = self.model_dump(exclude={"frames", "size_px", "patch_px"})
+        if not classes:
+            values["classifier"] = "none"
+        self.geometry.check_cells()
+        return ModelConfig(geometry=self.geometry, classes=classes, **values)
 
 
 class TrainerPart(Part):
-    """How long, how much at once, and where to."""
+    """How long, how much at once, on what, and where to.
 
-    steps: int = Field(gt=0)
+    Attributes:
+        steps, epochs: optimiser steps, or passes over the training clips; one of the two.
+        batch: clips in one forward pass of one process.
+        accumulate: forward passes in one optimiser step.
+        validate_epochs, validate_steps: how often to validate, besides at the end.
+        checkpoint_steps: how often to save, besides at the end.
+        max_minutes: stop after so long; the same command goes on.
+        accelerator, devices, nodes: as in Lightning Fabric; `auto` takes every GPU there is, else one CPU process.
+        strategy: `ddp` copies the model to every device; `fsdp` shards it (for large and huge).
+        precision: `32`, or autocast to `bf16` or `fp16`.
+        workers: processes that make batches ahead; by default up to 8, one core left for the model.
+        threads: CPU threads of the model.
+        out: folder of the run.
+    """
+
+    steps: int | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
     batch: int = Field(default=64, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    validate_epochs: float | None = Field(default=None, gt=0)
+    validate_steps: int | None = Field(default=None, gt=0)
     checkpoint_steps: int = Field(default=200, gt=0)
     max_minutes: float | None = Field(default=None, gt=0)
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
+    devices: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"
+    nodes: int = Field(default=1, gt=0)
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    workers: int | None = Field(default=None, ge=0)
     threads: int | None = Field(default=None, gt=0)
     out: Path
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("precision"), int):
+            return {**values, "precision": str(values["precision"])}  # YAML reads 32 as a number
+        return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainerPart:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give steps or epochs, one of the two")
+        if self.validate_steps is not None and self.validate_epochs is not None:
+            raise ValueError("give validate_steps or validate_epochs, not both")
+        return self
 
 
 class Recipe(Part):
     """A whole recipe.
 
-    `attribution` names whose pictures and videos went in, and goes into the model's provenance.
-    `flow_weight` adds a third task to classification and reconstruction: every visible token tells how the world moves
-    there, which the virtual camera knows.
+    Attributes:
+        task: `classify` (mar-edge train) or `pretrain` (mar-edge pretrain: reconstruction alone, no labels).
+        attribution: whose pictures and videos went in; goes into the model's provenance.
+        idle_label: the class that is never an event when the model runs.
+        augment, mix: what training does to videos; clips of `camera_moves` have their own symmetries.
     """
 
+    task: Task = "classify"
     name: str
     description: str
     licence: str
@@ -119,17 +130,62 @@ class Recipe(Part):
     idle_label: str | None = None
     seed: int = Field(default=0, ge=0)
     model: ModelPart
+    start: StartPart = StartPart()
     mask: MaskPart = MaskPart()
-    data: CameraMovesPart
-    reconstruction_weight: float = Field(default=0.1, ge=0)
-    flow_weight: float = Field(default=0.0, ge=0)
-    patch_init: bool = False
+    data: Annotated[CameraMovesPart | VideosPart, Field(discriminator="kind")]
+    augment: AugmentPart = AugmentPart()
+    mix: MixPart = MixPart()
+    objective: ObjectivePart = ObjectivePart()
     optimiser: OptimiserPart = OptimiserPart()
     trainer: TrainerPart
 
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        problems = [*self._of_the_task(), *self._of_the_data(), *self._of_the_strategy()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
-def load(path: Path, overrides: list[str] | None = None) -> Recipe:
+    def _of_the_task(self) -> list[str]:
+        problems = []
+        if self.task == "pretrain":
+            if not self.model.decoder_depth or not self.objective.reconstruction_weight or not self.mask.ratio:
+                problems.append(
+                    "pre-training reconstructs what is hidden: model.decoder_depth, objective.reconstruction_weight and "
+                    "mask.ratio must be above 0"
+                )
+            if self.objective.distil or self.mix != MixPart() or self.objective.class_weights != "none":
+                problems.append(
+                    "pre-training has no labels, and so no objective.distil, mix or objective.class_weights"
+                )
+        return problems
+
+    def _of_the_data(self) -> list[str]:
+        problems = []
+        if isinstance(self.data, CameraMovesPart) and (self.augment, self.mix) != (AugmentPart(), MixPart()):
+            problems.append("augment and mix are for data.kind videos; camera moves have their own symmetries")
+        if isinstance(self.data, VideosPart) and self.objective.flow_weight and self.mix != MixPart():
+            problems.append("objective.flow_weight and mix do not go together: a mixture of two clips has no flow")
+        return problems
+
+    def _of_the_strategy(self) -> list[str]:
+        problems = []
+        if self.trainer.strategy == "fsdp" and (self.optimiser.kind == "muon" or self.optimiser.ema is not None):
+            problems.append(
+                "trainer.strategy fsdp shards the weights, which neither muon nor ema can work on; use adamw"
+            )
+        if self.trainer.precision == "fp16" and self.optimiser.kind == "muon":
+            problems.append("trainer.precision fp16 scales the loss for one optimiser; use bf16 with muon")
+        return problems
+
+
+def load(path: Path, overrides: list[str] | None = None, *, task: Task = "classify") -> Recipe:
     """Read a recipe and apply `key.key=value` overrides.
+
+    Args:
+        path: the YAML file.
+        overrides: of the command line.
+        task: what it is wanted for.
 
     Raises:
         RecipeError: naming every problem, with the nearest known key for an unknown one.
@@ -145,26 +201,14 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
         with torch.device("meta"):  # no weights are made
-            build(recipe.model.config(classes=len(LABELS)))
+            build(recipe.model.config(classes=0 if recipe.task == "pretrain" else 2))
     except ValidationError as error:
         raise RecipeError(f"{path}: " + "; ".join(_explain(problem) for problem in error.errors())) from error
     except ValueError as error:  # a geometry or heads that do not divide
         raise RecipeError(f"{path}: model: {error}") from error
-    if recipe.mask.kind != "cell_running" and recipe.mask.fixed_from is not None:
-        raise RecipeError(
-            f"{path}: mask.fixed_from needs mask.kind cell_running: only that mask is one that a graph runs with"
-        )
-    if recipe.idle_label is not None and recipe.idle_label not in LABELS:
-        raise RecipeError(f"{path}: idle_label '{recipe.idle_label}' is not one of {', '.join(LABELS)}")
-    if not sum(recipe.data.weights):
-        raise RecipeError(
-            f"{path}: data.weights are all 0; say how much of drawn scenes, pictures and videos there shall be"
-        )
-    steps = [step for step, _ in recipe.optimiser.schedule or []]
-    if steps != sorted(set(steps)):
-        raise RecipeError(f"{path}: the steps of optimiser.schedule do not rise: {steps}")
-    if recipe.mask.kind == "cell_running" and recipe.mask.ratio not in MASK_RATIOS:
-        raise RecipeError(f"{path}: mask.ratio {recipe.mask.ratio} is not one of {', '.join(map(str, MASK_RATIOS))}")
+    if recipe.task != task:
+        command = {"classify": "train", "pretrain": "pretrain"}[recipe.task]
+        raise RecipeError(f"{path} has task '{recipe.task}'. Run: mar-edge {command} {path}")
     return recipe
 
 
@@ -185,12 +229,40 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any) -> str:
-    where = [str(key) for key in problem["loc"]]
+    parts: list[type[Part]] = [Recipe]
+    where: list[str] = []
+    for key in problem["loc"]:
+        inside = (
+            _parts_in(parts[-1].model_fields[where[-1]].annotation)
+            if where and where[-1] in parts[-1].model_fields
+            else []
+        )
+        kind = [
+            part
+            for part in inside
+            if "kind" in part.model_fields and key in get_args(part.model_fields["kind"].annotation)
+        ]
+        if kind:  # the discriminator's value is no key
+            parts.append(kind[0])
+            continue
+        if len(inside) == 1:
+            parts.append(inside[0])
+        where.append(str(key))
+    name = ".".join(where)
+    if problem["type"] == "value_error":
+        return f"{name}: {problem['ctx']['error']}" if name else str(problem["ctx"]["error"])
+    if problem["type"] == "missing":
+        return f"{name} is missing"
     if problem["type"] != "extra_forbidden":
-        return f"{'.'.join(where)}: {problem['msg']} (it is {problem['input']!r})"
-    fields: Any = Recipe.model_fields
-    for key in where[:-1]:
-        fields = fields[key].annotation.model_fields
+        return f"{name}: {problem['msg']} (it is {problem['input']!r})"
+    fields = parts[-1].model_fields
     near = difflib.get_close_matches(where[-1], fields, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(fields)}"
-    return f"unknown key '{'.'.join(where)}'; {hint}"
+    return f"unknown key '{name}'; {hint}"
+
+
+def _parts_in(annotation: Any) -> list[type[Part]]:
+    """Return the parts that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [annotation]
+    return [part for argument in get_args(annotation) for part in _parts_in(argument)]

@@ -1,42 +1,45 @@
-"""The training loop: joint objective, optimiser steps, checkpoints that a later start goes on from."""
+"""The training loop, on Lightning Fabric: one recipe on a laptop's CPU, one GPU, eight, or several nodes.
+
+Fabric places the model, spreads it (DDP, FSDP), scales and clips gradients and finds out about torchrun and SLURM; the
+loop stays ours, because a resume is exact only if every step is a function of the state and its number.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
-import platform
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from lightning_fabric import Fabric
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.utils.data import DataLoader
 
-import mar_edge
-from mar_edge.errors import CheckpointError, OutputError
-from mar_edge.masking import cell_running_mask, masked_indices, training_mask, visible_indices
+from mar_edge.errors import TrainingError
 from mar_edge.model import checkpoint
-from mar_edge.model.config import ModelConfig, build
-from mar_edge.model.mar import MAR, joint_loss, pick
-from mar_edge.runtime.camera_path import LABELS
-from mar_edge.training import camera_moves
-from mar_edge.training.camera_moves import CameraMoves
-from mar_edge.training.patch_init import init_patch_embedding
-from mar_edge.training.recipe import OptimiserPart, Recipe
-
-LAST = "last.safetensors"
-STATE = "last.state.pt"
-
-FLOW_SCALE = 0.004
-"""Flow, in picture widths a tubelet, about which its target turns from linear to logarithmic."""
+from mar_edge.model.config import build
+from mar_edge.model.mar import MAR
+from mar_edge.training.batches import Batches, Rank, load_batches
+from mar_edge.training.fabric import make_fabric
+from mar_edge.training.interrupts import Interrupts
+from mar_edge.training.metrics import Evaluation
+from mar_edge.training.objective import Batch, Losses
+from mar_edge.training.optimiser import average_of, lr_share, make_optimisers, set_lr
+from mar_edge.training.progress import RunLog, training_bar
+from mar_edge.training.provenance import checkpoint_info, identity_of
+from mar_edge.training.recipe import Recipe
+from mar_edge.training.run_folder import BEST, LAST, TENSORBOARD, RunFolder
+from mar_edge.training.training_data import TrainingData, open_data
+from mar_edge.training.training_model import make_objective
+from mar_edge.training.validation import validate
 
 
 @dataclass(frozen=True)
@@ -45,263 +48,321 @@ class TrainingResult:
 
     Attributes:
         checkpoint: path of the newest checkpoint.
+        best: path of the best by validation; None without validation.
         step: steps done so far.
-        finished: whether the recipe's steps are all done.
-        accuracy: share of right training clips over the last 100 steps.
+        steps: steps of the recipe.
+        accuracy: share of right training clips over the last steps; NaN for pre-training.
+        validation: of the newest weights; None without validation videos.
+        best_top1: validation accuracy of `best`; None without.
+        data_wait: share of the time that the model waited for clips.
     """
 
     checkpoint: Path
+    best: Path | None
     step: int
-    finished: bool
+    steps: int
     accuracy: float
+    validation: Evaluation | None
+    best_top1: float | None
+    data_wait: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recipe's steps are all done."""
+        return self.step >= self.steps
 
 
 def train(recipe: Recipe, console: Console) -> TrainingResult:
     """Train as the recipe says; go on where an earlier run in the same folder stopped.
 
-    Clips, masks and symmetries of a step depend on the seed and the step alone, so a resumed run sees what an
-    uninterrupted one would have seen.
-
     Raises:
-        RecipeError: if the data is not there.
+        DataError: if the data cannot be used.
+        RecipeError: if the recipe does not fit the data.
         OutputError: if checkpoints cannot be written.
-        CheckpointError: if the folder holds a run of another recipe.
+        CheckpointError: if the folder holds another run, or weights to start from do not fit.
+        TrainingError: if the devices are not there, or the loss is no number any more.
+        KeyboardInterrupt: when interrupted, after the state was saved.
     """
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
-    out = recipe.trainer.out
-    with _bar(console) as bar:
-        filming = bar.add_task("clips", total=None, note="")
-        data = camera_moves.prepare(
-            recipe.data,
-            geometry=recipe.model.config(classes=1).geometry,
-            seed=recipe.seed,
-            progress=lambda done, total: bar.update(filming, completed=done, total=total),
-        )
-        bar.update(filming, completed=1, total=1)
-        run = _Run(recipe, data)
-        run.resume(out)
-        task = bar.add_task("training", total=recipe.trainer.steps, completed=run.step, note="")
-        stop_at = None if recipe.trainer.max_minutes is None else time.monotonic() + 60 * recipe.trainer.max_minutes
-        recent: deque[float] = deque(maxlen=100)
-        saved = run.step
-        try:
-            while run.step < recipe.trainer.steps and (stop_at is None or time.monotonic() < stop_at):
-                loss, accuracy = run.one_step()
-                recent.append(accuracy)
-                note = f"loss {loss:.3f}  top-1 {np.mean(recent):.3f}"
-                bar.update(task, completed=run.step, note=note)
-                if not console.is_terminal and run.step % 100 == 0:
-                    console.print(f"step {run.step}/{recipe.trainer.steps}  {note}")
-                if run.step % recipe.trainer.checkpoint_steps == 0:
-                    run.save(out)
-                    saved = run.step
-        finally:
-            run.close()
-            if run.step != saved:
-                run.save(out)
-    accuracy = float(np.mean(recent)) if recent else float("nan")
-    return TrainingResult(out / LAST, run.step, run.step >= recipe.trainer.steps, accuracy)
+    fabric = make_fabric(recipe.trainer)
+    with training_bar(console, quiet=not fabric.is_global_zero) as bar:
+        ready = bar.add_task("reading", total=None, note="")
+        with fabric.rank_zero_first():  # the first process fills the cache, the others find it full
+            data = open_data(
+                recipe,
+                lambda what, done, total: bar.update(ready, description=what, completed=done, total=total),
+            )
+        bar.update(ready, visible=False)
+        trainer = Trainer(recipe, data, fabric)
+        if fabric.is_global_zero:
+            for note in [*data.notes, *trainer.notes]:
+                console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
+        task = bar.add_task("training", total=trainer.steps, completed=trainer.step, note="")
+
+        def tell(note: str) -> None:
+            bar.update(task, completed=trainer.step, note=note)
+            every = max(1, trainer.steps // 50)
+            if not console.is_terminal and fabric.is_global_zero and trainer.step % every == 0:
+                console.print(f"step {trainer.step}/{trainer.steps}  {note}")
+
+        with Interrupts() as interrupts:
+            result = trainer.run(interrupts, tell)
+    if interrupts.asked:
+        raise KeyboardInterrupt
+    return result
 
 
-class _Batch(NamedTuple):
-    """Clips (B, T, H, W, 3) uint8, classes (B,), flows (B, tokens, 2), visible (B, N), hidden (B, M) token indices."""
+class Trainer:
+    """One training run: model, optimisers, their state, and the loop.
 
-    clips: Tensor
-    classes: Tensor
-    flows: Tensor
-    visible: Tensor
-    masked: Tensor
+    Args:
+        recipe: what to train.
+        data: its data.
+        fabric: launched.
 
+    Attributes:
+        step: steps done so far.
+        steps: steps of the whole training.
+        notes: sentences for the user.
+    """
 
-class _Run:
-    """Model, optimiser and step of one training run."""
-
-    def __init__(self, recipe: Recipe, data: CameraMoves) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.data = data
+    def __init__(self, recipe: Recipe, data: TrainingData, fabric: Fabric) -> None:
+        settings = recipe.trainer
+        self._recipe, self._data, self._fabric = recipe, data, fabric
+        clips = settings.batch * settings.accumulate * fabric.world_size
+        self._epoch_steps = data.order.epoch_places / clips
+        self.steps = settings.steps or max(1, math.ceil((settings.epochs or 0) * self._epoch_steps))
         self.step = 0
-        self.config: ModelConfig = recipe.model.config(classes=len(LABELS))
-        self.model: MAR = build(self.config)
-        if recipe.patch_init:
-            films = data.sample(min(512, len(data)), np.random.default_rng([recipe.seed, 0]))
-            clips = np.stack([film.clip for film in films])
-            grid, mask = self.config.geometry.grid, recipe.mask
-            drawn = training_mask(grid, mask.ratio, np.random.default_rng([recipe.seed, 0]), mask.kind)
-            shown = visible_indices(cell_running_mask(grid, mask.ratio) if mask.kind == "cell_running" else drawn)
-            init_patch_embedding(self.model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
-        self.flow_head = nn.Linear(self.config.width, 2)
-        self.optimisers = _optimisers(nn.ModuleList([self.model, self.flow_head]), recipe.optimiser)
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="mar-edge batches")
-        self._next: Future[_Batch] | None = None
-        self._peak_lr = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers]
+        torch.manual_seed(recipe.seed)
+        self._config = recipe.model.config(classes=len(data.labels))
+        self._objective, self.notes = make_objective(recipe, data, self._config)
+        self._module = fabric.setup_module(self._objective)
+        self._optimisers: list[Any] = [
+            fabric.setup_optimizers(optimiser)
+            for optimiser in make_optimisers(self._objective, recipe.optimiser, depth=recipe.model.depth)
+        ]
+        ema = recipe.optimiser.ema
+        self._ema = None if ema is None else average_of(self._objective.model, ema)
+        self._folder = RunFolder(settings.out, identity_of(recipe, data.digest, clips), fabric)
+        self._progress: dict[str, Any] = {"step": 0, "rows": [], "best": None, "elapsed_s": 0.0, "waited_s": 0.0}
+        self._recent: deque[float] = deque(maxlen=100)
+        self._resume()
 
-    def one_step(self) -> tuple[float, float]:
-        """Do one optimiser step; return the loss and the share of right clips."""
-        recipe = self.recipe
-        batch = (self._next or self._ahead.submit(self._batch, self.step)).result()
-        self._next = self._ahead.submit(self._batch, self.step + 1)
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step + 1)
-        self._set_lr()
-        self.model.train()
-        output = self.model.joint(batch.clips, batch.visible, batch.masked)
-        loss, _ = joint_loss(output, batch.classes, recipe.reconstruction_weight)
-        if recipe.flow_weight:
-            loss = loss + recipe.flow_weight * self._flow_loss(output.tokens, batch)
-        self.model.zero_grad()
-        self.flow_head.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.optimiser.clip_norm)
-        for optimiser in self.optimisers:
+    def run(self, interrupts: Interrupts, tell: Callable[[str], None]) -> TrainingResult:
+        """Train until the recipe's steps are done, its minutes are over, or someone interrupts.
+
+        Args:
+            interrupts: asked after every step.
+            tell: called with a note after every step.
+
+        Raises:
+            OutputError: if checkpoints cannot be written.
+            TrainingError: if the loss is no number any more.
+        """
+        minutes = self._recipe.trainer.max_minutes
+        stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        board = self._folder.path / TENSORBOARD if self._fabric.is_global_zero else None
+        log = RunLog(board, self.steps, self._progress["rows"])
+        loader = iter(self._loader())
+        validation: Evaluation | None = None
+        saved, stop = self.step, self.step >= self.steps
+        try:
+            while not stop:
+                figures = self._one_step(loader)
+                log.add(self.step, self.step / self._epoch_steps, figures)
+                tell(self._note(figures))
+                done = self.step >= self.steps
+                if done or self.step % self._validate_every() == 0:
+                    validation = self._validate(log)
+                stop = done or self._agree(time.monotonic() > stop_at or interrupts.asked)
+                if stop or self.step % self._recipe.trainer.checkpoint_steps == 0:
+                    self._save(log)
+                    saved = self.step
+        finally:
+            del loader  # ends its worker processes
+            log.close()
+        assert saved == self.step
+        return self._result(validation)
+
+    def _one_step(self, loader: Iterator[Batch]) -> dict[str, float]:
+        """Do one optimiser step and return its figures."""
+        began_s = time.perf_counter()
+        recipe, waited_s = self._recipe, 0.0
+        share = lr_share(recipe.optimiser, self.step, steps=self.steps, steps_per_epoch=self._epoch_steps)
+        set_lr(self._optimisers, share)
+        # what the model draws (drop path) depends on the step and the process, not on what was drawn before
+        torch.manual_seed((recipe.seed * 1_000_003 + self.step + 1) * 1_009 + self._fabric.global_rank)
+        self._module.train()
+        passes = recipe.trainer.accumulate
+        sums: defaultdict[str, float] = defaultdict(float)
+        for index in range(passes):
+            asked_s = time.perf_counter()
+            batch = next(loader)
+            waited_s += time.perf_counter() - asked_s
+            batch = self._fabric.to_device(batch)
+            with self._fabric.no_backward_sync(self._module, enabled=index < passes - 1):
+                losses: Losses = self._module(batch)
+                self._fabric.backward(losses.total / passes)
+            self._check_finite(losses.total, batch)
+            for name, value in self._figures(losses, batch).items():
+                sums[name] += value / passes
+        self._clip_gradients(batch)
+        for optimiser in self._optimisers:
             optimiser.step()
+            optimiser.zero_grad()
+        if self._ema is not None:
+            self._ema.update_parameters(self._objective.model)
         self.step += 1
-        assert output.logits is not None
-        return float(loss.detach()), float((output.logits.argmax(dim=1) == batch.classes).float().mean())
+        if "top1" in sums:
+            self._recent.append(sums["top1"])
+        elapsed_s = time.perf_counter() - began_s
+        self._progress["elapsed_s"] += elapsed_s
+        self._progress["waited_s"] += waited_s
+        clips = recipe.trainer.batch * passes * self._fabric.world_size
+        return {**sums, "lr": share * recipe.optimiser.lr, "clips_per_s": clips / elapsed_s}
 
-    def close(self) -> None:
-        """Stop the thread that draws batches ahead."""
-        self._ahead.shutdown(wait=False, cancel_futures=True)
+    def _figures(self, losses: Losses, batch: Batch) -> dict[str, float]:
+        figures = {"loss": float(losses.total.detach()), **{name: float(part) for name, part in losses.parts.items()}}
+        if losses.logits.shape[1]:
+            right = losses.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
+            figures["top1"] = float(right.float().mean())
+        return figures
 
-    def save(self, out: Path) -> None:
-        """Write the checkpoint and the state that the next start needs."""
-        recipe = self.recipe
-        info = checkpoint.CheckpointInfo(
-            name=recipe.name,
-            description=recipe.description,
-            licence=recipe.licence,
-            labels=list(LABELS),
-            rate_fps=recipe.data.rate_fps,
-            resize="stretch",
-            mask_ratio=recipe.mask.ratio,
-            idle_label=recipe.idle_label,
-            provenance=self._provenance(),
-        )
-        state = out / STATE
-        partial = state.with_name(state.name + ".partial")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            torch.save(
-                {
-                    "step": self.step,
-                    "model": self.model.state_dict(),
-                    "flow_head": self.flow_head.state_dict(),
-                    "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-                    "recipe": self._identity(),
-                },
-                partial,
+    def _check_finite(self, value: Tensor, batch: Batch) -> None:
+        """Stop before a step that would spoil the weights."""
+        finite = bool(torch.isfinite(value.detach()))
+        if self._agree(not finite):
+            files = ", ".join(dict.fromkeys(batch.files)) if not finite else "those of another process"
+            raise TrainingError(
+                f"the loss of step {self.step + 1} is not a number; its clips: {files}. The newest checkpoint in "
+                f"{self._folder.path} is from before. Look at these clips, or lower optimiser.lr or raise warmup_steps"
             )
-            os.replace(partial, state)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            with suppress(OSError):
-                partial.unlink()
-            raise OutputError(f"cannot write {state}: {error}") from error
-        checkpoint.save(out / LAST, self.model, self.config, info)
 
-    def resume(self, out: Path) -> None:
-        """Go on from the state in a folder, if there is one."""
-        path = out / STATE
-        if not path.exists():
-            return
-        try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{path} is damaged; delete the folder {out} to start anew") from error
-        if state["recipe"] != self._identity():
-            raise CheckpointError(
-                f"{out} holds a run of another recipe. Set trainer.out to a new folder, or delete that one"
+    def _clip_gradients(self, batch: Batch) -> None:
+        max_norm = self._recipe.optimiser.clip_norm
+        for optimiser in self._optimisers:
+            norm = self._fabric.clip_gradients(
+                self._module, optimiser, max_norm=max_norm or math.inf, error_if_nonfinite=False
             )
-        self.model.load_state_dict(state["model"])
-        self.flow_head.load_state_dict(state["flow_head"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.step = state["step"]
+            if norm is not None and self._recipe.trainer.precision != "fp16":  # there the scaler skips such steps
+                self._check_finite(norm, batch)
 
-    def _batch(self, step: int) -> _Batch:
-        """Draw the clips and masks of a step; depends on the seed and the step alone."""
-        settings, count = self.recipe.mask, self.recipe.trainer.batch
-        rng = np.random.default_rng([self.recipe.seed, step + 1])
-        films = self.data.sample(count, rng)
-        grid = self.config.geometry.grid
-        if settings.fixed_from is not None and step >= settings.fixed_from:
-            masks = [cell_running_mask(grid, settings.ratio)] * count
-        else:
-            masks = [training_mask(grid, settings.ratio, rng, settings.kind) for _ in range(count)]
-        return _Batch(
-            clips=torch.from_numpy(np.stack([film.clip for film in films])),
-            classes=torch.tensor([film.label for film in films]),
-            flows=torch.from_numpy(np.stack([film.flow for film in films])).flatten(1, 3),
-            visible=torch.from_numpy(np.stack([visible_indices(mask) for mask in masks])),
-            masked=torch.from_numpy(np.stack([masked_indices(mask) for mask in masks])),
-        )
+    def _agree(self, wish: bool) -> bool:
+        """Return whether any process wishes it: all of them must stop at the same step."""
+        if self._fabric.world_size == 1:
+            return wish
+        wishes = self._fabric.all_reduce(torch.tensor(float(wish), device=self._fabric.device), reduce_op="sum")
+        assert isinstance(wishes, Tensor)
+        return bool(wishes > 0)
 
-    def _flow_loss(self, tokens: Tensor, batch: _Batch) -> Tensor:
-        """Squared error of the flow told by visible tokens (B, N, D), on a scale that fits slow and fast moves."""
-        target = torch.asinh(pick(batch.flows, batch.visible) / FLOW_SCALE)
-        return F.mse_loss(self.flow_head(tokens), target)
+    def _validate(self, log: RunLog) -> Evaluation | None:
+        """Judge the weights that would be saved; keep them if they are the best so far."""
+        if self._data.val is None:
+            return None
+        mask = self._recipe.mask.test_mask(self._config.geometry.grid)
+        evaluation = validate(self._weights(), self._data.val, mask, self._fabric)
+        figures = {"val_top1": evaluation.top1, "val_loss": evaluation.loss}
+        log.row(self.step, self.step / self._epoch_steps, figures)
+        best = self._progress["best"]
+        if best is None or (evaluation.top1, -evaluation.loss) > (best["val_top1"], -best["val_loss"]):
+            self._progress["best"] = {"step": self.step, **figures}
+            self._save_weights(BEST, figures)
+        return evaluation
 
-    def _set_lr(self) -> None:
-        settings = self.recipe.optimiser
-        if settings.schedule:
-            steps, shares = zip(*settings.schedule, strict=True)
-            share = float(np.interp(self.step, np.array(steps, np.float64), np.array(shares, np.float64)))
-        else:
-            warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
-            share = warm * 0.5 * (1 + float(np.cos(np.pi * self.step / self.recipe.trainer.steps)))
-        for optimiser, peaks in zip(self.optimisers, self._peak_lr, strict=True):
-            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * share
+    def _weights(self) -> MAR:
+        """Return the model that counts: the running average where there is one."""
+        model = self._objective.model if self._ema is None else self._ema.module
+        assert isinstance(model, MAR)
+        return model
 
-    def _identity(self) -> str:
-        """What must stay the same for a resume: all but the words, how long one sitting lasts, and where the cache is."""
-        sitting = {"max_minutes", "threads", "out", "checkpoint_steps"}
-        words = dict.fromkeys(("name", "description", "licence", "attribution", "idle_label"), True)
-        return self.recipe.model_dump_json(exclude={**words, "trainer": sitting, "data": {"cache"}})
+    def _save_weights(self, name: str, figures: dict[str, Any]) -> None:
+        info = checkpoint_info(self._recipe, self._data.labels, self._data.digest, {"step": self.step, **figures})
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(self._weights(), options=whole)
+        if self._fabric.is_global_zero:
+            with torch.device("meta"):
+                model = build(self._config)
+            model.load_state_dict(state, assign=True)
+            checkpoint.save(self._folder.path / name, model, self._config, info)
 
-    def _provenance(self) -> dict[str, Any]:
-        recipe = self.recipe.model_dump(
-            mode="json", exclude={"attribution": True, "trainer": {"out"}, "data": {"cache", "pictures", "videos"}}
-        )
+    def _save(self, log: RunLog) -> None:
+        """Write what the next start goes on from, and the newest weights."""
+        self._progress |= {"step": self.step, "rows": log.rows}
+        self._folder.save(self._state(), self._progress)
+        self._save_weights(LAST, {"top1_of_training": self._accuracy()})
+        if self._fabric.is_global_zero:
+            self._folder.write_log(log.rows)
+
+    def _resume(self) -> None:
+        state = self._state()
+        progress = self._folder.resume(state)
+        if progress is not None:
+            self._progress = progress
+            self.step = progress["step"]
+            self._fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _state(self) -> dict[str, Any]:
+        optimisers = {f"optimiser_{index}": optimiser for index, optimiser in enumerate(self._optimisers)}
+        average = {} if self._ema is None else {"average": self._ema}
         return {
-            "command": f"mar-edge train {self.recipe.name}.yaml",
-            "data": self.recipe.attribution,
-            "recipe": recipe,
-            "data_digest": self.data.digest,
-            "step": self.step,
-            "versions": {
-                "mar_edge": mar_edge.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
+            "module": self._module,
+            **optimisers,
+            **average,
+            "precision": self._fabric.strategy.precision.state_dict(),
         }
 
-
-def _optimisers(model: nn.Module, settings: OptimiserPart) -> list[torch.optim.Optimizer]:
-    """Return the optimisers; norms and biases have no weight decay."""
-    by_muon = [p for n, p in model.named_parameters() if settings.kind == "muon" and p.dim() == 2 and ".blocks." in n]
-    taken = {id(p) for p in by_muon}
-    rest = [p for p in model.parameters() if id(p) not in taken]
-    groups = [
-        {"params": [p for p in rest if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in rest if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)]
-    if by_muon:
-        optimisers.append(
-            torch.optim.Muon(
-                by_muon, lr=settings.muon_lr, weight_decay=settings.weight_decay, momentum=settings.muon_momentum
-            )
+    def _loader(self) -> DataLoader[Batch]:
+        settings = self._recipe.trainer
+        batches = Batches(
+            self._data.train,
+            self._data.order,
+            seed=self._recipe.seed,
+            grid=self._config.geometry.grid,
+            mask=self._recipe.mask,
+            mixing=self._recipe.mix,
+            batch=settings.batch,
+            accumulate=settings.accumulate,
+            rank=Rank(self._fabric.global_rank, self._fabric.world_size),
         )
-    return optimisers
+        workers = settings.workers
+        if workers is None:
+            workers = max(1, min(8, (os.cpu_count() or 1) // self._fabric.world_size - 1))
+        passes = settings.accumulate
+        return load_batches(
+            batches,
+            self.step * passes,
+            self.steps * passes,
+            workers=workers,
+            pin_memory=self._fabric.device.type == "cuda",
+        )
 
+    def _validate_every(self) -> int:
+        settings = self._recipe.trainer
+        if settings.validate_steps is not None:
+            return settings.validate_steps
+        if settings.validate_epochs is not None:
+            return max(1, round(settings.validate_epochs * self._epoch_steps))
+        return max(1, round(self._epoch_steps), self.steps // 20)
 
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    def _note(self, figures: dict[str, float]) -> str:
+        top1 = f"  top-1 {self._accuracy():.3f}" if self._recent else ""
+        best = self._progress["best"]
+        val = f"  best val {best['val_top1']:.3f}" if best else ""
+        return f"loss {figures['loss']:.3f}{top1}{val}  {figures['clips_per_s']:.0f} clips/s"
+
+    def _accuracy(self) -> float:
+        return float(np.mean(self._recent)) if self._recent else math.nan
+
+    def _result(self, validation: Evaluation | None) -> TrainingResult:
+        best, elapsed_s = self._progress["best"], self._progress["elapsed_s"]
+        return TrainingResult(
+            checkpoint=self._folder.path / LAST,
+            best=self._folder.path / BEST if best else None,
+            step=self.step,
+            steps=self.steps,
+            accuracy=self._accuracy(),
+            validation=validation,
+            best_top1=best["val_top1"] if best else None,
+            data_wait=self._progress["waited_s"] / elapsed_s if elapsed_s else math.nan,
+        )

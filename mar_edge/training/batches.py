@@ -1,0 +1,231 @@
+"""Batches whose clips and masks depend on the seed and their place in the training alone.
+
+So a resumed run sees what an uninterrupted one would have seen, any number of worker processes makes the same clips,
+and two processes see together what one with the doubled batch sees.
+"""
+
+from __future__ import annotations
+
+import signal
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch.utils.data import DataLoader, Dataset
+
+from mar_edge.geometry import Grid
+from mar_edge.masking import (
+    MASK_RATIOS,
+    Mask,
+    MaskKind,
+    cell_running_mask,
+    masked_indices,
+    training_mask,
+    visible_indices,
+)
+from mar_edge.training.mixing import MixPart, mix
+from mar_edge.training.objective import Batch
+from mar_edge.training.recipe_part import Part
+
+
+class MaskPart(Part):
+    """What training hides.
+
+    Attributes:
+        kind: `cell_running` (MAR), `random`, `tube` (VideoMAE) or `frame`.
+        ratio: share of hidden tokens.
+        fixed_from: from this step on every clip gets the mask that the model will run with.
+    """
+
+    kind: MaskKind = "cell_running"
+    ratio: float = Field(default=0.5, ge=0, lt=1)
+    fixed_from: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> MaskPart:
+        if self.kind == "cell_running" and self.ratio not in MASK_RATIOS:
+            raise ValueError(f"ratio {self.ratio} is not one of {', '.join(map(str, MASK_RATIOS))}")
+        if self.kind != "cell_running" and self.fixed_from is not None:
+            raise ValueError("fixed_from needs kind cell_running: only that mask is one that a graph runs with")
+        return self
+
+    def test_mask(self, grid: Grid) -> Mask:
+        """Return the mask (t, h, w) that the model is validated with: phase 0, or one draw of the other kinds."""
+        if self.kind == "cell_running":
+            return cell_running_mask(grid, self.ratio)
+        return training_mask(grid, self.ratio, np.random.default_rng(0), self.kind)
+
+
+class Sample(NamedTuple):
+    """One training clip.
+
+    Attributes:
+        clip: uint8 (T, H, W, 3) RGB.
+        label: class index; -1 without labels.
+        flow: float32 (t, h, w, 2), see `Batch.flows`; None where not known.
+        file: where it comes from.
+    """
+
+    clip: NDArray[np.uint8]
+    label: int
+    flow: NDArray[np.float32] | None
+    file: str
+
+
+class ClipSource(Protocol):
+    """Where training clips come from.
+
+    Attributes:
+        labels: class names; empty for pre-training.
+        classes: class index of every clip (N,).
+        digest: hash of everything that decides the clips.
+    """
+
+    labels: tuple[str, ...]
+    classes: NDArray[np.int64]
+    digest: str
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a clip as training sees it, under random augmentation."""
+
+
+class Order:
+    """Which clip stands at which place of the training.
+
+    Every epoch is a new permutation, or a draw with replacement by weight. With repeats (Hoffer et al.,
+    arXiv 1901.09335) neighbouring pairs of clips come that often in a row, each time under another augmentation.
+
+    Args:
+        count: number of clips.
+        seed: of the recipe.
+        repeats: how often in a row.
+        weights: (count,) of each clip; None for every clip once an epoch.
+    """
+
+    def __init__(self, count: int, seed: int, *, repeats: int = 1, weights: NDArray[np.float64] | None = None) -> None:
+        self._count, self._seed, self._repeats = count, seed, repeats
+        self._shares = None if weights is None else weights / weights.sum()
+        self._epoch = lru_cache(maxsize=4)(self._draw)
+
+    @property
+    def epoch_places(self) -> int:
+        """Places in an epoch."""
+        return self._count * self._repeats
+
+    def __call__(self, place: int) -> int:
+        """Return the index of the clip at a place."""
+        block, within = divmod(place, 2 * self._repeats)
+        epoch, at = divmod(2 * block + within % 2, self._count)
+        return int(self._epoch(epoch)[at])
+
+    def _draw(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng([self._seed, 0, epoch])
+        if self._shares is None:
+            return rng.permutation(self._count)
+        return rng.choice(self._count, self._count, p=self._shares)
+
+    def __getstate__(self) -> dict[str, Any]:  # a cache does not travel to worker processes
+        return {key: value for key, value in vars(self).items() if key != "_epoch"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._epoch = lru_cache(maxsize=4)(self._draw)
+
+
+class Rank(NamedTuple):
+    """Which of how many processes this is; each makes its part of every batch."""
+
+    number: int
+    world: int
+
+
+class Batches(Dataset[Batch]):
+    """The batches of a training; item `i` is this process's part of forward pass `i`.
+
+    Args:
+        source: of the clips.
+        order: of the clips.
+        seed: of the recipe.
+        grid: tokens of a clip.
+        mask: what is hidden.
+        mixing: mixup and cutmix.
+        batch: clips in this process's part.
+        accumulate: forward passes in an optimiser step.
+        rank: which part.
+    """
+
+    def __init__(
+        self,
+        source: ClipSource,
+        order: Order,
+        *,
+        seed: int,
+        grid: Grid,
+        mask: MaskPart,
+        mixing: MixPart,
+        batch: int,
+        accumulate: int,
+        rank: Rank,
+    ) -> None:
+        self._source, self._order, self._seed = source, order, seed
+        self._grid, self._mask, self._mixing = grid, mask, mixing
+        self._batch, self._accumulate, self._rank = batch, accumulate, rank
+
+    def __getitem__(self, index: int) -> Batch:
+        """Make this process's part of a forward pass."""
+        first = (index * self._rank.world + self._rank.number) * self._batch
+        places = range(first, first + self._batch)
+        rngs = [np.random.default_rng([self._seed, 1, place]) for place in places]
+        samples = [self._source.sample(self._order(place), rng) for place, rng in zip(places, rngs, strict=True)]
+        masks = [self._draw_mask(index // self._accumulate, rng) for rng in rngs]
+        clips = np.stack([sample.clip for sample in samples])
+        targets = np.zeros((self._batch, len(self._source.labels)), np.float32)
+        if targets.size:
+            targets[np.arange(self._batch), [sample.label for sample in samples]] = 1
+            clips, targets = mix(clips, targets, self._mixing, rngs)
+        known = all(sample.flow is not None for sample in samples)
+        flows = np.stack([sample.flow for sample in samples if sample.flow is not None]) if known else None
+        return Batch(
+            clips=torch.from_numpy(clips),
+            targets=torch.from_numpy(targets),
+            flows=torch.zeros(self._batch, 0, 2) if flows is None else torch.from_numpy(flows).flatten(1, 3),
+            visible=torch.from_numpy(np.stack([visible_indices(mask) for mask in masks])),
+            masked=torch.from_numpy(np.stack([masked_indices(mask) for mask in masks])),
+            files=tuple(sample.file for sample in samples),
+        )
+
+    def _draw_mask(self, step: int, rng: np.random.Generator) -> Mask:
+        settings = self._mask
+        if settings.fixed_from is not None and step >= settings.fixed_from:
+            return settings.test_mask(self._grid)
+        return training_mask(self._grid, settings.ratio, rng, settings.kind)
+
+
+def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """Return a loader of forward passes `first` to `last - 1`, in order.
+
+    Args:
+        batches: what to load.
+        first: forward pass to start at.
+        last: one after the last.
+        workers: processes that make batches ahead; 0 makes them in this one, when they are asked for.
+        pin_memory: for a GPU.
+    """
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers,
+        prefetch_factor=3 if workers else None,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(_index: int) -> None:
+    cv2.setNumThreads(0)  # a worker is one of many
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle

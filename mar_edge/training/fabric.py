@@ -1,0 +1,73 @@
+"""Where a recipe runs: one CPU process, one GPU, several, several nodes. Lightning Fabric finds torchrun and SLURM."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.strategies.strategy import Strategy
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+from mar_edge.errors import TrainingError
+from mar_edge.model.transformer import Block
+from mar_edge.training.recipe import TrainerPart
+
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_fabric(settings: TrainerPart) -> Fabric:
+    """Return a launched Fabric for a recipe's trainer.
+
+    Raises:
+        TrainingError: if the devices, the strategy or the precision are not to be had on this machine.
+    """
+    devices: Any = settings.devices
+    if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun has decided
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=devices,
+            num_nodes=settings.nodes,
+            strategy=_strategy(settings, devices),
+            precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*barrier.*")  # torch's own advice to Fabric
+            fabric.launch()
+    except (ValueError, RuntimeError, ImportError) as error:  # what Fabric raises for what is not there
+        raise TrainingError(
+            f"cannot train with accelerator {settings.accelerator}, devices {devices}, nodes {settings.nodes}, strategy "
+            f"{settings.strategy}, precision {settings.precision}: {' '.join(str(error).split())}"
+        ) from error
+    return fabric
+
+
+def _strategy(settings: TrainerPart, devices: Any) -> Strategy | str:
+    if settings.strategy == "fsdp":
+        size: Any = devices * settings.nodes if isinstance(devices, int) else "auto"
+        return ModelParallelStrategy(
+            _shard, data_parallel_size=size, tensor_parallel_size=1, save_distributed_checkpoint=False
+        )
+    if settings.strategy == "ddp" or settings.nodes > 1 or devices not in ("auto", 1):
+        return DDPStrategy()
+    return "auto"
+
+
+def _shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Shard every block by itself, then the rest (FSDP2)."""
+    data = mesh["data_parallel"]
+    for module in objective.modules():
+        if isinstance(module, Block):
+            fully_shard(module, mesh=data)
+    model = objective.get_submodule("model")
+    fully_shard(model, mesh=data)
+    register_fsdp_forward_method(model, "joint")
+    fully_shard(objective, mesh=data)
+    return objective

@@ -1,0 +1,180 @@
+"""What a training step minimises: classes, hidden pixels, motion, and what a teacher says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from mar_edge.model.mar import MAR, JointOutput, pick
+from mar_edge.training.recipe_part import Part, Share
+
+FLOW_SCALE = 0.004
+"""Flow, in picture widths a tubelet, about which its target turns from linear to logarithmic."""
+
+
+class DistilPart(Part):
+    """What a student learns from a dense teacher (Hinton et al., arXiv 1503.02531).
+
+    Attributes:
+        teacher: checkpoint of a model for the same clips and labels; it sees every tubelet.
+        logits_weight: weight of the KL divergence between softened outputs.
+        temperature: by which both sides' logits are divided; the loss is scaled by its square.
+        tokens_weight: weight of the mean squared error between encoder tokens at the visible places, each standardised.
+    """
+
+    teacher: Path
+    logits_weight: Share = 1.0
+    temperature: float = Field(default=1.0, gt=0)
+    tokens_weight: Share = 0.0
+
+
+class ObjectivePart(Part):
+    """Weights of the parts of the loss.
+
+    Attributes:
+        reconstruction_weight: of the hidden tubelets' reconstruction; 0.1 in MAR for Something-Something, 0.01 for
+            Kinetics. For pre-training it is the only part, and the weight only scales it.
+        flow_weight: of every visible token telling how the picture moves there; 0 for none.
+        label_smoothing: share of the target spread over all classes (Szegedy et al., arXiv 1512.00567).
+        class_weights: `balanced` weighs classes by their rarity in the training set.
+        distil: learn from a teacher too.
+    """
+
+    reconstruction_weight: Share = 0.1
+    flow_weight: Share = 0.0
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    distil: DistilPart | None = None
+
+
+class Batch:
+    """What one forward pass takes; a class of its own, because Fabric would round the targets of a tuple to bf16.
+
+    Args:
+        clips: uint8 (B, T, H, W, 3) RGB.
+        targets: float32 (B, classes), each summing to 1; (B, 0) for pre-training.
+        flows: float32 (B, tokens, 2), right and down, in picture widths a tubelet; (B, 0, 2) where not known.
+        visible: token indices (B, N).
+        masked: token indices (B, M).
+        files: where each clip comes from.
+    """
+
+    def __init__(
+        self, *, clips: Tensor, targets: Tensor, flows: Tensor, visible: Tensor, masked: Tensor, files: tuple[str, ...]
+    ) -> None:
+        self.clips, self.targets, self.flows = clips, targets, flows
+        self.visible, self.masked = visible, masked
+        self.files = files
+
+    def to(self, *args: Any, **kwargs: Any) -> Batch:
+        """Return the batch on another device, as Tensor.to."""
+        return self._each(lambda tensor: tensor.to(*args, **kwargs))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned memory."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Batch(files=self.files, **tensors)
+
+
+class Losses(NamedTuple):
+    """What one forward pass gives.
+
+    Attributes:
+        total: what is minimised.
+        parts: the unweighted parts by name, detached.
+        logits: (B, classes), detached; (B, 0) for a model without classifier.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    logits: Tensor
+
+
+class Objective(nn.Module):
+    """A model together with its loss, so that one forward pass is all that a distributed strategy has to wrap.
+
+    Args:
+        model: the model to train. Parts of it that the loss does not reach are frozen.
+        settings: weights of the parts.
+        class_weights: (classes,) for the cross entropy; None for equal ones.
+        teacher: the dense teacher, in evaluation mode; None without distillation.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: MAR,
+        settings: ObjectivePart,
+        *,
+        class_weights: Tensor | None = None,
+        teacher: MAR | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        width = model.encoder.embed.out_features
+        self.flow_head = nn.Linear(width, 2) if settings.flow_weight else None
+        self.token_map: nn.Linear | None = None
+        if teacher is not None and settings.distil is not None and settings.distil.tokens_weight:
+            self.token_map = nn.Linear(width, teacher.encoder.embed.out_features)
+        self._teacher = (
+            [] if teacher is None else [teacher.requires_grad_(False).eval()]
+        )  # a list: no part of the state
+        if model.decoder is not None and not settings.reconstruction_weight:
+            model.decoder.requires_grad_(False)
+
+    def forward(self, batch: Batch) -> Losses:
+        """Return the losses of a batch."""
+        settings = self.settings
+        masked = batch.masked if settings.reconstruction_weight else batch.masked[:, :0]
+        output = self.model.joint(batch.clips, batch.visible, masked)
+        terms: list[tuple[str, Tensor, float]] = []
+        if output.logits is not None:
+            loss = F.cross_entropy(
+                output.logits.float(), batch.targets, self.class_weights, label_smoothing=settings.label_smoothing
+            )
+            terms.append(("classification", loss, 1.0))
+        if output.pixels is not None and output.target is not None:
+            loss = F.mse_loss(output.pixels.float(), output.target)
+            terms.append(("reconstruction", loss, settings.reconstruction_weight))
+        if self.flow_head is not None:
+            target = torch.asinh(pick(batch.flows, batch.visible) / FLOW_SCALE)
+            terms.append(("flow", F.mse_loss(self.flow_head(output.tokens).float(), target), settings.flow_weight))
+        if self._teacher and settings.distil is not None:
+            terms += self._distil(output, batch, settings.distil)
+        total = torch.stack([weight * loss for _, loss, weight in terms]).sum()
+        logits = batch.targets[:, :0] if output.logits is None else output.logits.detach().float()
+        return Losses(total, {name: loss.detach() for name, loss, _ in terms}, logits)
+
+    def _distil(self, output: JointOutput, batch: Batch, settings: DistilPart) -> list[tuple[str, Tensor, float]]:
+        teacher = self._teacher[0].to(batch.clips.device)
+        with torch.no_grad():
+            everywhere = torch.arange(teacher.encoder.geometry.tokens, device=batch.clips.device)
+            said = teacher.joint(batch.clips, everywhere.expand(len(batch.clips), -1), batch.masked[:, :0])
+        terms: list[tuple[str, Tensor, float]] = []
+        if settings.logits_weight and output.logits is not None and said.logits is not None:
+            ours = F.log_softmax(output.logits.float() / settings.temperature, dim=1)
+            theirs = F.log_softmax(said.logits.float() / settings.temperature, dim=1)
+            divergence = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+            terms.append(("distillation", divergence * settings.temperature**2, settings.logits_weight))
+        if self.token_map is not None:
+            wanted = F.layer_norm(pick(said.tokens.float(), batch.visible), said.tokens.shape[-1:])
+            terms.append(("tokens", F.mse_loss(self.token_map(output.tokens).float(), wanted), settings.tokens_weight))
+        return terms
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """Return weights (classes,) inverse to the clips a class has, with a mean of 1 over the clips."""
+    seen = counts.clamp(min=1).float()
+    return counts.sum() / (seen * (counts > 0).sum())

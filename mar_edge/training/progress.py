@@ -1,0 +1,73 @@
+"""What a person sees of a training while it runs: a bar, lines in a file, TensorBoard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mar_edge.extras import require
+
+LOG_ROWS = 500
+"""About so many rows has the log of a whole training."""
+
+
+def training_bar(console: Console, *, quiet: bool) -> Progress:
+    """Return a progress bar with a note and the time left; nothing where stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+
+
+class RunLog:
+    """Rows of figures over the steps, kept, and sent to TensorBoard.
+
+    Args:
+        folder: for TensorBoard's files; None for a process that does not write.
+        steps: of the whole training.
+        rows: of an earlier start.
+    """
+
+    def __init__(self, folder: Path | None, steps: int, rows: list[dict[str, Any]]) -> None:
+        self.rows = rows
+        self._every = max(1, steps // LOG_ROWS)
+        self._seen: defaultdict[str, list[float]] = defaultdict(list)
+        self._board: Any = None
+        if folder is not None:
+            require("tensorboard", "train")
+            from torch.utils.tensorboard import SummaryWriter
+
+            done = rows[-1]["step"] if rows else 0
+            self._board = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+    def add(self, step: int, epoch: float, figures: dict[str, float]) -> None:
+        """Take the figures of a step; every so often their means become a row."""
+        for name, value in figures.items():
+            self._seen[name].append(value)
+        if step % self._every == 0:
+            self.row(step, epoch, {name: float(np.mean(values)) for name, values in self._seen.items()})
+            self._seen.clear()
+
+    def row(self, step: int, epoch: float, figures: dict[str, float]) -> None:
+        """Add figures to the row of a step."""
+        if not self.rows or self.rows[-1]["step"] != step:
+            self.rows.append({"step": step, "epoch": round(epoch, 4)})
+        self.rows[-1].update(figures)
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what TensorBoard has not written yet."""
+        if self._board is not None:
+            self._board.close()

@@ -1,0 +1,70 @@
+"""What training starts from: fresh weights, those of another model, filters made from the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from mar_edge.errors import CheckpointError
+from mar_edge.model import checkpoint
+from mar_edge.model.mar import MAR
+from mar_edge.training.recipe_part import Part
+
+
+class StartPart(Part):
+    """What training starts from.
+
+    Attributes:
+        weights: checkpoint to take weights from (of `train`, `pretrain` or `import`); null starts fresh.
+        parts: `encoder` takes the encoder alone; `all` also classifier and decoder where they fit.
+        patches_from_data: start the patch embedding as whitening filters of the training clips (see `patch_init`).
+    """
+
+    weights: Path | None = None
+    parts: Literal["encoder", "all"] = "all"
+    patches_from_data: bool = False
+
+
+@torch.no_grad()
+def take_weights(model: MAR, settings: StartPart) -> list[str]:
+    """Copy the weights that the recipe starts from into a model.
+
+    Args:
+        model: changed in place.
+        settings: the recipe's.
+
+    Returns:
+        Sentences about what could not be taken.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be read, or its encoder is another.
+    """
+    if settings.weights is None:
+        return []
+    source, _, _ = checkpoint.load(settings.weights)
+    theirs, ours = source.state_dict(), model.state_dict()
+    other = [
+        f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} instead of {tuple(tensor.shape)}"
+        for name, tensor in ours.items()
+        if name.startswith("encoder.") and not name.endswith("positions")
+        if name not in theirs or theirs[name].shape != tensor.shape
+    ]
+    if other:
+        raise CheckpointError(
+            f"the encoder of {settings.weights} is another than this recipe's: {'; '.join(other[:3])}. "
+            "Set width, depth, heads, frames and patch_px of model as in that checkpoint"
+        )
+    wanted = {name for name in ours if settings.parts == "all" or name.startswith("encoder.")}
+    fits = {name for name in wanted if name in theirs and theirs[name].shape == ours[name].shape}
+    model.load_state_dict({name: theirs[name] if name in fits else tensor for name, tensor in ours.items()})
+    notes = []
+    for part, label in (("encoder.", "position table"), ("classifier.", "classifier"), ("decoder.", "decoder")):
+        left = sorted(name for name in wanted - fits if name.startswith(part))
+        if left:
+            notes.append(
+                f"{settings.weights}: {len(left)} tensors of the {label} do not fit and start fresh, "
+                f"for instance {left[0]}"
+            )
+    return notes

@@ -1,0 +1,99 @@
+"""From a recipe's data to clips that can be trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mar_edge.errors import DataError, RecipeError
+from mar_edge.training import camera_moves
+from mar_edge.training.batches import ClipSource, Order
+from mar_edge.training.objective import balanced_weights
+from mar_edge.training.recipe import Recipe
+from mar_edge.training.videos import VideoClips, VideosPart, open_videos, read_split
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being made ready, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe trains on.
+
+    Attributes:
+        train: training clips.
+        val: validation clips; None for none.
+        order: of the training clips.
+        labels: class names; empty for pre-training.
+        digest: hash of all that decides the clips.
+        notes: sentences for the user.
+    """
+
+    train: ClipSource
+    val: VideoClips | None
+    order: Order
+    labels: tuple[str, ...]
+    digest: str
+    notes: list[str]
+
+    def class_weights(self) -> torch.Tensor:
+        """Return weights (classes,) inverse to how often a class comes."""
+        return balanced_weights(torch.bincount(torch.from_numpy(self.train.classes), minlength=len(self.labels)))
+
+
+def open_data(recipe: Recipe, progress: Progress) -> TrainingData:
+    """Make a recipe's data ready.
+
+    Raises:
+        DataError: if lists or videos cannot be used.
+        RecipeError: if the recipe asks for what the data does not have.
+        OutputError: if a cache cannot be written.
+    """
+    if not isinstance(recipe.data, VideosPart):
+        films = camera_moves.prepare(
+            recipe.data,
+            geometry=recipe.model.geometry,
+            seed=recipe.seed,
+            progress=lambda done, total: progress("filming clips", done, total),
+        )
+        return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, [])
+    return _open_videos(recipe, recipe.data, progress)
+
+
+def _open_videos(recipe: Recipe, data: VideosPart, progress: Progress) -> TrainingData:
+    labelled = recipe.task == "classify"
+    opened = open_videos(
+        data,
+        read_split(data, labelled=labelled),
+        geometry=recipe.model.geometry,
+        augment=recipe.augment,
+        flow=bool(recipe.objective.flow_weight),
+        progress=lambda done, total: progress("decoding videos", done, total),
+    )
+    notes = [*opened.warnings]
+    if opened.broken:
+        names = ", ".join(broken.video.name for broken in opened.broken)
+        notes.append(f"{len(opened.broken)} videos cannot be read and are left out: {names}")
+    classes = opened.train.classes
+    counts = np.bincount(classes, minlength=len(opened.train.labels)) if labelled else np.array([len(classes)])
+    empty = [label for label, count in zip(opened.train.labels, counts, strict=False) if not count]
+    if not counts.sum() or np.count_nonzero(counts) < len(opened.train.labels) == 2:
+        raise DataError(f"{data.train[0]} leaves nothing to train with: no clips of {', '.join(empty) or 'any kind'}")
+    if empty:
+        notes.append(f"no training clips of {', '.join(empty)}: the model cannot learn them")
+    if labelled and recipe.idle_label is not None and recipe.idle_label not in opened.train.labels:
+        raise RecipeError(
+            f"idle_label '{recipe.idle_label}' is not one of the labels: {', '.join(opened.train.labels)}"
+        )
+    order = Order(len(classes), recipe.seed, repeats=data.repeats, weights=_weights(classes, counts, data))
+    digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]
+    return TrainingData(opened.train, opened.val, order, opened.train.labels, digest, notes)
+
+
+def _weights(classes: NDArray[np.int64], counts: NDArray[np.int64], data: VideosPart) -> NDArray[np.float64] | None:
+    return 1.0 / counts[classes] if data.balanced else None

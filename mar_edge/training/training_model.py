@@ -1,0 +1,60 @@
+"""From a recipe to the model that is trained and its loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mar_edge.errors import CheckpointError, RecipeError
+from mar_edge.masking import visible_indices
+from mar_edge.model import checkpoint
+from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.mar import MAR
+from mar_edge.training.objective import DistilPart, Objective
+from mar_edge.training.patch_init import init_patch_embedding
+from mar_edge.training.recipe import Recipe
+from mar_edge.training.start import take_weights
+from mar_edge.training.training_data import TrainingData
+
+PATCH_CLIPS = 512
+"""Clips that the patch embedding's filters are made from."""
+
+
+def make_objective(recipe: Recipe, data: TrainingData, config: ModelConfig) -> tuple[Objective, list[str]]:
+    """Build the model, give it the weights it starts from, and put the loss around it.
+
+    Returns:
+        The objective, and sentences for the user.
+
+    Raises:
+        CheckpointError: if weights or a teacher cannot be read or do not fit.
+        RecipeError: if the teacher does not fit the recipe.
+    """
+    model = build(config)
+    if recipe.start.patches_from_data:
+        rng = np.random.default_rng([recipe.seed, 2])
+        indices = rng.integers(0, len(data.train.classes), PATCH_CLIPS)
+        clips = np.stack([data.train.sample(int(index), rng).clip for index in indices])
+        shown = visible_indices(recipe.mask.test_mask(config.geometry.grid))
+        init_patch_embedding(model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
+    notes = take_weights(model, recipe.start)
+    distil = recipe.objective.distil
+    weights = data.class_weights() if recipe.objective.class_weights == "balanced" else None
+    teacher = None if distil is None else _teacher(distil, config, data.labels)
+    return Objective(model, recipe.objective, class_weights=weights, teacher=teacher), notes
+
+
+def _teacher(settings: DistilPart, config: ModelConfig, labels: tuple[str, ...]) -> MAR:
+    teacher, its_config, info = checkpoint.load(settings.teacher)
+    if its_config.classifier == "none":
+        raise CheckpointError(f"the teacher {settings.teacher} was pre-trained only and has no classifier")
+    if its_config.geometry != config.geometry:
+        raise RecipeError(
+            f"the teacher {settings.teacher} sees {its_config.geometry}, the student {config.geometry}; they must be the same"
+        )
+    if tuple(info.labels) != labels:
+        raise RecipeError(
+            f"the teacher {settings.teacher} knows {', '.join(info.labels)}, the data {', '.join(labels)}; "
+            "they must be the same in the same order"
+        )
+    return teacher

@@ -1,0 +1,44 @@
+"""How well the model does on the validation videos while it trains."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+
+from mar_edge.masking import Mask, visible_indices
+from mar_edge.model.mar import MAR
+from mar_edge.training.metrics import Evaluation
+from mar_edge.training.videos import VideoClips
+
+
+@torch.no_grad()
+def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric) -> Evaluation:
+    """Judge a model on all validation videos, each process its part of them.
+
+    Args:
+        model: the model; left in evaluation mode.
+        clips: the videos; the scores of a video are the mean over its views.
+        mask: the mask (t, h, w) to see them by.
+        fabric: where it runs.
+    """
+    model.eval()
+    visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
+    scores = torch.zeros(len(clips.classes), len(clips.labels), device=fabric.device)
+    # with sharded weights every process must call the model equally often
+    for first in range(0, len(clips.classes), fabric.world_size):
+        index = min(first + fabric.global_rank, len(clips.classes) - 1)
+        views = torch.from_numpy(clips.views(index)).to(fabric.device)
+        with fabric.autocast():
+            logits = model(views, visible)
+        if first + fabric.global_rank < len(clips.classes):
+            scores[index] = F.softmax(logits.float(), dim=1).mean(dim=0)
+    if fabric.world_size > 1:
+        scores = fabric.all_reduce(scores, reduce_op="sum")  # type: ignore[assignment]
+    return Evaluation(
+        labels=clips.labels,
+        scores=scores.cpu().numpy().astype(np.float32),
+        targets=clips.classes,
+        names=tuple(clips.name(index) for index in range(len(clips.classes))),
+    )

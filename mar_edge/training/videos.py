@@ -1,0 +1,239 @@
+"""Clips of one's own videos, as training and validation see them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from mar_edge.errors import DataError
+from mar_edge.geometry import Geometry
+from mar_edge.runtime.preprocess import Resize
+from mar_edge.training.augmentation import Augmentation, AugmentPart
+from mar_edge.training.batches import Sample
+from mar_edge.training.clip_reader import Broken, ClipReader, open_clips
+from mar_edge.training.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
+from mar_edge.training.optical_flow import token_flow
+from mar_edge.training.recipe_part import Part
+from mar_edge.training.video_list import VideoList, hold_out, read_video_list
+
+CACHE_MARGIN = 8 / 7
+"""Cached frames are larger than clips by this, as 256 px for 224 px crops."""
+
+Progress = Callable[[int, int], None]
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class VideosPart(Part):
+    """Videos of one's own.
+
+    Attributes:
+        train: a CSV (`path,label`), a list (`path label`) or a folder with a folder a class. For pre-training videos need
+            no labels, and there may be several, plain folders too.
+        val: the videos to validate with and to choose the best checkpoint by.
+        hold_out: patterns of names; the training videos that fit validate instead (whole recording groups, for instance).
+        root: folder that the paths in lists are relative to; by default the list's own.
+        labels: class names in order; by default found in `train`.
+        sampling: `dense`, frames at `rate_fps`; or `uniform`, one frame from each of T equal segments of the video.
+        rate_fps: frames a second; of uniform sampling the rate that a live stream is sampled at.
+        rate_jitter: training clips are sampled at up to this share faster or slower.
+        resize: `center_crop` or `stretch`, see `runtime.preprocess.Resize`.
+        cache_px: side (`stretch`) or short side (`center_crop`) of the frames that are kept; by default 8/7 of the clip's.
+        repeats: augmented copies of a clip in a batch (repeated augmentation).
+        balanced: draw clips with replacement so that classes come equally often.
+        skip_broken: leave out videos that cannot be read, naming them, instead of stopping.
+        cache: folder for decoded, resized frames; null decodes each time.
+        val_views: clips a video that validation averages over.
+    """
+
+    kind: Literal["videos"]
+    train: Annotated[Paths, Field(min_length=1)]
+    val: Path | None = None
+    hold_out: tuple[str, ...] = ()
+    root: Path | None = None
+    labels: tuple[str, ...] | None = None
+    sampling: Literal["dense", "uniform"] = "dense"
+    rate_fps: float = Field(default=7.5, gt=0)
+    rate_jitter: float = Field(default=0.0, ge=0, lt=1)
+    resize: Resize = "center_crop"
+    cache_px: int | None = Field(default=None, gt=0)
+    repeats: int = Field(default=1, gt=0)
+    balanced: bool = False
+    skip_broken: bool = False
+    cache: Path | None = Path("runs/cache")
+    val_views: int = Field(default=2, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> VideosPart:
+        if self.val is not None and self.hold_out:
+            raise ValueError("give val or hold_out, not both")
+        return self
+
+
+class Split(NamedTuple):
+    """The videos of a recipe.
+
+    Attributes:
+        train: to train with.
+        val: to validate with; None for none.
+    """
+
+    train: VideoList
+    val: VideoList | None
+
+
+def read_split(data: VideosPart, *, labelled: bool) -> Split:
+    """Read the lists that a recipe names; no video is opened.
+
+    Args:
+        data: the recipe's.
+        labelled: whether videos have labels; pre-training needs none.
+
+    Raises:
+        DataError: if a list cannot be used, or there are fewer than two classes to tell apart.
+    """
+    if not labelled:
+        return Split(_unlabelled(data.train, data.root), None)
+    if len(data.train) > 1:
+        raise DataError(f"data.train names {len(data.train)} sources; training with labels takes one list or folder")
+    train = read_video_list(data.train[0], root=data.root, labels=data.labels)
+    if len(train.labels) < 2:
+        raise DataError(
+            f"{train.source} has one class only, '{train.labels[0]}'; add videos of what it is to be told from"
+        )
+    if data.hold_out:
+        return Split(*hold_out(train, data.hold_out))
+    if data.val is None:
+        return Split(train, None)
+    return Split(train, read_video_list(data.val, root=data.root, labels=train.labels))
+
+
+def _unlabelled(sources: Sequence[Path], root: Path | None) -> VideoList:
+    lists = [read_video_list(source, root=root, labelled=False) for source in sources]
+    digest = hashlib.sha256(" ".join(videos.digest for videos in lists).encode()).hexdigest()
+    return VideoList(
+        source=sources[0], videos=tuple(video for videos in lists for video in videos.videos), labels=(), digest=digest
+    )
+
+
+class VideoClips:
+    """Training and validation clips of a list of videos.
+
+    Args:
+        videos: the list.
+        reader: its opened videos.
+        data: how clips are sampled.
+        geometry: of the clips.
+        augmentation: what training does to them.
+        flow: whether to give the optical flow of every clip.
+    """
+
+    def __init__(
+        self,
+        videos: VideoList,
+        reader: ClipReader,
+        data: VideosPart,
+        *,
+        geometry: Geometry,
+        augmentation: Augmentation,
+        flow: bool = False,
+    ) -> None:
+        self.labels = videos.labels
+        self.classes = np.array([video.label for video in videos.videos], np.int64)
+        self.digest = reader.digest
+        self._videos, self._reader, self._data = videos, reader, data
+        self._geometry, self._augmentation, self._flow = geometry, augmentation, flow
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a random, augmented clip of a video."""
+        data, frames, duration_s = self._data, self._geometry.frames, self._reader.duration_s(index)
+        if data.sampling == "uniform":
+            times_s = uniform_times(duration_s, frames, rng)
+        else:
+            rate_fps = data.rate_fps * rng.uniform(1 - data.rate_jitter, 1 + data.rate_jitter)
+            times_s = dense_times(duration_s, frames, rate_fps, rng)
+        clip, label = self._augmentation(self._reader.read(index, times_s), int(self.classes[index]), rng)
+        flow = token_flow(clip, self._geometry) if self._flow else None
+        return Sample(clip, label, flow, self._videos.videos[index].name)
+
+    def views(self, index: int) -> NDArray[np.uint8]:
+        """Return the validation clips of a video, uint8 (views, T, H, W, 3), spread evenly, not augmented."""
+        data, frames, duration_s = self._data, self._geometry.frames, self._reader.duration_s(index)
+        if data.sampling == "uniform":
+            views = uniform_views(duration_s, frames, data.val_views)
+        else:
+            views = dense_views(duration_s, frames, data.rate_fps, data.val_views)
+        return np.stack([self._augmentation.plain(self._reader.read(index, times_s)) for times_s in views])
+
+    def name(self, index: int) -> str:
+        """Return a video's name as its list has it."""
+        return self._videos.videos[index].name
+
+
+class Opened(NamedTuple):
+    """Opened videos of a recipe.
+
+    Attributes:
+        train: to train with.
+        val: to validate with; None for none.
+        broken: videos left out.
+        warnings: what the user should know.
+    """
+
+    train: VideoClips
+    val: VideoClips | None
+    broken: list[Broken]
+    warnings: list[str]
+
+
+def open_videos(
+    data: VideosPart,
+    split: Split,
+    *,
+    geometry: Geometry,
+    augment: AugmentPart,
+    flow: bool,
+    progress: Progress,
+) -> Opened:
+    """Open the videos of a recipe; with a cache, decode what is not there yet.
+
+    Args:
+        data: the recipe's.
+        split: of `read_split`.
+        geometry: of the clips.
+        augment: the recipe's augmentation.
+        flow: whether training needs optical flow.
+        progress: called with (videos done, videos in all) of the list being decoded.
+
+    Raises:
+        DataError: if videos are broken and `skip_broken` is off.
+        OutputError: if the cache cannot be written.
+    """
+    size = {"height_px": geometry.height_px, "width_px": geometry.width_px}
+    augmentation = Augmentation(augment, **size, labels=split.train.labels, resize=data.resize)
+    broken: list[Broken] = []
+
+    def opened(videos: VideoList) -> VideoClips:
+        side_px = data.cache_px or round(CACHE_MARGIN * min(geometry.height_px, geometry.width_px))
+        reader, left_out = open_clips(
+            videos,
+            resize=data.resize,
+            height_px=side_px,
+            width_px=round(side_px * geometry.width_px / geometry.height_px),
+            short_side_px=side_px,
+            cache=data.cache,
+            skip_broken=data.skip_broken,
+            progress=progress,
+        )
+        broken.extend(left_out)
+        return VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
+
+    train = opened(split.train)
+    val = None if split.val is None else opened(split.val)
+    return Opened(train, val, broken, list(augmentation.warnings))
