@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOption, PrecisionOption, load_model
+from mar_edge.cli.options import (
+    EngineOption,
+    JsonOption,
+    MaskOption,
+    ModelOption,
+    PrecisionOption,
+    ViewsOption,
+    load_model,
+    read_views,
+)
 
 
 def classify(
@@ -16,14 +25,7 @@ def classify(
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
-    views: Annotated[
-        str | None,
-        typer.Option(
-            "--views",
-            metavar="CLIPSxCROPS",
-            help="Windows x crops to average, as 5x3; default: all that fit side by side.",
-        ),
-    ] = None,
+    views: ViewsOption = None,
     json: JsonOption = None,
 ) -> None:
     """Classify whole clips; a clip shorter than a window is filled up by repeating its last frame."""
@@ -33,7 +35,7 @@ def classify(
     from mar_edge.runtime.sinks import JsonLines
 
     console = Console(stderr=True, highlight=False)
-    wanted = _views(views)
+    wanted = read_views(views)
     loaded = load_model(model, engine, mask, precision)
     failed: list[str] = []
     with ExitStack() as stack:
@@ -52,8 +54,9 @@ def classify(
                 continue
             notes = list(result.warnings)
             if result.repeated_frames:
+                how = "its frames were" if loaded.manifest.sampling == "uniform" else "its last frame was"
                 notes.append(
-                    f"{clip} is {result.duration_s:.2f} s long, shorter than one window; its last frame was repeated "
+                    f"{clip} is {result.duration_s:.2f} s long, shorter than one window; {how} repeated "
                     f"{result.repeated_frames} times"
                 )
             for note in notes:
@@ -66,12 +69,3 @@ def classify(
             console.print(f"{clip}: {best}  ({result.views} views)", markup=False, soft_wrap=True)
     if failed:
         raise MarEdgeError(f"{len(failed)} of {len(clips)} clips could not be classified: {', '.join(failed)}")
-
-
-def _views(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    clips, x, crops = text.partition("x")
-    if not (x and text.isascii() and clips.isdigit() and crops.isdigit()):
-        raise typer.BadParameter(f"'{text}' is not CLIPSxCROPS, for instance 2x3", param_hint="--views")
-    return int(clips), int(crops)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,10 +25,38 @@ JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with '-'.")
 ]
 
+ViewsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--views",
+        metavar="CLIPSxCROPS",
+        help="Windows x crops to average, as 5x3; default: all that fit side by side, or one over the whole clip for a "
+        "model that samples so.",
+    ),
+]
+
 
 def load_model(model: str, engine: str, mask: str, precision: str) -> Model:
     """Load what the options name."""
     from mar_edge.runtime.model import load
 
-    number = "auto" if mask == "auto" else int(mask)
-    return load(model, engine=engine, mask=cast("int | Literal['auto']", number), precision=precision)
+    return load(model, engine=engine, mask=mask_percent(mask), precision=precision)
+
+
+def mask_percent(mask: str) -> int | Literal["auto"]:
+    """Return what `--mask` means."""
+    return "auto" if mask == "auto" else int(mask)
+
+
+def read_views(text: str | None) -> tuple[int, int] | None:
+    """Return (clips, crops) of `--views`; None without it.
+
+    Raises:
+        BadParameter: if it is nothing like 5x3.
+    """
+    if text is None:
+        return None
+    clips, x, crops = text.partition("x")
+    if not (x and text.isascii() and clips.isdigit() and crops.isdigit()):
+        raise typer.BadParameter(f"'{text}' is not CLIPSxCROPS, for instance 2x3", param_hint="--views")
+    return int(clips), int(crops)

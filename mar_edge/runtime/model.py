@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mar_edge.errors import FrameError, OptionError
+from mar_edge.runtime.clip_times import segment_times, segment_views
 from mar_edge.runtime.engines import Engine, create_engine
 from mar_edge.runtime.frame import Source
 from mar_edge.runtime.preprocess import preprocess
@@ -20,6 +21,7 @@ from mar_edge.runtime.session import Session
 from mar_edge.runtime.smoothing import softmax
 from mar_edge.runtime.sources import open_source
 from mar_edge.runtime.video_file import read_frames
+from mar_edge.runtime.video_seek import probe, read_frames_at
 
 
 class Model:
@@ -108,7 +110,8 @@ class Model:
         Args:
             clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
             views: (clips, crops) to average as in multi-view evaluation: windows spread evenly over the clip, and
-                1 or 3 crops along the longer side. By default all windows that fit side by side, one crop.
+                1 or 3 crops along the longer side. By default all windows that fit side by side, one crop; for a model
+                that samples uniformly one window, whose frames are spread over the whole clip.
 
         Raises:
             SourceError: if the file cannot be read.
@@ -117,6 +120,8 @@ class Model:
         """
         self.check_views(views)
         count, crops = views or (None, 1)
+        if self.manifest.sampling == "uniform":
+            return self._classify_spread(clip, count or 1, crops)
         warnings: list[str] = []
         logits: list[NDArray[np.float32]] = []
         kept: list[NDArray[np.uint8]] = []  # frames (crops, H, W, 3) of the longest unbroken stretch
@@ -139,6 +144,40 @@ class Model:
             kept = kept + kept[-1:] * repeated
             for start in np.linspace(0, len(kept) - window, count or 1).round().astype(int):
                 logits.extend(self._infer_views(kept[start : start + window]))
+        return self._result(clip, logits, duration_s, repeated, warnings)
+
+    def _classify_spread(self, clip: str | Path | NDArray[np.uint8], count: int, crops: int) -> ClipResult:
+        """Classify windows that each reach over the whole clip, one frame a segment."""
+        window = self.manifest.geometry.frames
+        logits: list[NDArray[np.float32]] = []
+        warnings: list[str] = []
+        if isinstance(clip, (str, Path)):
+            path = Path(clip)
+            info = probe(path)
+            frames, duration_s = info.frames, info.duration_s
+            if info.cut:
+                warnings.append(f"{clip} ends before its header says; its frames are spread over what is there")
+        else:
+            _check_clip(clip)
+            frames, duration_s = len(clip), len(clip) / self.manifest.rate_fps
+        for place in segment_views(count):  # one after another, so that the pictures of no more than one are held
+            times_s = segment_times(duration_s, window, place)
+            if isinstance(clip, (str, Path)):
+                pictures = read_frames_at(path, times_s)
+            else:
+                pictures = [clip[int(index)] for index in np.floor(times_s * self.manifest.rate_fps + 1e-6)]
+            logits.extend(self._infer_views([self._crops(picture, crops) for picture in pictures]))
+        return self._result(clip, logits, duration_s, max(0, window - frames), warnings)
+
+    def _result(
+        self,
+        clip: str | Path | NDArray[np.uint8],
+        logits: list[NDArray[np.float32]],
+        duration_s: float,
+        repeated: int,
+        warnings: list[str],
+    ) -> ClipResult:
+        """Average the views."""
         scores = softmax(np.stack(logits)).mean(axis=0)
         return ClipResult(
             path=str(clip) if isinstance(clip, (str, Path)) else "frames",
@@ -177,14 +216,7 @@ class Model:
         """Give the clip at the model's rate: frames (crops, H, W, 3), their time, and whether a gap lies before them."""
         rate_fps = self.manifest.rate_fps
         if not isinstance(clip, (str, Path)):
-            if (
-                not isinstance(clip, np.ndarray)
-                or clip.ndim != 4
-                or clip.shape[-1] != 3
-                or clip.dtype != np.uint8
-                or not clip.size
-            ):
-                raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
+            _check_clip(clip)
             for index, frame in enumerate(clip):
                 yield [self._crops(frame, crops)], index / rate_fps, False
             return
@@ -218,6 +250,17 @@ class Model:
             starts = [0, (max(height, width) - side) // 2, max(height, width) - side]
             parts = [frame[:, s : s + side] if width >= height else frame[s : s + side] for s in starts]
         return np.stack([preprocess(part, resize=self.manifest.resize, color="rgb", **size) for part in parts])
+
+
+def _check_clip(clip: object) -> None:
+    if (
+        not isinstance(clip, np.ndarray)
+        or clip.ndim != 4
+        or clip.shape[-1] != 3
+        or clip.dtype != np.uint8
+        or not clip.size
+    ):
+        raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
 
 
 def load(

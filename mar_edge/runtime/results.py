@@ -88,7 +88,8 @@ class ClipResult:
         scores: probability of every class.
         views: number of windows averaged.
         duration_s: length of the clip in seconds.
-        repeated_frames: frames repeated because the clip is shorter than a window; 0 otherwise.
+        repeated_frames: places of a window filled by frames that were there already, because the clip has fewer frames
+            than a window; 0 otherwise.
         warnings: what went wrong while reading, one sentence each.
     """
 

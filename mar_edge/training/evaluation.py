@@ -6,7 +6,7 @@ import difflib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,11 +19,9 @@ from mar_edge.runtime.clip_times import segment_times
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.video_seek import probe, read_frames_at
 from mar_edge.training.metrics import Evaluation
+from mar_edge.training.video_list import Video, VideoList, read_video_list
 
-if TYPE_CHECKING:
-    from mar_edge.training.video_list import Video, VideoList
-
-__all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "show"]
+__all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "read_videos", "show"]
 
 NAMED = 10
 """How many of the things that are wrong a message names."""
@@ -101,7 +99,7 @@ def evaluate(
     for index, video in enumerate(videos.videos):
         progress("checking", index, len(videos.videos))
         if reason := _cannot_be_read(video):
-            broken[index] = reason
+            broken[index] = videos.say(video, reason)
     if broken and not skip_broken:
         raise DataError(_tell_broken(broken, len(videos.videos)))
     scores: dict[int, NDArray[np.float32]] = {}
@@ -114,7 +112,7 @@ def evaluate(
         try:
             result = model.classify(video.path, views=views)
         except SourceError as error:
-            broken[index] = str(error)
+            broken[index] = videos.say(video, str(error))
             continue
         scores[index] = np.fromiter(result.scores.values(), np.float32)
         windows += result.views
@@ -139,6 +137,21 @@ def evaluate(
     )
 
 
+def read_videos(source: Path, labels: Sequence[str], *, root: Path | None = None) -> VideoList:
+    """Read a list or folder of labelled videos for a model.
+
+    Args:
+        source: see `video_list.read_video_list`.
+        labels: the model's classes.
+        root: what relative paths start from; by default the folder of the list.
+
+    Raises:
+        DataError: as `read_video_list` and `match_labels`.
+    """
+    match_labels(read_video_list(source, root=root), labels)  # tells an unknown label once, not once a line
+    return read_video_list(source, root=root, labels=labels)
+
+
 def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
     """Return the model's class for every label of the videos; a label is a class's name or its number.
 
@@ -153,12 +166,14 @@ def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
     if unknown:
         told = []
         for label in unknown[:NAMED]:
+            first = next(video for video in videos.videos if videos.labels[video.label] == label)
             near = difflib.get_close_matches(label, labels, n=1)
-            told.append(f"'{label}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
+            where = f"line {first.line}" if first.line else first.name
+            told.append(f"'{label}' ({where}{f', did you mean {near[0]!r}?' if near else ''})")
         more = f" and {len(unknown) - NAMED} more" if unknown[NAMED:] else ""
         have = ", ".join(labels[:NAMED]) + (f" and {len(labels) - NAMED} more" if labels[NAMED:] else "")
         raise DataError(
-            f"{videos.source} has labels that the model does not know: {', '.join(told)}{more}. It knows {have}"
+            f"{videos.source} has labels that the model does not know: {'; '.join(told)}{more}. It knows {have}"
         )
     return [places.get(label, -1) for label in videos.labels]
 

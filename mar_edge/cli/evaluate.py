@@ -1,0 +1,172 @@
+"""`mar-edge evaluate`: a model on labelled videos."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mar_edge import __version__
+from mar_edge.cli.options import (
+    EngineOption,
+    JsonOption,
+    MaskOption,
+    PrecisionOption,
+    ViewsOption,
+    mask_percent,
+    read_views,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mar_edge.runtime.model import Model
+    from mar_edge.training.metrics import Evaluation
+    from mar_edge.training.video_list import VideoList
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A built-in model, a bundle's folder, or a checkpoint (.safetensors)."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="Labelled videos: a CSV with the columns path and label, a list 'path label', or a folder per class.",
+        ),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", metavar="DIR", help="What paths in DATA start from; default: its own folder."),
+    ] = None,
+    views: ViewsOption = None,
+    engine: EngineOption = "auto",
+    mask: MaskOption = "auto",
+    precision: PrecisionOption = "auto",
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out videos that cannot be read, and name them.")
+    ] = False,
+    json: JsonOption = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report with pictures.")
+    ] = None,
+) -> None:
+    """Judge a model on labelled videos: accuracy and its interval, confusion, calibration."""
+    from rich.console import Console
+
+    from mar_edge.cli.evaluation_tables import print_evaluation
+    from mar_edge.extras import require
+    from mar_edge.runtime.sinks import JsonLines
+    from mar_edge.training import evaluation as evaluations
+    from mar_edge.training.report import check_report_path, write_report
+
+    console = Console(stderr=True, highlight=False)
+    wanted = read_views(views)
+    if report is not None:
+        require("matplotlib", "train")
+        check_report_path(report)
+    with ExitStack() as stack:
+        sink = None
+        if json is not None:
+            sink = JsonLines(json)
+            stack.callback(sink.close)
+        loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
+        videos = evaluations.read_videos(data, loaded.labels, root=root)
+        console.print(f"{_name(loaded)} on {data}: {len(videos.videos)} videos", markup=False, soft_wrap=True)
+        with _bar(console) as bar:
+            tasks = {what: bar.add_task(what, total=len(videos.videos)) for what in ("checking", "classifying")}
+            result = evaluations.evaluate(
+                loaded,
+                videos,
+                views=wanted,
+                skip_broken=skip_broken,
+                progress=lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
+            )
+        print_evaluation(result, console)
+        if sink is not None:
+            for message in result.warnings:
+                sink({"type": "warning", "stream": str(data), "message": message})
+            for record in result.clips_json():
+                sink(record)
+            sink({**result.to_json(), **_record(loaded, videos)})
+    if report is not None:
+        write_report(
+            report,
+            title=f"{loaded.manifest.name}: evaluation",
+            facts=_facts(loaded, videos, result),
+            evaluation=result,
+            pictures=lambda index: evaluations.show(result.paths[index]),
+        )
+        console.print(f"report: {report}", markup=False, soft_wrap=True)
+
+
+def _name(model: Model) -> str:
+    variant = model.variant
+    return f"{model.manifest.name} ({model.engine.name}, mask {variant.mask} %, {variant.precision}, {variant.gmacs:.4g} GMACs)"
+
+
+def _record(model: Model, videos: VideoList) -> dict[str, Any]:
+    """Say in JSON what was judged, and on what."""
+    variant = model.variant
+    return {
+        "model": model.manifest.name,
+        "file": str(_file(model)),
+        "sha256": variant.sha256,
+        "engine": model.engine.name,
+        "mask": variant.mask,
+        "precision": variant.precision,
+        "gmacs": variant.gmacs,
+        "data": str(videos.source),
+        "data_digest": videos.digest,
+    }
+
+
+def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str, str]:
+    """Say in words what was judged, and on what."""
+    manifest, variant = model.manifest, model.variant
+    size = f"{manifest.geometry.frames} frames of {manifest.geometry.width_px}x{manifest.geometry.height_px} px"
+    spread = "spread over the whole video" if manifest.sampling == "uniform" else f"at {manifest.rate_fps:g} a second"
+    views = (
+        "default" if evaluation.views is None else f"{evaluation.views[0]} clips x {evaluation.views[1]} crops a video"
+    )
+    a_clip = evaluation.windows / len(evaluation.names)
+    return {
+        "model": f"{manifest.name}: {manifest.description}",
+        "file": f"{_file(model)}\nsha256 {variant.sha256}",
+        "runs as": f"mask {variant.mask} %, {variant.precision}, in {model.engine.name}",
+        "trained by": str(manifest.provenance.get("command", "unknown")),
+        "data": f"{videos.source}: {len(evaluation.names)} videos\ndigest {videos.digest}",
+        "sampling": f"{size} {spread}; {manifest.resize}; views: {views}",
+        "work": f"{variant.gmacs:.4g} GMACs a view, {variant.gmacs * a_clip:.4g} a video ({a_clip:.3g} views)",
+        "time": f"{evaluation.elapsed_s:.1f} s, with decoding",
+        "command": shlex.join(["mar-edge", *sys.argv[1:]]),
+        "versions": f"mar-edge {__version__}, Python {platform.python_version()}, {platform.platform()}",
+    }
+
+
+def _file(model: Model) -> Path:
+    """Return the graph's path, or the checkpoint's."""
+    path = model.bundle.path
+    return path if path.is_file() else model.bundle.graph_path(model.variant)
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

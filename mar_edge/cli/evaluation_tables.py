@@ -1,0 +1,134 @@
+"""An evaluation as tables for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from mar_edge.training.metrics import Evaluation, confused_pairs
+
+MATRIX_CLASSES = 12
+"""A confusion matrix of more classes would not fit into 80 columns."""
+
+CLASSES = 20
+"""Of more classes only the worst are listed."""
+
+PAIRS = 10
+NAMED = 10
+WARNINGS = 5
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print what a person wants to know of an evaluation."""
+    _warnings(evaluation, console)
+    _summary(evaluation, console)
+    _classes(evaluation, console)
+    if len(evaluation.labels) > MATRIX_CLASSES:
+        _pairs(evaluation, console)
+    else:
+        _matrix(evaluation, console)
+
+
+def _warnings(evaluation: Evaluation, console: Console) -> None:
+    messages = list(evaluation.warnings[:WARNINGS])
+    if evaluation.warnings[WARNINGS:]:
+        messages.append(f"{len(evaluation.warnings) - WARNINGS} more warnings of this kind; --json has them all")
+    if evaluation.short:
+        messages.append(f"{evaluation.short} clips have fewer frames than a window; frames were repeated")
+    if evaluation.broken:
+        messages.append(f"{len(evaluation.broken)} videos could not be read and were left out:")
+        messages += [f"  {reason}" for reason in evaluation.broken]
+    for message in messages:
+        console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _summary(evaluation: Evaluation, console: Console) -> None:
+    low, high = evaluation.interval95
+    views = "" if evaluation.views is None else f", {evaluation.views[0]} x {evaluation.views[1]} a clip"
+    rows = [
+        ("top-1", _percent(evaluation.top1), f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"),
+        ("mean class accuracy", _percent(evaluation.mean_class_accuracy), ""),
+        ("calibration error", _percent(evaluation.ece), "expected, 15 bins"),
+        ("loss", f"{evaluation.loss:.3f}", "mean cross entropy"),
+        ("clips", f"{len(evaluation.names):,}", f"{evaluation.windows:,} views{views}"),
+        (
+            "time",
+            f"{evaluation.elapsed_s:.1f} s",
+            f"{len(evaluation.names) / max(1e-9, evaluation.elapsed_s):.3g} clips a second",
+        ),
+    ]
+    if evaluation.top5 is not None:
+        rows.insert(1, ("top-5", _percent(evaluation.top5), ""))
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right", style="bold")
+    table.add_column(style="dim")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _classes(evaluation: Evaluation, console: Console) -> None:
+    parts = [part for part in evaluation.per_class if part.clips]
+    title = "Accuracy of each class"
+    if len(parts) > CLASSES:
+        title = f"The {CLASSES} worst of {len(parts)} classes; --json and --report have all"
+        parts = sorted(parts, key=lambda part: (part.accuracy, -part.clips))[:CLASSES]
+    table = Table(title=title, title_justify="left")
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=40)
+    for column in ("clips", "right", "accuracy", "95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for part in parts:
+        assert part.accuracy is not None and part.interval95 is not None
+        low, high = part.interval95
+        table.add_row(
+            escape(part.label),
+            str(part.clips),
+            str(part.right),
+            _percent(part.accuracy),
+            f"{100 * low:.0f} to {100 * high:.0f} %",
+        )
+    console.print(table)
+    if absent := evaluation.absent:
+        more = f" and {len(absent) - NAMED} more" if absent[NAMED:] else ""
+        console.print(f"No clip shows: {', '.join(absent[:NAMED])}{more}", style="dim", markup=False)
+
+
+def _matrix(evaluation: Evaluation, console: Console) -> None:
+    counts = evaluation.confusion
+    in_percent = counts.max() > 9999
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
+    unit = "percent of the class's clips" if in_percent else "clips"
+    table = Table(
+        title=f"Confusion, {unit}: true class down, predicted across", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("", overflow="ellipsis", no_wrap=True, max_width=24)
+    for number in range(1, len(counts) + 1):
+        table.add_column(str(number), justify="right", no_wrap=True)
+    for true, label in enumerate(evaluation.labels):
+        cells = []
+        for said, count in enumerate(counts[true].tolist()):
+            shown = (f"{shares[true, said]:.0f}" if in_percent else str(count)) if count else "·"
+            cells.append(Text(shown, style="bold green" if true == said else "red" if count else "dim"))
+        table.add_row(escape(f"{true + 1} {label}"), *cells)
+    console.print(table)
+
+
+def _pairs(evaluation: Evaluation, console: Console) -> None:
+    pairs = confused_pairs(evaluation.confusion, PAIRS)
+    if not pairs:
+        return
+    table = Table(title="Most confused", title_justify="left")
+    for column in ("true", "predicted"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("clips", justify="right", no_wrap=True)
+    for true, said, count in pairs:
+        of = evaluation.per_class[true].clips
+        table.add_row(escape(evaluation.labels[true]), escape(evaluation.labels[said]), f"{count} of {of}")
+    console.print(table)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
