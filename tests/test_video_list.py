@@ -29,7 +29,7 @@ def test_a_csv_with_quotes_other_columns_and_blank_lines(tmp_path: Path) -> None
     assert pairs(videos) == [("a, b.mp4", "Sit, down"), ("sub/ü c.mp4", "Stand")]
     assert [video.line for video in videos.videos] == [2, 4]
     assert videos.videos[1].path == tmp_path / "sub" / "ü c.mp4"
-    assert videos.where(videos.videos[1]) == f"{source}:4"
+    assert videos.say(videos.videos[1], "is dark") == f"{source}:4: is dark"
     assert read_video_list(source, root=Path("/data")).videos[1].path == Path("/data/sub/ü c.mp4")
     assert (
         pairs(read_video_list(write(tmp_path / "excel.csv", "path;label\na.mp4;Sit\nb.mp4;Stand\n")))[1][1] == "Stand"
@@ -69,7 +69,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     assert pairs(videos) == [("Jump/a.mp4", "Jump"), ("Jump/deep/b.mov", "Jump"), ("Sit/a.MP4", "Sit")]
     assert videos.labels == ("Jump", "Sit")
     assert {video.line for video in videos.videos} == {0}
-    assert videos.where(videos.videos[0]) == str(tmp_path / "Jump" / "a.mp4")
+    assert videos.say(videos.videos[0], "is dark") == "is dark"
 
 
 def test_numbers_are_classes_by_value_and_may_have_names(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_probing(tmp_path: Path, suffix: str) -> None:
     codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
     path = write_moving(tmp_path / f"v{suffix}", STEADY, codec=codec, options={"g": "12"})
     info = probe(path)
-    assert (info.frames, info.width_px, info.height_px, info.cut) == (130, 64, 48, False)
+    assert (info.frames, info.announced, info.width_px, info.height_px) == (130, 130, 64, 48)
     assert info.duration_s == pytest.approx(130 / 30, abs=0.04)
     assert info.fps == pytest.approx(30, abs=0.3)
 
@@ -193,7 +193,7 @@ def test_probing_a_cut_file_counts_what_is_there(tmp_path: Path) -> None:
     whole = write_moving(tmp_path / "whole.mp4", STEADY, options={"g": "12"}).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     info = probe(tmp_path / "cut.mp4")
-    assert info.cut
+    assert info.announced == 130
     assert 40 < info.frames < 90
     assert info.duration_s == pytest.approx(info.frames / 30, abs=0.1)
 

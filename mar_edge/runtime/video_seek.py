@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -38,17 +39,22 @@ class VideoInfo:
     Attributes:
         duration_s: from the first frame to the end of the last.
         frames: that can be expected, as the header or the number of packets says; damage shows only in decoding.
+        announced: frames that the header announces; more than `frames` where the file is cut.
         fps: frames a second, on average.
         width_px, height_px: of the upright picture.
-        cut: whether the file ends before the data that its header announces.
     """
 
     duration_s: float
     frames: int
+    announced: int
     fps: float
     width_px: int
     height_px: int
-    cut: bool = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether the file ends before the frames that its header announces."""
+        return self.frames < self.announced
 
 
 def probe(path: Path) -> VideoInfo:
@@ -64,15 +70,15 @@ def probe(path: Path) -> VideoInfo:
         if frame is None:
             raise SourceError(f"{path} holds no picture that can be decoded; it is damaged or not a video")
         turned = round(frame.rotation) % 180 == 90
-        counted, cut = _from_header(container, stream)
-    frames, duration_s = counted or _from_packets(path)
+        header = _from_header(container, stream)
+    frames, duration_s = (header.frames, header.duration_s) if header and not header.cut else _from_packets(path)
     return VideoInfo(
         duration_s=duration_s,
         frames=frames,
+        announced=header.frames if header else frames,
         fps=frames / duration_s,
         width_px=frame.height if turned else frame.width,
         height_px=frame.width if turned else frame.height,
-        cut=cut,
     )
 
 
@@ -205,20 +211,25 @@ class _Film:
         return decode(self._container, self._stream, self._path, _say_nothing)
 
 
-def _from_header(container: InputContainer, stream: VideoStream) -> tuple[tuple[int, float] | None, bool]:
-    """Return frames and duration as an MP4 or MOV header has them, and whether the file is cut."""
+class _Header(NamedTuple):
+    frames: int
+    duration_s: float
+    cut: bool
+
+
+def _from_header(container: InputContainer, stream: VideoStream) -> _Header | None:
+    """Return what the header of an MP4 or MOV says; None for others, and where it is in pieces."""
     # one entry for every frame; those that an edit list takes away are marked
     entries = getattr(stream, "index_entries", ())
     if not container.format.name.startswith("mov") or not stream.frames or len(entries) != stream.frames:
-        return None, False
+        return None
+    if not stream.duration or stream.time_base is None:
+        return None
     kept, end = 0, 0
     for entry in entries:
         kept += not entry.is_discard
         end = max(end, entry.pos + entry.size)
-    cut = end > container.size
-    if cut or not kept or not stream.duration or stream.time_base is None:
-        return None, cut
-    return (kept, float(stream.duration * stream.time_base)), cut
+    return _Header(kept, float(stream.duration * stream.time_base), end > container.size) if kept else None
 
 
 def _from_packets(path: Path) -> tuple[int, float]:

@@ -63,9 +63,9 @@ class VideoList:
     labels: tuple[str, ...]
     digest: str
 
-    def where(self, video: Video) -> str:
-        """Say where a video is listed: `train.csv:17`, or its path where there is no line."""
-        return f"{self.source}:{video.line}" if video.line else str(video.path)
+    def say(self, video: Video, problem: str) -> str:
+        """Put the line before a problem with a video: `train.csv:17: ...`; a folder has no lines."""
+        return f"{self.source}:{video.line}: {problem}" if video.line else problem
 
     def counts(self) -> dict[str, int]:
         """Return how many videos every class has, in the order of the labels."""

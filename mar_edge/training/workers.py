@@ -1,0 +1,105 @@
+"""Runs one function over many files on all cores, in processes of their own that may die without harm."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from mar_edge.errors import MarEdgeError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+AHEAD = 4
+"""Jobs that wait at each process, so that none runs dry."""
+
+
+def over_all_cores(task: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[int, Result | None]]:
+    """Do jobs in parallel.
+
+    A file that crashes the decoder costs nothing but itself: after a crash the jobs that were under way run again, each
+    alone. The processes end with this one, also when it is killed.
+
+    Args:
+        task: a function of a module, so that other processes find it.
+        jobs: what to call it with.
+
+    Yields:
+        Index of a job and its result, in the order they are done; None where its process died.
+
+    Raises:
+        MarEdgeError: if no process can be started.
+        Exception: the first that a job raises.
+    """
+    waiting = deque(range(len(jobs)))
+    suspects: deque[int] = deque()
+    while waiting or suspects:
+        if suspects:
+            alone = suspects.popleft()
+            left = yield from _run(task, jobs, deque([alone]), processes=1)
+            if left:
+                _check_start()
+                yield alone, None
+        else:
+            suspects.extend((yield from _run(task, jobs, waiting, processes=min(len(waiting), _cores()))))
+
+
+def _run(
+    task: Callable[[Job], Result], jobs: Sequence[Job], waiting: deque[int], *, processes: int
+) -> Generator[tuple[int, Result | None], None, list[int]]:
+    """Do the jobs that wait; return those that were under way when a process died."""
+    # spawned, not forked: OpenCV and FFmpeg keep threads that do not survive a fork
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_start)
+    under_way: dict[Future[Result], int] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < AHEAD * processes:
+                under_way[pool.submit(task, jobs[waiting[0]])] = waiting[0]
+                waiting.popleft()
+            for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                result = done.result()
+                yield under_way.pop(done), result
+    except BrokenProcessPool:
+        return list(under_way.values())
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return []
+
+
+def _check_start() -> None:
+    """Tell a process that died over its job from one that never lived."""
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start) as pool:
+            pool.submit(os.getpid).result()
+    except BrokenProcessPool as error:
+        raise MarEdgeError(
+            "no process can be started to read videos. A script that calls this needs `if __name__ == '__main__':` "
+            "around what it does; otherwise the memory may be full"
+        ) from error
+
+
+def _start() -> None:
+    """Set a worker up."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends workers at once and without words
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
