@@ -83,7 +83,8 @@ def wilson(right: int, count: int) -> Interval:
     scale = 1 + Z95**2 / count
     middle = (share + Z95**2 / (2 * count)) / scale
     reach = Z95 / scale * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # where every trial or none succeeds, rounding would put the share just outside
+    return min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
 
 
 def ranks(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.int64]:

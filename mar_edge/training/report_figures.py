@@ -44,7 +44,8 @@ def training_curves(history: Sequence[Row]) -> str | None:
     parts = list(dict.fromkeys(key for row in history for key in row if key not in NOT_LOSSES))
     losses = [("loss", "training", BLUE), ("val_loss", "validation", ORANGE)]
     losses += [
-        (key, key.replace("_", " "), color)
+        # the font has no more than Latin letters
+        (key, key.replace("_", " ").encode("ascii", "replace").decode(), color)
         for key, color in zip(parts, [GREEN, PURPLE, GREY] * len(parts), strict=False)
     ]
     panels = [
