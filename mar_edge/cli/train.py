@@ -1,35 +1,56 @@
-"""`mar-edge train`: a recipe."""
+"""`mar-edge train` and `mar-edge pretrain`: a recipe."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from mar_edge.training.recipe import Task
 
-def train(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, for instance training/egomotion.yaml.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[key=value ...]", help="Values to set otherwise, as trainer.max_minutes=5."),
-    ] = None,
-) -> None:
-    """Train a model; started again, it goes on where it stopped."""
+RecipeArgument = Annotated[
+    Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, for instance training/arid.yaml.")
+]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[key=value ...]", help="Values to set otherwise, as trainer.max_minutes=5."),
+]
+
+
+def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
+    """Train a model on labelled clips; started again, it goes on where it stopped."""
+    _start(recipe, overrides, "classify")
+
+
+def pretrain(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
+    """Pre-train a model on clips without labels by reconstruction; started again, it goes on where it stopped."""
+    _start(recipe, overrides, "pretrain")
+
+
+def _start(path: Path, overrides: list[str] | None, task: Task) -> None:
     from rich.console import Console
 
     from mar_edge.extras import require
 
-    require("torch", "train")
+    for package in ("torch", "lightning_fabric", "tensorboard", "matplotlib"):
+        require(package, "train")
     from mar_edge.training import recipe as recipes
     from mar_edge.training.trainer import train as start
 
     console = Console(stderr=True, highlight=False)
-    result = start(recipes.load(recipe, overrides), console)
-    state = "done" if result.finished else "stopped; the same command goes on"
-    console.print(
-        f"{state} at step {result.step}, top-1 of the last steps {result.accuracy:.3f}: {result.checkpoint}",
-        markup=False,
-    )
+    result = start(recipes.load(path, overrides, task=task), console)
+    if result.rank:
+        return
+    said = [f"step {result.step} of {result.steps}"]
+    said[0] += "" if result.finished else "; the same command goes on"
+    if result.accuracy is not None:
+        said.append(f"top-1 of the last training steps {result.accuracy:.3f}")
+    if result.best is not None:
+        said.append(f"best validation top-1 {result.best_top1:.3f}: {result.best}")
+    said.append(f"newest: {result.checkpoint}")
+    if result.report is not None:
+        said.append(f"report: {result.report}")
+    for line in said:
+        console.print(line, markup=False, soft_wrap=True)

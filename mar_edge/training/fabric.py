@@ -31,13 +31,17 @@ def make_fabric(settings: TrainerPart) -> Fabric:
     if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun has decided
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
     try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=devices,
-            num_nodes=settings.nodes,
-            strategy=_strategy(settings, devices),
-            precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # refused below
+            fabric = Fabric(
+                accelerator=settings.accelerator,
+                devices=devices,
+                num_nodes=settings.nodes,
+                strategy=_strategy(settings, devices),
+                precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
+            )
+        if settings.precision == "fp16" and fabric.device.type == "cpu":
+            raise ValueError("autocast to fp16 needs a GPU; a CPU can do bf16")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*barrier.*")  # torch's own advice to Fabric
             fabric.launch()
@@ -51,6 +55,8 @@ def make_fabric(settings: TrainerPart) -> Fabric:
 
 def _strategy(settings: TrainerPart, devices: Any) -> Strategy | str:
     if settings.strategy == "fsdp":
+        # torch's advice on operations in place, of which the model has none
+        warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module .* returned a view tensor.*")
         size: Any = devices * settings.nodes if isinstance(devices, int) else "auto"
         return ModelParallelStrategy(
             _shard, data_parallel_size=size, tensor_parallel_size=1, save_distributed_checkpoint=False

@@ -12,6 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mar_edge.extras import require
 
+RATE = "clips_per_s"
+"""Name of the figure that tells the speed."""
+
 LOG_ROWS = 500
 """About so many rows has the log of a whole training."""
 

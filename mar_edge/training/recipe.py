@@ -14,6 +14,7 @@ from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import InputNorm, Positions
+from mar_edge.runtime.camera_path import LABELS
 from mar_edge.training.augmentation import AugmentPart
 from mar_edge.training.batches import MaskPart
 from mar_edge.training.camera_moves import CameraMovesPart
@@ -162,7 +163,10 @@ class Recipe(Part):
 
     def _of_the_data(self) -> list[str]:
         problems = []
-        if isinstance(self.data, CameraMovesPart) and (self.augment, self.mix) != (AugmentPart(), MixPart()):
+        films = isinstance(self.data, CameraMovesPart)
+        if films and self.idle_label not in (None, *LABELS):
+            problems.append(f"idle_label '{self.idle_label}' is not one of {', '.join(LABELS)}")
+        if films and (self.augment, self.mix) != (AugmentPart(), MixPart()):
             problems.append("augment and mix are for data.kind videos; camera moves have their own symmetries")
         if isinstance(self.data, VideosPart) and self.objective.flow_weight and self.mix != MixPart():
             problems.append("objective.flow_weight and mix do not go together: a mixture of two clips has no flow")

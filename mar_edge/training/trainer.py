@@ -33,10 +33,11 @@ from mar_edge.training.interrupts import Interrupts
 from mar_edge.training.metrics import Evaluation
 from mar_edge.training.objective import Batch, Losses
 from mar_edge.training.optimiser import average_of, lr_share, make_optimisers, set_lr
-from mar_edge.training.progress import RunLog, training_bar
+from mar_edge.training.progress import RATE, RunLog, training_bar
 from mar_edge.training.provenance import checkpoint_info, identity_of
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.run_folder import BEST, LAST, TENSORBOARD, RunFolder
+from mar_edge.training.run_folder import BEST, LAST, REPORT, TENSORBOARD, RunFolder
+from mar_edge.training.training_report import report_training
 from mar_edge.training.training_data import TrainingData, open_data
 from mar_edge.training.training_model import make_objective
 from mar_edge.training.validation import validate
@@ -51,20 +52,24 @@ class TrainingResult:
         best: path of the best by validation; None without validation.
         step: steps done so far.
         steps: steps of the recipe.
-        accuracy: share of right training clips over the last steps; NaN for pre-training.
+        accuracy: share of right training clips over the last steps; None for pre-training, or if nothing was left to do.
         validation: of the newest weights; None without validation videos.
         best_top1: validation accuracy of `best`; None without.
-        data_wait: share of the time that the model waited for clips.
+        report: path of the report; None before the end.
+        data_wait: share of the time that the model waited for clips; NaN if there were no steps.
+        rank: number of this process; the first, 0, is the one to talk.
     """
 
     checkpoint: Path
     best: Path | None
     step: int
     steps: int
-    accuracy: float
+    accuracy: float | None
     validation: Evaluation | None
     best_top1: float | None
+    report: Path | None
     data_wait: float
+    rank: int
 
     @property
     def finished(self) -> bool:
@@ -183,6 +188,8 @@ class Trainer:
             del loader  # ends its worker processes
             log.close()
         assert saved == self.step
+        if self.step >= self.steps:
+            self._report()
         return self._result(validation)
 
     def _one_step(self, loader: Iterator[Batch]) -> dict[str, float]:
@@ -220,7 +227,7 @@ class Trainer:
         self._progress["elapsed_s"] += elapsed_s
         self._progress["waited_s"] += waited_s
         clips = recipe.trainer.batch * passes * self._fabric.world_size
-        return {**sums, "lr": share * recipe.optimiser.lr, "clips_per_s": clips / elapsed_s}
+        return {**sums, "lr": share * recipe.optimiser.lr, RATE: clips / elapsed_s}
 
     def _figures(self, losses: Losses, batch: Batch) -> dict[str, float]:
         figures = {"loss": float(losses.total.detach()), **{name: float(part) for name, part in losses.parts.items()}}
@@ -290,9 +297,19 @@ class Trainer:
         """Write what the next start goes on from, and the newest weights."""
         self._progress |= {"step": self.step, "rows": log.rows}
         self._folder.save(self._state(), self._progress)
-        self._save_weights(LAST, {"top1_of_training": self._accuracy()})
+        self._save_weights(LAST, {})
         if self._fabric.is_global_zero:
             self._folder.write_log(log.rows)
+
+    def _report(self) -> None:
+        """Write the report of the whole training, judged by its best weights."""
+        evaluation = None
+        if self._data.val is not None:
+            best, _, _ = checkpoint.load(self._folder.path / BEST)
+            mask = self._recipe.mask.test_mask(self._config.geometry.grid)
+            evaluation = validate(best.to(self._fabric.device), self._data.val, mask, self._fabric)
+        if self._fabric.is_global_zero:
+            report_training(self._folder.path / REPORT, self._recipe, self._data, self._progress, evaluation)
 
     def _resume(self) -> None:
         state = self._state()
@@ -346,13 +363,14 @@ class Trainer:
         return max(1, round(self._epoch_steps), self.steps // 20)
 
     def _note(self, figures: dict[str, float]) -> str:
-        top1 = f"  top-1 {self._accuracy():.3f}" if self._recent else ""
+        accuracy = self._accuracy()
+        top1 = "" if accuracy is None else f"  top-1 {accuracy:.3f}"
         best = self._progress["best"]
         val = f"  best val {best['val_top1']:.3f}" if best else ""
-        return f"loss {figures['loss']:.3f}{top1}{val}  {figures['clips_per_s']:.0f} clips/s"
+        return f"loss {figures['loss']:.3f}{top1}{val}  {figures[RATE]:.0f} clips/s"
 
-    def _accuracy(self) -> float:
-        return float(np.mean(self._recent)) if self._recent else math.nan
+    def _accuracy(self) -> float | None:
+        return float(np.mean(self._recent)) if self._recent else None
 
     def _result(self, validation: Evaluation | None) -> TrainingResult:
         best, elapsed_s = self._progress["best"], self._progress["elapsed_s"]
@@ -364,5 +382,7 @@ class Trainer:
             accuracy=self._accuracy(),
             validation=validation,
             best_top1=best["val_top1"] if best else None,
+            report=self._folder.path / REPORT if self.step >= self.steps else None,
             data_wait=self._progress["waited_s"] / elapsed_s if elapsed_s else math.nan,
+            rank=self._fabric.global_rank,
         )

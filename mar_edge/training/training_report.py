@@ -1,0 +1,54 @@
+"""The report at the end of a training."""
+
+from __future__ import annotations
+
+import platform
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mar_edge
+from mar_edge.training.metrics import Evaluation
+from mar_edge.training.progress import RATE
+from mar_edge.training.recipe import Recipe
+from mar_edge.training.report import write_report
+from mar_edge.training.training_data import TrainingData
+
+
+def report_training(
+    path: Path, recipe: Recipe, data: TrainingData, progress: dict[str, Any], evaluation: Evaluation | None
+) -> None:
+    """Write the report of a finished training.
+
+    Args:
+        path: the HTML file.
+        recipe: what was trained.
+        data: its data.
+        progress: of the trainer: `step`, `rows`, `best`, `elapsed_s`, `waited_s`.
+        evaluation: of the best weights on the validation videos; None without them.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    elapsed_s = progress["elapsed_s"]
+    facts = {
+        "training clips": f"{len(data.train.classes)}, data {data.digest}",
+        "steps": f"{progress['step']}, seed {recipe.seed}",
+        "time": f"{timedelta(seconds=round(elapsed_s))} of steps; {progress['waited_s'] / elapsed_s:.1%} of it waiting for clips",
+        "mask": f"{recipe.mask.kind} {recipe.mask.ratio:.0%}",
+        "versions": f"mar-edge {mar_edge.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+    if progress["best"]:
+        best = progress["best"]
+        facts["best checkpoint"] = f"step {best['step']}, validation top-1 {best['val_top1']:.1%}"
+    val = data.val
+    write_report(
+        path,
+        title=f"Training of {recipe.name}",
+        facts=facts,
+        history=[{name: value for name, value in row.items() if name != RATE} for row in progress["rows"]],
+        evaluation=evaluation,
+        pictures=None if val is None else lambda index: val.views(index)[0],
+    )
