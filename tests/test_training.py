@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -21,7 +20,7 @@ from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
 from mar_edge.training.trainer import train
-from tests.films import write_film, write_films
+from tests.films import write_films
 
 QUIET = Console(quiet=True)
 
@@ -80,7 +79,7 @@ def test_eight_clips_are_learned_by_heart_and_a_ninth_is_not_needed(recipe: Path
                 "trainer.checkpoint_steps=1000",
                 f"data.val={videos}",
                 "trainer.validate_steps=50",
-            ],  # fmt: skip
+            ],
         ),
         QUIET,
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mar_edge import __version__
-from mar_edge.cli import cameras, classify, evaluate, export, importing, inspect, models, run, train
+from mar_edge.cli import cameras, classify, data, evaluate, export, importing, inspect, models, run, train
 from mar_edge.errors import MarEdgeError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("classify")(classify.classify)
 app.command("train")(train.train)
 app.command("pretrain")(train.pretrain)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)

@@ -7,7 +7,9 @@ from typing import Literal
 
 import torch
 
+from mar_edge.bundle import open_bundle
 from mar_edge.errors import CheckpointError
+from mar_edge.extras import require
 from mar_edge.model import checkpoint
 from mar_edge.model.mar import MAR
 from mar_edge.training.recipe_part import Part
@@ -17,12 +19,12 @@ class StartPart(Part):
     """What training starts from.
 
     Attributes:
-        weights: checkpoint to take weights from (of `train`, `pretrain` or `import`); null starts fresh.
+        weights: a checkpoint (of `train`, `pretrain` or `import`), a bundle or a built-in model's name; null starts fresh.
         parts: `encoder` takes the encoder alone; `all` also classifier and decoder where they fit.
         patches_from_data: start the patch embedding as whitening filters of the training clips (see `patch_init`).
     """
 
-    weights: Path | None = None
+    weights: str | None = None
     parts: Literal["encoder", "all"] = "all"
     patches_from_data: bool = False
 
@@ -43,7 +45,7 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     """
     if settings.weights is None:
         return []
-    source, _, _ = checkpoint.load(settings.weights)
+    source = _load(settings.weights)
     theirs, ours = source.state_dict(), model.state_dict()
     other = [
         f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} instead of {tuple(tensor.shape)}"
@@ -68,3 +70,12 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
                 f"for instance {left[0]}"
             )
     return notes
+
+
+def _load(place: str) -> MAR:
+    if place.endswith(".safetensors"):
+        return checkpoint.load(Path(place))[0]
+    require("onnx", "export")
+    from mar_edge.model.bundle_weights import read_bundle
+
+    return read_bundle(open_bundle(place))[0]

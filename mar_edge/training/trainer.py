@@ -37,9 +37,9 @@ from mar_edge.training.progress import RATE, RunLog, training_bar
 from mar_edge.training.provenance import checkpoint_info, identity_of
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.run_folder import BEST, LAST, REPORT, TENSORBOARD, RunFolder
-from mar_edge.training.training_report import report_training
 from mar_edge.training.training_data import TrainingData, open_data
 from mar_edge.training.training_model import make_objective
+from mar_edge.training.training_report import report_training
 from mar_edge.training.validation import validate
 
 

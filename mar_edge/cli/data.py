@@ -1,0 +1,195 @@
+"""`mar-edge data`: what there is to train on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mar_edge.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mar_edge.training.video_check import Problem, Split
+
+SHOWN_CLASSES = 30
+SHOWN_ENDS = 8
+"""Of more classes the smallest and the largest are shown, so many of each."""
+
+SHOWN_PROBLEMS = {"error": 200, "warning": 10}
+"""Of each kind; the JSON has all."""
+
+app = typer.Typer(no_args_is_help=True, help="Look at the videos that are to be trained or judged on.")
+
+
+@app.callback()
+def _data() -> None:
+    pass
+
+
+@app.command("check")
+def check(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATA...",
+            help="CSV (path,label), list (path label) or folder of class folders; the training set first.",
+        ),
+    ],
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="DIR", help="Where relative paths start; default: at each list.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Class names, one a line, for labels that are numbers."),
+    ] = None,
+    min_frames: Annotated[
+        int, typer.Option("--min-frames", min=1, metavar="N", help="A video with fewer frames cannot be used.")
+    ] = 2,
+    json: JsonOption = None,
+) -> None:
+    """Decode every video; tell of broken and short ones, duplicates, labels and lengths; exit with 1 if it is unusable."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from mar_edge.runtime.sinks import JsonLines
+    from mar_edge.training.video_check import check_videos, require_usable
+    from mar_edge.training.video_list import read_labels
+
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        sink = None
+        if json is not None:
+            sink = JsonLines(json)
+            stack.callback(sink.close)
+        columns = (TextColumn("reading videos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            splits, problems = check_videos(
+                data,
+                root=root,
+                labels=None if labels is None else read_labels(labels),
+                min_frames=min_frames,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        if sink is not None:
+            for record in _records(splits, problems):
+                sink(record)
+    _print_splits(splits, console)
+    _print_classes(splits, console)
+    _print_problems(problems, splits, console)
+    require_usable(problems)
+    warnings = f", {len(problems)} warnings" if problems else ""
+    console.print(f"{sum(sum(split.usable) for split in splits)} videos can be used{warnings}", style="green")
+
+
+def _records(splits: list[Split], problems: list[Problem]) -> list[dict[str, Any]]:
+    records = [record for split in splits for record in split.video_records()]
+    records += [problem.to_json() for problem in problems] + [split.to_json() for split in splits]
+    severities = Counter(problem.severity for problem in problems)
+    usable = not severities["error"]
+    return [
+        *records,
+        {"type": "summary", "usable": usable, "errors": severities["error"], "warnings": severities["warning"]},
+    ]
+
+
+def _titles(splits: list[Split]) -> list[str]:
+    """Return short names of the splits, unless two have the same."""
+    sources = [split.videos.source for split in splits]
+    short = [source.name or str(source) for source in sources]
+    return short if len(set(short)) == len(short) else [str(source) for source in sources]
+
+
+def _print_splits(splits: list[Split], console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("", overflow="fold")
+    for title in _titles(splits):
+        table.add_column(escape(title), overflow="fold")
+    rows = {
+        "videos": [str(len(split.facts)) for split in splits],
+        "usable": [str(sum(split.usable)) for split in splits],
+        "classes": [str(sum(map(bool, split.counts().values())) or "no labels") for split in splits],
+        "length in all": [_length(sum(split.values("duration_s"))) for split in splits],
+        "shortest, median, longest": [_spread(split.values("duration_s"), "{:.2f}") + " s" for split in splits],
+        "frames a video": [_spread(split.values("frames"), "{:g}") for split in splits],
+        "frames a second": [_most(f"{fps:.1f}" for fps in split.values("fps")) for split in splits],
+        "uneven frame rate": [str(split.values("steady").count(False)) for split in splits],
+        "picture": [
+            _most(f"{w}x{h}" for w, h in zip(split.values("width_px"), split.values("height_px"), strict=True))
+            for split in splits
+        ],
+    }
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    console.print(table)
+
+
+def _print_classes(splits: list[Split], console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    labelled = [
+        (title, split.counts()) for title, split in zip(_titles(splits), splits, strict=True) if split.videos.labels
+    ]
+    if not labelled:
+        return
+    labels = list(dict.fromkeys(label for _, counts in labelled for label in counts))
+    left_out = len(labels) - 2 * SHOWN_ENDS if len(labels) > SHOWN_CLASSES else 0
+    if left_out:
+        first = labelled[0][1]
+        labels.sort(key=lambda label: first.get(label, 0))
+    table = Table(caption=f"{left_out} classes between are not shown" if left_out else None, caption_justify="left")
+    table.add_column("usable videos", overflow="fold")
+    for title, _ in labelled:
+        table.add_column(escape(title), justify="right", overflow="fold")
+    for place, label in enumerate(labels):
+        if left_out and place == SHOWN_ENDS:
+            table.add_row("…", *["…"] * len(labelled))
+        if not left_out or place < SHOWN_ENDS or place >= len(labels) - SHOWN_ENDS:
+            table.add_row(escape(label), *[str(counts.get(label, 0)) for _, counts in labelled])
+    console.print(table)
+
+
+def _print_problems(problems: list[Problem], splits: list[Split], console: Console) -> None:
+    from mar_edge.training.video_check import KINDS
+
+    titles = {str(split.videos.source): title for split, title in zip(splits, _titles(splits), strict=True)}
+    groups = dict.fromkeys((problem.severity, problem.kind) for problem in problems)
+    for severity, kind in groups:
+        group = [problem for problem in problems if (problem.severity, problem.kind) == (severity, kind)]
+        console.print(f"{KINDS[kind]} ({len(group)}):", style="bold red" if severity == "error" else "bold yellow")
+        for problem in group[: SHOWN_PROBLEMS[severity]]:
+            title = titles[problem.split]
+            where = f"{title}:{problem.line}" if problem.line else title
+            console.print(f"  {where}: {problem.message}", markup=False, soft_wrap=True)
+        if len(group) > SHOWN_PROBLEMS[severity]:
+            console.print(f"  and {len(group) - SHOWN_PROBLEMS[severity]} more; --json FILE has them all")
+
+
+def _length(total_s: float) -> str:
+    minutes, seconds = divmod(round(total_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{total_s:.2f} s"
+
+
+def _spread(values: list[float], form: str) -> str:
+    from statistics import median
+
+    return ", ".join(map(form.format, (min(values), median(values), max(values)))) if values else "-"
+
+
+def _most(values: Any) -> str:
+    """Return the commonest values with their counts."""
+    counts = Counter(values).most_common()
+    if len(counts) == 1:
+        return str(counts[0][0])
+    told = [f"{value} ({count})" for value, count in counts[:3]]
+    return ", ".join(told + [f"{len(counts) - 3} more"] * (len(counts) > 3)) or "-"

@@ -1,0 +1,51 @@
+"""Models read back from bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mar_edge.bundle import Bundle, open_bundle
+from mar_edge.errors import CheckpointError
+from mar_edge.export.exporter import export
+from mar_edge.geometry import Geometry
+from mar_edge.model import checkpoint
+from mar_edge.model.bundle_weights import read_bundle
+from mar_edge.model.checkpoint import CheckpointInfo
+from mar_edge.model.config import ModelConfig, build
+
+
+def test_the_built_in_model_can_be_trained_on() -> None:
+    model, config, info = read_bundle(open_bundle("egomotion"))
+    assert info.labels[0] == "still"
+    assert config.width == 160
+    assert model.decoder is None
+
+
+@pytest.mark.parametrize("classifier", ["bridge", "mean_pool"])
+def test_every_weight_comes_back(tmp_path: Path, classifier: str) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        geometry=Geometry(frames=4, height_px=32, width_px=32), width=24, depth=2, heads=2, classes=3,
+        classifier=classifier, bridge_width=16, bridge_depth=1, bridge_heads=2, decoder_depth=0, layer_scale=True,
+    )  # fmt: skip
+    model = build(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    checkpoint.save(tmp_path / "m.safetensors", model, config, CheckpointInfo(labels=["a", "b", "c"]))
+    export(tmp_path / "m.safetensors", tmp_path / "m.mar", masks=[50])
+    got, got_config, _ = read_bundle(open_bundle(tmp_path / "m.mar"))
+    assert got_config == config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, got.state_dict()[name]), name
+
+
+def test_a_graph_of_another_layout_is_refused() -> None:
+    bundle = open_bundle("egomotion")
+    architecture = {**bundle.manifest.architecture, "depth": 5}
+    deeper = Bundle.of(bundle.path, bundle.manifest.model_copy(update={"architecture": architecture}))
+    with pytest.raises(CheckpointError, match="not laid out"):
+        read_bundle(deeper)
