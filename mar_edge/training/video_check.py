@@ -342,8 +342,8 @@ def require_usable(problems: Sequence[Problem]) -> None:
     kinds = Counter(problem.kind for problem in problems if problem.severity == "error")
     if not kinds:
         return
-    told = ", ".join(f"{kinds[kind]} {text}" for kind, text in KINDS.items() if kinds[kind])
+    told = ", ".join(f"{text}: {kinds[kind]}" for kind, text in KINDS.items() if kinds[kind])
     hint = (
         "; data.skip_broken=true trains without broken and too short files" if set(kinds) <= {"broken", "short"} else ""
     )
-    raise DataError(f"the data cannot be used as it is: {told}{hint}")
+    raise DataError(f"the data cannot be used as it is ({told}){hint}")
