@@ -86,8 +86,7 @@ def test_a_checkpoint_and_its_bundle_say_the_same(
     export(path, tmp_path / "tiny.mar", masks=[25, mask])
     listed = read_videos(videos, LABELS)
     by_torch, by_graph = (
-        evaluate(open_model(place, mask=mask), listed, views=views)  # type: ignore[arg-type]
-        for place in (path, tmp_path / "tiny.mar")
+        evaluate(open_model(place, mask=mask), listed, views=views) for place in (path, tmp_path / "tiny.mar")
     )
     assert np.array_equal(by_torch.predicted, by_graph.predicted)
     assert np.abs(by_torch.scores - by_graph.scores).max() <= 1e-4

@@ -101,9 +101,10 @@ def _matrix(evaluation: Evaluation, console: Console) -> None:
     in_percent = counts.max() > 9999
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
     unit = "percent of the class's clips" if in_percent else "clips"
-    table = Table(
-        title=f"Confusion, {unit}: true class down, predicted across", title_justify="left", box=None, pad_edge=False
-    )
+    console.print(
+        f"Confusion, {unit}: true class down, predicted across", style="italic"
+    )  # wider than the table may be
+    table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="ellipsis", no_wrap=True, max_width=24)
     for number in range(1, len(counts) + 1):
         table.add_column(str(number), justify="right", no_wrap=True)
