@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,12 @@ def test_the_real_set(arid: Path) -> None:
     done = check(arid / "train.csv", arid / "val.csv")
     assert done.returncode == 0, done.stderr
     assert "246 videos can be used" in done.stderr
+
+
+def test_nothing_here_needs_torch() -> None:
+    code = (
+        "import sys, mar_edge.training.video_check, mar_edge.training.clip_sampling, mar_edge.cli.data; "
+        "print({'torch', 'kornia', 'lightning_fabric', 'yaml'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n"

@@ -169,7 +169,8 @@ def _print_problems(problems: list[Problem], splits: list[Split], console: Conso
         for problem in group[: SHOWN_PROBLEMS[severity]]:
             title = titles[problem.split]
             where = f"{title}:{problem.line}" if problem.line else title
-            console.print(f"  {where}: {problem.message}", markup=False, soft_wrap=True)
+            # whole lines for whoever searches them, whole words for whoever looks
+            console.print(f"  {where}: {problem.message}", markup=False, soft_wrap=not console.is_terminal)
         if len(group) > SHOWN_PROBLEMS[severity]:
             console.print(f"  and {len(group) - SHOWN_PROBLEMS[severity]} more; --json FILE has them all")
 

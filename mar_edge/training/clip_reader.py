@@ -310,7 +310,7 @@ def _room(found: Sequence[_Facts | str | None], cache: Path | None) -> str:
     if kept:
         sizes = [CachedClip(f.frames, f.height_px, f.width_px, f.duration_s).size_bytes for f in kept]
         text += f", all of them need about {sum(sizes) / len(kept) * len(found) / 1e9:.3g} GB"
-    return f"{text}. Make room in {cache}, set data.cache to another folder, or choose a smaller data.short_side_px"
+    return f"{text}. Make room in {cache}, set data.cache to another folder, or choose a smaller data.cache_px"
 
 
 def _complaint(videos: VideoList, broken: Sequence[Broken]) -> str:
