@@ -41,6 +41,7 @@ class CameraMovesPart(Part):
         weights: shares of drawn scenes, pictures and videos.
         chunk: clips in one file.
         drawn_per_chunk: drawn scenes in one.
+        seed: of the filming.
         cache: folder for the clips.
     """
 
@@ -53,6 +54,7 @@ class CameraMovesPart(Part):
     weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
     chunk: int = Field(default=6000, gt=0)
     drawn_per_chunk: int = Field(default=250, gt=0)
+    seed: int = Field(default=0, ge=0)
     cache: Path = Path("runs/cache")
 
     @model_validator(mode="after")
@@ -96,13 +98,12 @@ class CameraMoves:
         return {**vars(self), "_chunks": {}}
 
 
-def prepare(data: CameraMovesPart, *, geometry: Geometry, seed: int, progress: Progress) -> CameraMoves:
+def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) -> CameraMoves:
     """Film the training clips, or take them from the cache.
 
     Args:
         data: what to film.
         geometry: of the clips.
-        seed: of the recipe.
         progress: called with (chunks done, chunks in all).
 
     Raises:
@@ -110,7 +111,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, seed: int, progress: P
         OutputError: if the cache cannot be written.
     """
     filming = Filming(geometry=geometry, rate_fps=data.rate_fps)
-    kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry) | {"seed": seed}
+    kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry)
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
     folder = data.cache / f"camera_moves-{digest}"
     counts = [min(data.chunk, data.clips - start) for start in range(0, data.clips, data.chunk)]
@@ -124,7 +125,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, seed: int, progress: P
     if missing:
         # spawned, not forked: OpenCV and torch keep threads that do not survive a fork
         with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), get_context("spawn")) as pool:
-            jobs = [pool.submit(_film_chunk, folder, index, counts[index], filming, seed, data) for index in missing]
+            jobs = [pool.submit(_film_chunk, folder, index, counts[index], filming, data) for index in missing]
             for job in as_completed(jobs):
                 try:
                     job.result()
@@ -145,12 +146,14 @@ def _load_worlds(data: CameraMovesPart) -> None:
     _WORLDS[:] = [list(picture_worlds(data.pictures)), list(video_worlds(videos))]
 
 
-def _film_chunk(folder: Path, index: int, count: int, filming: Filming, seed: int, data: CameraMovesPart) -> None:
+def _film_chunk(folder: Path, index: int, count: int, filming: Filming, data: CameraMovesPart) -> None:
     if not _WORLDS:
         _load_worlds(data)
-    groups = [drawn_worlds(data.drawn_per_chunk, seed * 10_000 + index), *_WORLDS]
+    groups = [drawn_worlds(data.drawn_per_chunk, data.seed * 10_000 + index), *_WORLDS]
     used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
-    clips, labels, flows = film_many([g for g, _ in used], [w for _, w in used], count, filming, seed * 10_000 + index)  # type: ignore[misc]
+    clips, labels, flows = film_many(
+        [g for g, _ in used], [w for _, w in used], count, filming, data.seed * 10_000 + index
+    )  # type: ignore[misc]
     np.save(folder / f"{index}.clips.npy", clips)
     np.save(folder / f"{index}.flows.npy", flows)
     np.save(folder / f"{index}.labels.npy", labels)  # written last: its presence says that the chunk is whole

@@ -58,7 +58,6 @@ def open_data(recipe: Recipe, progress: Progress) -> TrainingData:
         films = camera_moves.prepare(
             recipe.data,
             geometry=recipe.model.geometry,
-            seed=recipe.seed,
             progress=lambda done, total: progress("filming clips", done, total),
         )
         return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, [])

@@ -1,0 +1,189 @@
+"""The paper's claims at our scale: masks, ratios, classifiers and losses compared under one budget.
+
+    python benchmarks/paper_claims.py egomotion|arid [--seeds 0 1 2] [--only NAME ...] [--out docs/results]
+
+Every variant is one recipe with some keys changed, trained from the same start for the same steps with the same clips in
+the same order, once a seed, each in a process of its own. What a finished run found is a line of OUT/DATASET.csv; a run
+that is there is not made again. The table is printed at the end, and by --table alone.
+
+Judged is the model after its last step, never the best one: on ARID its validation videos, on egomotion 1,000 filmed
+clips of drawn scenes that training never saw. Test masks: phase 0 for the cell running mask, one draw for the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from mar_edge.export.graph import count_macs, write_graph
+from mar_edge.masking import visible_indices
+from mar_edge.model import checkpoint
+from mar_edge.training import camera_moves
+from mar_edge.training import recipe as recipes
+from mar_edge.training.recipe import Recipe
+from mar_edge.training.trainer import train
+
+ROOT = Path(__file__).parent.parent
+
+BASE = {
+    "egomotion": [
+        "data.weights=[1, 0, 0]", "data.clips=12000", "data.pictures=[]", "data.videos=[]", "objective.flow_weight=0",
+        "model.width=96", "model.depth=3", "model.heads=3", "model.bridge_width=64", "mask.fixed_from=null",
+        "optimiser.schedule=[[0, 0.01], [40, 1], [250, 1], [300, 0.25], [500, 0]]", "trainer.steps=500", "trainer.batch=64",
+    ],
+    "arid": ["data.val=../shared/data/arid/val.csv", "data.hold_out=[]", "trainer.validate_steps=100000"],
+}  # fmt: skip
+
+VARIANTS = {
+    "MAR: cell running 50 %": [],
+    "dense": ["mask.ratio=0", "objective.reconstruction_weight=0"],
+    "cell running 75 %": ["mask.ratio=0.75"],
+    "random 50 %": ["mask.kind=random"],
+    "tube 50 %": ["mask.kind=tube"],
+    "frame 50 %": ["mask.kind=frame"],
+    "linear head": ["model.classifier=mean_pool"],
+    "without reconstruction": ["objective.reconstruction_weight=0"],
+}
+
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
+"""Student's t for a 95 % interval, by degrees of freedom."""
+
+FIELDS = ["variant", "seed", "top1", "clips", "steps", "step_s", "peak_gib"]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("dataset", choices=sorted(BASE))
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments.add_argument("--only", nargs="+", choices=sorted(VARIANTS))
+    arguments.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    arguments.add_argument("--table", action="store_true", help="only print what is there")
+    arguments.add_argument("--one", nargs=2, metavar=("VARIANT", "SEED"), help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    if options.one:
+        print(json.dumps(one_run(options.dataset, options.one[0], int(options.one[1]))))
+        return
+    file = options.out / f"{options.dataset}.csv"
+    rows = read(file)
+    if not options.table:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for seed in options.seeds:
+            for variant in options.only or VARIANTS:
+                if (variant, str(seed)) not in {(row["variant"], row["seed"]) for row in rows}:
+                    command = [sys.executable, __file__, options.dataset, "--one", variant, str(seed)]
+                    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                    rows.append({key: str(value) for key, value in json.loads(done.stdout.splitlines()[-1]).items()})
+                    write(file, rows)
+                    print(rows[-1], file=sys.stderr)
+    print_table(options.dataset, rows)
+
+
+def load(dataset: str, variant: str, seed: int) -> Recipe:
+    """Return the recipe of a run."""
+    out = ROOT / "runs" / "claims" / dataset / f"{variant.replace(' ', '_').replace(':', '')}-{seed}"
+    overrides = [*BASE[dataset], *VARIANTS[variant], f"seed={seed}", f"trainer.out={out}"]
+    return recipes.load(ROOT / "training" / f"{dataset}.yaml", overrides)
+
+
+def one_run(dataset: str, variant: str, seed: int) -> dict[str, object]:
+    """Train one variant with one seed and judge it."""
+    recipe = load(dataset, variant, seed)
+    result = train(recipe, Console(quiet=True))
+    if result.validation is not None:
+        top1, clips = result.validation.top1, len(result.validation.targets)
+    else:
+        top1, clips = unseen_films(recipe, result.checkpoint)
+    log = [json.loads(line) for line in (result.checkpoint.parent / "log.jsonl").read_text().splitlines()]
+    rates = [row["clips_per_s"] for row in log[len(log) // 5 :] if "clips_per_s" in row]
+    return {
+        "variant": variant,
+        "seed": seed,
+        "top1": round(top1, 4),
+        "clips": clips,
+        "steps": result.step,
+        "step_s": round(recipe.trainer.batch / statistics.median(rates), 4),
+        "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+
+
+@torch.no_grad()
+def unseen_films(recipe: Recipe, path: Path) -> tuple[float, int]:
+    """Return top-1 over 1,000 clips of drawn scenes of another seed, and their number."""
+    data = recipe.data.model_copy(update={"clips": 1000, "chunk": 1000, "drawn_per_chunk": 200, "seed": 999})
+    films = camera_moves.prepare(data, geometry=recipe.model.geometry, progress=lambda done, total: None)
+    model, config, _ = checkpoint.load(path)
+    visible = torch.from_numpy(visible_indices(recipe.mask.test_mask(config.geometry.grid)))
+    right = 0
+    for index in range(len(films.classes)):
+        sample = films.sample(index, np.random.default_rng(index))
+        right += int(model(torch.from_numpy(np.ascontiguousarray(sample.clip))[None], visible).argmax()) == sample.label
+    return right / len(films.classes), len(films.classes)
+
+
+def print_table(dataset: str, rows: list[dict[str, str]]) -> None:
+    """Print mean and 95 % interval of every variant, and time and memory against dense."""
+    by_variant = {name: [row for row in rows if row["variant"] == name] for name in VARIANTS}
+    dense = by_variant["dense"]
+
+    def against(name: str, own: list[dict[str, str]]) -> str:
+        if not dense:
+            return ""
+        return (
+            f"{statistics.median(float(r[name]) for r in own) / statistics.median(float(r[name]) for r in dense):.2f}"
+        )
+
+    print(
+        "| variant | seeds | top-1, mean and 95 % interval | GMACs | step time against dense | peak memory against dense |"
+    )
+    print("|---|---|---|---|---|---|")
+    for name, own in by_variant.items():
+        if own:
+            shares = [100 * float(row["top1"]) for row in own]
+            reach = T95[len(shares) - 1] * statistics.stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else None
+            spread = "" if reach is None else f" ± {reach:.1f}"
+            print(
+                f"| {name} | {len(own)} | {statistics.mean(shares):.1f}{spread} ({', '.join(f'{s:.1f}' for s in shares)}) | "
+                f"{gmacs(dataset, name):.3f} | {against('step_s', own)} | {against('peak_gib', own)} |"
+            )
+    print(f"\n{rows[0]['clips'] if rows else 0} test clips; {rows[0]['steps'] if rows else 0} steps")
+
+
+def gmacs(dataset: str, variant: str) -> float:
+    """Return the GMACs of an inference; masks of other kinds cost what the cell running mask of their ratio does."""
+    recipe = load(dataset, variant, 0)
+    from mar_edge.model.config import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_graph(build(recipe.model.config(classes=6)).eval(), recipe.mask.ratio, Path(folder) / "graph.onnx")
+        return count_macs(Path(folder) / "graph.onnx") / 1e9
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    """Read the runs that are there."""
+    if not file.exists():
+        return []
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def write(file: Path, rows: list[dict[str, str]]) -> None:
+    """Write all runs."""
+    with file.open("w", newline="") as out:
+        writer = csv.DictWriter(out, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
