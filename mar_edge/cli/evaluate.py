@@ -140,7 +140,7 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
     )
     a_clip = evaluation.windows / len(evaluation.names)
     return {
-        "model": f"{manifest.name}: {manifest.description}",
+        "model": f"{manifest.name}: {manifest.description}" if manifest.description else manifest.name,
         "file": f"{_file(model)}\nsha256 {variant.sha256}",
         "runs as": f"mask {variant.mask} %, {variant.precision}, in {model.engine.name}",
         "trained by": str(manifest.provenance.get("command", "unknown")),

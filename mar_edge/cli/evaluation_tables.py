@@ -38,7 +38,9 @@ def _warnings(evaluation: Evaluation, console: Console) -> None:
     if evaluation.short:
         messages.append(f"{evaluation.short} clips have fewer frames than a window; frames were repeated")
     if evaluation.broken:
-        messages.append(f"{len(evaluation.broken)} videos could not be read and were left out:")
+        messages.append(
+            f"{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names)} videos could not be read and were left out:"
+        )
         messages += [f"  {reason}" for reason in evaluation.broken]
     for message in messages:
         console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)

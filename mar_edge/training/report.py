@@ -264,7 +264,7 @@ def _left_out(evaluation: Evaluation) -> list[str]:
     if not evaluation.broken:
         return []
     listed = "".join(f"<li>{escape(reason)}</li>" for reason in evaluation.broken)
-    note = f"<p>{len(evaluation.broken)} videos could not be read and are not in any of these numbers.</p>"
+    note = f"<p>{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names):,} videos could not be read and are not in any of these numbers.</p>"
     return [_section("Left out", f"{note}<details><summary>Which, and why</summary><ul>{listed}</ul></details>")]
 
 
