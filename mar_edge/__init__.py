@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OutputError,
         RecipeError,
         SourceError,
+        TrainingError,
     )
     from mar_edge.runtime.model import Model, load
     from mar_edge.runtime.results import ClipResult, Event, Prediction
@@ -58,6 +59,7 @@ __all__ = [
     "RecipeError",
     "Session",
     "SourceError",
+    "TrainingError",
     "load",
 ]
 

@@ -20,7 +20,9 @@ from tests.conftest import need
 from tests.fakes import PictureCamera, write_bundle
 from tests.test_video_file import audio_only, write_video
 
-COMMANDS = ("run", "classify", "train", "import", "export", "inspect", "models", "cameras")
+COMMANDS = (
+    "run", "classify", "data", "train", "pretrain", "evaluate", "import", "export", "inspect", "models", "cameras",
+)  # fmt: skip
 
 
 def mar_edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

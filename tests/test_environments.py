@@ -86,6 +86,8 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
     recipe = str(ROOT / "training" / "egomotion.yaml")
     for arguments, extra in (
         (["train", recipe], "train"),
+        (["pretrain", recipe], "train"),
+        (["evaluate", "a.safetensors", "--data", "list.csv"], "train"),
         (["import", "a.pth", "-o", "b.safetensors"], "train"),
         (["export", "a.safetensors", "-o", "b.mar"], "export"),
     ):
@@ -98,7 +100,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
         "BundleError", "CheckpointError", "ClipResult", "DataError", "EngineError", "Event", "ExportError", "FrameError",
         "GeometryError", "MarEdgeError", "MissingExtraError", "Model", "OptionError", "OutputError", "Prediction", "RecipeError",
-        "Session", "SourceError", "load",
+        "Session", "SourceError", "TrainingError", "load",
     ]  # fmt: skip
     for name in mar_edge.__all__:
         assert getattr(mar_edge, name).__name__ == name

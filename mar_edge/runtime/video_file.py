@@ -119,6 +119,10 @@ def open_video(path: Path) -> InputContainer:
         kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
         container.close()
         raise SourceError(f"{path} has no video stream, only {kinds}")
+    # PyAV's types promise a decoder, but damaged files may name none that exists
+    if getattr(container.streams.video[0], "codec_context", None) is None:
+        container.close()
+        raise SourceError(f"{path} cannot be decoded: the codec of its video is unknown")
     return container
 
 

@@ -25,7 +25,7 @@ from mar_edge.training.batches import Sample
 from mar_edge.training.recipe_part import Part, Share
 from mar_edge.training.symmetry import Film
 from mar_edge.training.virtual_camera import Filming, film_many
-from mar_edge.training.worlds import drawn_worlds, picture_worlds, video_worlds, videos_below
+from mar_edge.training.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
 
 Progress = Callable[[int, int], None]
 
@@ -136,7 +136,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
     return CameraMoves(folder, counts, digest)
 
 
-_WORLDS: list[list[object]] = []
+_WORLDS: list[list[World]] = []
 
 
 def _load_worlds(data: CameraMovesPart) -> None:
@@ -153,7 +153,7 @@ def _film_chunk(folder: Path, index: int, count: int, filming: Filming, data: Ca
     used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
     clips, labels, flows = film_many(
         [g for g, _ in used], [w for _, w in used], count, filming, data.seed * 10_000 + index
-    )  # type: ignore[misc]
+    )
     np.save(folder / f"{index}.clips.npy", clips)
     np.save(folder / f"{index}.flows.npy", flows)
     np.save(folder / f"{index}.labels.npy", labels)  # written last: its presence says that the chunk is whole

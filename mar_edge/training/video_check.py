@@ -231,6 +231,8 @@ def _inspect(job: _Job) -> Facts:
         sha256 = _sha256(job.path) if job.hashed else None
     except (SourceError, OSError) as error:
         return Facts(error=str(error))
+    if not times_s:
+        return Facts(error=f"{job.path} holds no picture that can be decoded; it is damaged or not a video")
     if changed:
         warnings.append(f"{job.path.name}: the picture changes its size")
     gaps_s = np.diff(times_s)
