@@ -215,3 +215,13 @@ def test_a_picture_alone(tmp_path: Path) -> None:
     assert probe(path).frames == 1
     assert probe(path).duration_s > 0
     assert len(read_frames_at(path, [0.0, 3.0])) == 2
+
+
+def test_an_unknown_codec_is_told(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mkv", [0.0, 0.1]).read_bytes()
+    assert b"V_MPEG4/ISO/AVC" in whole
+    path = tmp_path / "strange.mkv"
+    path.write_bytes(whole.replace(b"V_MPEG4/ISO/AVC", b"V_XXXXX/ISO/AVC"))
+    for reading in (probe, lambda path: read_frames_at(path, [0.0]), lambda path: list(read_frames(path))):
+        with pytest.raises(SourceError, match="strange.mkv cannot be decoded: the codec of its video is unknown"):
+            reading(path)
