@@ -93,6 +93,24 @@ class ClipSource(Protocol):
         """Return a clip as training sees it, under random augmentation."""
 
 
+class Blend:
+    """Clips of several sources with the same labels, one after the other."""
+
+    def __init__(self, *sources: ClipSource) -> None:
+        self.labels = sources[0].labels
+        self.classes = np.concatenate([source.classes for source in sources])
+        self.digest = " ".join(source.digest for source in sources)
+        self._sources = sources
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a clip as its own source gives it."""
+        for source in self._sources:
+            if index < len(source.classes):
+                return source.sample(index, rng)
+            index -= len(source.classes)
+        raise IndexError(index)
+
+
 class Order:
     """Which clip stands at which place of the training.
 

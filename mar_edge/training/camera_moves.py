@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from mar_edge.errors import OutputError
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.camera_path import LABELS
 from mar_edge.training import symmetry
 from mar_edge.training.batches import Sample
+from mar_edge.training.film_store import Films, FilmStore, film_all
 from mar_edge.training.recipe_part import Part, Share
 from mar_edge.training.symmetry import Film
 from mar_edge.training.virtual_camera import Filming, film_many
@@ -65,7 +61,7 @@ class CameraMovesPart(Part):
 
 
 class CameraMoves:
-    """Clips in chunks on disk; worker processes open them for themselves.
+    """Filmed camera moves, each under a random symmetry.
 
     Attributes:
         labels: the camera moves.
@@ -75,27 +71,16 @@ class CameraMoves:
 
     labels: tuple[str, ...] = LABELS
 
-    def __init__(self, folder: Path, counts: list[int], digest: str) -> None:
+    def __init__(self, store: FilmStore, digest: str) -> None:
+        self.classes = store.labels
         self.digest = digest
-        self.classes = np.concatenate([np.load(folder / f"{index}.labels.npy") for index in range(len(counts))])
-        self._flows = np.concatenate([np.load(folder / f"{index}.flows.npy") for index in range(len(counts))])
-        self._folder = folder
-        self._ends = np.cumsum(counts)
-        self._chunks: dict[int, NDArray[np.uint8]] = {}
+        self._store = store
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Return a clip under a random symmetry."""
-        chunk = int(np.searchsorted(self._ends, index, side="right"))
-        if chunk not in self._chunks:
-            self._chunks[chunk] = np.load(self._folder / f"{chunk}.clips.npy", mmap_mode="r")
-        clips = self._chunks[chunk]
-        start = int(self._ends[chunk]) - len(clips)
-        film = Film(clips[index - start], int(self.classes[index]), self._flows[index])
+        film = Film(self._store.clip(index), int(self.classes[index]), self._store.flows[index])
         clip, label, flow = symmetry.apply(film, symmetry.draw(rng))
         return Sample(clip, label, np.ascontiguousarray(flow), f"clip {index}")
-
-    def __getstate__(self) -> dict[str, Any]:  # pickled, a memory map would become a copy of the file
-        return {**vars(self), "_chunks": {}}
 
 
 def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) -> CameraMoves:
@@ -110,50 +95,35 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
         RecipeError: if a folder has no pictures or videos.
         OutputError: if the cache cannot be written.
     """
-    filming = Filming(geometry=geometry, rate_fps=data.rate_fps)
     kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry)
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-    folder = data.cache / f"camera_moves-{digest}"
-    counts = [min(data.chunk, data.clips - start) for start in range(0, data.clips, data.chunk)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the clips to {folder}: {error}. Set data.cache to a folder you can write"
-        ) from error
-    missing = [index for index in range(len(counts)) if not (folder / f"{index}.labels.npy").exists()]
-    if missing:
-        # spawned, not forked: OpenCV and torch keep threads that do not survive a fork
-        with ProcessPoolExecutor(min(len(missing), os.cpu_count() or 1), get_context("spawn")) as pool:
-            jobs = [pool.submit(_film_chunk, folder, index, counts[index], filming, data) for index in missing]
-            for job in as_completed(jobs):
-                try:
-                    job.result()
-                except OSError as error:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise OutputError(f"cannot write the clips to {folder}: {error}") from error
-                progress(sum(j.done() for j in jobs) + len(counts) - len(missing), len(counts))
-    return CameraMoves(folder, counts, digest)
-
-
-_WORLDS: list[list[World]] = []
-
-
-def _load_worlds(data: CameraMovesPart) -> None:
-    """Read pictures and videos once in each worker."""
-    cv2.setNumThreads(1)
-    videos = [path for folder in data.videos for path in videos_below(folder) if path.name not in data.videos_held_out]
-    _WORLDS[:] = [list(picture_worlds(data.pictures)), list(video_worlds(videos))]
-
-
-def _film_chunk(folder: Path, index: int, count: int, filming: Filming, data: CameraMovesPart) -> None:
-    if not _WORLDS:
-        _load_worlds(data)
-    groups = [drawn_worlds(data.drawn_per_chunk, data.seed * 10_000 + index), *_WORLDS]
-    used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
-    clips, labels, flows = film_many(
-        [g for g, _ in used], [w for _, w in used], count, filming, data.seed * 10_000 + index
+    studio = _Studio(data, Filming(geometry=geometry, rate_fps=data.rate_fps))
+    store = film_all(
+        data.cache / f"camera_moves-{digest}",
+        studio,
+        clips=data.clips,
+        chunk=data.chunk,
+        seed=data.seed,
+        progress=progress,
     )
-    np.save(folder / f"{index}.clips.npy", clips)
-    np.save(folder / f"{index}.flows.npy", flows)
-    np.save(folder / f"{index}.labels.npy", labels)  # written last: its presence says that the chunk is whole
+    return CameraMoves(store, digest)
+
+
+@dataclass(frozen=True)
+class _Studio:
+    data: CameraMovesPart
+    filming: Filming
+
+    def film(self, count: int, seed: int) -> Films:
+        data = self.data
+        groups = [drawn_worlds(data.drawn_per_chunk, seed), *_worlds(data)]
+        used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
+        return Films(
+            *film_many([group for group, _ in used], [weight for _, weight in used], count, self.filming, seed)
+        )
+
+
+@lru_cache(maxsize=1)  # pictures and videos are read once in each process
+def _worlds(data: CameraMovesPart) -> tuple[list[World], list[World]]:
+    videos = [path for folder in data.videos for path in videos_below(folder) if path.name not in data.videos_held_out]
+    return list(picture_worlds(data.pictures)), list(video_worlds(videos))

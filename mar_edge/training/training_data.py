@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +11,10 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import DataError, RecipeError
 from mar_edge.training import camera_moves
-from mar_edge.training.batches import ClipSource, Order
+from mar_edge.training.batches import Blend, ClipSource, Order
 from mar_edge.training.objective import balanced_weights
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.videos import VideoClips, VideosPart, open_videos, read_split
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being made ready, how much of it is done, and how much there is."""
+from mar_edge.training.videos import Opened, Progress, VideoClips, VideosPart, open_videos, read_split
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def _open_videos(recipe: Recipe, data: VideosPart, progress: Progress) -> Traini
         geometry=recipe.model.geometry,
         augment=recipe.augment,
         flow=bool(recipe.objective.flow_weight),
-        progress=lambda done, total: progress("decoding videos", done, total),
+        progress=progress,
     )
     notes = [*opened.warnings]
     if opened.broken:
@@ -89,10 +85,17 @@ def _open_videos(recipe: Recipe, data: VideosPart, progress: Progress) -> Traini
         raise RecipeError(
             f"idle_label '{recipe.idle_label}' is not one of the labels: {', '.join(opened.train.labels)}"
         )
-    order = Order(len(classes), recipe.seed, repeats=data.repeats, weights=_weights(classes, counts, data))
+    source: ClipSource = opened.train if opened.figures is None else Blend(opened.train, opened.figures)
+    order = Order(len(source.classes), recipe.seed, repeats=data.repeats, weights=_weights(opened, counts, data))
     digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]
-    return TrainingData(opened.train, opened.val, order, opened.train.labels, digest, notes)
+    return TrainingData(source, opened.val, order, opened.train.labels, digest, notes)
 
 
-def _weights(classes: NDArray[np.int64], counts: NDArray[np.int64], data: VideosPart) -> NDArray[np.float64] | None:
-    return 1.0 / counts[classes] if data.balanced else None
+def _weights(opened: Opened, counts: NDArray[np.int64], data: VideosPart) -> NDArray[np.float64] | None:
+    """Return how often every clip is to come (N,); None for all of them once an epoch."""
+    classes = opened.train.classes
+    weights = 1.0 / counts[classes] if data.balanced else np.ones(len(classes))
+    if opened.figures is None or data.figures is None:
+        return weights if data.balanced else None
+    drawn, share = len(opened.figures.classes), data.figures.share
+    return np.concatenate([weights / weights.sum() * (1 - share), np.full(drawn, share / drawn)])

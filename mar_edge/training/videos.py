@@ -18,6 +18,7 @@ from mar_edge.training.augmentation import Augmentation, AugmentPart
 from mar_edge.training.batches import Sample
 from mar_edge.training.clip_reader import Broken, ClipReader, open_clips
 from mar_edge.training.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
+from mar_edge.training.drawn_figures import FigureClips, FiguresPart, draw_figures
 from mar_edge.training.optical_flow import token_flow
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.video_list import VideoList, hold_out, read_video_list
@@ -25,7 +26,8 @@ from mar_edge.training.video_list import VideoList, hold_out, read_video_list
 CACHE_MARGIN = 8 / 7
 """Cached frames are larger than clips by this, as 256 px for 224 px crops."""
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
+"""Told what is being made ready, how much of it is done, and how much there is."""
 
 Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -45,6 +47,7 @@ class VideosPart(Part):
         rate_jitter: training clips are sampled at up to this share faster or slower.
         resize: `center_crop` or `stretch`, see `runtime.preprocess.Resize`.
         cache_px: side (`stretch`) or short side (`center_crop`) of the frames that are kept; by default 8/7 of the clip's.
+        figures: drawn figures among the clips.
         repeats: augmented copies of a clip in a batch (repeated augmentation).
         balanced: draw clips with replacement so that classes come equally often.
         skip_broken: leave out videos that cannot be read, naming them, instead of stopping.
@@ -63,6 +66,7 @@ class VideosPart(Part):
     rate_jitter: float = Field(default=0.0, ge=0, lt=1)
     resize: Resize = "center_crop"
     cache_px: int | None = Field(default=None, gt=0)
+    figures: FiguresPart | None = None
     repeats: int = Field(default=1, gt=0)
     balanced: bool = False
     skip_broken: bool = False
@@ -73,6 +77,8 @@ class VideosPart(Part):
     def _fits(self) -> VideosPart:
         if self.val is not None and self.hold_out:
             raise ValueError("give val or hold_out, not both")
+        if self.figures is not None and self.cache is None:
+            raise ValueError("figures are drawn once, into a cache; set cache to a folder")
         return self
 
 
@@ -181,12 +187,14 @@ class Opened(NamedTuple):
 
     Attributes:
         train: to train with.
+        figures: drawn clips to train with too; None for none.
         val: to validate with; None for none.
         broken: videos left out.
         warnings: what the user should know.
     """
 
     train: VideoClips
+    figures: FigureClips | None
     val: VideoClips | None
     broken: list[Broken]
     warnings: list[str]
@@ -209,7 +217,7 @@ def open_videos(
         geometry: of the clips.
         augment: the recipe's augmentation.
         flow: whether training needs optical flow.
-        progress: called with (videos done, videos in all) of the list being decoded.
+        progress: see `Progress`.
 
     Raises:
         DataError: if videos are broken and `skip_broken` is off.
@@ -219,7 +227,9 @@ def open_videos(
     augmentation = Augmentation(augment, **size, labels=split.train.labels, resize=data.resize)
     broken: list[Broken] = []
 
-    def opened(videos: VideoList) -> VideoClips:
+    warnings = [*augmentation.warnings]
+
+    def opened(videos: VideoList) -> tuple[VideoClips, ClipReader]:
         side_px = data.cache_px or round(CACHE_MARGIN * min(geometry.height_px, geometry.width_px))
         reader, left_out = open_clips(
             videos,
@@ -229,11 +239,20 @@ def open_videos(
             short_side_px=side_px,
             cache=data.cache,
             skip_broken=data.skip_broken,
-            progress=progress,
+            progress=lambda done, total: progress("decoding videos", done, total),
         )
         broken.extend(left_out)
-        return VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
+        warnings.extend(reader.warnings)
+        clips = VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
+        return clips, reader
 
-    train = opened(split.train)
-    val = None if split.val is None else opened(split.val)
-    return Opened(train, val, broken, list(augmentation.warnings))
+    train, reader = opened(split.train)
+    val = None if split.val is None else opened(split.val)[0]
+    figures = None
+    if data.figures is not None and data.cache is not None:
+        store = draw_figures(
+            data.figures, reader, labels=train.labels, geometry=geometry, rate_fps=data.rate_fps, cache=data.cache,
+            progress=lambda done, total: progress("drawing figures", done, total),
+        )  # fmt: skip
+        figures = FigureClips(store, train.labels, geometry=geometry, augmentation=augmentation, flow=flow)
+    return Opened(train, figures, val, broken, warnings)
