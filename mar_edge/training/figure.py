@@ -18,6 +18,9 @@ ACTIONS = ("Jump", "Run", "Sit", "Stand", "Turn", "Walk")
 SKIN, LEGS, TOP, SHOES, HAIR = range(5)
 PARTS = 5
 
+WAIST = -3
+"""The trunk's place in `limbs`; it starts at the hip."""
+
 HEIGHT = 1.85
 """Of a standing figure, in legs."""
 
@@ -99,10 +102,14 @@ def _stride(times_s: Curve, rng: np.random.Generator, *, runs: bool) -> Pose:
 
 
 def _sit(times_s: Curve, rng: np.random.Generator, *, down: bool) -> Pose:
-    start_s, takes_s, depth = rng.uniform(0.05, 0.7), rng.uniform(0.6, 1.4), 1.5 * rng.uniform(0.6, 1.1)
-    sat = _smooth(times_s, start_s, start_s + takes_s)
+    start_s, takes_s, depth = rng.uniform(0.05, 0.8), rng.uniform(0.7, 1.7), 1.5 * rng.uniform(0.6, 1.1)
+    end_s = start_s + takes_s
+    sat = _smooth(times_s, start_s, end_s)
     sat = sat if down else 1 - sat
     between = 4 * sat * (1 - sat)
+    # who gets up often goes off another way, who sits down comes from one
+    aside = rng.uniform(-1.5, 1.5) * (rng.random() < 0.4)
+    turned = 1 - _smooth(times_s, start_s - 0.8, start_s + 0.2) if down else _smooth(times_s, end_s - 0.2, end_s + 0.8)
     still = _still(times_s, rng)
     arm = 0.32 * sat * rng.uniform(0, 2.6) + 0.4 * between
     return still._replace(
@@ -110,17 +117,19 @@ def _sit(times_s: Curve, rng: np.random.Generator, *, down: bool) -> Pose:
         knee=np.tile(depth * sat, (2, 1)),
         arm=np.tile(arm, (2, 1)),
         elbow=still.elbow + 0.5 * sat,
-        lean=rng.uniform(0.2, 0.9) * between + rng.uniform(-0.2, 0.3) * sat,
+        lean=rng.uniform(0.3, 1.3) * between + rng.uniform(-0.2, 0.3) * sat,
         forward=-0.35 * sat,
+        yaw=aside * turned,
     )
 
 
 def _jump(times_s: Curve, rng: np.random.Generator) -> Pose:
-    start_s, height, tempo = rng.uniform(0.05, 0.7), rng.uniform(0.15, 0.7), rng.uniform(0.7, 1.4)
+    start_s, height, tempo = rng.uniform(-0.3, 0.7), rng.uniform(0.15, 0.7), rng.uniform(0.6, 1.2)
     flight_s, crouch_s, land_s = 0.5 * np.sqrt(height / 0.45), 0.35 * tempo, 0.28 * tempo
+    every_s = crouch_s + 0.12 + flight_s + rng.uniform(0.2, 0.6)
     crouch, air, swing = np.zeros((3, len(times_s)))
-    for jump in range(int(rng.integers(1, 3))):
-        begins_s = start_s + jump * rng.uniform(1.0, 1.5)
+    for jump in range(int(rng.integers(1, 4))):
+        begins_s = start_s + jump * every_s
         leaves_s = begins_s + crouch_s + 0.12
         lands_s = leaves_s + flight_s
         flown = np.clip((times_s - leaves_s) / flight_s, 0, 1)
@@ -132,7 +141,7 @@ def _jump(times_s: Curve, rng: np.random.Generator) -> Pose:
         )
         raised = _smooth(times_s, begins_s + 0.6 * crouch_s, low_s + 0.2)
         swing = swing + raised * (1 - _smooth(times_s, lands_s - 0.1, lands_s + 0.3))
-    bend = crouch * rng.uniform(0.6, 1.1)
+    bend = crouch * rng.uniform(0.3, 0.9)
     far = rng.uniform(-0.2, 1) * rng.integers(0, 2)
     return _still(times_s, rng)._replace(
         thigh=np.tile(bend, (2, 1)),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.training.figure import HEIGHT, PARTS, Curve, Limb, limbs, perform
+from mar_edge.training.figure import HEIGHT, PARTS, WAIST, Curve, Limb, limbs, perform
 
 Picture = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -70,8 +70,10 @@ def film_figure(action: str, background: Picture, *, frames: int, size_px: int, 
     background = background[:, ::-1] if rng.random() < 0.5 else background
     stage = np.asarray(cv2.resize(background, STAGE_PX, interpolation=cv2.INTER_AREA), np.uint8)
     stand = _stand(pose.forward, rng.uniform(-np.pi, np.pi) + pose.yaw, rng)
-    follows = action in ("Run", "Walk") and rng.random() < 0.6
-    camera = _camera(stand.x_px if follows else None, frames, size_px, rng)
+    along = stand.x_px if action in ("Run", "Walk") and rng.random() < 0.6 else None
+    hip_px = stand.floor_px - body[WAIST].start[:, 2] * stand.leg_px
+    upward = hip_px if action in ("Sit", "Stand") and rng.random() < 0.6 else None
+    camera = _camera(along, upward, frames, size_px, rng)
     colours = np.clip(
         (stage.mean() + 2) * np.exp(rng.normal(0, 0.7, (PARTS, 1)) + rng.normal(0, 0.15, (PARTS, 3))), 1, 235
     )
@@ -108,8 +110,8 @@ def _stand(forward: Curve, yaw: Curve, rng: Rng) -> Stand:
     )
 
 
-def _camera(follow_px: Curve | None, frames: int, size_px: int, rng: Rng) -> Camera:
-    """Draw a camera that stands, or drifts and shakes, and perhaps follows."""
+def _camera(along_px: Curve | None, upward_px: Curve | None, frames: int, size_px: int, rng: Rng) -> Camera:
+    """Draw a camera that stands, or drifts and shakes, and perhaps follows somebody along or up and down."""
     width, height = STAGE_PX
     share = np.linspace(0, 1, frames)
 
@@ -120,8 +122,10 @@ def _camera(follow_px: Curve | None, frames: int, size_px: int, rng: Rng) -> Cam
     moves = rng.random() < 0.6
     pan_px, tilt_px = (drift(0.12 * width), drift(0.05 * height)) if moves else np.zeros((2, frames))
     zoom, roll = (drift(0.1), np.deg2rad(drift(2.0))) if moves else np.zeros((2, frames))
-    if follow_px is not None:
-        pan_px = pan_px + rng.uniform(0.6, 1.05) * (follow_px - follow_px.mean())
+    if along_px is not None:
+        pan_px = pan_px + rng.uniform(0.6, 1.05) * (along_px - along_px.mean())
+    if upward_px is not None:
+        tilt_px = tilt_px + rng.uniform(0.2, 0.9) * (upward_px - upward_px.mean())
     scale = np.exp(rng.uniform(-0.1, 0.25) + zoom) * size_px / np.array([[width], [height]])  # (2, T)
     cos, sin = np.cos(roll), np.sin(roll)
     turn = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)  # (T, 2, 2)
