@@ -22,6 +22,7 @@ class NumberedClips:
     labels = ("even", "odd")
     classes = np.arange(10) % 2
     digest = "numbers"
+    flow_channels = 2
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         clip = np.zeros((8, 64, 64, 3), np.uint8)

@@ -27,9 +27,25 @@ def test_a_picture_that_slides(right_px: int, down_px: int, dark: float) -> None
         for index in range(4)
     ]
     flow = token_flow(np.stack(frames).clip(0, 255).astype(np.uint8), GEOMETRY)
-    assert flow.shape == (2, 4, 4, 2)
-    inner = flow[:, 1:3, 1:3].reshape(-1, 2).mean(axis=0) * 64
-    assert inner == pytest.approx((right_px, down_px), abs=0.35)
+    assert flow.shape == (2, 4, 4, 6)
+    inner = 64 * flow[:, 1:3, 1:3].mean(axis=(0, 1, 2))
+    assert inner[:2] == pytest.approx((right_px, down_px), abs=0.35)
+    assert np.abs(inner[2:]).max() < 0.35, "all of it is the camera's"
+
+
+def test_what_moves_before_a_moving_camera() -> None:
+    frames = []
+    for index in range(4):
+        frame = texture()[32:96, 32 - 2 * index : 96 - 2 * index].copy()  # the camera pans left by 2 px a frame
+        frame[14:50, 12 + 3 * index : 48 + 3 * index] = 1.4 * texture()[80:116, 80:116]  # and somebody goes right by 3
+        frames.append(frame)
+    flow = 64 * token_flow(np.stack(frames).clip(0, 255).astype(np.uint8), GEOMETRY)
+    still = flow[:, 3, :, 2:]
+    moves = flow[0, 1:3, 1:3]
+    assert np.abs(still).mean() < 0.4
+    assert moves[..., 0].mean() == pytest.approx(3, abs=0.6), "within a tubelet"
+    assert moves[..., 2].mean() == pytest.approx(1, abs=0.6), "without the camera"
+    assert moves[..., 4].mean() == pytest.approx(1, abs=0.6), "on to the next"
 
 
 def test_a_black_clip_does_not_move() -> None:

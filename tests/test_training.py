@@ -19,7 +19,7 @@ from rich.console import Console
 from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
-from mar_edge.training.trainer import train
+from mar_edge.training.trainer import Trainer, train
 from tests.films import write_films
 
 QUIET = Console(quiet=True)
@@ -299,6 +299,29 @@ def test_without_a_cache_the_same_clips_are_seen(recipe: Path, tmp_path: Path) -
         recipes.load(recipe, ["trainer.steps=3", "data.cache=null", f"trainer.out={tmp_path / 'decoded'}"]), QUIET
     )
     assert same(cached.checkpoint, decoded.checkpoint)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_goes_away_meanwhile_is_named_in_one_line(recipe: Path, tmp_path: Path, workers: int) -> None:
+    listing = write_films(tmp_path / "films", 2)
+    common = ["data.cache=null", f"data.train={listing}", f"trainer.workers={workers}"]
+    train(recipes.load(recipe, [*common, "trainer.max_minutes=0.00001"]), QUIET)
+    read = recipes.load(recipe, common)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mar_edge.training.trainer.Trainer.run", _without_films(tmp_path / "films"))
+        with pytest.raises(DataError, match=r"^\S+list\.csv:\d: no such file: \S+\.mp4$"):
+            train(read, QUIET)
+
+
+def _without_films(folder: Path) -> Any:
+    run = Trainer.run
+
+    def started(*arguments: Any) -> Any:
+        for film in folder.glob("*.mp4"):
+            film.unlink()
+        return run(*arguments)
+
+    return started
 
 
 def test_places_that_cannot_be_written(recipe: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Sample(NamedTuple):
     Attributes:
         clip: uint8 (T, H, W, 3) RGB.
         label: class index; -1 without labels.
-        flow: float32 (t, h, w, 2), see `Batch.flows`; None where not known.
+        flow: float32 (t, h, w, channels), see `Batch.flows`; None where not known.
         file: where it comes from.
     """
 
@@ -83,9 +83,11 @@ class ClipSource(Protocol):
         labels: class names; empty for pre-training.
         classes: class index of every clip (N,).
         digest: hash of everything that decides the clips.
+        flow_channels: numbers that tell the flow at a token.
     """
 
     labels: tuple[str, ...]
+    flow_channels: int
     classes: NDArray[np.int64]
     digest: str
 
@@ -98,6 +100,7 @@ class Blend:
 
     def __init__(self, *sources: ClipSource) -> None:
         self.labels = sources[0].labels
+        self.flow_channels = sources[0].flow_channels
         self.classes = np.concatenate([source.classes for source in sources])
         self.digest = " ".join(source.digest for source in sources)
         self._sources = sources

@@ -70,6 +70,7 @@ class CameraMoves:
     """
 
     labels: tuple[str, ...] = LABELS
+    flow_channels = 2
 
     def __init__(self, store: FilmStore, digest: str) -> None:
         self.classes = store.labels

@@ -20,7 +20,7 @@ from mar_edge.training.clip_reader import ClipReader
 from mar_edge.training.figure import ACTIONS
 from mar_edge.training.figure_film import film_figure
 from mar_edge.training.film_store import Films, FilmStore, film_all
-from mar_edge.training.optical_flow import token_flow
+from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 
 BACKGROUND_FRAMES = 8
@@ -60,6 +60,7 @@ class FigureClips:
     """
 
     digest = ""
+    flow_channels = FLOW_CHANNELS
 
     def __init__(
         self, store: FilmStore, labels: tuple[str, ...], *, geometry: Geometry, augmentation: Augmentation, flow: bool

@@ -15,7 +15,7 @@ from mar_edge.model.mar import MAR, JointOutput, pick
 from mar_edge.training.recipe_part import Part, Share
 
 FLOW_SCALE = 0.004
-"""Flow, in picture widths a tubelet, about which its target turns from linear to logarithmic."""
+"""Flow, in picture widths, about which its target turns from linear to logarithmic."""
 
 
 class DistilPart(Part):
@@ -59,7 +59,7 @@ class Batch:
     Args:
         clips: uint8 (B, T, H, W, 3) RGB.
         targets: float32 (B, classes), each summing to 1; (B, 0) for pre-training.
-        flows: float32 (B, tokens, 2), right and down, in picture widths a tubelet; (B, 0, 2) where not known.
+        flows: float32 (B, tokens, channels), in picture widths, the source says which; (B, 0, channels) where not known.
         visible: token indices (B, N).
         masked: token indices (B, M).
         files: where each clip comes from.
@@ -107,6 +107,7 @@ class Objective(nn.Module):
         settings: weights of the parts.
         class_weights: (classes,) for the cross entropy; None for equal ones.
         teacher: the dense teacher, in evaluation mode; None without distillation.
+        flow_channels: numbers that tell the flow at a token.
     """
 
     class_weights: Tensor | None
@@ -118,13 +119,14 @@ class Objective(nn.Module):
         *,
         class_weights: Tensor | None = None,
         teacher: MAR | None = None,
+        flow_channels: int = 2,
     ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
         self.register_buffer("class_weights", class_weights, persistent=False)
         width = model.encoder.embed.out_features
-        self.flow_head = nn.Linear(width, 2) if settings.flow_weight else None
+        self.flow_head = nn.Linear(width, flow_channels) if settings.flow_weight else None
         self.token_map: nn.Linear | None = None
         if teacher is not None and settings.distil is not None and settings.distil.tokens_weight:
             self.token_map = nn.Linear(width, teacher.encoder.embed.out_features)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.utils.data import DataLoader
 
-from mar_edge.errors import TrainingError
+from mar_edge.errors import MarEdgeError, TrainingError
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import MAR
@@ -205,7 +205,7 @@ class Trainer:
         sums: defaultdict[str, float] = defaultdict(float)
         for index in range(passes):
             asked_s = time.perf_counter()
-            batch = next(loader)
+            batch = _next_batch(loader)
             waited_s += time.perf_counter() - asked_s
             batch = self._fabric.to_device(batch)
             with self._fabric.no_backward_sync(self._module, enabled=index < passes - 1):
@@ -386,3 +386,11 @@ class Trainer:
             data_wait=self._progress["waited_s"] / elapsed_s if elapsed_s else math.nan,
             rank=self._fabric.global_rank,
         )
+
+
+def _next_batch(loader: Iterator[Batch]) -> Batch:
+    try:
+        return next(loader)
+    except MarEdgeError as error:  # a worker's comes with its traceback, the message last
+        told = str(error).strip().splitlines()[-1]
+        raise type(error)(told.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error

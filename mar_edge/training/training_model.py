@@ -41,7 +41,9 @@ def make_objective(recipe: Recipe, data: TrainingData, config: ModelConfig) -> t
     distil = recipe.objective.distil
     weights = data.class_weights() if recipe.objective.class_weights == "balanced" else None
     teacher = None if distil is None else _teacher(distil, config, data.labels)
-    return Objective(model, recipe.objective, class_weights=weights, teacher=teacher), notes
+    return Objective(
+        model, recipe.objective, class_weights=weights, teacher=teacher, flow_channels=data.train.flow_channels
+    ), notes
 
 
 def _teacher(settings: DistilPart, config: ModelConfig, labels: tuple[str, ...]) -> MAR:

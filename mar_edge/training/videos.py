@@ -19,7 +19,7 @@ from mar_edge.training.batches import Sample
 from mar_edge.training.clip_reader import Broken, ClipReader, open_clips
 from mar_edge.training.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.training.drawn_figures import FigureClips, FiguresPart, draw_figures
-from mar_edge.training.optical_flow import token_flow
+from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.video_list import VideoList, hold_out, read_video_list
 
@@ -151,6 +151,7 @@ class VideoClips:
         flow: bool = False,
     ) -> None:
         self.labels = videos.labels
+        self.flow_channels = FLOW_CHANNELS
         self.classes = np.array([video.label for video in videos.videos], np.int64)
         self.digest = reader.digest
         self._videos, self._reader, self._data = videos, reader, data
