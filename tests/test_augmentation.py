@@ -373,3 +373,14 @@ def test_impossible_values_are_refused(values: dict[str, Any], told: str) -> Non
 def test_what_is_no_clip_is_refused(clip: Any, told: str) -> None:
     with pytest.raises(FrameError, match=told):
         augmentation()(clip, 0, np.random.default_rng(0))
+
+
+def test_what_stands_still_fades_and_what_moves_stays(rng: np.random.Generator) -> None:
+    ground = rng.integers(40, 200, (1, 32, 32, 3)).astype(np.uint8)
+    film = np.repeat(ground, 16, axis=0)
+    for index in range(16):
+        film[index, 4:10, index : index + 6] = 250
+    faded = clip_ops.fade_background(film, 1.0)
+    assert faded[:, 20:].std(axis=(0, 1, 2)).max() < 1 < film[:, 20:].std(axis=(0, 1, 2)).min()
+    assert faded[8, 4:10, 8:14].mean() > faded[8, 20:].mean() + 60
+    assert np.array_equal(clip_ops.fade_background(film, 0.0), film)

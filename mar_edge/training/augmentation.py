@@ -50,6 +50,8 @@ class AugmentPart(Part):
         shear: largest shear along x and along y, pixels a pixel.
         shift: largest shift along x and along y, share of the picture.
         rand_augment: RandAugment, see `RandAugmentPart`.
+        fade_background: probability of taking out of a clip what stands still, its median over time, by 30 to 100 %: the
+            model cannot learn places by heart then.
         saturation: largest change of the factor 1 on the distance of colours from grey, as 0.4 for 0.6 to 1.4.
         hue: largest turn of the colours to either side, share of the circle, up to 0.5.
         grey: probability of taking all colour out.
@@ -76,6 +78,7 @@ class AugmentPart(Part):
     shear: float = Field(default=0.0, ge=0, le=1)
     shift: float = Field(default=0.0, ge=0, le=1)
     rand_augment: RandAugmentPart = RandAugmentPart()
+    fade_background: Probability = 0.0
     saturation: Share = 0.0
     hue: float = Field(default=0.0, ge=0, le=0.5)
     grey: Probability = 0.0
@@ -148,6 +151,8 @@ class Augmentation:
             clip, label = clip_ops.mirror(clip), self._flipped.get(label, label)
         clip = _moved(clip, part, rng)
         clip = rand_augment(clip, part.rand_augment, rng)
+        if part.fade_background and rng.random() < part.fade_background:
+            clip = clip_ops.fade_background(clip, float(rng.uniform(0.3, 1)))
         clip = _lit(clip, part, rng)
         if part.blur and rng.random() < part.blur:
             clip = clip_ops.blur(clip, float(rng.uniform(*part.blur_px)))

@@ -110,6 +110,13 @@ def sharpen(clip: Clip, amount: float) -> Clip:
     return out
 
 
+def fade_background(clip: Clip, strength: float) -> Clip:
+    """Take out of a clip what stands still, its median over time, by a share; its mean colour stays."""
+    ground = np.median(clip[::2], axis=0).astype(np.float32)  # half of the frames tell it as well
+    change = strength * (ground - ground.mean(axis=(0, 1)))
+    return np.asarray(np.clip(clip - change + 0.5, 0, 255), np.uint8)
+
+
 def blur(clip: Clip, sigma_px: float) -> Clip:
     """Blur with a Gaussian of this deviation."""
     out = np.empty(clip.shape, np.uint8)
