@@ -5,6 +5,7 @@ Source: dense inverse search, Kroeger et al., arXiv 1603.03590, as in OpenCV.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -44,10 +45,10 @@ def token_flow(clip: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float3
         last = first + geometry.tubelet_frames - 1
         within = _flow(search, levels[first], levels[last])
         out[step, :, :, :2] = _averaged(within, h, w)
-        out[step, :, :, 2:4] = _averaged(within - _camera(within), h, w)
+        out[step, :, :, 2:4] = out[step, :, :, :2] - _camera(within, h, w)
         if step + 1 < t:
             onwards = _flow(search, levels[last], levels[last + 1])
-            out[step, :, :, 4:] = _averaged(onwards - _camera(onwards), h, w)
+            out[step, :, :, 4:] = _averaged(onwards, h, w) - _camera(onwards, h, w)
     return out / np.float32(geometry.width_px)
 
 
@@ -63,19 +64,25 @@ def _flow(search: cv2.DISOpticalFlow, before: NDArray[np.uint8], after: NDArray[
     return np.asarray(search.calc(before, after, None), np.float32)  # type: ignore[call-overload]
 
 
-def _camera(flow: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the flow (H, W, 2) that the camera's own motion makes."""
+def _camera(flow: NDArray[np.float32], h: int, w: int) -> NDArray[np.float32]:
+    """Return the flow (h, w, 2) that the camera's own motion makes at every token, on average, which is at its middle."""
     height, width = flow.shape[:2]
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    start = _spots(height, width, GRID_PX, GRID_PX)
     half = GRID_PX // 2
-    spots = np.stack([columns, rows], axis=-1)
-    start = spots[half::GRID_PX, half::GRID_PX].reshape(-1, 2)
     end = start + flow[half::GRID_PX, half::GRID_PX].reshape(-1, 2)
     fitted: Any = cv2.estimateAffinePartial2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=0.5)[0]
     if fitted is None:  # nothing moves as one
-        return np.zeros_like(flow)
-    moved: NDArray[np.float32] = (spots @ fitted[:, :2].T + fitted[:, 2] - spots).astype(np.float32)
-    return moved
+        return np.zeros((h, w, 2), np.float32)
+    middles = _spots(height, width, height // h, width // w)
+    moved: NDArray[np.float32] = (middles @ fitted[:, :2].T + fitted[:, 2] - middles).astype(np.float32)
+    return moved.reshape(h, w, 2)
+
+
+@lru_cache(maxsize=8)
+def _spots(height: int, width: int, step_y: int, step_x: int) -> NDArray[np.float32]:
+    """Return the middles (N, 2) of a picture's cells, x and y."""
+    rows, columns = np.mgrid[step_y // 2 : height : step_y, step_x // 2 : width : step_x].astype(np.float32)
+    return np.stack([columns.ravel(), rows.ravel()], axis=-1)
 
 
 def _averaged(flow: NDArray[np.float32], h: int, w: int) -> NDArray[np.float32]:
