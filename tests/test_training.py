@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,15 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from rich.console import Console
 
 from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
+from mar_edge.training.evaluation import evaluate, open_model, read_videos
+from mar_edge.training.run_folder import RunFolder
 from mar_edge.training.trainer import Trainer, train
+from mar_edge.training.videos import read_split
 from tests.films import write_films
 
 QUIET = Console(quiet=True)
@@ -138,6 +144,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(recipe: Path, tmp_path: Path)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
+    assert "the same command goes on" in said
     stopped_at = checkpoint.load(tmp_path / "run" / "last.safetensors")[2].provenance["step"]
     assert 0 < stopped_at < 60
     assert train(recipes.load(recipe, [steps]), QUIET).finished
@@ -153,11 +160,18 @@ def test_two_processes_end_where_one_with_the_doubled_batch_does(recipe: Path, t
         two = subprocess.run(command(recipe, *both, *sitting), capture_output=True, text=True, timeout=300)
         assert two.returncode == 0, two.stderr
     ours, theirs = weights(one.checkpoint), weights(tmp_path / "run" / "last.safetensors")
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "run")
+    ]
+    for alone, together in zip(*logs, strict=True):
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+        assert together["top1"] == pytest.approx(alone["top1"])
     for name in ours:
         # gradients are summed in another order, and Adam divides small ones by themselves
         torch.testing.assert_close(ours[name], theirs[name], atol=2e-5, rtol=1e-3, msg=name)
     # and a run of two processes goes on as one of the same clips a step, or not at all
-    with pytest.raises(CheckpointError, match="another batch x accumulate x devices: there 8, here 4"):
+    with pytest.raises(CheckpointError, match=r"batch x accumulate x devices \(there 8, here 4\)"):
         train(recipes.load(recipe, [*common, "trainer.batch=4"]), QUIET)
 
 
@@ -210,10 +224,84 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(recipe: Path, tmp_pat
     assert train(recipes.load(recipe), QUIET).finished
 
 
-def test_a_folder_with_another_run_is_left_alone(recipe: Path) -> None:
+def test_a_folder_with_another_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:
     train(recipes.load(recipe, ["trainer.steps=1"]), QUIET)
-    with pytest.raises(CheckpointError, match="holds a run with another recipe"):
+    with pytest.raises(CheckpointError, match=r"another recipe: seed \(there its default, here 5\)"):
         train(recipes.load(recipe, ["trainer.steps=1", "seed=5"]), QUIET)
+    held = FileLock(tmp_path / "run" / ".lock")
+    with held, pytest.raises(OutputError, match="another process trains in"):
+        train(recipes.load(recipe, ["trainer.steps=1"]), QUIET)
+
+
+def test_a_run_goes_on_from_other_places_and_without_what_it_started_from(
+    recipe: Path, videos: Path, tmp_path: Path
+) -> None:
+    start = train(recipes.load(recipe, ["trainer.steps=1", f"trainer.out={tmp_path / 'start'}"]), QUIET).checkpoint
+    val = f"data.val={videos}"
+    train(recipes.load(recipe, [f"start.weights={start}", val, "trainer.max_minutes=0.00001"]), QUIET)
+    start.unlink()
+    moved = tmp_path / "moved"
+    moved.symlink_to(videos.parent)
+    elsewhere = [
+        f"data.train={moved / videos.name}",
+        f"data.val={moved / videos.name}",
+        f"data.cache={tmp_path / 'c2'}",
+    ]
+    for _ in range(2):  # and once more when it is all done, its best checkpoint moved away
+        console = Console(record=True, width=200, file=io.StringIO())
+        result = train(recipes.load(recipe, [f"start.weights={start}", *elsewhere]), console)
+        assert result.finished
+        assert "goes on from step" in console.export_text()
+        if result.best is not None:
+            result.best.unlink()
+    assert result.best is None
+
+
+def test_killed_between_the_files_of_a_checkpoint_it_catches_up(recipe: Path, tmp_path: Path) -> None:
+    whole = train(recipes.load(recipe, [f"trainer.out={tmp_path / 'whole'}"]), QUIET)
+
+    def killed(self: RunFolder, state: Any, progress: dict[str, Any]) -> None:
+        if progress["step"] == 8:
+            raise SystemExit("killed")
+        save(self, state, progress)
+
+    save = RunFolder.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save", killed)
+        with pytest.raises(SystemExit):
+            train(recipes.load(recipe), QUIET)
+    result = train(recipes.load(recipe), QUIET)
+    assert checkpoint.load(result.checkpoint)[2].provenance["step"] == 8
+    assert same(whole.checkpoint, result.checkpoint)
+
+
+def test_checkpoints_can_be_read_by_whom_the_umask_allows(recipe: Path) -> None:
+    path = train(recipes.load(recipe, ["trainer.steps=1"]), QUIET).checkpoint
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_validation_is_what_evaluate_measures(recipe: Path, videos: Path) -> None:
+    result = train(recipes.load(recipe, [f"data.val={videos}", "data.val_views=2"]), QUIET)
+    assert result.validation is not None
+    model = open_model(result.checkpoint)
+    evaluation = evaluate(model, read_videos(videos, model.labels), views=(2, 1))
+    np.testing.assert_allclose(evaluation.scores, result.validation.scores, atol=1e-5)
+
+
+def test_what_looks_like_a_mistake_is_said(recipe: Path, videos: Path) -> None:
+    console = Console(record=True, width=300, file=io.StringIO())
+    train(recipes.load(recipe, ["trainer.steps=1", f"data.val={videos}", "data.rate_fps=75"]), console)
+    said = console.export_text()
+    assert "8 videos are in train and in val" in said
+    assert "8 of 8 videos have fewer than the 75 frames a second" in said
+
+
+def test_labels_from_a_file(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("right\nleft\n")
+    result = train(recipes.load(recipe, ["trainer.steps=1", f"data.labels={tmp_path / 'names.txt'}"]), QUIET)
+    assert checkpoint.load(result.checkpoint)[2].labels == ["right", "left"]
 
 
 def test_pretraining_then_training_from_it(recipe: Path, videos: Path, tmp_path: Path) -> None:
@@ -226,6 +314,12 @@ def test_pretraining_then_training_from_it(recipe: Path, videos: Path, tmp_path:
     model, config, _ = checkpoint.load(pretrained.checkpoint)
     assert config.classifier == "none"
     assert pretrained.validation is None
+    left = read_split(
+        recipes.load(tmp_path / "pretrain.yaml", ["data.hold_out=['left_*']"], task="pretrain").data, labelled=False
+    )
+    assert {video.name[:5] for video in left.train.videos} == {"right"}
+    with pytest.raises(RecipeError, match="does not validate"):
+        recipes.load(tmp_path / "pretrain.yaml", [f"data.val={videos}"], task="pretrain")
     result = train(
         recipes.load(recipe, [f"start.weights={pretrained.checkpoint}", "trainer.steps=1", "optimiser.lr=1e-12",
                               "optimiser.weight_decay=0"]), QUIET,
@@ -236,7 +330,8 @@ def test_pretraining_then_training_from_it(recipe: Path, videos: Path, tmp_path:
     with pytest.raises(RecipeError, match="Run: mar-edge pretrain"):
         recipes.load(tmp_path / "pretrain.yaml")
     with pytest.raises(CheckpointError, match="encoder of .* is another"):
-        train(recipes.load(recipe, [f"start.weights={pretrained.checkpoint}", "model.width=48"]), QUIET)
+        wider = [f"start.weights={pretrained.checkpoint}", "model.width=48", f"trainer.out={tmp_path / 'wider'}"]
+        train(recipes.load(recipe, wider), QUIET)
 
 
 def test_a_student_learns_from_a_teacher(recipe: Path, tmp_path: Path) -> None:

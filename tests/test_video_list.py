@@ -234,3 +234,9 @@ def test_the_real_list(arid: Path) -> None:
     assert all(video.path.is_file() for video in (*train.videos, *val.videos))
     with (arid / "train.csv").open() as file:
         assert [(row["path"], row["label"]) for row in csv.DictReader(file)] == pairs(train)
+
+
+def test_a_line_with_more_fields_than_columns_is_told(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,left\ntake 1, first.mp4,right\n")
+    with pytest.raises(DataError, match=r"list\.csv:3: 3 fields under 2 columns.*in quotes"):
+        read_video_list(tmp_path / "list.csv")

@@ -42,6 +42,7 @@ def _start(path: Path, overrides: list[str] | None, task: Task) -> None:
     console = Console(stderr=True, highlight=False)
     result = start(recipes.load(path, overrides, task=task), console)
     if result.rank:
+        _leave(result.interrupted)
         return
     said = [f"step {result.step} of {result.steps}"]
     said[0] += "" if result.finished else "; the same command goes on"
@@ -54,3 +55,9 @@ def _start(path: Path, overrides: list[str] | None, task: Task) -> None:
         said.append(f"report: {result.report}")
     for line in said:
         console.print(line, markup=False, soft_wrap=True)
+    _leave(result.interrupted)
+
+
+def _leave(interrupted: int | None) -> None:
+    if interrupted is not None:
+        raise typer.Exit(128 + interrupted)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from mar_edge.errors import CheckpointError, OutputError
 from mar_edge.model.config import ModelConfig, build
@@ -62,12 +62,15 @@ def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo) -> N
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, partial, metadata)
+        # written by us: safetensors' own file could be read by nobody else
+        partial.write_bytes(to_bytes({key: value.contiguous() for key, value in model.state_dict().items()}, metadata))
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             partial.unlink()
-        raise OutputError(f"cannot write the checkpoint {path}: {error}. Choose a folder you can write to") from error
+        raise OutputError(
+            f"cannot write the checkpoint {path}: {error}. Make room, or choose a folder you can write to"
+        ) from error
 
 
 def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:

@@ -298,7 +298,7 @@ def _make(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot make the cache {cache}: {error.strerror}. Set data.cache to a folder you can write, or to none"
+            f"cannot make the cache {cache}: {error.strerror}. Set data.cache to a folder you can write, or data.cache=null"
         ) from error
     remove_abandoned(cache)
 

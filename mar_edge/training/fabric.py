@@ -27,6 +27,7 @@ def make_fabric(settings: TrainerPart) -> Fabric:
     Raises:
         TrainingError: if the devices, the strategy or the precision are not to be had on this machine.
     """
+    # what it says about itself (precision, processes) a recipe says already
     devices: Any = settings.devices
     if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun has decided
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

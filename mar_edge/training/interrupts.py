@@ -14,11 +14,11 @@ class Interrupts:
     SLURM and torchrun send SIGTERM before they kill.
 
     Attributes:
-        asked: whether to stop.
+        signal: number of the first interrupt; None if there was none.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.signal: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -34,6 +34,6 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.signal = self.signal or number

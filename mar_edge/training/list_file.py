@@ -95,6 +95,13 @@ def _csv_rows(
             for fields in reader:
                 if not any(field.strip() for field in fields):
                     continue
+                if len(fields) > len(places) and any(field.strip() for field in fields[len(places) :]):
+                    tell(
+                        reader.line_num,
+                        f"{len(fields)} fields under {len(places)} columns in '{separator.join(fields)[:80]}'; put fields "
+                        f"that hold a '{separator}' in quotes",
+                    )
+                    continue
                 wanted = [places["path"], places["label"]] if labelled else [places["path"]]
                 values = [fields[place].strip() if place < len(fields) else "" for place in wanted]
                 if not all(values):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,13 +21,13 @@ class DistilPart(Part):
     """What a student learns from a dense teacher (Hinton et al., arXiv 1503.02531).
 
     Attributes:
-        teacher: checkpoint of a model for the same clips and labels; it sees every tubelet.
+        teacher: checkpoint, bundle or built-in name of a model for the same clips and labels; it sees every tubelet.
         logits_weight: weight of the KL divergence between softened outputs.
         temperature: by which both sides' logits are divided; the loss is scaled by its square.
         tokens_weight: weight of the mean squared error between encoder tokens at the visible places, each standardised.
     """
 
-    teacher: Path
+    teacher: str
     logits_weight: Share = 1.0
     temperature: float = Field(default=1.0, gt=0)
     tokens_weight: Share = 0.0

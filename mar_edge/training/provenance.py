@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import json
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import mar_edge
+from mar_edge.bundle import hash_file
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.videos import VideosPart
 
-_WORDS = dict.fromkeys(("name", "description", "licence", "attribution", "idle_label"), True)
-
-_SITTING = {
-    "batch", "accumulate", "max_minutes", "threads", "workers", "out", "checkpoint_steps", "validate_steps", "validate_epochs",
-    "accelerator", "devices", "nodes", "strategy",
+_NOT_THE_SAME_RUN = {
+    "name", "description", "licence", "attribution", "idle_label",
+    "data.cache", "data.train", "data.val", "data.root", "data.skip_broken", "start", "objective.distil.teacher",
+    *(f"trainer.{key}" for key in (
+        "batch", "accumulate", "max_minutes", "threads", "workers", "out", "checkpoint_steps", "validate_steps",
+        "validate_epochs", "accelerator", "devices", "nodes", "strategy",
+    )),
 }  # fmt: skip
-"""How one sitting goes; batch, accumulate and devices only through the clips of a step, which their product is."""
+"""Keys that may change while a run goes on: words, how one sitting goes, and what is known by other means: clips by their
+hash, batch, accumulate and devices by their product, and weights to start from by what became of them."""
 
 
 def identity_of(recipe: Recipe, data_digest: str, batch: int) -> dict[str, str]:
-    """Return what must stay the same for a run to go on, by name.
+    """Return what must stay the same for a run to go on, by name; keys at their defaults are left out.
 
     Args:
         recipe: the recipe.
         data_digest: hash of its clips.
         batch: clips in an optimiser step, over all processes.
     """
-    kept = recipe.model_dump(mode="json", exclude={**_WORDS, "trainer": _SITTING, "data": {"cache"}})
-    return {
-        "recipe": json.dumps(kept, sort_keys=True),
-        "data": data_digest,
-        "batch x accumulate x devices": str(batch),
+    said = _flat(recipe.model_dump(mode="json", exclude_defaults=True))
+    kept = {
+        key: value
+        for key, value in said.items()
+        if not any(key == other or key.startswith(f"{other}.") for other in _NOT_THE_SAME_RUN)
     }
+    return {**kept, "data": f"clips {data_digest}", "trainer.batch x accumulate x devices": str(batch)}
+
+
+def _flat(values: dict[str, Any], above: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": json.dumps(value)}
+    return flat
 
 
 def checkpoint_info(
@@ -78,6 +91,14 @@ def checkpoint_info(
             "data": list(recipe.attribution),
             "recipe": said,
             "data_digest": data_digest,
+            "started_from": {
+                key: _fingerprint(place)
+                for key, place in (
+                    ("weights", recipe.start.weights),
+                    ("teacher", recipe.objective.distil.teacher if recipe.objective.distil else None),
+                )
+                if place is not None
+            },
             **figures,
             "versions": {
                 "mar_edge": mar_edge.__version__,
@@ -86,3 +107,9 @@ def checkpoint_info(
             },
         },
     )
+
+
+def _fingerprint(place: str) -> str:
+    """Return the name of weights and, if they are a file that is still there, its hash."""
+    path = Path(place)
+    return f"{path.name} sha256 {hash_file(path)}" if path.is_file() else path.name

@@ -107,7 +107,7 @@ class TrainerPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> TrainerPart:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give steps or epochs, one of the two")
+            raise ValueError("give steps or epochs, one of the two; set the other to null")
         if self.validate_steps is not None and self.validate_epochs is not None:
             raise ValueError("give validate_steps or validate_epochs, not both")
         return self
@@ -150,6 +150,10 @@ class Recipe(Part):
     def _of_the_task(self) -> list[str]:
         problems = []
         if self.task == "pretrain":
+            if isinstance(self.data, VideosPart) and self.data.val is not None:
+                problems.append(
+                    "pre-training does not validate, and so takes no data.val; leave videos out by data.hold_out"
+                )
             if not self.model.decoder_depth or not self.objective.reconstruction_weight or not self.mask.ratio:
                 problems.append(
                     "pre-training reconstructs what is hidden: model.decoder_depth, objective.reconstruction_weight and "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from mar_edge.errors import CheckpointError, OutputError
@@ -24,7 +25,7 @@ TENSORBOARD = "tensorboard"
 
 
 class RunFolder:
-    """The folder of a run.
+    """The folder of a run, for one training at a time.
 
     Args:
         path: the folder; made if it is not there.
@@ -32,19 +33,35 @@ class RunFolder:
         fabric: whose processes share the folder; the first one writes.
 
     Raises:
-        OutputError: if the folder cannot be made.
+        OutputError: if the folder cannot be made, or another process trains in it.
     """
 
     def __init__(self, path: Path, identity: dict[str, str], fabric: Fabric) -> None:
         self.path = path
         self._identity = identity
         self._fabric = fabric
+        self._lock = FileLock(path / ".lock", blocking=False)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if fabric.is_global_zero:
+                self._lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                f"another process trains in {path}. Wait for it, or set trainer.out to another folder"
+            ) from error
         except OSError as error:
             raise OutputError(
                 f"cannot write to {path}: {error}. Set trainer.out to a folder you can write to"
             ) from error
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an earlier start left a state here."""
+        return (self.path / STATE).exists()
+
+    def close(self) -> None:
+        """Let others train here."""
+        self._lock.release()
 
     def save(self, state: dict[str, Any], progress: dict[str, Any]) -> None:
         """Write the state; the one that is there survives until the new one is whole.
@@ -80,25 +97,31 @@ class RunFolder:
             CheckpointError: if it is damaged or belongs to another run.
         """
         path = self.path / STATE
-        if not path.exists():
+        if not self.goes_on:
             return None
         try:
             identity = torch.load(path, weights_only=True, mmap=True, map_location="cpu")["identity"]
             self._check(identity)
             rest = self._fabric.load(path, state, weights_only=True)
+        except CheckpointError:
+            raise
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{path} is damaged; delete the folder {self.path} to start anew") from error
         progress: dict[str, Any] = rest["progress"]
         return progress
 
     def _check(self, identity: dict[str, str]) -> None:
-        for name, ours in self._identity.items():
-            theirs = identity.get(name)
-            if theirs != ours:
-                what = f": there {theirs}, here {ours}" if max(len(str(theirs)), len(ours)) < 100 else ""
-                raise CheckpointError(
-                    f"{self.path} holds a run with another {name}{what}. Set trainer.out to a new folder, or delete that one"
-                )
+        names = sorted({*identity, *self._identity})
+        other = [
+            f"{name} (there {identity.get(name, 'its default')}, here {self._identity.get(name, 'its default')})"
+            for name in names
+            if identity.get(name) != self._identity.get(name)
+        ]
+        if other:
+            raise CheckpointError(
+                f"{self.path} holds a run of another recipe: {', '.join(other)}. Set trainer.out to a new folder, or "
+                "delete that one"
+            )
 
     def write_log(self, rows: Iterable[dict[str, Any]]) -> None:
         """Write the log anew, one JSON object a line.

@@ -11,6 +11,8 @@ from mar_edge.bundle import open_bundle
 from mar_edge.errors import CheckpointError
 from mar_edge.extras import require
 from mar_edge.model import checkpoint
+from mar_edge.model.checkpoint import CheckpointInfo
+from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
 from mar_edge.training.recipe_part import Part
 
@@ -45,7 +47,7 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     """
     if settings.weights is None:
         return []
-    source = _load(settings.weights)
+    source, _, _ = load_weights(settings.weights)
     theirs, ours = source.state_dict(), model.state_dict()
     other = [
         f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} instead of {tuple(tensor.shape)}"
@@ -72,10 +74,19 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     return notes
 
 
-def _load(place: str) -> MAR:
+def load_weights(place: str) -> tuple[MAR, ModelConfig, CheckpointInfo]:
+    """Read a checkpoint, a bundle or a built-in model.
+
+    Raises:
+        CheckpointError: if a checkpoint cannot be read, or a bundle's weights cannot be read back.
+        BundleError: if there is no such bundle.
+    """
+    path = Path(place)
     if place.endswith(".safetensors"):
-        return checkpoint.load(Path(place))[0]
+        return checkpoint.load(path)
+    if path.is_dir() and not place.rstrip("/").endswith(".mar"):
+        raise CheckpointError(f"{place} is a folder; name a checkpoint in it, for instance {path / 'last.safetensors'}")
     require("onnx", "export")
     from mar_edge.model.bundle_weights import read_bundle
 
-    return read_bundle(open_bundle(place))[0]
+    return read_bundle(open_bundle(place))

@@ -49,7 +49,7 @@ class TrainingResult:
 
     Attributes:
         checkpoint: path of the newest checkpoint.
-        best: path of the best by validation; None without validation.
+        best: path of the best by validation; None without validation, or if somebody moved it.
         step: steps done so far.
         steps: steps of the recipe.
         accuracy: share of right training clips over the last steps; None for pre-training, or if nothing was left to do.
@@ -57,6 +57,7 @@ class TrainingResult:
         best_top1: validation accuracy of `best`; None without.
         report: path of the report; None before the end.
         data_wait: share of the time that the model waited for clips; NaN if there were no steps.
+        interrupted: number of the signal that stopped it; None if none did.
         rank: number of this process; the first, 0, is the one to talk.
     """
 
@@ -69,6 +70,7 @@ class TrainingResult:
     best_top1: float | None
     report: Path | None
     data_wait: float
+    interrupted: int | None
     rank: int
 
     @property
@@ -86,7 +88,6 @@ def train(recipe: Recipe, console: Console) -> TrainingResult:
         OutputError: if checkpoints cannot be written.
         CheckpointError: if the folder holds another run, or weights to start from do not fit.
         TrainingError: if the devices are not there, or the loss is no number any more.
-        KeyboardInterrupt: when interrupted, after the state was saved.
     """
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
@@ -101,8 +102,10 @@ def train(recipe: Recipe, console: Console) -> TrainingResult:
         bar.update(ready, visible=False)
         trainer = Trainer(recipe, data, fabric)
         if fabric.is_global_zero:
-            for note in [*data.notes, *trainer.notes]:
+            for note in data.notes:
                 console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
+            for note in trainer.notes:
+                console.print(note, markup=False, soft_wrap=True)
         task = bar.add_task("training", total=trainer.steps, completed=trainer.step, note="")
 
         def tell(note: str) -> None:
@@ -111,11 +114,11 @@ def train(recipe: Recipe, console: Console) -> TrainingResult:
             if not console.is_terminal and fabric.is_global_zero and trainer.step % every == 0:
                 console.print(f"step {trainer.step}/{trainer.steps}  {note}")
 
-        with Interrupts() as interrupts:
-            result = trainer.run(interrupts, tell)
-    if interrupts.asked:
-        raise KeyboardInterrupt
-    return result
+        try:
+            with Interrupts() as interrupts:
+                return trainer.run(interrupts, tell)
+        finally:
+            trainer.close()
 
 
 class Trainer:
@@ -141,7 +144,8 @@ class Trainer:
         self.step = 0
         torch.manual_seed(recipe.seed)
         self._config = recipe.model.config(classes=len(data.labels))
-        self._objective, self.notes = make_objective(recipe, data, self._config)
+        self._folder = RunFolder(settings.out, identity_of(recipe, data.digest, clips), fabric)
+        self._objective, self.notes = make_objective(recipe, data, self._config, goes_on=self._folder.goes_on)
         self._module = fabric.setup_module(self._objective)
         self._optimisers: list[Any] = [
             fabric.setup_optimizers(optimiser)
@@ -149,7 +153,6 @@ class Trainer:
         ]
         ema = recipe.optimiser.ema
         self._ema = None if ema is None else average_of(self._objective.model, ema)
-        self._folder = RunFolder(settings.out, identity_of(recipe, data.digest, clips), fabric)
         self._progress: dict[str, Any] = {"step": 0, "rows": [], "best": None, "elapsed_s": 0.0, "waited_s": 0.0}
         self._recent: deque[float] = deque(maxlen=100)
         self._resume()
@@ -180,7 +183,7 @@ class Trainer:
                 done = self.step >= self.steps
                 if done or self.step % self._validate_every() == 0:
                     validation = self._validate(log)
-                stop = done or self._agree(time.monotonic() > stop_at or interrupts.asked)
+                stop = done or self._agree(time.monotonic() > stop_at or interrupts.signal is not None)
                 if stop or self.step % self._recipe.trainer.checkpoint_steps == 0:
                     self._save(log)
                     saved = self.step
@@ -190,7 +193,11 @@ class Trainer:
         assert saved == self.step
         if self.step >= self.steps:
             self._report()
-        return self._result(validation)
+        return self._result(validation, interrupts.signal)
+
+    def close(self) -> None:
+        """Leave the run's folder to others."""
+        self._folder.close()
 
     def _one_step(self, loader: Iterator[Batch]) -> dict[str, float]:
         """Do one optimiser step and return its figures."""
@@ -234,16 +241,21 @@ class Trainer:
         if losses.logits.shape[1]:
             right = losses.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
             figures["top1"] = float(right.float().mean())
-        return figures
+        if self._fabric.world_size == 1:
+            return figures
+        means = self._fabric.all_reduce(torch.tensor([*figures.values()], device=self._fabric.device))
+        assert isinstance(means, Tensor)
+        return dict(zip(figures, means.tolist(), strict=True))
 
     def _check_finite(self, value: Tensor, batch: Batch) -> None:
         """Stop before a step that would spoil the weights."""
         finite = bool(torch.isfinite(value.detach()))
         if self._agree(not finite):
             files = ", ".join(dict.fromkeys(batch.files)) if not finite else "those of another process"
+            kept = f"The checkpoint in {self._folder.path} is from before. " if self._folder.goes_on else ""
             raise TrainingError(
-                f"the loss of step {self.step + 1} is not a number; its clips: {files}. The newest checkpoint in "
-                f"{self._folder.path} is from before. Look at these clips, or lower optimiser.lr or raise warmup_steps"
+                f"the loss of step {self.step + 1} is not a number; its clips: {files}. {kept}Look at these clips, or "
+                "lower optimiser.lr or raise optimiser.warmup_steps"
             )
 
     def _clip_gradients(self, batch: Batch) -> None:
@@ -296,8 +308,9 @@ class Trainer:
     def _save(self, log: RunLog) -> None:
         """Write what the next start goes on from, and the newest weights."""
         self._progress |= {"step": self.step, "rows": log.rows}
-        self._folder.save(self._state(), self._progress)
+        # the state comes last: killed in between, the next start does the steps once more and writes the weights again
         self._save_weights(LAST, {})
+        self._folder.save(self._state(), self._progress)
         if self._fabric.is_global_zero:
             self._folder.write_log(log.rows)
 
@@ -305,9 +318,10 @@ class Trainer:
         """Write the report of the whole training, judged by its best weights."""
         evaluation = None
         if self._data.val is not None:
-            best, _, _ = checkpoint.load(self._folder.path / BEST)
+            kept = self._folder.path / BEST  # unless somebody moved it
+            best = checkpoint.load(kept)[0].to(self._fabric.device) if kept.exists() else self._weights()
             mask = self._recipe.mask.test_mask(self._config.geometry.grid)
-            evaluation = validate(best.to(self._fabric.device), self._data.val, mask, self._fabric)
+            evaluation = validate(best, self._data.val, mask, self._fabric)
         if self._fabric.is_global_zero:
             report_training(self._folder.path / REPORT, self._recipe, self._data, self._progress, evaluation)
 
@@ -317,6 +331,7 @@ class Trainer:
         if progress is not None:
             self._progress = progress
             self.step = progress["step"]
+            self.notes.append(f"goes on from step {self.step} of {self.steps}")
             self._fabric.strategy.precision.load_state_dict(state["precision"])
 
     def _state(self) -> dict[str, Any]:
@@ -372,11 +387,11 @@ class Trainer:
     def _accuracy(self) -> float | None:
         return float(np.mean(self._recent)) if self._recent else None
 
-    def _result(self, validation: Evaluation | None) -> TrainingResult:
+    def _result(self, validation: Evaluation | None, interrupted: int | None) -> TrainingResult:
         best, elapsed_s = self._progress["best"], self._progress["elapsed_s"]
         return TrainingResult(
             checkpoint=self._folder.path / LAST,
-            best=self._folder.path / BEST if best else None,
+            best=self._folder.path / BEST if best and (self._folder.path / BEST).exists() else None,
             step=self.step,
             steps=self.steps,
             accuracy=self._accuracy(),
@@ -384,6 +399,7 @@ class Trainer:
             best_top1=best["val_top1"] if best else None,
             report=self._folder.path / REPORT if self.step >= self.steps else None,
             data_wait=self._progress["waited_s"] / elapsed_s if elapsed_s else math.nan,
+            interrupted=interrupted,
             rank=self._fabric.global_rank,
         )
 

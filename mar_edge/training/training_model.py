@@ -7,21 +7,28 @@ import torch
 
 from mar_edge.errors import CheckpointError, RecipeError
 from mar_edge.masking import visible_indices
-from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import MAR
 from mar_edge.training.objective import DistilPart, Objective
 from mar_edge.training.patch_init import init_patch_embedding
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.start import take_weights
+from mar_edge.training.start import load_weights, take_weights
 from mar_edge.training.training_data import TrainingData
 
 PATCH_CLIPS = 512
 """Clips that the patch embedding's filters are made from."""
 
 
-def make_objective(recipe: Recipe, data: TrainingData, config: ModelConfig) -> tuple[Objective, list[str]]:
+def make_objective(
+    recipe: Recipe, data: TrainingData, config: ModelConfig, *, goes_on: bool
+) -> tuple[Objective, list[str]]:
     """Build the model, give it the weights it starts from, and put the loss around it.
+
+    Args:
+        recipe: what is trained.
+        data: its data.
+        config: the architecture.
+        goes_on: whether the weights come from an earlier start, so that nothing else is needed.
 
     Returns:
         The objective, and sentences for the user.
@@ -31,13 +38,13 @@ def make_objective(recipe: Recipe, data: TrainingData, config: ModelConfig) -> t
         RecipeError: if the teacher does not fit the recipe.
     """
     model = build(config)
-    if recipe.start.patches_from_data:
+    if recipe.start.patches_from_data and not goes_on:
         rng = np.random.default_rng([recipe.seed, 2])
         indices = rng.integers(0, len(data.train.classes), PATCH_CLIPS)
         clips = np.stack([data.train.sample(int(index), rng).clip for index in indices])
         shown = visible_indices(recipe.mask.test_mask(config.geometry.grid))
         init_patch_embedding(model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
-    notes = take_weights(model, recipe.start)
+    notes = [] if goes_on else take_weights(model, recipe.start)
     distil = recipe.objective.distil
     weights = data.class_weights() if recipe.objective.class_weights == "balanced" else None
     teacher = None if distil is None else _teacher(distil, config, data.labels)
@@ -47,7 +54,7 @@ def make_objective(recipe: Recipe, data: TrainingData, config: ModelConfig) -> t
 
 
 def _teacher(settings: DistilPart, config: ModelConfig, labels: tuple[str, ...]) -> MAR:
-    teacher, its_config, info = checkpoint.load(settings.teacher)
+    teacher, its_config, info = load_weights(settings.teacher)
     if its_config.classifier == "none":
         raise CheckpointError(f"the teacher {settings.teacher} was pre-trained only and has no classifier")
     if its_config.geometry != config.geometry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -21,7 +22,7 @@ from mar_edge.training.clip_sampling import dense_times, dense_views, uniform_ti
 from mar_edge.training.drawn_figures import FigureClips, FiguresPart, draw_figures
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
-from mar_edge.training.video_list import VideoList, hold_out, read_video_list
+from mar_edge.training.video_list import VideoList, hold_out, read_labels, read_video_list
 
 CACHE_MARGIN = 8 / 7
 """Cached frames are larger than clips by this, as 256 px for 224 px crops."""
@@ -40,8 +41,9 @@ class VideosPart(Part):
             no labels, and there may be several, plain folders too.
         val: the videos to validate with and to choose the best checkpoint by.
         hold_out: patterns of names; the training videos that fit validate instead (whole recording groups, for instance).
+            Pre-training leaves them out.
         root: folder that the paths in lists are relative to; by default the list's own.
-        labels: class names in order; by default found in `train`.
+        labels: class names in order, or a file with one a line; by default found in `train`.
         sampling: `dense`, frames at `rate_fps`; or `uniform`, one frame from each of T equal segments of the video.
         rate_fps: frames a second; of uniform sampling the rate that a live stream is sampled at.
         rate_jitter: training clips are sampled at up to this share faster or slower.
@@ -60,7 +62,7 @@ class VideosPart(Part):
     val: Path | None = None
     hold_out: tuple[str, ...] = ()
     root: Path | None = None
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | Path | None = None
     sampling: Literal["dense", "uniform"] = "dense"
     rate_fps: float = Field(default=7.5, gt=0)
     rate_jitter: float = Field(default=0.0, ge=0, lt=1)
@@ -105,10 +107,12 @@ def read_split(data: VideosPart, *, labelled: bool) -> Split:
         DataError: if a list cannot be used, or there are fewer than two classes to tell apart.
     """
     if not labelled:
-        return Split(_unlabelled(data.train, data.root), None)
+        videos = _unlabelled(data.train, data.root)
+        return Split(hold_out(videos, data.hold_out)[0] if data.hold_out else videos, None)
     if len(data.train) > 1:
         raise DataError(f"data.train names {len(data.train)} sources; training with labels takes one list or folder")
-    train = read_video_list(data.train[0], root=data.root, labels=data.labels)
+    labels = read_labels(data.labels) if isinstance(data.labels, Path) else data.labels
+    train = read_video_list(data.train[0], root=data.root, labels=labels)
     if len(train.labels) < 2:
         raise DataError(
             f"{train.source} has one class only, '{train.labels[0]}'; add videos of what it is to be told from"
@@ -126,6 +130,25 @@ def _unlabelled(sources: Sequence[Path], root: Path | None) -> VideoList:
     return VideoList(
         source=sources[0], videos=tuple(video for videos in lists for video in videos.videos), labels=(), digest=digest
     )
+
+
+def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
+    """Return what about the videos looks like a mistake."""
+    doubts = []
+    slow = sum(reader.frames(index) < 0.9 * data.rate_fps * reader.duration_s(index) for index in range(len(reader)))
+    if slow and data.sampling == "dense":
+        doubts.append(
+            f"{slow} of {len(reader)} videos have fewer than the {data.rate_fps:g} frames a second of data.rate_fps; their "
+            "frames are repeated"
+        )
+    if split.val is not None:
+        known = {os.path.realpath(video.path) for video in split.train.videos}
+        both = [video.name for video in split.val.videos if os.path.realpath(video.path) in known]
+        if both:
+            doubts.append(
+                f"{len(both)} videos are in train and in val, so validation flatters: {', '.join(both[:3])} ..."
+            )
+    return doubts
 
 
 class VideoClips:
@@ -230,8 +253,9 @@ def open_videos(
 
     warnings = [*augmentation.warnings]
 
-    def opened(videos: VideoList) -> tuple[VideoClips, ClipReader]:
-        side_px = data.cache_px or round(CACHE_MARGIN * min(geometry.height_px, geometry.width_px))
+    smaller_px = min(geometry.height_px, geometry.width_px)
+
+    def opened(videos: VideoList, side_px: int) -> tuple[VideoClips, ClipReader]:
         reader, left_out = open_clips(
             videos,
             resize=data.resize,
@@ -247,8 +271,10 @@ def open_videos(
         clips = VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
         return clips, reader
 
-    train, reader = opened(split.train)
-    val = None if split.val is None else opened(split.val)[0]
+    train, reader = opened(split.train, data.cache_px or round(CACHE_MARGIN * smaller_px))
+    # validation sees what the runtime makes of a picture: resized once
+    val = None if split.val is None else opened(split.val, smaller_px)[0]
+    warnings += _doubts(data, split, reader)
     figures = None
     if data.figures is not None and data.cache is not None:
         store = draw_figures(
