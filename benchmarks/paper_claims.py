@@ -41,12 +41,12 @@ BASE = {
     "egomotion": [
         "data.weights=[1, 0, 0]", "data.clips=12000", "data.seed=0", "data.pictures=[]", "data.videos=[]",
         "objective.flow_weight=0", "model.width=96", "model.depth=3", "model.heads=3", "model.bridge_width=64",
-        "mask.fixed_from=null", "optimiser.schedule=[[0, 0.01], [40, 1], [200, 1], [240, 0.25], [400, 0]]",
-        "trainer.steps=400", "trainer.batch=64",
+        "mask.fixed_from=null", "optimiser.schedule=[[0, 0.01], [30, 1], [130, 1], [150, 0.25], [250, 0]]",
+        "trainer.steps=250", "trainer.batch=64", "trainer.threads=1",
     ],
     "arid": [
         "data.val=../shared/data/arid/val.csv", "trainer.validate_steps=100000", "objective.flow_weight=0",
-        "trainer.steps=150", "trainer.batch=32", "optimiser.ema=null",
+        "trainer.steps=120", "trainer.batch=32", "optimiser.ema=null", "trainer.threads=1",
     ],
 }  # fmt: skip
 
