@@ -3,7 +3,7 @@
     python benchmarks/paper_claims.py egomotion|arid [--seeds 0 1 2] [--only NAME ...] [--out docs/results]
 
 Every variant is one recipe with some keys changed, trained from the same start for the same steps with the same clips in
-the same order, once a seed, each in a process of its own. What a finished run found is a line of OUT/DATASET.csv; a run
+the same order, once a seed, each in a process of its own with one thread. What a finished run found is a line of OUT/DATASET.csv; a run
 that is there is not made again. The table is printed at the end, and by --table alone.
 
 Judged is the model after its last step, never the best one: on ARID its validation videos, on egomotion 1,000 filmed
@@ -19,19 +19,18 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
 
-from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.masking import visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.training import camera_moves
 from mar_edge.training import recipe as recipes
 from mar_edge.training.recipe import Recipe
+from mar_edge.training.torch_engine import count_macs
 from mar_edge.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
@@ -148,7 +147,7 @@ def unseen_films(recipe: Recipe, path: Path) -> tuple[float, int]:
     right = 0
     for index in range(len(films.classes)):
         sample = films.sample(index, np.random.default_rng(index))
-        right += int(model(torch.from_numpy(np.ascontiguousarray(sample.clip))[None], visible).argmax()) == sample.label
+        right += int(model(torch.tensor(sample.clip)[None], visible).argmax()) == sample.label
     return right / len(films.classes), len(films.classes)
 
 
@@ -183,11 +182,7 @@ def print_table(dataset: str, rows: list[dict[str, str]]) -> None:
 def gmacs(dataset: str, variant: str) -> float:
     """Return the GMACs of an inference; masks of other kinds cost what the cell running mask of their ratio does."""
     recipe = load(dataset, variant, 0)
-    from mar_edge.model.config import build
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_graph(build(recipe.model.config(classes=6)).eval(), recipe.mask.ratio, Path(folder) / "graph.onnx")
-        return count_macs(Path(folder) / "graph.onnx") / 1e9
+    return count_macs(recipe.model.config(classes=10 if dataset == "egomotion" else 6), recipe.mask.ratio) / 1e9
 
 
 def read(file: Path) -> list[dict[str, str]]:

@@ -252,6 +252,7 @@ def test_a_run_goes_on_from_other_places_and_without_what_it_started_from(
         result = train(recipes.load(recipe, [f"start.weights={start}", *elsewhere]), console)
         assert result.finished
         assert "goes on from step" in console.export_text()
+        assert result.validation is not None
         if result.best is not None:
             result.best.unlink()
     assert result.best is None

@@ -26,6 +26,7 @@ class OptimiserPart(Part):
     """AdamW, or Muon for the weight matrices of the blocks and AdamW for the rest.
 
     Attributes:
+        kind: `adamw`, or `muon` for the blocks' matrices with AdamW for the rest.
         lr, betas, weight_decay: AdamW's; `weight_decay` is Muon's too. Norms and biases have none.
         muon_lr, muon_momentum: Muon's (Keller Jordan 2024, as in torch.optim.Muon).
         layer_decay: factor on the learning rate from one encoder block to the one below it; 1 for none.

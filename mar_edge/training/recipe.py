@@ -29,7 +29,20 @@ Task = Literal["classify", "pretrain"]
 
 
 class ModelPart(Part):
-    """Architecture; sizes in pixels and tokens as in `ModelConfig`."""
+    """The architecture.
+
+    Attributes:
+        frames: frames in a clip.
+        size_px: side of a clip.
+        patch_px: side of a tubelet; size_px / patch_px must be even, so that the grid has whole mask cells.
+        width, depth, heads: token width, blocks and attention heads of the encoder.
+        classifier: `bridge` (MAR) or `mean_pool` (a linear head on the mean of the tokens, as VideoMAE).
+        bridge_width, bridge_depth, bridge_heads: the bridging classifier.
+        decoder_width, decoder_depth, decoder_heads: the pixel decoder, for training only; depth 0 for none.
+        drop_path: probability of skipping the last encoder block's branches; it grows linearly from 0 at the first.
+        input_norm: `imagenet`, fixed channel means; `clip`, square root and each clip's own mean and deviation, for dark footage.
+        positions: `flat`, MAR's table over the token's number; `grid`, one over time step, row and column.
+    """
 
     frames: int = 16
     size_px: int = 224
@@ -118,6 +131,10 @@ class Recipe(Part):
 
     Attributes:
         task: `classify` (mar-edge train) or `pretrain` (mar-edge pretrain: reconstruction alone, no labels).
+        name: of the model.
+        description: one line, for whoever uses it.
+        licence: SPDX identifier or a sentence.
+        seed: of everything random; the filming and drawing of clips have their own.
         attribution: whose pictures and videos went in; goes into the model's provenance.
         idle_label: the class that is never an event when the model runs.
         augment, mix: what training does to videos; clips of `camera_moves` have their own symmetries.
@@ -241,7 +258,7 @@ def _explain(problem: Any) -> str:
     where: list[str] = []
     for key in problem["loc"]:
         inside = (
-            _parts_in(parts[-1].model_fields[where[-1]].annotation)
+            parts_in(parts[-1].model_fields[where[-1]].annotation)
             if where and where[-1] in parts[-1].model_fields
             else []
         )
@@ -269,8 +286,8 @@ def _explain(problem: Any) -> str:
     return f"unknown key '{name}'; {hint}"
 
 
-def _parts_in(annotation: Any) -> list[type[Part]]:
+def parts_in(annotation: Any) -> list[type[Part]]:
     """Return the parts that an annotation allows."""
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return [annotation]
-    return [part for argument in get_args(annotation) for part in _parts_in(argument)]
+    return [part for argument in get_args(annotation) for part in parts_in(argument)]

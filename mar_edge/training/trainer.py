@@ -40,6 +40,7 @@ from mar_edge.training.training_model import make_objective
 from mar_edge.training.training_report import report_training
 from mar_edge.training.training_result import TrainingResult
 from mar_edge.training.validation import validate
+from mar_edge.training.videos import VideoClips
 
 
 def train(recipe: Recipe, console: Console) -> TrainingResult:
@@ -156,6 +157,8 @@ class Trainer:
         assert saved == self.step
         if self.step >= self.steps:
             self._report()
+            if validation is None and self._data.val is not None:  # an earlier start did all the steps
+                validation = self._judge(self._weights(), self._data.val)
         return self._result(validation, interrupts.signal)
 
     def close(self) -> None:
@@ -242,8 +245,7 @@ class Trainer:
         """Judge the weights that would be saved; keep them if they are the best so far."""
         if self._data.val is None:
             return None
-        mask = self._recipe.mask.test_mask(self._config.geometry.grid)
-        evaluation = validate(self._weights(), self._data.val, mask, self._fabric)
+        evaluation = self._judge(self._weights(), self._data.val)
         figures = {"val_top1": evaluation.top1, "val_loss": evaluation.loss}
         log.row(self.step, self.step / self._epoch_steps, figures)
         best = self._progress["best"]
@@ -251,6 +253,9 @@ class Trainer:
             self._progress["best"] = {"step": self.step, **figures}
             self._save_weights(BEST, figures)
         return evaluation
+
+    def _judge(self, model: MAR, val: VideoClips) -> Evaluation:
+        return validate(model, val, self._recipe.mask.test_mask(self._config.geometry.grid), self._fabric)
 
     def _weights(self) -> MAR:
         """Return the model that counts: the running average where there is one."""
@@ -283,8 +288,7 @@ class Trainer:
         if self._data.val is not None:
             kept = self._folder.path / BEST  # unless somebody moved it
             best = checkpoint.load(kept)[0].to(self._fabric.device) if kept.exists() else self._weights()
-            mask = self._recipe.mask.test_mask(self._config.geometry.grid)
-            evaluation = validate(best, self._data.val, mask, self._fabric)
+            evaluation = self._judge(best, self._data.val)
         if self._fabric.is_global_zero:
             report_training(self._folder.path / REPORT, self._recipe, self._data, self._progress, evaluation)
 
