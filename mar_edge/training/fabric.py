@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from typing import Any
@@ -28,6 +29,8 @@ def make_fabric(settings: TrainerPart) -> Fabric:
         TrainingError: if the devices, the strategy or the precision are not to be had on this machine.
     """
     # what it says about itself (precision, processes) a recipe says already
+    # what it says about itself (precision, processes) a recipe says already
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     devices: Any = settings.devices
     if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun has decided
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
