@@ -147,7 +147,7 @@ def unseen_films(recipe: Recipe, path: Path) -> tuple[float, int]:
     right = 0
     for index in range(len(films.classes)):
         sample = films.sample(index, np.random.default_rng(index))
-        right += int(model(torch.tensor(sample.clip)[None], visible).argmax()) == sample.label
+        right += int(model(torch.from_numpy(sample.clip.copy())[None], visible).argmax()) == sample.label
     return right / len(films.classes), len(films.classes)
 
 

@@ -27,7 +27,7 @@ from mar_edge.training.recipe import Recipe
 from mar_edge.training.trainer import train
 
 CLIPS = 8
-SIZE_PX = 112
+SIZE_PX = 96
 WIDE = {"width": 160, "depth": 4, "heads": 5, "bridge_width": 96, "bridge_heads": 4}
 SMALL = {**WIDE, "size_px": 96, "decoder_width": 64, "decoder_depth": 1, "decoder_heads": 2, "input_norm": "clip"}
 
@@ -66,9 +66,7 @@ def main() -> None:
 def step_of(ratio: float, *, bf16: bool):
     """Return a function that does one step at a mask ratio."""
     torch.manual_seed(0)
-    config = preset(
-        "tiny", classes=10, geometry=Geometry(height_px=SIZE_PX - SIZE_PX % 32, width_px=SIZE_PX - SIZE_PX % 32)
-    )
+    config = preset("tiny", classes=10, geometry=Geometry(height_px=SIZE_PX, width_px=SIZE_PX))
     config = replace(config, decoder_depth=config.decoder_depth if ratio else 0)
     objective = Objective(build(config), ObjectivePart(reconstruction_weight=0.1 if ratio else 0.0))
     rng = np.random.default_rng(0)
