@@ -263,6 +263,18 @@ def _check_clip(clip: object) -> None:
         raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
 
 
+def check_choice(mask: int | Literal["auto"], threads: int | None) -> None:
+    """Check what was asked of any model, whatever runs it.
+
+    Raises:
+        OptionError: if there is no such mask, or no such number of threads.
+    """
+    if mask not in ("auto", 0, 25, 50, 75):
+        raise OptionError(f"mask {mask!r} is not 'auto', 0, 25, 50 or 75 (percent)")
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads {threads!r} is not a whole number from 1")
+
+
 def load(
     name_or_path: str | Path,
     *,
@@ -285,9 +297,6 @@ def load(
         EngineError: if the engine is not there or refuses the graph.
         OptionError: if the mask or the number of threads cannot be.
     """
-    if mask not in ("auto", 0, 25, 50, 75):
-        raise OptionError(f"mask {mask!r} is not 'auto', 0, 25, 50 or 75 (percent)")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads {threads!r} is not a whole number from 1")
+    check_choice(mask, threads)
     bundle = open_bundle(name_or_path)
     return Model(bundle, create_engine(bundle, bundle.variant(mask, precision), engine, threads=threads))

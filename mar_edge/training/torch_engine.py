@@ -13,13 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from mar_edge import bundle as bundles
 from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.errors import EngineError, OptionError
-from mar_edge.masking import MASK_RATIOS
 from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph, check_classifier, describe, nearest_mask
 from mar_edge.model.mar import MAR
 from mar_edge.runtime.engines import Engine
-from mar_edge.runtime.model import Model
+from mar_edge.runtime.model import Model, check_choice
 
 
 class TorchEngine(Engine):
@@ -78,11 +77,7 @@ def open_checkpoint(
         raise EngineError(f"a checkpoint runs in torch, not in {engine}; for that run: mar-edge export {path}")
     if precision not in ("auto", "fp32"):
         raise OptionError(f"a checkpoint runs in fp32, not in {precision}; for that run: mar-edge export {path}")
-    known = [round(100 * ratio) for ratio in MASK_RATIOS]
-    if mask != "auto" and mask not in known:
-        raise OptionError(f"mask {mask!r} is not 'auto', {', '.join(map(str, known))} (percent)")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads {threads!r} is not a whole number from 1")
+    check_choice(mask, threads)
     model, config, info = checkpoint.load(path)
     check_classifier(path, config)
     percent = nearest_mask(info.mask_ratio) if mask == "auto" else mask
