@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +16,11 @@ from mar_edge.geometry import Geometry
 from mar_edge.runtime.camera_path import LABELS
 from mar_edge.training import symmetry
 from mar_edge.training.batches import Sample
-from mar_edge.training.film_store import Films, FilmStore, film_all
+from mar_edge.training.film_store import Films, FilmStore, Progress, film_all
 from mar_edge.training.recipe_part import Part, Share
 from mar_edge.training.symmetry import Film
 from mar_edge.training.virtual_camera import Filming, film_many
 from mar_edge.training.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
-
-Progress = Callable[[int, int], None]
 
 
 class CameraMovesPart(Part):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from mar_edge.training.batches import Sample
 from mar_edge.training.clip_reader import ClipReader
 from mar_edge.training.figure import ACTIONS
 from mar_edge.training.figure_film import film_figure
-from mar_edge.training.film_store import Films, FilmStore, film_all
+from mar_edge.training.film_store import Films, FilmStore, Progress, film_all
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 
@@ -83,7 +84,7 @@ def draw_figures(
     geometry: Geometry,
     rate_fps: float,
     cache: Path,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> FilmStore:
     """Draw the clips, or take them from the cache.
 
@@ -107,22 +108,23 @@ def draw_figures(
         )
     decides = [part.model_dump(exclude={"share"}), asdict(geometry), rate_fps, reader.digest, list(labels)]
     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
-    studio = _Studio(reader, tuple(known.items()), geometry, rate_fps)
+    studio = _Studio(digest, reader, tuple(known.items()), geometry, rate_fps)
     return film_all(
         cache / f"figures-{digest}", studio, clips=part.clips, chunk=CHUNK, seed=part.seed, progress=progress
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Studio:
-    reader: ClipReader
+    digest: str
+    reader: ClipReader = field(compare=False)  # the digest tells it, also in another process
     labels: tuple[tuple[str, int], ...]
     geometry: Geometry
     rate_fps: float
 
     def film(self, count: int, seed: int) -> Films:
         rng = np.random.default_rng([seed, 1])
-        grounds = _backgrounds(self.reader)
+        grounds = _backgrounds(self)
         clips = np.empty((count, *self.geometry.clip_shape), np.uint8)
         labels = np.empty(count, np.int64)
         for index in range(count):
@@ -138,7 +140,9 @@ class _Studio:
         return Films(clips, labels, np.zeros((count, 0), np.float32))
 
 
-def _backgrounds(reader: ClipReader) -> list[NDArray[np.uint8]]:
+@lru_cache(maxsize=1)  # videos are read once in each process, not for every chunk
+def _backgrounds(studio: _Studio) -> list[NDArray[np.uint8]]:
+    reader = studio.reader
     out = []
     for index in range(len(reader)):
         frames = reader.read(index, np.linspace(0, reader.duration_s(index), BACKGROUND_FRAMES))
