@@ -20,13 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mar_edge.errors import BundleError, OutputError
 from mar_edge.geometry import Geometry
 
-FORMAT = 1
+FORMAT = 2
+"""2 came with precisions beside fp32; a bundle of format 1 reads as it is."""
+
 MANIFEST = "manifest.json"
 SUFFIX = ".mar"
 BUILTIN = Path(__file__).parent / "builtin"
 
-Precision = Literal["fp32"]
-PRECISIONS: tuple[str, ...] = ("fp32",)
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
+Placement = Literal["any", "cpu", "tensorrt"]
 
 
 class _Part(BaseModel):
@@ -34,19 +37,31 @@ class _Part(BaseModel):
 
 
 class Parity(_Part):
-    """How far the graph's logits lay from torch's when it was made.
+    """How far the graph's logits lay from those of FP32, when it was made.
 
     Attributes:
         max_abs_error: largest difference of a logit.
         bound: largest difference that the export allowed.
         clips: clips compared.
         source: which clips they were.
+        reference: what it was compared with, `torch fp32` or `graph fp32`.
+        cosine: smallest cosine between the two logit vectors of a clip.
+        kl: mean Kullback-Leibler divergence of its probabilities from the reference's, in nats.
+        top1_agreement: share of the clips where both name the same class.
+        top1: share of the clips where it names the right class; None without labels.
+        reference_top1: likewise of the reference.
     """
 
     max_abs_error: Annotated[float, Field(ge=0)]
     bound: Annotated[float, Field(gt=0)]
     clips: Annotated[int, Field(gt=0)]
     source: str
+    reference: str = "torch fp32"
+    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
+    kl: Annotated[float, Field(ge=0)] | None = None
+    top1_agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    top1: Annotated[float, Field(ge=0, le=1)] | None = None
+    reference_top1: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Variant(_Part):
@@ -56,6 +71,10 @@ class Variant(_Part):
         file: its name inside the bundle.
         mask: mask ratio in percent.
         precision: numbers the graph computes with.
+        placement: which engines its Q/DQ nodes were placed for: `cpu` (ONNX Runtime, OpenVINO), `tensorrt`, or `any`.
+        kept: parts of the model that measurement kept in FP32 although `precision` is lower, such as
+            `encoder.blocks.3.norm1`; for INT8 a part kept in FP32 is named, too.
+        quantisation: how INT8 was made (method, clips, equalisation); empty for others.
         sha256: of the file.
         size_bytes: of the file.
         gmacs: multiply-accumulates of one clip / 1e9.
@@ -65,10 +84,23 @@ class Variant(_Part):
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx$")]
     mask: Annotated[int, Field(ge=0, le=75, multiple_of=25)]
     precision: Precision
+    placement: Placement = "any"
+    kept: tuple[str, ...] = ()
+    quantisation: dict[str, Any] = Field(default_factory=dict)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size_bytes: Annotated[int, Field(gt=0)]
     gmacs: Annotated[float, Field(gt=0)]
     parity: Parity
+
+    @property
+    def title(self) -> str:
+        """What people call it: `mask 50 int8`, `mask 50 int8 for cpu`."""
+        return f"mask {self.mask} {self.precision}" + ("" if self.placement == "any" else f" for {self.placement}")
+
+    def suits(self, engine: str) -> bool:
+        """Tell whether its Q/DQ nodes were placed for an engine; any engine runs it all the same."""
+        wanted = "tensorrt" if engine.startswith("tensorrt") else "cpu"
+        return self.placement in ("any", wanted)
 
 
 class Manifest(_Part):
@@ -152,8 +184,8 @@ class Bundle:
                 f"{self.path} has format {version}, and this mar-edge reads up to {FORMAT}. "
                 "Run: pip install --upgrade mar-edge"
             )
-        if version != FORMAT:
-            raise BundleError(f"{file} has format {version!r}, expected {FORMAT}. Export the bundle again")
+        if version not in range(1, FORMAT + 1):
+            raise BundleError(f"{file} has format {version!r}, expected 1 to {FORMAT}. Export the bundle again")
         if values.pop("sha256", None) != _digest({key: value for key, value in values.items() if key != "format"}):
             raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
         try:
@@ -182,12 +214,18 @@ class Bundle:
                     f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again"
                 )
 
-    def variant(self, mask: int | Literal["auto"] = "auto", precision: str = "auto") -> Variant:
-        """Choose a graph.
+    def candidates(
+        self, mask: int | Literal["auto"] = "auto", precision: str = "auto", *, engine: str = "onnxruntime"
+    ) -> list[Variant]:
+        """Return the graphs that fit what is asked: of one mask, those placed for the engine where there are such.
 
         Args:
             mask: mask ratio in percent; `auto` takes the one it was trained with, or else the nearest there is.
-            precision: `auto` takes fp32.
+            precision: one of `PRECISIONS`, or `auto` for all.
+            engine: name of the engine that is to run it.
+
+        Returns:
+            Highest precision first.
 
         Raises:
             BundleError: if the bundle has no such graph.
@@ -196,11 +234,25 @@ class Bundle:
         if mask != "auto":
             variants = [v for v in variants if v.mask == mask]
         if not variants:
-            have = ", ".join(f"mask {v.mask} {v.precision}" for v in self.manifest.variants)
+            have = ", ".join(variant.title for variant in self.manifest.variants)
             raise BundleError(
                 f"{self.manifest.name} has no graph with mask {mask} and precision {precision}; it has {have}"
             )
-        return min(variants, key=lambda v: abs(v.mask - self.manifest.trained_mask))
+        nearest = min((v.mask for v in variants), key=lambda mask: abs(mask - self.manifest.trained_mask))
+        variants = [v for v in variants if v.mask == nearest]
+        suited = {(v.mask, v.precision) for v in variants if v.suits(engine)}
+        variants = [v for v in variants if v.suits(engine) or (v.mask, v.precision) not in suited]
+        return sorted(variants, key=lambda v: PRECISIONS.index(v.precision))
+
+    def variant(
+        self, mask: int | Literal["auto"] = "auto", precision: str = "auto", *, engine: str = "onnxruntime"
+    ) -> Variant:
+        """Choose a graph without measurements: the first of `candidates`.
+
+        Raises:
+            BundleError: if the bundle has no such graph.
+        """
+        return self.candidates(mask, precision, engine=engine)[0]
 
 
 def open_bundle(name_or_path: str | Path) -> Bundle:

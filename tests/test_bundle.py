@@ -40,8 +40,8 @@ def test_a_missing_manifest_is_found(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_to_update(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="has format 2, and this mar-edge reads up to 1.*--upgrade"):
-        open_bundle(write_bundle(tmp_path / "fake.mar", format=2))
+    with pytest.raises(BundleError, match="has format 3, and this mar-edge reads up to 2.*--upgrade"):
+        open_bundle(write_bundle(tmp_path / "fake.mar", format=3))
 
 
 @pytest.mark.parametrize(

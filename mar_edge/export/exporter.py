@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import mar_edge
 from mar_edge import bundle as bundles
 from mar_edge.bundle import Bundle, Parity, Variant
-from mar_edge.errors import ExportError, SourceError
+from mar_edge.errors import ExportError
 from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model import checkpoint
@@ -24,14 +24,9 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.deployed import DeployedGraph, check_classifier, describe, nearest_mask
 from mar_edge.model.mar import MAR
-from mar_edge.runtime.demo import DemoSource
+from mar_edge.runtime.clip_set import open_clips
 from mar_edge.runtime.engines import create_engine
-from mar_edge.runtime.preprocess import preprocess
-from mar_edge.runtime.sampler import Sampler
-from mar_edge.runtime.video_file import list_videos, read_frames
-
-PARITY_BOUND = 1e-4
-"""Largest difference of a logit between torch and the graph, relative to the largest logit where that exceeds 1."""
+from mar_edge.runtime.parity import compare, misses
 
 PARITY_CLIPS = 8
 
@@ -69,7 +64,6 @@ def export(
     _check_asked(wanted, precisions)
     if any(wanted):
         config.geometry.check_cells()
-    clips, source = _parity_clips(config, info, data)
     with bundles.writing(out) as folder:
         variants = []
         for mask in wanted:
@@ -77,9 +71,13 @@ def export(
             variants.append(_write_variant(model, mask, folder))
         bundle = Bundle(folder)
         _write_manifest(folder, config, info, variants, checkpoint_path)
+        clips = open_clips(bundle.manifest, data, count=PARITY_CLIPS)
+        pictures = clips.stacked()
         for index, variant in enumerate(variants):
             progress(f"parity of mask {variant.mask} {variant.precision}")
-            variants[index] = variant.model_copy(update={"parity": _parity(model, bundle, variant, clips, source)})
+            variants[index] = variant.model_copy(
+                update={"parity": _parity(model, bundle, variant, pictures, clips.source)}
+            )
         _write_manifest(folder, config, info, variants, checkpoint_path)
     return Bundle(out)
 
@@ -94,7 +92,7 @@ def _write_variant(model: MAR, mask: int, folder: Path) -> Variant:
         sha256=bundles.hash_file(folder / file),
         size_bytes=(folder / file).stat().st_size,
         gmacs=count_macs(folder / file) / 1e9,
-        parity=Parity(max_abs_error=0, bound=PARITY_BOUND, clips=1, source="not measured yet"),
+        parity=Parity(max_abs_error=0, bound=1, clips=1, source="not measured yet"),
     )
 
 
@@ -105,44 +103,10 @@ def _parity(model: MAR, bundle: Bundle, variant: Variant, clips: NDArray[np.uint
     with torch.no_grad():
         expected = np.concatenate([graph(torch.from_numpy(clip[None])).numpy() for clip in clips])
     got = np.concatenate([engine.infer(clip[None]) for clip in clips])
-    error = float(np.abs(got - expected).max())
-    bound = PARITY_BOUND * max(1.0, float(np.abs(expected).max()))
-    if not error <= bound:
-        raise ExportError(
-            f"mask {variant.mask} {variant.precision}: the graph's logits differ from torch's by {error:.2e}, "
-            f"more than {bound:.2e}; no bundle was written"
-        )
-    return Parity(max_abs_error=error, bound=bound, clips=len(clips), source=source)
-
-
-def _parity_clips(config: ModelConfig, info: CheckpointInfo, data: Path | None) -> tuple[NDArray[np.uint8], str]:
-    """Return clips (N, T, H, W, 3) made as the runtime makes them, and what they are."""
-    geometry = config.geometry
-    size = {"height_px": geometry.height_px, "width_px": geometry.width_px, "resize": info.resize}
-
-    def sampled(frames: Iterable[tuple[NDArray[np.uint8], float]]) -> list[NDArray[np.uint8]]:
-        sampler = Sampler(info.rate_fps)
-        window: list[NDArray[np.uint8]] = []
-        for frame, time_s in frames:
-            if places := sampler.take(time_s):
-                window += [preprocess(frame, color="rgb", **size)] * places  # type: ignore[arg-type]
-            if len(window) >= geometry.frames:
-                break
-        return (window + window[-1:] * geometry.frames)[: geometry.frames]
-
-    if data is None:
-        clips = []
-        for seed in range(PARITY_CLIPS):
-            demo = DemoSource(realtime=False, fps=max(30.0, info.rate_fps), seed=seed)
-            clips.append(sampled((frame.picture, frame.time_s) for frame in demo))
-        return np.stack([np.stack(clip) for clip in clips]), "demo camera"
-    files = [data] if data.is_file() else list_videos(data)
-    if not files:
-        raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
-    chosen = files[:: max(1, len(files) // PARITY_CLIPS)][:PARITY_CLIPS]
-    return np.stack(
-        [np.stack(sampled(read_frames(file))) for file in chosen]
-    ), data.name if data.is_file() else f"{len(chosen)} videos of {data.name}"
+    parity = compare(expected, got, variant.precision, source=source, reference_name="torch fp32")
+    if missed := misses(parity, variant.precision):
+        raise ExportError(f"{variant.title} does not compute what torch computes: {'; '.join(missed)}")
+    return parity
 
 
 def _write_manifest(

@@ -1,0 +1,146 @@
+"""Reads the ONNX graphs that export writes: which part of the model a node belongs to, what it multiplies, its shapes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, numpy_helper, shape_inference
+
+from mar_edge.errors import ExportError
+
+Role = Literal["weights", "scores", "mix"]
+"""What a matrix product does: tokens with weights, queries with keys, or attention with values."""
+
+
+def part_of(name: str) -> str:
+    """Return the part of the model that a node or tensor of our graphs belongs to, as `encoder.blocks.3.fc1`.
+
+    Empty for what precedes the encoder (pixels to tubelets), and for constants.
+    """
+    return name.rpartition("/")[0]
+
+
+def block_of(name: str) -> str:
+    """Return the block that a node, tensor or part belongs to, as `encoder.blocks.3`; a part outside of blocks is one."""
+    part = part_of(name) or name
+    head, found, tail = part.partition(".blocks.")
+    return f"{head}.blocks.{tail.split('.')[0]}" if found else part
+
+
+class Product(NamedTuple):
+    """A matrix product.
+
+    Attributes:
+        node: MatMul or Gemm.
+        role: what it does.
+        macs: multiply-accumulates of one clip.
+    """
+
+    node: NodeProto
+    role: Role
+    macs: int
+
+
+class GraphView:
+    """What can be asked of a graph.
+
+    Args:
+        model: as `onnx.load` gives it; not changed.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model = model
+        self.nodes: list[NodeProto] = list(model.graph.node)
+
+    @classmethod
+    def read(cls, path: Path) -> GraphView:
+        """Load a graph.
+
+        Raises:
+            ExportError: if it is none.
+        """
+        try:
+            return cls(onnx.load(str(path)))
+        except (OSError, ValueError) as error:  # protobuf's DecodeError is a ValueError
+            raise ExportError(f"{path} cannot be read as an ONNX graph: {error}") from error
+
+    @cached_property
+    def constants(self) -> dict[str, onnx.TensorProto]:
+        """Initialisers by name."""
+        return {tensor.name: tensor for tensor in self.model.graph.initializer}
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """Return an initialiser's value."""
+        return np.asarray(numpy_helper.to_array(self.constants[name]))
+
+    @cached_property
+    def producer(self) -> dict[str, NodeProto]:
+        """The node that makes a tensor."""
+        return {name: node for node in self.nodes for name in node.output}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[NodeProto]]:
+        """The nodes that take a tensor, in the graph's order."""
+        found: dict[str, list[NodeProto]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.input):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Static shape of every tensor for a batch of one."""
+        model = ModelProto()
+        model.CopyFrom(self.model)
+        for value in [*model.graph.input, *model.graph.output]:
+            if value.type.tensor_type.shape.dim[0].dim_param:
+                value.type.tensor_type.shape.dim[0].dim_value = 1
+        del model.graph.value_info[:]
+        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.graph.initializer}
+        for value in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]:
+            dims = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            if all(dims):
+                shapes[value.name] = dims
+        return shapes
+
+    def weights_name(self, node: NodeProto) -> str | None:
+        """Return the initialiser that holds a product's weights, seen through Q/DQ and casts; None for attention."""
+        name: str = node.input[1]
+        while name not in self.constants:
+            before = self.producer.get(name)
+            if before is None or before.op_type not in ("DequantizeLinear", "QuantizeLinear", "Cast"):
+                return None
+            name = before.input[0]
+        return name
+
+    @cached_property
+    def products(self) -> list[Product]:
+        """All matrix products, in the graph's order.
+
+        Raises:
+            ExportError: if a shape cannot be found out, or there is work of a kind that our graphs have none of.
+        """
+        found: list[Product] = []
+        for node in self.nodes:
+            if node.op_type in ("MatMul", "Gemm"):
+                left, out = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
+                if not left or not out:
+                    raise ExportError(f"cannot count {node.op_type} '{node.name}': its shape is unknown")
+                transposed = any(a.name == "transA" and a.i for a in node.attribute)
+                macs = prod(out) * left[0 if transposed else -1]
+                found.append(Product(node, self._role(node, found), macs))
+            elif node.op_type in ("Conv", "ConvTranspose", "Einsum", "Attention"):
+                raise ExportError(f"cannot count {node.op_type} '{node.name}': our graphs have none")
+        return found
+
+    def _role(self, node: NodeProto, before: list[Product]) -> Role:
+        if self.weights_name(node) is not None:
+            return "weights"
+        return "mix" if before and before[-1].role == "scores" else "scores"

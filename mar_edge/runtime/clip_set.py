@@ -1,0 +1,169 @@
+"""Clips of videos, made by the runtime itself: what graphs are calibrated, compared and timed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.bundle import Bundle, Manifest, Variant
+from mar_edge.errors import SourceError
+from mar_edge.runtime.demo import DemoSource
+from mar_edge.runtime.engines import Engine
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.preprocess import preprocess
+from mar_edge.runtime.sampler import Sampler
+from mar_edge.runtime.video_file import list_videos
+
+
+class Clip(NamedTuple):
+    """One window of a video.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3) RGB.
+        source: where it comes from, for messages.
+        target: its video's class; None without labels.
+    """
+
+    frames: NDArray[np.uint8]
+    source: str
+    target: int | None
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Windows spread evenly over every one of some videos, or over seeds of the demo camera.
+
+    Iterating decodes one video after another, in order; nothing is kept.
+
+    Attributes:
+        manifest: of the bundle whose geometry, rate and resize rule make the clips.
+        files: the videos; empty for the demo camera.
+        windows: of each video, or seeds of the demo camera.
+        source: what they are, for people, as `8 videos of daily`.
+        targets: class of each video; None without labels.
+        warn: called with one sentence for whatever should be known of a video.
+    """
+
+    manifest: Manifest
+    files: tuple[Path, ...]
+    windows: int
+    source: str
+    targets: tuple[int, ...] | None = None
+    warn: Callable[[str], None] = lambda _message: None
+
+    def __len__(self) -> int:
+        return self.windows * max(1, len(self.files))
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Give the clips.
+
+        Raises:
+            SourceError: if a video cannot be read, naming it.
+        """
+        if not self.files:
+            for seed in range(self.windows):
+                yield Clip(_demo_clip(self.manifest, seed), f"demo camera, seed {seed}", None)
+            return
+        for index, file in enumerate(self.files):
+            target = self.targets[index] if self.targets is not None else None
+            for frames in self._windows(file):
+                yield Clip(frames, str(file), target)
+
+    def stacked(self) -> NDArray[np.uint8]:
+        """Return all clips at once, uint8 (N, T, H, W, 3)."""
+        return np.stack([clip.frames for clip in self])
+
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return the class of every clip (N,); None without labels."""
+        return None if self.targets is None else np.repeat(np.asarray(self.targets, np.int64), self.windows)
+
+    def _windows(self, file: Path) -> list[NDArray[np.uint8]]:
+        """Let the runtime classify the file, and keep what it would have shown to a graph."""
+        recorder = _Recorder(self.manifest)
+        result = Model(recorder.bundle, recorder).classify(file, views=(self.windows, 1))
+        for message in result.warnings:
+            self.warn(message)
+        if result.repeated_frames:
+            self.warn(f"{file} is shorter than a clip; its last frame was repeated")
+        return recorder.clips
+
+
+def open_clips(
+    manifest: Manifest,
+    data: Path | None = None,
+    *,
+    count: int,
+    files: Sequence[Path] = (),
+    targets: Sequence[int] | None = None,
+    warn: Callable[[str], None] = lambda _message: None,
+) -> ClipSet:
+    """Choose clips.
+
+    Args:
+        manifest: of the model that they are for.
+        data: a video or a folder of videos; None for the demo camera, unless `files` are given.
+        count: clips wanted. Videos spread over the folder are taken, or more than one window of each; so it may be
+            a few more where it is no multiple of the videos.
+        files: the videos themselves, as from a list.
+        targets: class of each of `files`.
+        warn: see `ClipSet`.
+
+    Raises:
+        SourceError: if there is no video.
+    """
+    if not files and data is None:
+        return ClipSet(manifest, (), count, "demo camera", warn=warn)
+    if not files:
+        assert data is not None
+        files = [data] if data.is_file() else list_videos(data)
+        if not files:
+            raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
+    source = data.name if data and data.is_file() else f"{len(chosen)} videos" + (f" of {data.name}" if data else "")
+    return ClipSet(
+        manifest,
+        tuple(files[index] for index in chosen),
+        -(-count // len(chosen)),
+        source,
+        None if targets is None else tuple(targets[index] for index in chosen),
+        warn,
+    )
+
+
+class _Recorder(Engine):
+    """An engine that keeps the clips it is shown."""
+
+    name = "recorder"
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(Bundle.of(Path(), manifest), Variant.model_construct(mask=0, precision="fp32"))
+        self.clips: list[NDArray[np.uint8]] = []
+
+    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.clips.extend(frames.copy())
+        return np.zeros((len(frames), self._classes), np.float32)
+
+
+def _demo_clip(manifest: Manifest, seed: int) -> NDArray[np.uint8]:
+    """Return the first window of the demo camera."""
+    geometry = manifest.geometry
+    sampler = Sampler(manifest.rate_fps)
+    window: list[NDArray[np.uint8]] = []
+    for frame in DemoSource(realtime=False, fps=max(30.0, manifest.rate_fps), seed=seed):
+        if places := sampler.take(frame.time_s):
+            picture = preprocess(
+                frame.picture,
+                height_px=geometry.height_px,
+                width_px=geometry.width_px,
+                resize=manifest.resize,
+                color=frame.color,
+            )
+            window += [picture] * places
+        if len(window) >= geometry.frames:
+            break
+    return np.stack((window + window[-1:] * geometry.frames)[: geometry.frames])
