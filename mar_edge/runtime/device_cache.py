@@ -1,0 +1,46 @@
+"""The folder for what is found out or built on this device: measurements, TensorRT engines, calibration statistics."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mar_edge.errors import OutputError
+
+VARIABLE = "MAR_EDGE_CACHE"
+
+
+def folder(kind: str) -> Path:
+    """Return a folder of the cache, and make it if it is not there.
+
+    Args:
+        kind: what it is for, as `measurements`.
+
+    Returns:
+        `$MAR_EDGE_CACHE/kind`; without that variable `$XDG_CACHE_HOME/mar-edge/kind` or `~/.cache/mar-edge/kind`.
+
+    Raises:
+        OutputError: if it cannot be made or written to; it names the variable.
+    """
+    path = _root() / kind
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the cache {path}: {error.strerror}. Set {VARIABLE} to a folder you can write to"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write the cache {path}: not permitted. Set {VARIABLE} to a folder you can write to")
+    return path
+
+
+def _root() -> Path:
+    if chosen := os.environ.get(VARIABLE):
+        return Path(chosen).expanduser()
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():  # the XDG specification says that a relative path is to be ignored
+        return base / "mar-edge"
+    try:
+        return Path.home() / ".cache" / "mar-edge"
+    except RuntimeError as error:  # a container's user without a home
+        raise OutputError(f"there is no folder for the cache. Set {VARIABLE} to one you can write to") from error
