@@ -18,6 +18,10 @@ Role = Literal["weights", "scores", "mix"]
 """What a matrix product does: tokens with weights, queries with keys, or attention with values."""
 
 
+SMALL = 64
+"""Constants of up to so many values may be shapes, which shape inference must read."""
+
+
 def part_of(name: str) -> str:
     """Return the part of the model that a node or tensor of our graphs belongs to, as `encoder.blocks.3.fc1`.
 
@@ -96,13 +100,23 @@ class GraphView:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Static shape of every tensor for a batch of one."""
-        model = ModelProto()
-        model.CopyFrom(self.model)
-        for value in [*model.graph.input, *model.graph.output]:
-            if value.type.tensor_type.shape.dim[0].dim_param:
-                value.type.tensor_type.shape.dim[0].dim_value = 1
-        del model.graph.value_info[:]
-        inferred = shape_inference.infer_shapes(model, data_prop=True)
+        graph = self.model.graph
+        # weights stand as inputs: shape inference copies the model, and theirs may be gigabytes
+        weights = [tensor for tensor in graph.initializer if prod(tensor.dims) > SMALL]
+        light = onnx.helper.make_graph(
+            self.nodes,
+            "shapes",
+            [
+                *(_first_of_batch(value) for value in graph.input),
+                *(onnx.helper.make_tensor_value_info(w.name, w.data_type, list(w.dims)) for w in weights),
+            ],
+            [_first_of_batch(value) for value in graph.output],
+            [tensor for tensor in graph.initializer if prod(tensor.dims) <= SMALL],
+        )
+        inferred = shape_inference.infer_shapes(
+            onnx.helper.make_model(light, opset_imports=self.model.opset_import, ir_version=self.model.ir_version),
+            data_prop=True,
+        )
         shapes = {tensor.name: tuple(tensor.dims) for tensor in inferred.graph.initializer}
         for value in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]:
             dims = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
@@ -144,3 +158,11 @@ class GraphView:
         if self.weights_name(node) is not None:
             return "weights"
         return "mix" if before and before[-1].role == "scores" else "scores"
+
+
+def _first_of_batch(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    fixed = onnx.ValueInfoProto()
+    fixed.CopyFrom(value)
+    if fixed.type.tensor_type.shape.dim[0].dim_param:
+        fixed.type.tensor_type.shape.dim[0].dim_value = 1
+    return fixed

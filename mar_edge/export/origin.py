@@ -1,0 +1,63 @@
+"""What is exported: the model of a checkpoint, or of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mar_edge import bundle as bundles
+from mar_edge.bundle import Manifest, Variant, open_bundle
+from mar_edge.model import checkpoint
+from mar_edge.model.bundle_weights import read_bundle
+from mar_edge.model.checkpoint import CheckpointInfo
+from mar_edge.model.config import ModelConfig
+from mar_edge.model.deployed import check_classifier, describe
+from mar_edge.model.mar import MAR
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model in torch, and what is known of it.
+
+    Attributes:
+        path: of the checkpoint or bundle.
+        model: with classifier, in evaluation mode.
+        config: its architecture.
+        info: what else it says.
+        sha256: of the checkpoint, or of the bundle's manifest.
+    """
+
+    path: Path
+    model: MAR
+    config: ModelConfig
+    info: CheckpointInfo
+    sha256: str
+
+    def manifest(self, variants: list[Variant], made: dict[str, object]) -> Manifest:
+        """Return the manifest of a bundle of this model.
+
+        Args:
+            variants: its graphs.
+            made: how they were made; goes to the provenance.
+
+        Raises:
+            CheckpointError: if the checkpoint says something that no manifest may say.
+        """
+        return describe(self.path, self.config, self.info, variants, {**self.info.provenance, **made})
+
+
+def open_origin(source: str | Path) -> Origin:
+    """Open a checkpoint (`.safetensors`), or a bundle by built-in name or path.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be read or has no classifier, or the bundle no fp32 graph.
+        BundleError: if there is no such bundle, or it is damaged.
+    """
+    path = Path(source)
+    if path.suffix == bundles.SUFFIX or not path.suffix:
+        bundle = open_bundle(source)
+        model, config, info = read_bundle(bundle)
+        return Origin(bundle.path, model.eval(), config, info, bundles.hash_file(bundle.path / bundles.MANIFEST))
+    model, config, info = checkpoint.load(path)
+    check_classifier(path, config)
+    return Origin(path, model.eval(), config, info, bundles.hash_file(path))
