@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper, shape_inference
 
 from mar_edge.errors import ExportError
+from mar_edge.part_names import block_of as block_of
+from mar_edge.part_names import part_of as part_of
 
 Role = Literal["weights", "scores", "mix"]
 """What a matrix product does: tokens with weights, queries with keys, or attention with values."""
@@ -20,21 +22,6 @@ Role = Literal["weights", "scores", "mix"]
 
 SMALL = 64
 """Constants of up to so many values may be shapes, which shape inference must read."""
-
-
-def part_of(name: str) -> str:
-    """Return the part of the model that a node or tensor of our graphs belongs to, as `encoder.blocks.3.fc1`.
-
-    Empty for what precedes the encoder (pixels to tubelets), and for constants.
-    """
-    return name.rpartition("/")[0]
-
-
-def block_of(name: str) -> str:
-    """Return the block that a node, tensor or part belongs to, as `encoder.blocks.3`; a part outside of blocks is one."""
-    part = part_of(name) or name
-    head, found, tail = part.partition(".blocks.")
-    return f"{head}.blocks.{tail.split('.')[0]}" if found else part
 
 
 class Product(NamedTuple):

@@ -1,0 +1,29 @@
+"""Names in our graphs: a node is `PART/OPERATOR` or `PART/OPERATOR_2`, a tensor is named by the node that makes it."""
+
+from __future__ import annotations
+
+PRODUCTS = ("MatMul", "Gemm")
+"""Operators that multiply matrices; our graphs have no others."""
+
+
+def part_of(name: str) -> str:
+    """Return the part of the model that a node or tensor belongs to, as `encoder.blocks.3.fc1`.
+
+    Engines append to the names, as in `encoder.blocks.3.attn/MatMul_2/MatMulScaleFusion/`. Empty for what precedes the
+    encoder (pixels to tubelets), and for constants.
+    """
+    part, found, _ = name.partition("/")
+    return part if found else ""
+
+
+def block_of(name: str) -> str:
+    """Return the block that a node, tensor or part belongs to, as `encoder.blocks.3`; a part outside of blocks is one."""
+    part = part_of(name) if "/" in name else name
+    head, found, tail = part.partition(".blocks.")
+    return f"{head}.blocks.{tail.split('.')[0]}" if found else part
+
+
+def is_product(name: str) -> bool:
+    """Tell whether a node multiplies matrices."""
+    operator = name.partition("/")[2].split("/")[0]
+    return operator.partition("_")[0] in PRODUCTS
