@@ -9,39 +9,16 @@ import io
 import re
 from pathlib import Path
 
-import matplotlib
-import numpy as np
 from rich.console import Console
 
 import mar_edge
 from mar_edge.cli.live_view import LiveView
+from mar_edge.export.mask_picture import save_mask
 from mar_edge.geometry import Geometry
-from mar_edge.masking import cell_running_mask
 from mar_edge.runtime.demo import DemoSource
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent
 MOMENT_S = 6.5
-
-
-def mask_picture(path: Path) -> None:
-    """Draw what the encoder sees of four time steps of a clip, and what it never looks at."""
-    geometry = Geometry(frames=8, height_px=192, width_px=256)
-    demo = DemoSource(size_px=(256, 192), fps=10, realtime=False, script=(("zoom_in", 4.0, 0.3),))
-    frames = [frame.picture for frame, _ in zip(demo, range(8), strict=False)]
-    mask = cell_running_mask(geometry.grid, 0.5)
-    figure, axes = plt.subplots(1, 4, figsize=(12, 2.65), layout="constrained")
-    for step, axis in enumerate(axes):
-        seen = mask[step].repeat(16, axis=0).repeat(16, axis=1)[..., None]
-        axis.imshow(np.where(seen, frames[2 * step], np.uint8(236)))
-        axis.set_title(f"time step {step + 1}", fontsize=11)
-        axis.set_xticks(np.arange(-0.5, 256, 32), [])
-        axis.set_yticks(np.arange(-0.5, 192, 32), [])
-        axis.grid(color="white", linewidth=1)
-        axis.tick_params(length=0)
-    figure.savefig(path, dpi=100)
 
 
 def live_view(path: Path) -> None:
@@ -65,5 +42,6 @@ def live_view(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    mask_picture(HERE / "mask.png")
+    geometry = Geometry(frames=8, height_px=192, width_px=256)
+    save_mask(HERE / "mask.png", geometry, 50, title="What the encoder sees of a clip")
     live_view(HERE / "live_view.svg")
