@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -13,6 +16,13 @@ from mar_edge.errors import EngineError, FrameError
 
 EngineName = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 ENGINES: tuple[str, ...] = ("auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+
+_MODULES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+}
 
 
 class Engine(ABC):
@@ -54,6 +64,28 @@ class Engine(ABC):
             raise EngineError(f"{self.name} gave {logits.shape} logits, not finite ({len(frames)}, {self._classes})")
         return logits
 
+    def layer_precisions(self) -> dict[str, str] | None:
+        """Say in which numbers each matrix product really is computed on this device.
+
+        Returns:
+            `fp32`, `fp16`, `bf16` or `int8` by the name of the graph's node, or by the engine's own name for it where
+            it has no other; None if the engine cannot tell.
+        """
+        return None
+
+    def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
+        """Measure where the time goes.
+
+        Args:
+            frames: one clip, as `infer` takes it.
+            runs: inferences to take the median of, after one more.
+
+        Returns:
+            Milliseconds of each step of the engine, in the order of execution, by the name of one of the graph's nodes
+            in it; a step that the engine added has another name. None if it cannot tell.
+        """
+        return None
+
     @abstractmethod
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph on checked frames."""
@@ -65,15 +97,46 @@ def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *
     Args:
         bundle: the bundle.
         variant: the graph.
-        name: an engine's name; `auto` is ONNX Runtime, which is always there.
+        name: an engine's name; `auto` is ONNX Runtime, which is always there. What was measured on this device is
+            looked at by `device_choice.choose`, not here.
         threads: CPU threads for one inference; None for all cores.
 
     Raises:
         EngineError: if there is no such engine, or it refuses the graph.
         MissingExtraError: if it is not installed.
     """
-    if name not in ENGINES:
-        raise EngineError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
-    from mar_edge.runtime.onnxruntime_engine import OnnxRuntimeEngine  # engines are heavy: loaded when asked for
+    # engines are heavy: loaded when asked for
+    if name in ("auto", "onnxruntime"):
+        from mar_edge.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(bundle, variant, threads=threads)
+        return OnnxRuntimeEngine(bundle, variant, threads=threads)
+    if name == "openvino":
+        from mar_edge.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, variant, threads=threads)
+    if name in ("tensorrt", "tensorrt-rtx"):
+        from mar_edge.runtime.tensorrt_engine import TensorRTEngine
+
+        return TensorRTEngine(bundle, variant, module=_MODULES[name], threads=threads)
+    raise EngineError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
+
+
+def available_engines() -> list[str]:
+    """Return the engines that are installed; TensorRT only where there is a GPU, too."""
+    found = [name for name, module in _MODULES.items() if find_spec(module) is not None]
+    return found if _has_gpu() else [name for name in found if not name.startswith("tensorrt")]
+
+
+def engine_version(name: str) -> str:
+    """Return the version of an installed engine."""
+    return str(import_module(_MODULES[name]).__version__)
+
+
+def _has_gpu() -> bool:
+    """Ask NVIDIA's driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError
 from mar_edge.runtime.engines import Engine
+
+_INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
+_PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
+_KERNEL = "_kernel_time"
 
 
 class OnnxRuntimeEngine(Engine):
@@ -23,24 +33,15 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self, bundle: Bundle, variant: Variant, *, threads: int | None = None) -> None:
         super().__init__(bundle, variant)
-        import onnxruntime as ort
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         # its exceptions have no common base
         self._errors = tuple(
             kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)
         )
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised, and told by us
-        # spinning threads would take the core that the robot's own loop needs
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads:
-            options.intra_op_num_threads = threads
+        self._threads = threads
+        self._session = self._open()
         path = bundle.graph_path(variant)
-        try:
-            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except self._errors as error:
-            raise EngineError(f"ONNX Runtime refuses {path}: {error}") from error
         (frames,), (logits,) = self._session.get_inputs(), self._session.get_outputs()
         wanted = ("tensor(uint8)", list(self._shape), [self._classes])
         if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
@@ -49,9 +50,65 @@ class OnnxRuntimeEngine(Engine):
                 f"clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
             )
 
+    def _open(self, profile: Path | None = None) -> Any:
+        """Load the graph; a profile of every inference goes to files whose names begin so."""
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised, and told by us
+        # spinning threads would take the core that the robot's own loop needs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._threads:
+            options.intra_op_num_threads = self._threads
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        path = self.bundle.graph_path(self.variant)
+        try:
+            return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except self._errors as error:
+            if self.variant.precision == "bf16" and "NOT_IMPLEMENTED" in str(error):
+                raise EngineError(
+                    f"ONNX Runtime has no bf16 kernels for this CPU, which {path} needs. Choose another precision, or "
+                    "--engine openvino"
+                ) from error
+            raise EngineError(f"ONNX Runtime refuses {path}: {error}") from error
+
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             logits: NDArray[np.float32] = self._session.run(["logits"], {"frames": frames})[0]
         except self._errors as error:
             raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
         return logits
+
+    def layer_precisions(self) -> dict[str, str]:
+        """See `Engine.layer_precisions`; read from a profile, which has the types that every kernel got."""
+        found = {}
+        for event in self._profile(np.zeros((1, *self._shape), np.uint8), runs=1):
+            name, details = event["name"].removesuffix(_KERNEL), event["args"]
+            operator: str = details["op_name"]
+            if operator.startswith(_INT8_OPERATORS):
+                found[name] = "int8"
+            elif operator in ("MatMul", "FusedMatMul", "Gemm", "FusedGemm"):
+                kind = next(iter(details["input_type_shape"][0]))
+                found[name] = _PRECISIONS.get(kind, kind)
+        return found
+
+    def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float]:
+        """See `Engine.layer_times`."""
+        times: dict[str, list[float]] = {}
+        for event in self._profile(frames, runs=runs + 1):
+            times.setdefault(event["name"].removesuffix(_KERNEL), []).append(event["dur"] / 1000)
+        return {name: statistics.median(took[1:]) for name, took in times.items()}
+
+    def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]]:
+        """Return what ONNX Runtime notes of every kernel it runs, in a session of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._open(Path(folder) / "profile")
+            try:
+                for _ in range(runs):
+                    session.run(["logits"], {"frames": frames})
+            except self._errors as error:
+                raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return [event for event in events if event["cat"] == "Node" and event["name"].endswith(_KERNEL)]
