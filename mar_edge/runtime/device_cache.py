@@ -22,7 +22,7 @@ def folder(kind: str) -> Path:
     Raises:
         OutputError: if it cannot be made or written to; it names the variable.
     """
-    path = _root() / kind
+    path = location(kind)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,6 +32,15 @@ def folder(kind: str) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write the cache {path}: not permitted. Set {VARIABLE} to a folder you can write to")
     return path
+
+
+def location(kind: str) -> Path:
+    """Return where a folder of the cache is or would be, to read from it; it need not be there or writable.
+
+    Raises:
+        OutputError: if there is no home folder and nothing else was said.
+    """
+    return _root() / kind
 
 
 def _root() -> Path:

@@ -64,6 +64,9 @@ class Engine(ABC):
             raise EngineError(f"{self.name} gave {logits.shape} logits, not finite ({len(frames)}, {self._classes})")
         return logits
 
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
+        """Give back what the engine holds outside of Python's memory; it infers no more."""
+
     def layer_precisions(self) -> dict[str, str] | None:
         """Say in which numbers each matrix product really is computed on this device.
 
@@ -127,9 +130,12 @@ def available_engines() -> list[str]:
     return found if _has_gpu() else [name for name in found if not name.startswith("tensorrt")]
 
 
-def engine_version(name: str) -> str:
-    """Return the version of an installed engine."""
-    return str(import_module(_MODULES[name]).__version__)
+def engine_version(name: str) -> str | None:
+    """Return the version of an engine; None if it is not there or does not load."""
+    try:
+        return str(import_module(_MODULES[name]).__version__)
+    except (ImportError, OSError):  # a library that it needs may be missing
+        return None
 
 
 def _has_gpu() -> bool:

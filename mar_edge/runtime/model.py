@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mar_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mar_edge.errors import FrameError, OptionError
 from mar_edge.runtime.clip_times import segment_times, segment_views
+from mar_edge.runtime.device_choice import choose
 from mar_edge.runtime.engines import Engine, create_engine
 from mar_edge.runtime.frame import Source
 from mar_edge.runtime.preprocess import preprocess
@@ -30,11 +31,13 @@ class Model:
     Args:
         bundle: a checked bundle.
         engine: a loaded graph of it.
+        reason: why this engine and graph, for people.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, reason: str = "as asked") -> None:
         self.bundle = bundle
         self.engine = engine
+        self.reason = reason
 
     @property
     def manifest(self) -> Manifest:
@@ -287,16 +290,21 @@ def load(
 
     Args:
         name_or_path: a built-in name, or the path of a bundle.
-        engine: `auto` or an engine's name.
-        mask: mask ratio in percent, or `auto`.
-        precision: `fp32` or `auto`.
-        threads: CPU threads for one inference; None for all cores.
+        engine: `onnxruntime`, `openvino`, `tensorrt`, `tensorrt-rtx`, or `auto`: what `mar-edge verify` found fastest on
+            this device; without that ONNX Runtime, which is always there.
+        mask: mask ratio in percent, or `auto`: as trained.
+        precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`: what `mar-edge verify` found fastest on this device among
+            those that kept their bounds; without that `fp32`.
+        threads: CPU threads for one inference; None for all cores. What was verified with another number does not
+            count for `auto`.
 
     Raises:
         BundleError: if there is no such bundle, it is damaged, or lacks the graph asked for.
         EngineError: if the engine is not there or refuses the graph.
+        MissingExtraError: if the engine asked for is not installed.
         OptionError: if the mask or the number of threads cannot be.
     """
     check_choice(mask, threads)
     bundle = open_bundle(name_or_path)
-    return Model(bundle, create_engine(bundle, bundle.variant(mask, precision), engine, threads=threads))
+    choice = choose(bundle, engine=engine, mask=mask, precision=precision, threads=threads)
+    return Model(bundle, create_engine(bundle, choice.variant, choice.engine, threads=threads), choice.reason)

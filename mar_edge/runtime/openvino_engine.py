@@ -42,7 +42,10 @@ class OpenVinoEngine(Engine):
     def __init__(self, bundle: Bundle, variant: Variant, *, threads: int | None = None) -> None:
         super().__init__(bundle, variant)
         require("openvino", "openvino", called="OpenVINO")
-        import openvino
+        try:
+            import openvino
+        except (ImportError, OSError) as error:
+            raise EngineError(f"OpenVINO is installed but does not load: {_last_line(error)}") from error
 
         self._core = openvino.Core()
         if variant.precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
