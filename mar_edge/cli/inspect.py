@@ -1,92 +1,61 @@
-"""`mar-edge inspect`: a bundle as a card."""
+"""`mar-edge inspect`: a bundle as a card, its mask as a picture, a graph block by block."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mar_edge.cli.options import MaskOption, PrecisionOption, mask_percent
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mar_edge.bundle import Manifest
-
-SHOWN, HIDDEN = "██", ".."
+    from mar_edge.bundle import Bundle, Variant
 
 
 def inspect(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A built-in model or a bundle's folder.")],
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show one graph block by block: operators, precision, work, fusion.")
+    ] = False,
+    mask: MaskOption = "auto",
+    precision: PrecisionOption = "auto",
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write the mask as a picture.")] = None,
 ) -> None:
-    """Show what a bundle is: labels, geometry, variants with their work and parity, provenance, and its mask."""
+    """Show what a bundle is: labels, geometry, variants with their work and parity, provenance, and its mask.
+
+    --mask and --precision choose the graph of --layers, and whose mask is drawn.
+    """
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
+    from mar_edge.cli.bundle_card import print_card, print_mask, print_variants
 
+    if layers:
+        from mar_edge.extras import require
+
+        require("onnx", "export")
+    opened = open_bundle(bundle)
+    variant = opened.variant(mask_percent(mask), precision, engine="tensorrt")
     console = Console(highlight=False)
-    manifest = open_bundle(bundle).manifest
-    _card(manifest, console)
-    _variants(manifest, console)
-    masks = {variant.mask for variant in manifest.variants} - {0}
-    if masks:
-        _mask(manifest, max(masks), console)
+    if layers:
+        _layers(opened, variant, console)
+    else:
+        print_card(opened.manifest, console)
+        print_variants(opened.manifest, console)
+        print_mask(opened.manifest, variant.mask, console)
+    if png is not None:
+        from mar_edge.export.mask_picture import save_mask
+
+        save_mask(png, opened.manifest.geometry, variant.mask, title=opened.manifest.name)
+        Console(stderr=True, highlight=False).print(f"{png}: mask {variant.mask} %", markup=False, soft_wrap=True)
 
 
-def _card(manifest: Manifest, console: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+def _layers(bundle: Bundle, variant: Variant, console: Console) -> None:
+    from mar_edge.cli.layer_table import print_layers
+    from mar_edge.export.layer_report import report
 
-    geometry = manifest.geometry
-    t, h, w = geometry.grid
-    provenance = manifest.provenance
-    rows = {
-        "model": f"{manifest.name}: {manifest.description}",
-        "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:12])}{' …' if manifest.labels[12:] else ''}",
-        "idle label": manifest.idle_label or "none",
-        "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
-        "whole videos": "frames spread over all of it" if manifest.sampling == "uniform" else "frames at that rate",
-        "tokens": f"{t}x{h}x{w} of {geometry.tubelet_frames}x{geometry.patch_px}x{geometry.patch_px} px",
-        "architecture": ", ".join(
-            f"{key} {manifest.architecture[key]}"
-            for key in ("width", "depth", "heads", "classifier")
-            if key in manifest.architecture
-        ),
-        "trained at": f"mask {manifest.trained_mask} %",
-        "licence": manifest.licence,
-        "made by": str(provenance.get("command", "unknown")),
-        "exported by": str(provenance.get("export", {}).get("command", "unknown")),
-    }
-    table = Table.grid(padding=(0, 2))
-    for key, value in rows.items():
-        table.add_row(f"[dim]{key}[/]", escape(value))
-    console.print(table)
-
-
-def _variants(manifest: Manifest, console: Console) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table()
-    for column in ("file", "mask", "precision", "GMACs", "size", "parity with torch"):
-        table.add_column(column, overflow="fold")
-    for variant in manifest.variants:
-        parity = variant.parity
-        table.add_row(
-            variant.file,
-            f"{variant.mask} %",
-            variant.precision,
-            f"{variant.gmacs:.4g}",
-            f"{variant.size_bytes / 1e6:.1f} MB",
-            escape(f"{parity.max_abs_error:.1e} (bound {parity.bound:.1e}, {parity.clips} clips: {parity.source})"),
-        )
-    console.print(table)
-
-
-def _mask(manifest: Manifest, mask: int, console: Console) -> None:
-    """Draw the first time steps of the mask side by side, 4 x 4 tokens of each."""
-    from mar_edge.masking import PLACES, cell_running_mask
-
-    t, h, w = manifest.geometry.grid
-    steps = cell_running_mask((t, h, w), mask / 100)[:PLACES, :4, :4]
-    console.print(f"mask {mask} %: what the encoder sees of each 4x4 tokens, in the first {len(steps)} time steps")
-    for row in range(steps.shape[1]):
-        console.print("   ".join("".join(SHOWN if seen else HIDDEN for seen in step[row]) for step in steps))
+    console.print(f"{bundle.manifest.name}, {variant.title}: {variant.file}", markup=False)
+    print_layers(report(bundle.graph_path(variant)), console)

@@ -1,0 +1,185 @@
+"""A bundle as a card: what its manifest says, and its mask, drawn with characters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mar_edge.bundle import Manifest, Variant
+
+SHOWN, HIDDEN = "██", ".."
+LABELS_SHOWN = 12
+
+
+def print_card(manifest: Manifest, console: Console) -> None:
+    """Print what the model is, what it takes, and where it comes from."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    geometry = manifest.geometry
+    t, h, w = geometry.grid
+    rows = {
+        "model": f"{manifest.name}: {manifest.description}",
+        "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:LABELS_SHOWN])}"
+        + (" …" if manifest.labels[LABELS_SHOWN:] else ""),
+        "idle label": manifest.idle_label or "none",
+        "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
+        "whole videos": "frames spread over all of it" if manifest.sampling == "uniform" else "frames at that rate",
+        "tokens": f"{t}x{h}x{w} of {geometry.tubelet_frames}x{geometry.patch_px}x{geometry.patch_px} px",
+        "architecture": ", ".join(
+            f"{key} {manifest.architecture[key]}"
+            for key in ("width", "depth", "heads", "classifier")
+            if key in manifest.architecture
+        ),
+        "trained at": f"mask {manifest.trained_mask} %",
+        "licence": manifest.licence,
+        **_provenance(manifest.provenance),
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key, escape(value))
+    console.print(table)
+
+
+def _provenance(provenance: dict[str, Any]) -> dict[str, str]:
+    export = provenance.get("export", {})
+    rows = {
+        "made by": str(provenance.get("command", "unknown")),
+        "made from": _text(provenance.get("data", "")),
+        "exported by": str(export.get("command", "unknown")),
+        "exported with": ", ".join(f"{name} {version}" for name, version in export.get("versions", {}).items()),
+        "checkpoint": str(export.get("checkpoint_sha256", ""))[:12],
+    }
+    return {key: value for key, value in rows.items() if value}
+
+
+def print_variants(manifest: Manifest, console: Console) -> None:
+    """Print the graphs: size, work and parity as a table, then what else is to be said of them."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    variants = manifest.variants
+    labelled = any(variant.parity.top1 is not None for variant in variants)
+    columns = ["size", "GMACs", "cosine", "agree", "KL", "error", "allowed", *(["top-1"] if labelled else [])]
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("graph")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for variant in variants:
+        parity = variant.parity
+        table.add_row(
+            variant.title,
+            f"{variant.size_bytes / 1e6:.1f} MB",
+            f"{variant.gmacs:.4g}",
+            _number(parity.cosine, "{:.6f}"),
+            _number(parity.top1_agreement, "{:.1%}"),
+            _number(parity.kl, "{:.1e}"),
+            f"{parity.max_abs_error:.1e}",
+            f"{parity.bound:.1e}",
+            *([_number(parity.top1, "{:.1%}")] if labelled else []),
+        )
+    console.print()
+    console.print(table)
+    console.print()
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for title, tell in (("parity", _compared), ("kept in fp32", _kept), ("quantised", _quantised)):
+        for text in _shared(variants, tell):
+            rows.add_row(title, text)
+            title = ""
+    rows.add_row("files", Text(", ".join(variant.file for variant in variants)))
+    console.print(rows)
+    console.print()
+
+
+def _shared(variants: Sequence[Variant], tell: Callable[[Variant], str]) -> Iterator[Text]:
+    """Say what there is to say of variants, once for all that share it."""
+    members: dict[str, list[Variant]] = {}
+    for variant in variants:
+        members.setdefault(tell(variant), []).append(variant)
+    for text, group in members.items():
+        if text:
+            everyone = len(group) == len(variants)
+            yield Text(text if everyone else f"{_titles(group)}: {text}")
+
+
+def _titles(variants: Sequence[Variant]) -> str:
+    """Name variants, those that differ in the mask alone together."""
+    masks: dict[str, list[str]] = {}
+    for variant in variants:
+        masks.setdefault(variant.title.removeprefix(f"mask {variant.mask} "), []).append(str(variant.mask))
+    return ", ".join(f"mask {'/'.join(found)} {title}" for title, found in masks.items())
+
+
+def _compared(variant: Variant) -> str:
+    parity = variant.parity
+    clips = f"{parity.clips} clip" + ("s" if parity.clips > 1 else "")
+    reference = f", whose top-1 is {parity.reference_top1:.1%}" if parity.reference_top1 is not None else ""
+    return f"{clips} ({parity.source}) against {parity.reference}{reference}"
+
+
+def _kept(variant: Variant) -> str:
+    return ", ".join(shorten(variant.kept))
+
+
+def _quantised(variant: Variant) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in variant.quantisation.items())
+
+
+def shorten(names: Iterable[str]) -> list[str]:
+    """Join the names of parts that differ in the number of their block: `encoder.blocks.0-11.norm1`."""
+    numbered: dict[tuple[str, str], list[int]] = {}
+    short: list[str] = []
+    for name in names:
+        head, found, tail = name.partition(".blocks.")
+        number, _, rest = tail.partition(".")
+        if found and number.isdigit():
+            numbered.setdefault((head, rest), []).append(int(number))
+        else:
+            short.append(name)
+    for (head, rest), numbers in numbered.items():
+        short.append(f"{head}.blocks.{_ranges(numbers)}" + (f".{rest}" if rest else ""))
+    return sorted(short)
+
+
+def _ranges(numbers: list[int]) -> str:
+    found = []
+    for _, run in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in run]
+        found.append(str(members[0]) if len(members) == 1 else f"{members[0]}-{members[-1]}")
+    return ",".join(found)
+
+
+def print_mask(manifest: Manifest, mask: int, console: Console) -> None:
+    """Draw the first time steps of a mask side by side, 4 x 4 tokens of each."""
+    from mar_edge.masking import PLACES, cell_running_mask
+
+    if not mask:
+        console.print("mask 0 %: the encoder sees every token")
+        return
+    steps = cell_running_mask(manifest.geometry.grid, mask / 100)[:PLACES, :4, :4]
+    console.print(f"mask {mask} %: what the encoder sees of each 4x4 tokens, in the first {len(steps)} time steps")
+    for row in range(steps.shape[1]):
+        console.print("   ".join("".join(SHOWN if seen else HIDDEN for seen in step[row]) for step in steps))
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "; ".join(_text(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return value if isinstance(value, str) else json.dumps(value)

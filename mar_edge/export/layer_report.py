@@ -1,0 +1,243 @@
+"""What a graph computes, block by block: operators, the precision found in it, its work, and what TensorRT can fuse.
+
+Precision is read from the graph (types of tensors, Q/DQ), never from the manifest. What TensorRT fuses is what its
+documentation says, not what an engine showed; the layer report of a built engine is the proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from onnx import NodeProto
+
+from mar_edge.calibration.placement import FUSIBLE_HEADS, FUSIBLE_TOKENS
+from mar_edge.export.tensor_types import NAMES, element_types
+from mar_edge.model.graph_view import GraphView, Product
+from mar_edge.part_names import block_of, part_of
+
+_GELU = ("Div", "Erf", "Add", "Mul", "Mul")
+_CONVERSIONS = {"Cast", "QuantizeLinear", "DequantizeLinear"}
+_SILENT = {"Reshape", "Transpose", "Split", "Identity", "Mul", "Div", "Sub"}
+"""What moves or scales numbers and is not worth a word, unless a step has nothing else."""
+
+_HALF_HEADS = range(16, 257, 8)
+
+
+class Fusion(NamedTuple):
+    """What TensorRT makes of a step.
+
+    Attributes:
+        one_kernel: whether it can compute the step in one kernel; None where only an engine's report can tell.
+        why: the reason, where it does not go without saying.
+    """
+
+    one_kernel: bool | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Operators that belong together: a product with what follows it, an attention, a norm.
+
+    Attributes:
+        name: inside its block, such as `attn.qkv`.
+        operators: in words.
+        precision: of the products, or of what a step without products takes.
+        macs: multiply-accumulates of one clip.
+        fusion: what TensorRT makes of it.
+    """
+
+    name: str
+    operators: str
+    precision: str
+    macs: int
+    fusion: Fusion
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Neighbouring blocks that are the same.
+
+    Attributes:
+        name: such as `encoder.blocks.0`, `encoder.blocks.0 to 11`; empty for pixels to tubelets.
+        count: how many.
+        steps: of each.
+    """
+
+    name: str
+    count: int
+    steps: tuple[Step, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all of them."""
+        return self.count * sum(step.macs for step in self.steps)
+
+
+def report(path: Path) -> list[Blocks]:
+    """Describe a graph that mar-edge exported, in its order.
+
+    Raises:
+        ExportError: if it cannot be read, or has work that our graphs have none of.
+    """
+    return _merged(_blocks(GraphView.read(path)))
+
+
+def _merged(blocks: Iterable[Blocks]) -> list[Blocks]:
+    """Join neighbouring blocks of a stack that have the same steps."""
+    merged: list[Blocks] = []
+    for (stack, _), group in groupby(blocks, lambda block: (_stack_of(block.name), block.steps)):
+        same = list(group)
+        first, last = same[0].name, same[-1].name
+        name = first if len(same) == 1 or not stack else f"{first} to {last.rpartition('.')[2]}"
+        merged.append(Blocks(name, len(same), same[0].steps))
+    return merged
+
+
+def _stack_of(name: str) -> str:
+    head, found, _ = name.partition(".blocks.")
+    return f"{head}.blocks" if found else name
+
+
+def _blocks(view: GraphView) -> Iterator[Blocks]:
+    names = {int(kind): name for kind, name in NAMES.items()}
+    types = {name: names.get(kind, "other") for name, kind in element_types(view.model).items()}
+    for name, group in groupby(_drafts(view), lambda draft: block_of(draft.nodes[0].name)):
+        yield Blocks(name, 1, tuple(draft.step(view, types, name) for draft in group))
+
+
+@dataclass
+class _Draft:
+    """Nodes of a step, while it is collected."""
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+
+    def step(self, view: GraphView, types: dict[str, str], block: str) -> Step:
+        part = part_of(self.nodes[0].name)
+        name = part.removeprefix(block).removeprefix(".") if part != block else ""
+        if self.products and self.products[0].role == "weights" and name == "attn":
+            name = "attn.qkv"
+        precision = self._precision(view, types)
+        return Step(
+            name=name,
+            operators=" + ".join(_words(view, self.nodes)),
+            precision=precision,
+            macs=sum(product.macs for product in self.products),
+            fusion=self._fusion(view, types, precision),
+        )
+
+    def _precision(self, view: GraphView, types: dict[str, str]) -> str:
+        if self.products:
+            found = [_product_precision(view, product.node, types) for product in self.products]
+            return " and ".join(dict.fromkeys(found))
+        return types[self.nodes[0].input[0]]
+
+    def _fusion(self, view: GraphView, types: dict[str, str], precision: str) -> Fusion:
+        if not self.products:
+            return _fusion_without_products(self.nodes, precision)
+        if "uint8" in precision:
+            return Fusion(False, "TensorRT knows no UINT8 products")
+        if self.products[0].role == "weights":
+            return Fusion(True)
+        *_, tokens, width = view.shapes[self.products[0].node.input[0]]
+        if reason := why_not_fused(precision, head_width=width, tokens=tokens):
+            return Fusion(False, reason)
+        softmax = next(node for node in self.nodes if node.op_type == "Softmax")
+        inside = types[softmax.input[0]]
+        if precision != "int8" and inside != precision:
+            return Fusion(None, f"softmax is in {inside}, between casts: see an engine's report")
+        return Fusion(True, f"head width {width}, {tokens} tokens")
+
+
+def why_not_fused(precision: str, *, head_width: int, tokens: int) -> str | None:
+    """Say why TensorRT cannot compute an attention in one kernel.
+
+    Args:
+        precision: of both products.
+        head_width: numbers in a head's query.
+        tokens: that attend to each other.
+
+    Returns:
+        The reason; None if it can. Source: TensorRT's documentation, "Fused Attention".
+    """
+    if precision == "int8":
+        reasons = []
+        if head_width not in FUSIBLE_HEADS:
+            reasons.append(f"head width {head_width} is not {', '.join(map(str, FUSIBLE_HEADS))}")
+        if tokens > FUSIBLE_TOKENS:
+            reasons.append(f"{tokens} tokens are more than {FUSIBLE_TOKENS}")
+        return "; ".join(reasons) or None
+    if precision in ("fp16", "bf16"):
+        fits = head_width in _HALF_HEADS
+        return None if fits else f"head width {head_width} is not a multiple of 8 from 16 to 256"
+    return f"no fused attention in {precision}"
+
+
+def _fusion_without_products(nodes: list[NodeProto], precision: str) -> Fusion:
+    kinds = {node.op_type for node in nodes}
+    if "LayerNormalization" in kinds:
+        return Fusion(True, "" if precision == "fp32" else "fp32 inside")
+    if kinds & {"Gather", "ReduceMean"}:
+        return Fusion(True)
+    return Fusion(None, "see an engine's report")
+
+
+def _drafts(view: GraphView) -> Iterator[_Draft]:
+    """Split the graph into steps; what is no beginning of a step belongs to the one before."""
+    products = {id(product.node): product for product in view.products}
+    draft = _Draft()
+    for node in view.nodes:
+        product = products.get(id(node))
+        begins = product.role != "mix" if product else node.op_type in ("LayerNormalization", "Gather", "ReduceMean")
+        if node.op_type == "Gather" and draft.nodes and draft.nodes[-1].op_type == "Gather":
+            begins = False  # of tubelets, and of their positions
+        if begins and draft.nodes:
+            yield draft
+            draft = _Draft()
+        draft.nodes.append(node)
+        if product:
+            draft.products.append(product)
+    if draft.nodes:
+        yield draft
+
+
+def _words(view: GraphView, nodes: list[NodeProto]) -> list[str]:
+    """Name the operators of a step: additions by what they add, the five operators of GELU as one."""
+    words: list[str] = []
+    rest = [node for node in nodes if node.op_type not in _CONVERSIONS]
+    while rest:
+        if tuple(node.op_type for node in rest[: len(_GELU)]) == _GELU:
+            words.append("GELU")
+            rest = rest[len(_GELU) :]
+            continue
+        node = rest.pop(0)
+        if node.op_type == "Add":
+            words.append(_addend(view, node))
+        elif node.op_type not in _SILENT:
+            words.append(node.op_type)
+    return words or list(dict.fromkeys(node.op_type for node in nodes))
+
+
+def _addend(view: GraphView, node: NodeProto) -> str:
+    """Say what an addition adds."""
+    for name in node.input:
+        if name in view.constants:
+            return "bias" if len(view.constants[name].dims) == 1 else "positions"
+        before = view.producer.get(name)
+        if before is not None and before.op_type == "Gather" and before.input[0] in view.constants:
+            return "positions"
+    return "residual"
+
+
+def _product_precision(view: GraphView, node: NodeProto, types: dict[str, str]) -> str:
+    """Return what a product computes with: int8 if both its inputs were dequantised, otherwise their type."""
+    before = [view.producer.get(name) for name in node.input[:2]]
+    if all(maker is not None and maker.op_type == "DequantizeLinear" for maker in before):
+        stored = {types[maker.input[0]] for maker in before if maker is not None}
+        return " x ".join(sorted(stored))
+    return types[node.input[0]]
