@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mar_edge import __version__
-from mar_edge.cli import cameras, classify, data, evaluate, export, importing, inspect, models, run, train
+from mar_edge.cli import cameras, classify, data, evaluate, export, importing, inspect, models, run, train, verify
 from mar_edge.errors import MarEdgeError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
+app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("models")(models.models)
 app.command("cameras")(cameras.cameras)

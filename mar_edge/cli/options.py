@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -10,17 +12,67 @@ if TYPE_CHECKING:
     from mar_edge.runtime.model import Model
 
 MaskChoice = Literal["auto", "0", "25", "50", "75"]
-EngineChoice = Literal["auto", "onnxruntime"]
-PrecisionChoice = Literal["auto", "fp32"]
+EngineChoice = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 ModelOption = Annotated[
     str, typer.Option("--model", metavar="NAME|PATH", help="A built-in model or a bundle's folder.")
 ]
-EngineOption = Annotated[EngineChoice, typer.Option("--engine", help="What runs the graph.")]
+EngineOption = Annotated[
+    EngineChoice,
+    typer.Option("--engine", help="What runs the graph; auto: what mar-edge verify found fastest on this device."),
+]
 MaskOption = Annotated[
     MaskChoice, typer.Option("--mask", help="Percent of the tubelets that stay hidden; auto: as trained.")
 ]
-PrecisionOption = Annotated[PrecisionChoice, typer.Option("--precision", help="Numbers the graph computes with.")]
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        help="Numbers the graph computes with; auto: what mar-edge verify found fastest on this device, without it fp32.",
+    ),
+]
+
+
+def _one_of(known: tuple[str, ...]) -> Callable[[list[str] | None], list[str] | None]:
+    """Return a check of an option that may be repeated; typer has choices for single ones only."""
+
+    def check(given: list[str] | None) -> list[str] | None:
+        for value in given or ():
+            if value not in known:
+                raise typer.BadParameter(f"'{value}' is not one of {', '.join(known)}")
+        return given or None
+
+    return check
+
+
+# for commands that look at several graphs
+EnginesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="|".join(get_args(EngineChoice)[1:]),
+        callback=_one_of(get_args(EngineChoice)[1:]),
+        help="Only this engine; repeat for more. Default: all that are installed.",
+    ),
+]
+MasksOption = Annotated[
+    list[int] | None,
+    typer.Option("--mask", metavar="PERCENT", help="Only graphs of this mask ratio; repeat for more. Default: all."),
+]
+PrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="|".join(get_args(PrecisionChoice)[1:]),
+        callback=_one_of(get_args(PrecisionChoice)[1:]),
+        help="Only graphs of this precision; repeat for more. Default: all.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, metavar="N", help="CPU threads for one inference; default: all cores."),
+]
 JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with '-'.")
 ]
@@ -41,6 +93,15 @@ def load_model(model: str, engine: str, mask: str, precision: str) -> Model:
     from mar_edge.runtime.model import load
 
     return load(model, engine=engine, mask=mask_percent(mask), precision=precision)
+
+
+def tell_choice(model: Model) -> None:
+    """Say on stderr what runs, and why."""
+    variant = model.variant
+    print(
+        f"{model.manifest.name}: {variant.precision} at mask {variant.mask} in {model.engine.name}, {model.reason}",
+        file=sys.stderr,
+    )
 
 
 def mask_percent(mask: str) -> int | Literal["auto"]:

@@ -1,0 +1,269 @@
+"""`mar-edge verify`: every graph of a bundle in every engine of this device, against FP32, and how fast."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mar_edge.bundle import Bundle
+    from mar_edge.runtime.clip_set import ClipSet
+    from mar_edge.runtime.verification import Measurement
+
+
+def verify(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A built-in model or a bundle's folder.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="CLIPS",
+            help="A video, a folder of videos, a folder per class, or a CSV with the columns path and label; labels are "
+            "used where there are any. Default: the demo camera.",
+        ),
+    ] = None,
+    engine: EnginesOption = None,
+    mask: MasksOption = None,
+    precision: PrecisionsOption = None,
+    clips: Annotated[
+        int, typer.Option("--clips", min=1, metavar="N", help="Clips to compare; agreement is judged from 50 on.")
+    ] = 50,
+    threads: ThreadsOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Compare every graph with FP32 on this device, time it, and remember what --engine auto and --precision auto take."""
+    from rich.console import Console
+
+    from mar_edge.bundle import open_bundle
+    from mar_edge.errors import ExportError
+    from mar_edge.runtime import verification
+    from mar_edge.runtime.sinks import JsonLines
+    from mar_edge.training.labelled_clips import open_labelled_clips
+
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        sink = None
+        if json is not None:
+            sink = JsonLines(json)
+            stack.callback(sink.close)
+        opened = open_bundle(bundle)
+        warnings: list[str] = []
+        chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append)
+        with _bar(console) as bar:
+            task = bar.add_task("", total=len(chosen))
+            found = verification.verify(
+                opened,
+                chosen,
+                engines=engine,
+                masks=mask,
+                precisions=precision,
+                threads=threads,
+                progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            )
+        for message in dict.fromkeys(warnings):
+            _warn(console, message)
+        _print_tables(found, opened, chosen, console)
+        for line in verdicts(found):
+            console.print(line, markup=False, soft_wrap=True)
+        taken = _remember(opened, found, threads, console)
+        if sink is not None:
+            for measurement in found:
+                sink(measurement.to_json())
+            sink(_summary(opened, chosen, found, taken, threads))
+    if missed := [measurement for measurement in found if measurement.missed]:
+        told = "; ".join(f"{measurement.title} ({', '.join(measurement.missed)})" for measurement in missed)
+        raise ExportError(f"{len(missed)} of {len(found)} do not keep the bounds of their precision here: {told}")
+    if not any(measurement.held or measurement.failure is None for measurement in found):
+        raise ExportError(f"nothing of {opened.manifest.name} runs here: {found[0].failure}")
+
+
+def verdicts(found: Sequence[Measurement]) -> list[str]:
+    """Say of every measurement what a person should know beside its row."""
+    lines = []
+    for measurement in found:
+        mask = measurement.variant.mask
+        reference = any(other.is_reference for other in found if other.variant.mask == mask)
+        if measurement.failure is not None:
+            lines.append(f"{measurement.title} does not run: {measurement.failure}")
+            continue
+        if not reference:
+            lines.append(
+                f"{measurement.title}: the bundle has no fp32 graph at mask {mask}, so there is nothing to compare it "
+                f"with, and auto will not take it. Export it with: --mask {mask} --precision fp32"
+            )
+        if measurement.missed:
+            lines.append(f"{measurement.title} misses its bounds: {'; '.join(measurement.missed)}")
+        if measurement.unkept is not None:
+            lines.append(f"{measurement.title}: {measurement.unkept}")
+        if (faster := _faster(measurement, found)) is not None:
+            lines.append(
+                f"{measurement.title} is {_slower(measurement, faster)} {faster.variant.precision} in {faster.engine} "
+                "on this device; --precision auto will not take it"
+            )
+    return lines
+
+
+def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measurement | None:
+    """Return the fastest graph of higher precision at the same mask, if it makes this one useless."""
+    from mar_edge.bundle import PRECISIONS
+    from mar_edge.runtime.device_choice import MARGIN
+
+    rank = PRECISIONS.index(measurement.variant.precision)
+    higher = [
+        other
+        for other in found
+        if other.held
+        and other.variant.mask == measurement.variant.mask
+        and PRECISIONS.index(other.variant.precision) < rank
+    ]
+    best = min(higher, key=lambda other: other.median_ms or 0, default=None)
+    if best is None or not measurement.median_ms or not best.median_ms:
+        return None
+    return best if measurement.median_ms > best.median_ms * (1 - MARGIN) else None
+
+
+def _slower(measurement: Measurement, faster: Measurement) -> str:
+    slower = (measurement.median_ms or 0) >= (faster.median_ms or 0)
+    return "slower than" if slower else "hardly faster than"
+
+
+def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, console: Console) -> None:
+    """Print one table a mask, narrow enough for 80 columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from mar_edge.runtime.device import device_name
+
+    line = f"{bundle.manifest.name} on {device_name()}: {len(clips)} clips, {clips.source}"
+    console.print(line, style="bold", markup=False, soft_wrap=True)
+    for mask in dict.fromkeys(measurement.variant.mask for measurement in found):
+        same = [measurement for measurement in found if measurement.variant.mask == mask]
+        labelled = any(measurement.parity and measurement.parity.top1 is not None for measurement in same)
+        table = Table(box=None, padding=(0, 1, 0, 0), title=Text(f"mask {mask} %"), title_justify="left")
+        table.add_column("graph")
+        table.add_column("engine", no_wrap=True)
+        for column in ("ms", "speed", "cosine", "error", "KL", "agree", *(["top-1"] if labelled else [])):
+            table.add_column(column, justify="right", no_wrap=True)
+        table.add_column("runs in", no_wrap=True)
+        table.add_column("holds")
+        for measurement in same:
+            table.add_row(*_row(measurement, same, labelled))
+        console.print(table)
+    console.print("all but ms: against fp32 in onnxruntime at the same mask", style="dim")
+
+
+def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> list[str]:
+    row = [measurement.variant.precision, measurement.engine]
+    if measurement.failure is not None:
+        return [*row, *["-"] * (8 if labelled else 7), "[yellow]-[/]"]
+    row += [f"{measurement.median_ms:.1f}", "-" if measurement.speed is None else f"{measurement.speed:.2f}x"]
+    parity = measurement.parity
+    if parity is None:
+        row += ["-"] * 4
+    else:
+        row += [
+            f"{parity.cosine:.5f}",
+            f"{parity.max_abs_error:.1e}",
+            f"{parity.kl:.0e}",
+            _share(parity.top1_agreement),
+        ]
+    if labelled:
+        row.append(_share(_top1(measurement, same)))
+    row.append("?" if measurement.products is None else _products(measurement.products))
+    if measurement.missed:
+        return [*row, "[red]no[/]"]
+    return [*row, "[green]yes[/]" if measurement.held else "[yellow]?[/]"]
+
+
+def _top1(measurement: Measurement, same: list[Measurement]) -> float | None:
+    if measurement.parity is not None:
+        return measurement.parity.top1
+    # FP32 in ONNX Runtime is what the others were compared with
+    return next((other.parity.reference_top1 for other in same if other.parity), None)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.4g}%"
+
+
+def _products(counts: dict[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    total = sum(counts.values())
+    return ", ".join(f"{kind} {count}/{total}" for kind, count in counts.items())
+
+
+def _remember(
+    bundle: Bundle, found: list[Measurement], threads: int | None, console: Console
+) -> dict[int, dict[str, str]]:
+    """Keep the measurements, and say what `auto` takes now, by mask."""
+    from mar_edge.errors import OutputError
+    from mar_edge.runtime.device_choice import choose, remember
+
+    try:
+        path = remember(bundle, found, threads=threads)
+    except OutputError as error:
+        _warn(console, f"{error}; nothing is remembered, and auto goes on as before")
+        return {}
+    taken = {}
+    for mask in sorted({measurement.variant.mask for measurement in found}):
+        choice = choose(bundle, mask=mask, threads=threads)
+        taken[mask] = {"engine": choice.engine, "precision": choice.variant.precision, "reason": choice.reason}
+        console.print(
+            f"auto takes at mask {mask}: {choice.variant.precision} in {choice.engine} ({choice.reason})",
+            style="bold",
+            markup=False,
+            soft_wrap=True,
+        )
+    console.print(f"remembered in {path}", style="dim", markup=False, soft_wrap=True)
+    return taken
+
+
+def _summary(
+    bundle: Bundle,
+    clips: ClipSet,
+    found: list[Measurement],
+    taken: dict[int, dict[str, str]],
+    threads: int | None,
+) -> dict[str, Any]:
+    from mar_edge.runtime.device import device_name
+
+    return {
+        "type": "summary",
+        "model": bundle.manifest.name,
+        "device": device_name(),
+        "threads": threads,
+        "clips": len(clips),
+        "source": clips.source,
+        "missed": [measurement.title for measurement in found if measurement.missed],
+        "auto": taken,
+    }
+
+
+def _warn(console: Console, message: str) -> None:
+    console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        refresh_per_second=2,  # drawing takes time from what is measured
+        transient=True,
+    )
