@@ -1,0 +1,26 @@
+# mar-edge with TensorRT 10.16 on a data-center GPU (T4, L4, A10, H100), with export: checkpoints become bundles and
+# engines on the machine that runs them.
+#
+# This file has never been built: there was neither such a GPU nor Docker when it was written.
+#
+#   docker build -t mar-edge:datacenter -f export/docker/datacenter.Dockerfile .
+#   docker run --rm -it --gpus all -v mar-edge:/cache -v $PWD:/work mar-edge:datacenter \
+#       export model.safetensors -o model.mar --profile /src/export/l4.yaml --calibrate clips --data clips
+ARG BASE=26.05-py3
+FROM nvcr.io/nvidia/tensorrt:${BASE}
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ libgl1 libglib2.0-0t64 python3-dev python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+# Ubuntu 24.04 lets pip install into environments only; this one sees the image's TensorRT.
+RUN python3 -m venv --system-site-packages /opt/mar-edge
+ENV PATH=/opt/mar-edge/bin:/usr/local/cuda/bin:$PATH
+# Export needs torch, but no GPU in it: the wheels for CPUs are a tenth of the size.
+RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
+COPY pyproject.toml README.md LICENSE /src/
+COPY mar_edge /src/mar_edge
+COPY export /src/export
+RUN pip install --no-cache-dir pycuda '/src[export]'
+ENV MAR_EDGE_CACHE=/cache
+VOLUME /cache
+WORKDIR /work
+ENTRYPOINT ["mar-edge"]

@@ -1,0 +1,218 @@
+"""A model repository for Triton Inference Server: one folder a graph, with the configuration the server reads.
+
+Layout and fields: https://github.com/triton-inference-server/server, docs/user_guide/model_repository.md and
+model_configuration.md; `model_config.proto` in its `common` repository is the schema. ONNX Runtime is the backend of
+all, which builds a TensorRT engine from the graph itself; engines made elsewhere are not trusted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mar_edge.bundle import Bundle, Manifest, Variant
+from mar_edge.errors import ExportError, OptionError, OutputError
+
+Accelerator = Literal["tensorrt", "openvino", "none"]
+"""What ONNX Runtime hands the graph to: TensorRT on a GPU, OpenVINO on an x86 CPU, or nothing, on any CPU."""
+
+MARKER = ".mar-edge-triton"
+"""File that says a folder is ours to replace."""
+
+VERSION = "1"
+LABELS = "labels.txt"
+ENGINES = "/engines"
+"""Folder of the server where ONNX Runtime keeps engines; mount a volume there, and a restart builds nothing."""
+
+TENSORRT_MODES = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
+"""What the backend calls precisions; it has none for bf16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How the server runs the models.
+
+    Attributes:
+        accelerator: see `Accelerator`.
+        max_batch: most clips in one inference.
+        queue_delay_ms: longest that a clip waits for others to share its inference.
+        instances: copies of each model on each GPU, or on the CPU.
+        workspace_mib: most memory that a layer may use while TensorRT builds.
+
+    Raises:
+        OptionError: if a number cannot be.
+    """
+
+    accelerator: Accelerator = "tensorrt"
+    max_batch: int = 8
+    queue_delay_ms: float = 5.0
+    instances: int = 1
+    workspace_mib: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "instances", "workspace_mib"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if not 0 <= self.queue_delay_ms < math.inf:
+            raise OptionError(f"queue_delay_ms is {self.queue_delay_ms}, but must be 0 or more")
+
+
+def write_triton(
+    bundle: Bundle, out: Path, *, variants: Sequence[Variant] | None = None, serving: Serving | None = None
+) -> list[str]:
+    """Write a model repository.
+
+    Args:
+        bundle: checked.
+        out: the repository's folder; replaced whole if it is one of ours, refused if it holds something else.
+        variants: graphs to serve; by default all that suit the accelerator. bf16 is left out: the backend has none.
+        serving: how; by default with TensorRT.
+
+    Returns:
+        Names of the models.
+
+    Raises:
+        ExportError: if no graph suits the accelerator, or one asked for cannot be served.
+        OutputError: if the folder cannot be written.
+    """
+    how = serving or Serving()
+    manifest = bundle.manifest
+    models = {_model_name(manifest, variant): variant for variant in _suited(bundle, variants, how.accelerator)}
+    with _replacing(out) as folder:
+        for name, variant in models.items():
+            model = folder / name
+            (model / VERSION).mkdir(parents=True)
+            shutil.copyfile(bundle.graph_path(variant), model / VERSION / "model.onnx")
+            (model / LABELS).write_text(_label_lines(manifest), encoding="utf-8")
+            (model / "config.pbtxt").write_text(_config(name, manifest, variant, how), encoding="utf-8")
+    return list(models)
+
+
+def _suited(bundle: Bundle, variants: Sequence[Variant] | None, accelerator: Accelerator) -> list[Variant]:
+    manifest = bundle.manifest
+    if variants is None:
+        engine = "onnxruntime" if accelerator == "none" else accelerator
+        variants = [v for v in manifest.variants if v.suits(engine) and v.precision != "bf16"]
+    if not variants:
+        have = ", ".join(v.title for v in manifest.variants)
+        raise ExportError(f"{manifest.name} has no graph that Triton can serve with {accelerator}; it has {have}")
+    for variant in variants:
+        if variant.precision == "bf16":
+            raise ExportError(f"Triton's ONNX Runtime backend cannot serve {variant.title}; export fp16 or int8")
+    return list(variants)
+
+
+def _model_name(manifest: Manifest, variant: Variant) -> str:
+    """Return a name that is a folder and part of a URL: `egomotion_mask50_int8`."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", manifest.name).strip("._-") or "model"
+    placement = "" if variant.placement == "any" else f"_{variant.placement}"
+    return f"{name}_mask{variant.mask}_{variant.precision}{placement}"
+
+
+def _label_lines(manifest: Manifest) -> str:
+    """Return one label a line, which is all that the server's format knows."""
+    return "".join(_one_line(label) + "\n" for label in manifest.labels)
+
+
+def _config(name: str, manifest: Manifest, variant: Variant, how: Serving) -> str:
+    dims = ", ".join(map(str, manifest.geometry.clip_shape))
+    kind = "KIND_GPU" if how.accelerator == "tensorrt" else "KIND_CPU"
+    parts = [
+        f"# {_one_line(f'{manifest.name}, {variant.title}: {manifest.description}')}",
+        f"# A clip is {manifest.geometry.frames} RGB frames at {manifest.rate_fps:g} frames/s, {manifest.resize}.",
+        f"name: {quote(name)}",
+        'backend: "onnxruntime"',
+        f"max_batch_size: {how.max_batch}",
+        "version_policy { latest { num_versions: 1 } }",
+        f'input [ {{ name: "frames" data_type: TYPE_UINT8 dims: [ {dims} ] }} ]',
+        "output [ {",
+        f'  name: "logits" data_type: TYPE_FP32 dims: [ {len(manifest.labels)} ] label_filename: {quote(LABELS)}',
+        "} ]",
+        f"instance_group [ {{ kind: {kind} count: {how.instances} }} ]",
+        *_batching(how),
+        *_acceleration(variant, how, dims),
+        *(_warmup(batch, dims) for batch in sorted({1, how.max_batch})),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _batching(how: Serving) -> list[str]:
+    if how.max_batch == 1:
+        return []
+    preferred = ", ".join(map(str, sorted({how.max_batch // 2, how.max_batch})))
+    delay_us = round(1000 * how.queue_delay_ms)
+    return [
+        f"dynamic_batching {{ preferred_batch_size: [ {preferred} ] max_queue_delay_microseconds: {delay_us} }}",
+    ]
+
+
+def _acceleration(variant: Variant, how: Serving, dims: str) -> list[str]:
+    if how.accelerator == "none":
+        return []
+    if how.accelerator == "openvino":
+        return ['optimization { execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] } }']
+    shape = dims.replace(", ", "x")
+    options = {
+        "precision_mode": TENSORRT_MODES[variant.precision],
+        "max_workspace_size_bytes": str(how.workspace_mib << 20),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": ENGINES,
+        # one engine for all batches, instead of one more whenever a larger batch comes
+        "trt_profile_min_shapes": f"frames:1x{shape}",
+        "trt_profile_opt_shapes": f"frames:{how.max_batch}x{shape}",
+        "trt_profile_max_shapes": f"frames:{how.max_batch}x{shape}",
+    }
+    return [
+        "optimization { execution_accelerators { gpu_execution_accelerator [ {",
+        '  name: "tensorrt"',
+        *(f"  parameters {{ key: {quote(key)} value: {quote(value)} }}" for key, value in options.items()),
+        "} ] } }",
+    ]
+
+
+def _warmup(batch: int, dims: str) -> str:
+    """Ask for an inference before the model is ready, so that the first client does not wait for the engine."""
+    frames = f'inputs {{ key: "frames" value {{ data_type: TYPE_UINT8 dims: [ {dims} ] zero_data: true }} }}'
+    return f'model_warmup [ {{ name: "batch of {batch}" batch_size: {batch} {frames} }} ]'
+
+
+def quote(text: str) -> str:
+    """Return a string literal of protobuf's text format."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else "".join(f"\\{b:03o}" for b in c.encode()) for c in escaped) + '"'
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """Give a folder to fill; it becomes `out` when the block ends well, and vanishes when it does not."""
+    if out.exists() and not (out / MARKER).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise OutputError(f"{out} is there and was not written by mar-edge; choose another folder or remove it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+            folder = Path(temporary) / "new"
+            folder.mkdir()
+            yield folder
+            (folder / MARKER).write_text("This folder is replaced whole by mar-edge export --triton.\n")
+            if out.exists():
+                os.replace(out, Path(temporary) / "old")
+            try:
+                os.replace(folder, out)
+            except OSError:
+                if (Path(temporary) / "old").exists():
+                    os.replace(Path(temporary) / "old", out)
+                raise
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error}. Choose a folder you can write to") from error
