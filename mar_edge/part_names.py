@@ -5,6 +5,9 @@ from __future__ import annotations
 PRODUCTS = ("MatMul", "Gemm")
 """Operators that multiply matrices; our graphs have no others."""
 
+TOP = ("encoder", "classifier")
+"""What a deployed model consists of."""
+
 
 def part_of(name: str) -> str:
     """Return the part of the model that a node or tensor belongs to, as `encoder.blocks.3.fc1`.
@@ -27,3 +30,9 @@ def is_product(name: str) -> bool:
     """Tell whether a node multiplies matrices."""
     operator = name.partition("/")[2].split("/")[0]
     return operator.partition("_")[0] in PRODUCTS
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether an engine's layer has the name of a node of our graphs, or one made from it."""
+    part, found, _ = name.partition("/")
+    return bool(found) and (not part or part.split(".")[0] in TOP)

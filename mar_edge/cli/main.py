@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 from mar_edge import __version__
-from mar_edge.cli import cameras, classify, data, evaluate, export, importing, inspect, models, run, train, verify
+from mar_edge.cli import (
+    cameras,
+    classify,
+    data,
+    evaluate,
+    export,
+    importing,
+    inspect,
+    models,
+    profile,
+    run,
+    train,
+    verify,
+)
 from mar_edge.errors import MarEdgeError
 
 app = typer.Typer(
@@ -28,6 +41,7 @@ app.add_typer(data.app, name="data")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
 app.command("verify")(verify.verify)
+app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)
 app.command("models")(models.models)
 app.command("cameras")(cameras.cameras)

@@ -1,0 +1,128 @@
+"""`mar-edge profile`: time, memory and where they go, for every graph of a bundle in every engine of this device."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mar_edge.runtime.profiling import Profile
+
+COLUMNS = 4
+"""Graphs that one table of blocks holds, to fit into 80 columns."""
+
+
+def profile(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A built-in model or a bundle's folder.")],
+    engine: EnginesOption = None,
+    mask: MasksOption = None,
+    precision: PrecisionsOption = None,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, metavar="N", help="Inferences that the median is taken of.")
+    ] = 15,
+    threads: ThreadsOption = None,
+    json: JsonOption = None,
+) -> None:
+    """Measure time and memory of every graph on this device, and which blocks of the model take the time."""
+    from rich.console import Console
+
+    from mar_edge.bundle import open_bundle
+    from mar_edge.errors import EngineError
+    from mar_edge.runtime import profiling
+    from mar_edge.runtime.device import device_name
+    from mar_edge.runtime.sinks import JsonLines
+
+    console = Console(stderr=True, highlight=False)
+    with ExitStack() as stack:
+        sink = None
+        if json is not None:
+            sink = JsonLines(json)
+            stack.callback(sink.close)
+        opened = open_bundle(bundle)
+        # drawing takes time from what is measured
+        with console.status("", refresh_per_second=2) as status:
+            found = profiling.profile(
+                opened,
+                engines=engine,
+                masks=mask,
+                precisions=precision,
+                threads=threads,
+                rounds=runs,
+                progress=status.update,
+            )
+        line = f"{opened.manifest.name} on {device_name()}: median of {runs}, one clip of the demo camera"
+        console.print(line, style="bold", markup=False, soft_wrap=True)
+        for ratio in dict.fromkeys(one.variant.mask for one in found):
+            same = [one for one in found if one.variant.mask == ratio]
+            _print_totals(same, console)
+            _print_blocks(same, console)
+        for one in found:
+            if one.failure is not None:
+                line = f"{one.variant.title} in {one.engine} does not run: {one.failure}"
+                console.print(line, markup=False, soft_wrap=True)
+        if sink is not None:
+            for one in found:
+                sink(one.to_json())
+    if all(one.failure is not None for one in found):
+        raise EngineError(f"nothing of {opened.manifest.name} runs here: {found[0].failure}")
+
+
+def _print_totals(same: list[Profile], console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"mask {same[0].variant.mask} %: {same[0].variant.gmacs:.4g} GMACs"
+    table = Table(box=None, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
+    table.add_column("graph")
+    table.add_column("engine")
+    for column in ("ms", "speed", "GMACs/s", "file MB", "held MB", "peak MB"):
+        table.add_column(column, justify="right")
+    base = next((one.median_ms for one in same if (one.variant.precision, one.engine) == ("fp32", "onnxruntime")), None)
+    for one in same:
+        row = [one.variant.precision, one.engine]
+        if one.median_ms is None:
+            table.add_row(*row, *["-"] * 6)
+            continue
+        memory = one.memory or (None, None)
+        table.add_row(
+            *row,
+            f"{one.median_ms:.1f}",
+            "-" if base is None else f"{base / one.median_ms:.2f}x",
+            f"{one.gmacs_per_s:.4g}",
+            f"{one.variant.size_bytes / 1e6:.1f}",
+            *("-" if value is None else f"{value:.0f}" for value in memory),
+        )
+    console.print(table)
+    console.print("memory is that of a process that does nothing else, Python included", style="dim")
+
+
+def _print_blocks(same: list[Profile], console: Console) -> None:
+    from rich.table import Table
+
+    shown = [one for one in same if one.blocks is not None]
+    if not shown:
+        if any(one.failure is None for one in same):
+            console.print("no engine can tell blocks of these graphs; newer exports name them", style="dim")
+        return
+    console.print("milliseconds by block, and their share", style="italic")
+    for start in range(0, len(shown), COLUMNS):
+        part = shown[start : start + COLUMNS]
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        table.add_column("block", no_wrap=True)
+        for one in part:
+            table.add_column(f"{one.variant.precision}\n{one.engine}", justify="right", no_wrap=True)
+        for block in dict.fromkeys(block for one in part for block in one.blocks or {}):
+            table.add_row(block, *(_share(one.blocks or {}, block) for one in part))
+        console.print(table)
+
+
+def _share(blocks: dict[str, float], block: str) -> str:
+    if block not in blocks:
+        return "-"
+    return f"{blocks[block]:.2f} {100 * blocks[block] / (sum(blocks.values()) or 1):3.0f}%"
