@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mar_edge.errors import EngineError, OptionError, OutputError
+from mar_edge.part_names import part_of
 from mar_edge.runtime import tensorrt_versions
-from mar_edge.runtime.tensorrt_layers import LayerReport, read_layers
+from mar_edge.runtime.tensorrt_layers import LayerReport, inspect_engine, read_log
 from mar_edge.runtime.tensorrt_messages import explain, make_logger
 from mar_edge.runtime.tensorrt_versions import Dialect
 
@@ -81,7 +82,9 @@ def build(
         if plan is None:
             raise EngineError(f"{dialect.title} cannot build {graph.name}: {explain(logger.errors)}")
     data = bytes(plan)
-    layers = read_layers(trt, logger, data)
+    layers = read_log(logger.layers)
+    if layers is None and (engine := trt.Runtime(logger).deserialize_cuda_engine(data)) is not None:
+        layers = inspect_engine(trt, engine)
     if precision is not None:
         check_precision(layers, precision, kept, f"{dialect.title} built {graph.name}", say)
     return BuiltEngine(data, layers)
@@ -147,7 +150,7 @@ def _name_errors(errors: list[Any]) -> str:
     told = []
     for error in errors[:3]:
         name = error.node_name()
-        part = name.rpartition("/")[0]
+        part = part_of(name)
         where = f"{error.node_operator()} '{name}'" + (f" in {part}" if part else "") if name else "the file"
         told.append(f"{where}: {' '.join(error.desc().split())}")
     more = f"; and {len(errors) - 3} more" if len(errors) > 3 else ""

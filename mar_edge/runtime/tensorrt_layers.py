@@ -11,6 +11,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
+from mar_edge.part_names import is_product, part_of
 from mar_edge.runtime.tensorrt_messages import LAYERS
 
 PRECISIONS = (
@@ -20,8 +21,6 @@ PRECISIONS = (
     ("fp32", r"\b(Float|FP32|Float32)\b"),
 )
 """How versions spell a tensor's type: `Half` in a field of its own, or `Row major linear FP16 format`."""
-
-_PRODUCT = re.compile(r"/(MatMul|Gemm)(_\d+)?$")
 
 
 class Layer(NamedTuple):
@@ -50,11 +49,11 @@ class LayerReport:
 
     @cached_property
     def products(self) -> dict[str, str]:
-        """Precision of both operands of each of the graph's matrix products, by node; `mixed` where they differ."""
+        """Precision of both operands of each of the graph's matrix products, by node; the wider one where they differ."""
         found: dict[str, list[Layer]] = {}
         for layer in self.layers:
             for node in layer.nodes:
-                if _PRODUCT.search(node):
+                if is_product(node):
                     found.setdefault(node, []).append(layer)
         return {node: _precision_of(layers) for node, layers in found.items()}
 
@@ -75,7 +74,7 @@ class LayerReport:
         return [
             node
             for node, found in self.products.items()
-            if found != precision and not f"{node.rpartition('/')[0]}.".startswith(parts)
+            if found != precision and not f"{part_of(node)}.".startswith(parts)
         ]
 
     def summary(self) -> str:
@@ -91,29 +90,35 @@ def _precision_of(layers: list[Layer]) -> str:
     for precision in ("int8", "fp16", "bf16", "fp32"):
         if any(layer.operands.count(precision) >= 2 for layer in multiplying):
             return precision
-    return "mixed"
+    every = [operand for layer in multiplying for operand in layer.operands]
+    return next(
+        precision for precision in ("fp32", "bf16", "fp16", "int8", "unknown") if precision in [*every, "unknown"]
+    )
 
 
-def read_layers(trt: Any, logger: Any, data: bytes) -> LayerReport | None:
-    """Find out the layers of an engine that was just built with detailed profiling verbosity.
+def read_log(text: str) -> LayerReport | None:
+    """Read what newer versions log when they have built an engine, which needs no GPU.
 
-    Newer versions list them when they build, and need no GPU for that; others tell them of a loaded engine.
+    Args:
+        text: the message; empty where there was none.
+
+    Returns:
+        None if it does not tell what is multiplied in which precision.
+    """
+    return _checked(tuple(_from_text(text)))
+
+
+def inspect_engine(trt: Any, engine: Any) -> LayerReport | None:
+    """Ask an engine that is loaded, and was built with detailed profiling verbosity.
 
     Args:
         trt: the module.
-        logger: that the engine was built with.
-        data: the serialised engine.
+        engine: its `ICudaEngine`.
 
     Returns:
-        None if they cannot be known.
+        None if it does not tell what is multiplied in which precision.
     """
-    if logger.layers:
-        return _checked(tuple(_from_text(logger.layers)))
-    engine = trt.Runtime(logger).deserialize_cuda_engine(data)
-    if engine is None:
-        return None
-    inspector = engine.create_engine_inspector()
-    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:
         layers = json.loads(text)["Layers"]
     except (ValueError, KeyError, TypeError):
@@ -124,7 +129,7 @@ def read_layers(trt: Any, logger: Any, data: bytes) -> LayerReport | None:
 def _checked(layers: tuple[Layer, ...]) -> LayerReport | None:
     """Return a report, unless the layers hide what they compute."""
     report = LayerReport(layers)
-    return report if any(layer.operands for layer in layers) and report.products else None
+    return report if report.products and "unknown" not in report.products.values() else None
 
 
 def _from_text(text: str) -> Iterator[Layer]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import platform
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from mar_edge import extras
-from mar_edge.errors import EngineError
+from mar_edge.errors import EngineError, MissingExtraError
 
 Version = tuple[int, int]
 
@@ -82,14 +84,20 @@ def load(engine: str) -> Dialect:
     """Import the module of an engine.
 
     Args:
-        engine: `tensorrt` or `tensorrt-rtx`.
+        engine: `tensorrt` or `tensorrt-rtx`; the module's name does as well.
 
     Raises:
         MissingExtraError: if it is not installed.
         EngineError: if it cannot be imported, or is a version that is not in the table.
     """
+    engine = engine.replace("_", "-")
     name = engine.replace("-", "_")
-    extras.require(name, engine)
+    if engine == "tensorrt" and platform.machine() == "aarch64" and find_spec(name) is None:
+        raise MissingExtraError(
+            "TensorRT is not installed. On Jetson it comes with JetPack: sudo apt install python3-libnvinfer, and make "
+            "the environment with python3 -m venv --system-site-packages"
+        )
+    extras.require(name, engine, called=_title(engine))
     try:
         module = importlib.import_module(name)
         version = str(module.__version__)
