@@ -1,0 +1,222 @@
+"""Runs an FP32 graph on real clips and collects what its activations do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto
+
+from mar_edge.bundle import hash_file
+from mar_edge.calibration.placement import sites
+from mar_edge.calibration.statistics import Statistics, TensorStatistics
+from mar_edge.calibration.trial import open_session
+from mar_edge.errors import ExportError, SourceError
+from mar_edge.model.graph_view import GraphView, block_of
+from mar_edge.runtime.clip_set import Clip, ClipSet
+
+SAVE_EVERY_S = 10.0
+"""An interrupted collection loses no more than this."""
+
+SEGMENT_BYTES = 256 << 20
+"""Activations that are held at once, but for a block that has more."""
+
+_FORMAT = 1
+"""Of the statistics; others are collected again."""
+
+Progress = Callable[[str], None]
+
+ADVISED_CLIPS = 64
+"""From here on more clips changed neither ranges nor agreement of egomotion, see docs/calibration.md."""
+
+
+def too_few(clips: int) -> str | None:
+    """Return what should be said of a number of clips, if it is small."""
+    if clips >= ADVISED_CLIPS:
+        return None
+    return f"{clips} clips are few to calibrate on: activations that they do not show will be cut. Give {ADVISED_CLIPS} or more"
+
+
+def watched(view: GraphView) -> list[str]:
+    """Return the activations that any placement quantises, in the graph's order."""
+    everything = [*sites(view, "cpu"), *sites(view, "tensorrt")]
+    names = {site.tensor for site in everything}
+    return [name for node in view.nodes for name in node.output if name in names]
+
+
+def collect(
+    graph_path: Path,
+    clips: ClipSet,
+    *,
+    cache: Path | None,
+    progress: Progress = lambda _message: None,
+    threads: int | None = None,
+) -> Statistics:
+    """Collect the statistics of all activations of a graph that may be quantised.
+
+    Args:
+        graph_path: an FP32 graph, its nodes named by part.
+        clips: what it is run on. Its `warn` is told if `cache` cannot be used.
+        cache: file that keeps the statistics. What is in it is not collected again, and an interrupted collection goes
+            on where it stopped; None for none.
+        progress: told what is being done.
+        threads: of ONNX Runtime; None for all cores.
+
+    Raises:
+        SourceError: if a video cannot be read, naming it; what was collected before is kept.
+        ExportError: if the graph cannot be run, or an activation is not finite.
+        OutputError: if the cache cannot be written.
+    """
+    view = GraphView.read(graph_path)
+    return collect_from(
+        view, watched(view), clips, key=hash_file(graph_path), cache=cache, progress=progress, threads=threads
+    )
+
+
+def collect_from(
+    view: GraphView,
+    names: list[str],
+    clips: ClipSet,
+    *,
+    key: str,
+    cache: Path | None,
+    progress: Progress = lambda _message: None,
+    threads: int | None = None,
+) -> Statistics:
+    """Do what `collect` does for some activations of a graph that may be in memory only.
+
+    The graph runs block by block on one clip after the other: what must be held is one block's activations.
+
+    Args:
+        view: the graph.
+        names: the activations.
+        clips: see `collect`.
+        key: tells this graph from all others; the statistics of another are not used.
+        cache: see `collect`.
+        progress: see `collect`.
+        threads: see `collect`.
+    """
+    key = _key(key, clips, names)
+    statistics = _cached(cache, key, clips.warn) or Statistics({name: TensorStatistics() for name in names})
+    statistics.source = clips.source
+    if statistics.clips >= len(clips):
+        return statistics
+    segments = _segments(view, names, threads)
+    saved_s = time.monotonic()
+    try:
+        for index, clip in enumerate(clips):
+            if index < statistics.clips:
+                continue
+            progress(f"calibrating: clip {index + 1} of {len(clips)}, {clip.source}")
+            statistics = _add(statistics, segments, clip)
+            if cache and time.monotonic() - saved_s > SAVE_EVERY_S:
+                statistics.save(cache, key)
+                saved_s = time.monotonic()
+    finally:
+        if cache and statistics.clips:
+            statistics.save(cache, key)
+    return statistics
+
+
+def _cached(cache: Path | None, key: str, warn: Callable[[str], None]) -> Statistics | None:
+    if cache is None or not cache.exists():
+        return None
+    try:
+        return Statistics.load(cache, key)
+    except ExportError as error:
+        warn(f"{error}; the statistics are collected again")
+        return None
+
+
+def _key(graph: str, clips: ClipSet, names: list[str]) -> str:
+    """Return what the statistics depend on, as a hash."""
+    manifest = clips.manifest
+    try:
+        files = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in clips.files]
+    except OSError as error:
+        raise SourceError(f"cannot read {error.filename}: {error.strerror}") from error
+    clip = [vars(manifest.geometry), manifest.rate_fps, manifest.resize, manifest.sampling]
+    return hashlib.sha256(json.dumps([_FORMAT, graph, files, clips.windows, clip, names]).encode()).hexdigest()
+
+
+def _add(statistics: Statistics, segments: list[_Segment], clip: Clip) -> Statistics:
+    """Return the statistics with one more clip; a new object, so that an interrupt leaves no half of a clip."""
+    found: dict[str, TensorStatistics] = {}
+    values: dict[str, NDArray[Any]] = {"frames": clip.frames[None]}
+    for segment in segments:
+        values |= segment.run(values)
+        for name in segment.watched:
+            try:
+                found[name] = TensorStatistics.of(values[name])
+            except ValueError as error:
+                raise ExportError(f"activation '{name}' has {error} on {clip.source}; INT8 cannot hold them") from error
+        values = {name: values[name] for name in segment.needed_later}
+    tensors = {name: tensor + found[name] for name, tensor in statistics.tensors.items()}
+    return Statistics(tensors, statistics.clips + 1, statistics.source)
+
+
+class _Segment:
+    """A stretch of nodes as a graph of its own, for one clip.
+
+    Attributes:
+        watched: activations to count.
+        needed_later: tensors that this segment has or makes, and later ones take.
+    """
+
+    def __init__(
+        self, view: GraphView, nodes: list[NodeProto], watched: list[str], later: set[str], threads: int | None
+    ) -> None:
+        made = {name for node in nodes for name in node.output}
+        used = dict.fromkeys(name for node in nodes for name in node.input if name)
+        self.watched = watched
+        self.inputs = [name for name in used if name not in made and name not in view.constants]
+        self.outputs = [name for name in made if name in later or name in watched]
+        self.needed_later = later
+        graph = onnx.helper.make_graph(
+            nodes,
+            "segment",
+            [_value(view, name) for name in self.inputs],
+            [_value(view, name) for name in self.outputs],
+            [view.constants[name] for name in used if name in view.constants],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=view.model.opset_import, ir_version=view.model.ir_version)
+        self._session = open_session(model, threads)
+
+    def run(self, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the outputs by name."""
+        found = self._session.run(self.outputs, {name: values[name] for name in self.inputs})
+        return dict(zip(self.outputs, found, strict=True))
+
+
+def _segments(view: GraphView, names: Collection[str], threads: int | None) -> list[_Segment]:
+    """Cut the graph where a block ends and there is enough to hold."""
+    stretches: list[list[NodeProto]] = [[]]
+    held = 0
+    for node in view.nodes:
+        last = stretches[-1]
+        if last and held >= SEGMENT_BYTES and block_of(last[-1].name) != block_of(node.name):
+            stretches.append([])
+            held = 0
+        stretches[-1].append(node)
+        held += sum(4 * prod(view.shapes[name]) for name in node.output if name in names)
+    found: list[_Segment] = []
+    later: set[str] = set()
+    for nodes in reversed(stretches):  # from the end, as that tells what is needed later
+        made = {name for node in nodes for name in node.output}
+        watched = [name for node in nodes for name in node.output if name in names]
+        if watched or found:  # nothing is run after the last one
+            found.insert(0, _Segment(view, nodes, watched, later, threads))
+            later = (later - made) | set(found[0].inputs)
+    return found
+
+
+def _value(view: GraphView, name: str) -> onnx.ValueInfoProto:
+    kind = TensorProto.UINT8 if name == "frames" else TensorProto.FLOAT
+    return onnx.helper.make_tensor_value_info(name, kind, view.shapes[name])

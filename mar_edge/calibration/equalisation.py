@@ -1,0 +1,96 @@
+"""Channel equalisation: what a few channels have too much of is moved from activations into weights.
+
+A trained transformer has channels many times larger than the others, and one scale for the whole activation leaves
+those few steps. Between a layer norm and the products that take its output a channel may be divided by any s and the
+matching row of the weights multiplied by it: the graph computes the same. Source: SmoothQuant, arXiv 2211.10438, 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, numpy_helper
+
+from mar_edge.calibration.statistics import Statistics
+from mar_edge.model.graph_view import GraphView
+
+OUTLIER = 8.0
+"""A layer norm is equalised if its largest channel is so many times larger than the median one. Even channels gain
+nothing and lose something: afterwards every channel fills the range, and cuts what other clips have more of."""
+
+_SMALLEST = 1e-5
+"""Channels that are zero, or whose weights are, are taken for this large."""
+
+
+class Pair(NamedTuple):
+    """A layer norm and the products that alone take its output."""
+
+    norm: NodeProto
+    products: Sequence[NodeProto]
+
+
+def uneven(view: GraphView, statistics: Statistics) -> list[Pair]:
+    """Return the pairs with outlier channels, in the graph's order."""
+    found = []
+    for pair in pairs(view):
+        channels = statistics.tensors[pair.norm.output[0]].channel_max
+        if channels.max() > OUTLIER * max(_SMALLEST, float(np.median(channels))):
+            found.append(pair)
+    return found
+
+
+def pairs(view: GraphView) -> list[Pair]:
+    """Return what can be equalised, in the graph's order."""
+    weighted = {product.node.name for product in view.products if product.role == "weights"}
+    found = []
+    for node in view.nodes:
+        if node.op_type == "LayerNormalization":
+            takers = view.consumers.get(node.output[0], [])
+            if takers and all(taker.name in weighted and taker.input[0] == node.output[0] for taker in takers):
+                found.append(Pair(node, takers))
+    return found
+
+
+def equalise(model: ModelProto, statistics: Statistics, alpha: float) -> ModelProto:
+    """Return an FP32 graph that computes the same, with even channels where layer norms gave outliers.
+
+    A channel is divided by max|x|^alpha / max|w|^(1 - alpha): at 0.5 activations and weights end up equally uneven.
+
+    Args:
+        model: FP32; not changed.
+        statistics: of the outputs of its layer norms.
+        alpha: share of the unevenness that the weights take over, 0 to 1.
+    """
+    result = ModelProto()
+    result.CopyFrom(model)
+    view = GraphView(result)
+    for norm, products in uneven(view, statistics):
+        axes = [_input_axis(node) for node in products]
+        weights = [view.constant(node.input[1]) for node in products]
+        rows = np.max([np.abs(w).max(axis=1 - axis) for w, axis in zip(weights, axes, strict=True)], axis=0)
+        columns = statistics.tensors[norm.output[0]].channel_max
+        scale = np.maximum(columns, _SMALLEST) ** alpha / np.maximum(rows, _SMALLEST) ** (1 - alpha)
+        scale = scale.astype(np.float32)  # (C,)
+        # equal constants are one in the graph, so every node gets its own
+        for place in range(1, len(norm.input)):
+            norm.input[place] = _add(result, f"{norm.name}:{place}", view.constant(norm.input[place]) / scale)
+        for node, values, axis in zip(products, weights, axes, strict=True):
+            node.input[1] = _add(result, f"{node.name}:equalised", values * np.expand_dims(scale, 1 - axis))
+    used = {name for node in result.graph.node for name in node.input}
+    kept = [tensor for tensor in result.graph.initializer if tensor.name in used]
+    del result.graph.initializer[:]
+    result.graph.initializer.extend(kept)
+    return result
+
+
+def _input_axis(node: NodeProto) -> int:
+    """Return which axis of a product's weights runs over the input's channels."""
+    return 1 if any(a.name == "transB" and a.i for a in node.attribute) else 0
+
+
+def _add(model: ModelProto, name: str, values: NDArray[np.float32]) -> str:
+    model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    return name

@@ -1,0 +1,67 @@
+"""What each block costs when it alone is INT8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from onnx import ModelProto
+
+from mar_edge.bundle import Placement
+from mar_edge.calibration.quantise import quantise
+from mar_edge.calibration.trial import Trial
+from mar_edge.model.graph_view import GraphView, block_of
+
+
+class Damage(NamedTuple):
+    """How far the logits move when one block alone is INT8.
+
+    Attributes:
+        block: as `encoder.blocks.3`, or `classifier.head` for a part outside of blocks.
+        kl: mean divergence from FP32, in nats.
+        top1_agreement: share of the clips where both name the same class.
+        cosine: smallest cosine between the logits of a clip.
+    """
+
+    block: str
+    kl: float
+    top1_agreement: float
+    cosine: float
+
+
+def blocks_of(view: GraphView) -> list[str]:
+    """Return the blocks that have matrix products, in the graph's order."""
+    return list(dict.fromkeys(block_of(product.node.name) for product in view.products))
+
+
+def sensitivity(
+    model: ModelProto,
+    thresholds: Mapping[str, float],
+    trial: Trial,
+    *,
+    placement: Placement,
+    residuals: bool = True,
+    progress: Callable[[str], None] = lambda _message: None,
+) -> list[Damage]:
+    """Measure every block, the worst one first.
+
+    Args:
+        model: FP32; not changed.
+        thresholds: see `quantise`.
+        trial: what it is measured on.
+        placement: see `placement.sites`.
+        residuals: see `placement.sites`.
+        progress: told what is being done.
+
+    Raises:
+        ExportError: if a graph cannot be run.
+    """
+    blocks = blocks_of(GraphView(model))
+    found = []
+    for index, block in enumerate(blocks):
+        progress(f"sensitivity: {block}, {index + 1} of {len(blocks)}")
+        others = [other for other in blocks if other != block]
+        parity = trial.judge(quantise(model, thresholds, placement=placement, kept=others, residuals=residuals))
+        assert parity.kl is not None and parity.top1_agreement is not None and parity.cosine is not None
+        found.append(Damage(block, parity.kl, parity.top1_agreement, parity.cosine))
+    return sorted(found, key=lambda damage: -damage.kl)

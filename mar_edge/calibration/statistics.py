@@ -1,0 +1,181 @@
+"""What is known of the activations of a graph: extremes, and how often which magnitude occurs."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import ExportError, OutputError
+
+BINS = 2048
+"""Of a histogram of magnitudes."""
+
+_CHUNK = 1 << 20
+"""Values counted at once, so that what lies between fits into the processor's cache."""
+
+_NOTHING = -100
+"""Exponent of the smallest range; zeros fit into it."""
+
+
+@dataclass
+class TensorStatistics:
+    """What one activation did on some clips.
+
+    The histogram reaches from 0 to 2^exponent. A sum takes the larger range, to which the other one is brought by adding
+    pairs of bins; as all ranges are powers of two that loses nothing, and the order of the clips does not matter.
+
+    Attributes:
+        low, high: smallest and largest value.
+        count: values seen.
+        exponent: of the histogram's range.
+        histogram: counts of magnitudes, int64 (BINS,).
+        channel_max: largest magnitude of each channel, float32 (C,), channels being the last axis.
+    """
+
+    low: float = math.inf
+    high: float = -math.inf
+    count: int = 0
+    exponent: int = _NOTHING
+    histogram: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    channel_max: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude."""
+        return max(-self.low, self.high, 0.0)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Middle of each bin (BINS,)."""
+        return np.ldexp((np.arange(BINS) + 0.5) / BINS, self.exponent)
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> TensorStatistics:
+        """Count values (..., C).
+
+        Raises:
+            ValueError: if one is not finite.
+        """
+        rows = np.abs(values.reshape(-1, values.shape[-1]))
+        channels = rows.max(axis=0)
+        largest = float(channels.max())
+        if not math.isfinite(largest):
+            raise ValueError("values that are not finite")
+        # frexp gives the power of two above, so that no value reaches the end of the range
+        exponent = max(_NOTHING, math.frexp(largest)[1]) if largest else _NOTHING
+        scale = np.float32(math.ldexp(BINS, -exponent))  # a power of two: exact
+        flat = rows.reshape(-1)
+        histogram = np.zeros(BINS, np.int64)
+        for start in range(0, flat.size, _CHUNK):
+            places = (flat[start : start + _CHUNK] * scale).astype(np.int64)
+            histogram += np.bincount(places, minlength=BINS)
+        return cls(float(values.min()), float(values.max()), values.size, exponent, histogram, channels)
+
+    def __add__(self, other: TensorStatistics) -> TensorStatistics:
+        """Return the statistics of both."""
+        parts = [replace(part) for part in (self, other) if part.count]
+        if len(parts) < 2:
+            return parts[0] if parts else TensorStatistics()
+        exponent = max(part.exponent for part in parts)
+        for part in parts:
+            part._reach(exponent)
+        one, two = parts
+        return TensorStatistics(
+            low=min(one.low, two.low),
+            high=max(one.high, two.high),
+            count=one.count + two.count,
+            exponent=exponent,
+            histogram=one.histogram + two.histogram,
+            channel_max=np.maximum(one.channel_max, two.channel_max),
+        )
+
+    def _reach(self, exponent: int) -> None:
+        while self.exponent < exponent:
+            if not self.histogram[1:].any():  # nothing to merge: go there at once
+                self.exponent = exponent
+                return
+            self.histogram = np.concatenate([self.histogram.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2, np.int64)])
+            self.exponent += 1
+
+
+@dataclass
+class Statistics:
+    """Statistics of many activations.
+
+    Attributes:
+        tensors: by name.
+        clips: counted so far.
+        source: which clips they are, for people.
+    """
+
+    tensors: dict[str, TensorStatistics]
+    clips: int = 0
+    source: str = ""
+
+    def save(self, path: Path, key: str) -> None:
+        """Write a file that is whole or not there.
+
+        Args:
+            path: the file.
+            key: what it was made from; a file with another key is not read.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        values: dict[str, Any] = {"key": np.array(key), "clips": np.array(self.clips), "source": np.array(self.source)}
+        values["names"] = np.array(list(self.tensors), dtype=np.str_)
+        for name in ("low", "high", "count", "exponent"):
+            values[name] = np.array([getattr(tensor, name) for tensor in self.tensors.values()])
+        values["histogram"] = np.stack([tensor.histogram for tensor in self.tensors.values()])
+        values |= {f"channels/{index}": tensor.channel_max for index, tensor in enumerate(self.tensors.values())}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.savez(file, **values)
+                os.replace(partial, path)
+            finally:
+                Path(partial).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write the statistics {path}: {error}. Choose a folder you can write to"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> Statistics:
+        """Read what `save` wrote.
+
+        Raises:
+            ExportError: if the file is damaged, or was made from something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values: Mapping[str, NDArray[Any]] = dict(file)
+            found = str(values["key"])
+            tensors = {
+                str(name): TensorStatistics(
+                    low=float(values["low"][index]),
+                    high=float(values["high"][index]),
+                    count=int(values["count"][index]),
+                    exponent=int(values["exponent"][index]),
+                    histogram=values["histogram"][index].astype(np.int64),
+                    channel_max=values[f"channels/{index}"].astype(np.float32),
+                )
+                for index, name in enumerate(values["names"])
+            }
+            clips, source = int(values["clips"]), str(values["source"])
+        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+            raise ExportError(f"{path} is damaged: {error}") from error
+        if found != key:
+            raise ExportError(f"{path} was made from another graph or other clips")
+        return cls(tensors, clips, source)

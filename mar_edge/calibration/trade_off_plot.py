@@ -1,0 +1,76 @@
+"""The picture of a trade-off: what each block that stays FP32 buys, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mar_edge.calibration.trade_off import Row
+from mar_edge.errors import OutputError
+from mar_edge.extras import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREY = "#2563a8", "#d97706", "#6b7280"
+"""As in the reports of training."""
+
+
+def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, title: str = "") -> None:
+    """Draw the loss, the divergence and the share of INT8 over the blocks kept in FP32.
+
+    Args:
+        rows: of `trade_off`; the last one is marked as the choice.
+        path: of the PNG.
+        target_drop: drawn as a line.
+        title: above all, as the name of the model and the mask.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+        OutputError: if the file cannot be written.
+    """
+    require("matplotlib", "export")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+    panels = figure.subplots(1, 3)
+    labelled = rows[0].parity.top1 is not None
+    _curve(panels[0], [row.loss for row in rows], "Loss of top-1, points" if labelled else "Clips that differ, %")
+    if target_drop is not None:
+        panels[0].axhline(target_drop, color=ORANGE, linestyle="--", linewidth=1.2)
+        panels[0].annotate(
+            f"target {target_drop:g}", (1, target_drop), xycoords=("axes fraction", "data"), xytext=(-2, 4),
+            textcoords="offset points", ha="right", fontsize=8, color=ORANGE,
+        )  # fmt: skip
+    _curve(panels[1], [row.parity.kl or 0.0 for row in rows], "Divergence from FP32, nats")
+    _curve(panels[2], [100 * row.int8_share for row in rows], "Work in INT8, %")
+    panels[2].set_ylim(0, 102)
+    for index, axes in enumerate(panels):
+        axes.set_xticks(range(len(rows)), [_label(row) for row in rows], rotation=40, ha="right", fontsize=8)
+        axes.set_xlabel("kept in FP32" if index == 1 else "", fontsize=9)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    try:
+        figure.savefig(path, dpi=110, format="png")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
+
+
+def _label(row: Row) -> str:
+    return f"+ {row.kept[-1]}" if row.kept else "nothing"
+
+
+def _curve(axes: Axes, values: list[float], title: str) -> None:
+    axes.plot(range(len(values)), values, color=BLUE, marker="o", markersize=4, linewidth=1.7)
+    axes.plot([len(values) - 1], values[-1:], color=ORANGE, marker="o", markersize=8, linewidth=0)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    axes.margins(x=0.08)
+    axes.set_ylim(bottom=min(0.0, min(values)))
+    axes.tick_params(labelsize=8, color=GREY)
+    axes.grid(True, color="#e3e7ec", linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#b9c2cd")

@@ -1,0 +1,99 @@
+"""Runs graphs that are not in a bundle yet, and compares them with FP32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from mar_edge.bundle import Parity
+from mar_edge.errors import ExportError
+from mar_edge.runtime.clip_set import ClipSet
+from mar_edge.runtime.parity import compare
+
+
+def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
+    """Load a graph into ONNX Runtime on the CPU.
+
+    Raises:
+        ExportError: if it refuses the graph.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        content = str(model) if isinstance(model, Path) else model.SerializeToString()
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base
+        raise ExportError(f"ONNX Runtime refuses the graph: {error}") from error
+
+
+def logits_of(
+    model: ModelProto | Path,
+    frames: Sequence[NDArray[np.uint8]],
+    *,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Run a graph on clips, one by one.
+
+    Args:
+        model: takes `frames`, gives `logits`.
+        frames: clips, each uint8 (T, H, W, 3).
+        threads: of ONNX Runtime; None for all cores.
+
+    Returns:
+        Logits, float32 (N, classes).
+
+    Raises:
+        ExportError: if ONNX Runtime refuses the graph, or it gives something that is not a number.
+    """
+    session = open_session(model, threads)
+    logits: NDArray[np.float32] = np.stack([session.run(["logits"], {"frames": clip[None]})[0][0] for clip in frames])
+    if not np.isfinite(logits).all():
+        raise ExportError("the graph gives logits that are not finite")
+    return logits
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Clips on which INT8 graphs are compared with the FP32 graph that they come from.
+
+    Attributes:
+        frames: the clips, each uint8 (T, H, W, 3).
+        reference: logits of the FP32 graph (N, classes).
+        targets: class of each clip (N,); None without labels.
+        source: which clips they are, for people.
+        threads: of ONNX Runtime; None for all cores.
+    """
+
+    frames: Sequence[NDArray[np.uint8]]
+    reference: NDArray[np.float32]
+    targets: NDArray[np.int64] | None
+    source: str
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, graph: Path, clips: ClipSet, threads: int | None = None) -> Trial:
+        """Run the FP32 graph.
+
+        Raises:
+            SourceError: if a video cannot be read.
+            ExportError: if the graph cannot be run.
+        """
+        frames = [clip.frames for clip in clips]
+        return cls(frames, logits_of(graph, frames, threads=threads), clips.labels(), clips.source, threads)
+
+    def judge(self, model: ModelProto) -> Parity:
+        """Compare an INT8 graph with FP32."""
+        logits = logits_of(model, self.frames, threads=self.threads)
+        return compare(
+            self.reference, logits, "int8", source=self.source, reference_name="graph fp32", targets=self.targets
+        )
