@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper, shape_inference
 
@@ -58,7 +59,7 @@ class GraphView:
         """
         try:
             return cls(onnx.load(str(path)))
-        except (OSError, ValueError) as error:  # protobuf's DecodeError is a ValueError
+        except (OSError, ValueError, DecodeError) as error:
             raise ExportError(f"{path} cannot be read as an ONNX graph: {error}") from error
 
     @cached_property
