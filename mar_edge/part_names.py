@@ -5,6 +5,9 @@ from __future__ import annotations
 PRODUCTS = ("MatMul", "Gemm")
 """Operators that multiply matrices; our graphs have no others."""
 
+ATTENTION = {"MatMul": "qkv", "MatMul_2": "scores", "MatMul_3": "mix"}
+"""Products of an attention, in the order in which they are computed."""
+
 TOP = ("encoder", "classifier")
 """What a deployed model consists of."""
 
@@ -30,6 +33,12 @@ def is_product(name: str) -> bool:
     """Tell whether a node multiplies matrices."""
     operator = name.partition("/")[2].split("/")[0]
     return operator.partition("_")[0] in PRODUCTS
+
+
+def product_part(name: str) -> str:
+    """Return the finest name of what a product computes; attention has three, as `encoder.blocks.3.attn.scores`."""
+    part, _, rest = name.partition("/")
+    return f"{part}.{ATTENTION[rest.split('/')[0]]}" if part.endswith(".attn") else part
 
 
 def is_ours(name: str) -> bool:

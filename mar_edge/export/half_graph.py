@@ -33,7 +33,8 @@ def to_half(model: ModelProto, precision: str, kept: Collection[str]) -> ModelPr
     that they are there for.
 
     Args:
-        model: an FP32 graph of `graph.write_graph`; not changed.
+        model: an FP32 graph of `graph.write_graph`, or one that was quantised since: its scales become half, its INT8 stays;
+            not changed.
         precision: `fp16` or `bf16`.
         kept: parts that stay FP32, see `half_parts`.
 

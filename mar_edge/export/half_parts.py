@@ -24,12 +24,10 @@ from collections.abc import Collection, Iterable
 from onnx import ModelProto, NodeProto
 
 from mar_edge.errors import ExportError
-from mar_edge.model.graph_view import part_of
+from mar_edge.part_names import PRODUCTS, part_of, product_part
 
 PIXELS = ""
 """The leaf of what precedes `encoder.embed`."""
-
-PRODUCTS = ("MatMul", "Gemm")
 
 _BLOCK = re.compile(r"\.blocks\.\d+$")
 
@@ -46,15 +44,16 @@ def leaves(model: ModelProto) -> dict[str, str]:
     nodes = list(model.graph.node)
     pixels = _pixels(nodes)
     constants = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
-    products: dict[str, int] = {}  # products of each attention so far: queries, scores, mix
+    latest: dict[str, str] = {}  # product of each attention, as its nodes go by
     found: dict[str, str] = {}
     for node in nodes:
         part = part_of(node.name)
         if node.name in pixels:
             found[node.name] = PIXELS
         elif part.endswith(".attn"):
-            found[node.name] = f"{part}.{_step_of_attention(node, products.get(part, 0))}"
-            products[part] = products.get(part, 0) + (node.op_type in PRODUCTS)
+            if node.op_type in PRODUCTS:
+                latest[part] = product_part(node.name)
+            found[node.name] = _part_of_attention(node, part, latest.get(part, ""))
         elif _BLOCK.search(part):
             found[node.name] = f"{part}.{'residual' if _is_residual(node, constants) else 'gelu'}"
         else:
@@ -93,22 +92,20 @@ def _pixels(nodes: list[NodeProto]) -> set[str]:
     waiting, found = [embed.input[0]], set[str]()
     while waiting:
         node = producer.get(waiting.pop())
-        # INT8 quantises, and FP16 casts, what the product takes; that is the product's own
         if node is not None and node.name not in found:
             found.add(node.name)
             waiting += node.input
-    return found
+    # what quantises the product's tokens is the product's own
+    return {name for name in found if part_of(name) != part_of(embed.name)}
 
 
-def _step_of_attention(node: NodeProto, products: int) -> str:
-    """Return the step by what came before: attention is written in the order of its computation."""
+def _part_of_attention(node: NodeProto, part: str, latest: str) -> str:
+    """Return the leaf by the product before: attention is written in the order of its computation."""
+    if node.op_type in PRODUCTS or latest.endswith(".mix"):
+        return latest
     if node.op_type == "Softmax":
-        return "softmax"
-    if node.op_type in PRODUCTS:
-        return ("qkv", "scores", "mix")[min(products, 2)]
-    if products == 1 and node.op_type == "Mul":  # queries / sqrt(head width)
-        return "scores"
-    return ("qkv", "qkv", "mix")[min(products, 2)]
+        return f"{part}.softmax"
+    return f"{part}.{'scores' if node.op_type == 'Mul' else 'qkv'}"  # the factor of the queries; splits and moves
 
 
 def _is_residual(node: NodeProto, constants: dict[str, int]) -> bool:

@@ -22,9 +22,10 @@ from mar_edge.errors import ExportError
 from mar_edge.export.half_blame import blame_leaves
 from mar_edge.export.half_emulation import emulate, session
 from mar_edge.export.half_graph import to_half
-from mar_edge.export.half_parts import PIXELS, PRODUCTS, leaves
+from mar_edge.export.half_parts import PIXELS, leaves
 from mar_edge.export.half_probes import error_probe, peak_probe, takers
 from mar_edge.export.tensor_types import FLOATS, HALF, LARGEST
+from mar_edge.part_names import PRODUCTS
 from mar_edge.runtime.parity import BOUNDS, compare
 
 __all__ = ["OVERFLOW_MARGIN", "PARITY_SHARE", "PRODUCT_COST", "choose_kept", "to_half"]

@@ -11,7 +11,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
-from mar_edge.part_names import is_product, part_of
+from mar_edge.part_names import is_product, product_part
 from mar_edge.runtime.tensorrt_messages import LAYERS
 
 PRECISIONS = (
@@ -74,7 +74,7 @@ class LayerReport:
         return [
             node
             for node, found in self.products.items()
-            if found != precision and not f"{part_of(node)}.".startswith(parts)
+            if found != precision and not f"{product_part(node)}.".startswith(parts)
         ]
 
     def summary(self) -> str:
@@ -137,7 +137,7 @@ def _from_text(text: str) -> Iterator[Layer]:
     for line in text.removeprefix(LAYERS).splitlines():
         if kind := re.search(r", LayerType: (\w+), ", line):
             operands, _, rest = line[kind.end() :].partition(", Outputs: [")
-            tensors = re.findall(r"Dimensions: \[([\d,]*)\].*?(?:Datatype|Format/Datatype): ([^,}]*)", operands)
+            tensors = re.findall(r"Dimensions: \[([-\d,]*)\].*?(?:Datatype|Format/Datatype): ([^,}]*)", operands)
             yield Layer(
                 kind[1],
                 _precisions([(type_, [int(n) for n in dims.split(",") if n]) for dims, type_ in tensors]),
