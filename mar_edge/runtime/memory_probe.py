@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mar_edge import errors
 from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError, MarEdgeError
 
@@ -33,6 +34,7 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
 
     Raises:
         EngineError: if that process fails, or the system ends it for want of memory.
+        MissingExtraError: if the engine is not installed.
     """
     arguments = [str(bundle.path), variant.file, engine, str(threads or 0)]
     done = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=False)
@@ -41,9 +43,12 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
             f"the process that loaded {variant.file} in {engine} was ended by signal {-done.returncode}; "
             "9 is most often a lack of memory"
         )
-    if done.returncode:
-        raise EngineError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-    return Memory(*json.loads(done.stdout.splitlines()[-1]))
+    lines = (done.stdout or "{}").splitlines()
+    answer = json.loads(lines[-1])
+    if done.returncode:  # an error of ours is told by its name
+        kind = getattr(errors, answer.get("error", ""), EngineError)
+        raise kind(answer.get("message") or (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return Memory(**answer)
 
 
 def _probe(path: str, file: str, engine: str, threads: str) -> Memory:
@@ -70,6 +75,7 @@ def _status_mb(key: str) -> float | None:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(_probe(*sys.argv[1:])))
+        print(json.dumps(_probe(*sys.argv[1:])._asdict()))
     except MarEdgeError as error:
-        sys.exit(" ".join(str(error).split()))
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        sys.exit(1)

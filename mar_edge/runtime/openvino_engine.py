@@ -67,23 +67,32 @@ class OpenVinoEngine(Engine):
 
     def _compile(self, **more: Any) -> Any:
         """Read and compile the graph for batches of one: OpenVINO fuses more when it knows all shapes."""
-        from openvino.frontend import FrontEndManager
+        import openvino
+        from openvino import frontend
 
         path = self.bundle.graph_path(self.variant)
         try:
-            reader = FrontEndManager().load_by_framework("onnx")  # read_model would try every format it knows
+            reader = frontend.FrontEndManager().load_by_framework("onnx")  # read_model would try every format it knows
             model = reader.convert(reader.load(str(path)))
             (frames,), (logits,) = model.inputs, model.outputs
-            kind, shape = frames.element_type.get_type_name(), str(frames.partial_shape)
-            if kind == "u8" and frames.partial_shape.rank.get_length() == len(self._shape) + 1:
+            taken = frames.element_type.get_type_name(), frames.partial_shape
+            fits = taken[0] == "u8" and taken[1].compatible(openvino.PartialShape([-1, *self._shape]))
+            if fits:
                 model.reshape({0: [1, *self._shape]})
-            if (kind, list(logits.partial_shape.to_shape())) != ("u8", [1, self._classes]):
+            if not fits or list(logits.partial_shape.to_shape()) != [1, self._classes]:
                 raise EngineError(
-                    f"{path} takes {kind} {shape} and gives {logits.partial_shape}, which is not what its manifest says: "
-                    f"clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
+                    f"{path} takes {taken[0]} {taken[1]} and gives {logits.partial_shape}, which is not what its manifest "
+                    f"says: clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
                 )
             return self._core.compile_model(model, "CPU", {**self._options, **more})
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (
+            RuntimeError,
+            frontend.GeneralFailure,
+            frontend.InitializationFailure,
+            frontend.NotImplementedFailure,
+            frontend.OpConversionFailure,
+            frontend.OpValidationFailure,
+        ) as error:
             raise EngineError(f"OpenVINO refuses {path}: {_last_line(error)}") from error
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

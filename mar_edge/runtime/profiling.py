@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle, Variant
-from mar_edge.errors import EngineError, MissingExtraError
+from mar_edge.errors import MarEdgeError, MissingExtraError
 from mar_edge.part_names import block_of, is_ours
 from mar_edge.runtime.clip_set import open_clips
 from mar_edge.runtime.engines import Engine, create_engine
@@ -101,17 +101,19 @@ def profile(
         profiles = []
         for variant, engine in group:
             progress(f"memory of {variant.title} in {engine}")
-            profiles.append(_with_memory(bundle, Profile(variant, engine), threads))
+            profiles.append(_with_memory(bundle, Profile(variant, engine), threads, named=engines is not None))
         progress(f"timing mask {mask}")
-        found += _with_times(bundle, profiles, clip, threads, rounds, named=engines is not None, progress=progress)
+        found += _with_times(bundle, profiles, clip, threads, rounds, progress)
     return found
 
 
-def _with_memory(bundle: Bundle, found: Profile, threads: int | None) -> Profile:
+def _with_memory(bundle: Bundle, found: Profile, threads: int | None, *, named: bool) -> Profile:
     """Measure before anything is loaded here, so that the device need not hold it twice."""
     try:
         return replace(found, memory=measure_memory(bundle, found.variant, found.engine, threads=threads))
-    except EngineError as error:
+    except MarEdgeError as error:
+        if named and isinstance(error, MissingExtraError):
+            raise
         return replace(found, failure=str(error))
 
 
@@ -121,8 +123,6 @@ def _with_times(
     clip: NDArray[np.uint8],
     threads: int | None,
     rounds: int,
-    *,
-    named: bool,
     progress: Progress,
 ) -> list[Profile]:
     """Time all graphs of a mask in turns."""
@@ -133,9 +133,7 @@ def _with_times(
             try:
                 if one.failure is None:
                     loaded[place] = create_engine(bundle, one.variant, one.engine, threads=threads)
-            except (EngineError, MissingExtraError) as error:
-                if named and isinstance(error, MissingExtraError):
-                    raise
+            except MarEdgeError as error:
                 found[place] = replace(one, failure=str(error))
         turns = run_in_turns(list(loaded.values()), [clip], count=1, rounds=rounds)
         for (place, engine), turn in zip(loaded.items(), turns, strict=True):

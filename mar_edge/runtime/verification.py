@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mar_edge.bundle import PRECISIONS, Bundle, Parity, Variant
-from mar_edge.errors import BundleError, EngineError, MissingExtraError
+from mar_edge.errors import BundleError, EngineError, MarEdgeError, MissingExtraError
 from mar_edge.part_names import part_of
 from mar_edge.runtime.clip_set import ClipSet
 from mar_edge.runtime.engines import Engine, available_engines, create_engine, engine_version
@@ -197,10 +197,8 @@ def _load(bundle: Bundle, variant: Variant, name: str, threads: int | None, name
     """Return the engine, or why there is none."""
     try:
         return create_engine(bundle, variant, name, threads=threads)
-    except EngineError as error:
-        return str(error)
-    except MissingExtraError as error:
-        if named:
+    except MarEdgeError as error:
+        if named and isinstance(error, MissingExtraError):
             raise
         return str(error)
 
