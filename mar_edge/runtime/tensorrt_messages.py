@@ -28,6 +28,7 @@ CURES: tuple[tuple[str, str], ...] = (
         "there is no NVIDIA GPU with a driver for this CUDA version. Check nvidia-smi; in a container, run it with "
         "--gpus all (on Jetson --runtime nvidia)",
     ),
+    (r"FP32 GEMM is not supported", "TensorRT-RTX multiplies no FP32 on Turing. Choose the fp16 graph"),
     (
         r"SM ?\d+ is not supported|unsupported SM|compute capability|no kernel image",
         "this version does not support this GPU, or the engine was built for another one",
