@@ -15,7 +15,7 @@ LAYERS = "Layers:\n"
 
 CURES: tuple[tuple[str, str], ...] = (
     (
-        r"out of ?memory|MEM_?ALLOC|cudaErrorMemoryAllocation|insufficient memory|allocation (error|fail)",
+        r"out ?of ?memory|MEM_?ALLOC|cudaErrorMemoryAllocation|insufficient memory|allocation (error|fail)",
         "the GPU's memory is full. Close what else uses it, build for a smaller batch, or lower the workspace limit",
     ),
     (
@@ -86,5 +86,5 @@ def _plain(message: str) -> str:
     """Return a message in one line without the places in TensorRT's source."""
     text = " ".join(message.split())
     text = re.sub(r"\bIn \w+ at /?[\w/.]+:\d+ ?", "", text)
-    text = re.sub(r"^\S*(Error Code \d+:)", r"\1", re.sub(r"\[\w+\.cpp::\w+::\d+\] ", "", text))
+    text = re.sub(r"^(\[\S+\] |\S+: )(?=Error Code \d+:)", "", text)
     return text if len(text) <= 400 else text[:400] + "..."
