@@ -21,6 +21,7 @@ from mar_edge.geometry import Geometry
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import describe
+from mar_edge.part_names import part_of
 from mar_edge.runtime.clip_set import open_clips
 
 TINY = ModelConfig(
@@ -66,12 +67,19 @@ def damage(bundle: Bundle, file: str, change: Callable[[ModelProto], None]) -> B
     return Bundle(bundle.path)
 
 
-def add_to_logits(model: ModelProto) -> None:
-    """Change one weight: the bias of the first class."""
-    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name.endswith("classifier.head.bias")]
-    values = numpy_helper.to_array(bias).copy()
-    values[0] += 3
-    bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+def set_head_weight(value: float) -> Callable[[ModelProto], None]:
+    """Return a change of one weight of the last product."""
+
+    def change(model: ModelProto) -> None:
+        used = {name for node in model.graph.node if part_of(node.name) == "classifier.head" for name in node.input}
+        (weights,) = [
+            t for t in model.graph.initializer if t.name in used and TINY.classes in t.dims and len(t.dims) == 2
+        ]
+        values = numpy_helper.to_array(weights).copy()
+        values[0, 0] = value
+        weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+
+    return change
 
 
 def _write_variant(folder: Path, base: Path, mask: int, precision: str) -> Variant:
