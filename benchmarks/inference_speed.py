@@ -66,7 +66,7 @@ def random_bundle(folder: Path) -> Bundle:
     config = preset("tiny", classes=10, decoder_depth=0)
     info = checkpoint.CheckpointInfo(name="tiny preset, 224 px", labels=[str(index) for index in range(10)])
     checkpoint.save(folder / "tiny.safetensors", build(config), config, info)
-    return export(folder / "tiny.safetensors", folder / "tiny.mar", masks=[0, 50, 75])
+    return export(folder / "tiny.safetensors", folder / "tiny.mar", masks=[0, 50, 75]).bundle
 
 
 if __name__ == "__main__":

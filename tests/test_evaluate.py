@@ -113,7 +113,7 @@ def test_sampling_goes_from_checkpoint_to_bundle_and_old_bundles_are_dense(weigh
     model, config, info = checkpoint.load(weights)
     checkpoint.save(tmp_path / "u.safetensors", model, config, replace(info, sampling="uniform"))
     assert checkpoint.load(tmp_path / "u.safetensors")[2].sampling == "uniform"
-    assert export(tmp_path / "u.safetensors", tmp_path / "u.mar").manifest.sampling == "uniform"
+    assert export(tmp_path / "u.safetensors", tmp_path / "u.mar").bundle.manifest.sampling == "uniform"
     assert "sampling" not in json.loads((write_bundle(tmp_path / "old.mar") / "manifest.json").read_text())
     assert Bundle(tmp_path / "old.mar").manifest.sampling == "dense"
     checkpoint.save(tmp_path / "odd.safetensors", model, config, replace(info, sampling="odd"))

@@ -51,13 +51,13 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_computes_what_torch_computes(weights: Path, tmp_path: Path, rng: np.random.Generator) -> None:
-    bundle = export(weights, tmp_path / "tiny.mar", masks=[0, 25, 50, 75])
+    bundle = export(weights, tmp_path / "tiny.mar", masks=[0, 25, 50, 75]).bundle
     model, _, _ = checkpoint.load(weights)
     clips = rng.integers(0, 256, (3, *TINY.geometry.clip_shape), dtype=np.uint8)
     assert [variant.mask for variant in open_bundle(bundle.path).manifest.variants] == [0, 25, 50, 75]
     for variant in bundle.manifest.variants:
         assert variant.parity.max_abs_error <= variant.parity.bound
-        assert variant.parity.clips == exporter.PARITY_CLIPS
+        assert variant.parity.clips == exporter.GATE_CLIPS
         visible = visible_indices(cell_running_mask(TINY.geometry.grid, variant.mask / 100))
         with torch.no_grad():
             expected = model(torch.from_numpy(clips), torch.from_numpy(visible)).numpy()
@@ -65,7 +65,7 @@ def test_a_bundle_computes_what_torch_computes(weights: Path, tmp_path: Path, rn
 
 
 def test_the_graph_keeps_its_contract(weights: Path, tmp_path: Path) -> None:
-    bundle = export(weights, tmp_path / "tiny.mar")
+    bundle = export(weights, tmp_path / "tiny.mar").bundle
     (variant,) = bundle.manifest.variants
     assert variant.mask == 50  # as trained
     graph = onnx.load(bundle.graph_path(variant)).graph
@@ -83,7 +83,7 @@ def test_the_graph_keeps_its_contract(weights: Path, tmp_path: Path) -> None:
 
 
 def test_only_visible_tubelets_are_embedded(weights: Path, tmp_path: Path, rng: np.random.Generator) -> None:
-    bundle = export(weights, tmp_path / "tiny.mar")
+    bundle = export(weights, tmp_path / "tiny.mar").bundle
     engine = create_engine(bundle, bundle.variant())
     clip = rng.integers(0, 256, (1, *TINY.geometry.clip_shape), dtype=np.uint8)
     mask = cell_running_mask(TINY.geometry.grid, 0.5).repeat(2, axis=0).repeat(8, axis=1).repeat(8, axis=2)
@@ -142,8 +142,8 @@ def test_a_graph_that_misses_its_parity_leaves_no_bundle(
 
 
 def test_parity_is_measured_on_the_clips_given(weights: Path, tmp_path: Path, real_clips: Path) -> None:
-    bundle = export(weights, tmp_path / "tiny.mar", data=real_clips / "daily")
-    assert bundle.manifest.variants[0].parity.source == "8 videos of daily"
+    bundle = export(weights, tmp_path / "tiny.mar", data=real_clips / "daily").bundle
+    assert bundle.manifest.variants[0].parity.source == "9 videos of daily"
     with pytest.raises(SourceError, match="no video in"):
         export(weights, tmp_path / "other.mar", data=tmp_path)
 
@@ -177,7 +177,7 @@ def test_a_dense_model_without_cells_exports_unmasked(tmp_path: Path) -> None:
         decoder_depth=0,
     )
     checkpoint.save(tmp_path / "odd.safetensors", build(odd), odd, replace(INFO, mask_ratio=0.0))
-    bundle = export(tmp_path / "odd.safetensors", tmp_path / "odd.mar")
+    bundle = export(tmp_path / "odd.safetensors", tmp_path / "odd.mar").bundle
     assert bundle.manifest.variants[0].mask == 0
 
 

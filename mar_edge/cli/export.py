@@ -1,15 +1,29 @@
-"""`mar-edge export`: checkpoint to bundle."""
+"""`mar-edge export`: a model to a bundle of graphs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, TargetDropOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mar_edge.bundle import Bundle
+    from mar_edge.export.profiles import Profile
+
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A mar-edge checkpoint (.safetensors).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A mar-edge checkpoint (.safetensors); or a bundle or built-in model, to export it in other ways.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.mar", help="The bundle to write.")],
     mask: Annotated[
         list[int] | None,
@@ -17,33 +31,137 @@ def export(
             "--mask", help="Percent of hidden tubelets: 0, 25, 50 or 75; repeat for more graphs. Default: as trained."
         ),
     ] = None,
-    precision: Annotated[list[str] | None, typer.Option("--precision", help="fp32; repeat for more graphs.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="fp32, fp16, bf16 or int8; repeat for more graphs. Default: fp32."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
             metavar="CLIPS",
-            help="A video or a folder of videos for the parity check; default: the demo camera.",
+            help="What every graph is compared with torch on: a video, a folder of videos, a folder per class, or a CSV "
+            "with the columns path and label. Default: the demo camera.",
         ),
     ] = None,
+    clips: Annotated[
+        int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to compare; default 8, or 64 of --data.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", metavar="CLIPS", help="What INT8 is calibrated on; videos, as for --data."),
+    ] = None,
+    calibration_clips: Annotated[
+        int | None, typer.Option("--calibration-clips", min=1, metavar="N", help="Clips of --calibrate; default 64.")
+    ] = None,
+    method: CalibrateMethodOption = "auto",
+    target_drop: TargetDropOption = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going", help="Where a graph misses its bounds, write the others; the exit code is 1 all the same."
+        ),
+    ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile",
+            metavar="FILE.yaml",
+            help="Take masks, precisions, build and workspace from a device's profile; what is typed wins.",
+        ),
+    ] = None,
+    build: Annotated[
+        BuildChoice | None,
+        typer.Option(
+            "--build", help="Build the engines as well, into this device's cache; on the device that runs them."
+        ),
+    ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            "--workspace", min=1, metavar="MIB", help="Most memory that a layer may use while --build builds."
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, metavar="N", help="Most clips in one inference of what --build builds.")
+    ] = 1,
+    triton: Annotated[
+        Path | None,
+        typer.Option("--triton", metavar="DIR", help="Write a model repository for Triton Inference Server as well."),
+    ] = None,
 ) -> None:
-    """Export a checkpoint to a bundle of ONNX graphs, each checked against torch before it is kept."""
+    """Export a model to a bundle of ONNX graphs, each compared with torch before it is kept."""
     from rich.console import Console
 
+    from mar_edge.cli.export_tables import print_quantised, print_variants, tell_failures
     from mar_edge.extras import require
 
-    require("torch", "export")
-    require("onnx", "export")
-    require("onnxscript", "export")
+    for package in ("torch", "onnx", "onnxscript"):
+        require(package, "export")
+    from mar_edge.export.exporter import CalibrationOptions
     from mar_edge.export.exporter import export as start
+    from mar_edge.export.profiles import load
+    from mar_edge.runtime import device_cache
 
+    target: Profile | None = load(profile) if profile is not None else None
+    if target is not None:
+        mask = mask or list(target.masks)
+        precision = precision or list(target.precisions)
+        build = build or target.build
+        workspace = workspace or target.workspace_mib
+    calibration = None
+    if calibrate is not None:
+        calibration = CalibrationOptions(
+            data=calibrate,
+            clips=calibration_clips,
+            method=method,
+            target_drop=target_drop,
+            cache=device_cache.folder("calibration"),
+        )
     console = Console(stderr=True, highlight=False)
     with console.status("exporting") as status:
-        bundle = start(checkpoint, out, masks=mask, precisions=precision or ["fp32"], data=data, progress=status.update)
-    for variant in bundle.manifest.variants:
-        console.print(
-            f"{bundle.path / variant.file}: {variant.gmacs:.4g} GMACs, {variant.size_bytes / 1e6:.1f} MB, "
-            f"largest error {variant.parity.max_abs_error:.1e} over {variant.parity.clips} clips ({variant.parity.source})",
-            soft_wrap=True,
-            markup=False,
+        exported = start(
+            model,
+            out,
+            masks=mask,
+            precisions=precision or ["fp32"],
+            data=data,
+            clips=clips,
+            calibration=calibration,
+            keep_going=keep_going,
+            progress=status.update,
         )
+    print_quantised(exported, out, target_drop, console)
+    print_variants(exported.bundle, console)
+    if build is not None:
+        _build(exported.bundle, build, workspace, batch, console)
+    if triton is not None:
+        _write_triton(exported.bundle, triton, console)
+    tell_failures(exported, console)
+
+
+def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: int, console: Console) -> None:
+    """Build the engines of all graphs that suit TensorRT."""
+    from mar_edge.export.tensorrt_check import check
+    from mar_edge.runtime.tensorrt_cache import build_to_file
+
+    def say(message: str) -> None:
+        console.print(message, markup=False, soft_wrap=True)
+
+    suited = [variant for variant in bundle.manifest.variants if variant.suits(module)]
+    for variant in suited:
+        check(bundle.graph_path(variant))
+    for variant in suited:
+        with console.status(f"building {variant.title} with {module}"):
+            built = build_to_file(bundle, variant, module=module, batch=(1, 1, batch), workspace_mib=workspace, say=say)
+        say(
+            f"{built.path}: {variant.title} for {built.gpu}, {built.size_bytes / 1e6:.1f} MB, "
+            f"built in {built.seconds:.0f} s"
+        )
+
+
+def _write_triton(bundle: Bundle, folder: Path, console: Console) -> None:
+    from mar_edge.export.triton import write_triton
+
+    names = write_triton(bundle, folder)
+    console.print(f"{folder}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)

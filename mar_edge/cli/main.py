@@ -10,6 +10,7 @@ import typer
 
 from mar_edge import __version__
 from mar_edge.cli import (
+    calibrate,
     cameras,
     classify,
     data,
@@ -40,6 +41,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("import")(importing.import_)
 app.command("export")(export.export)
+app.command("calibrate")(calibrate.calibrate)
 app.command("verify")(verify.verify)
 app.command("profile")(profile.profile)
 app.command("inspect")(inspect.inspect)

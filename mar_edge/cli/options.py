@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MaskChoice = Literal["auto", "0", "25", "50", "75"]
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+BuildChoice = Literal["tensorrt", "tensorrt-rtx"]
+CalibrateMethod = Literal["auto", "minmax", "percentile", "entropy", "mse"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 ModelOption = Annotated[
@@ -72,6 +74,19 @@ PrecisionsOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, metavar="N", help="CPU threads for one inference; default: all cores."),
+]
+CalibrateMethodOption = Annotated[
+    CalibrateMethod, typer.Option("--method", help="How INT8 ranges are chosen; auto: by the smallest divergence.")
+]
+TargetDropOption = Annotated[
+    float | None,
+    typer.Option(
+        "--target-drop",
+        min=0.0,
+        metavar="POINTS",
+        help="Keep the worst blocks of INT8 in FP32 until no more top-1 is lost than this (without labels: no more clips "
+        "in a hundred get another class than in FP32).",
+    ),
 ]
 JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with '-'.")

@@ -1,4 +1,4 @@
-"""Checkpoint in, bundle out; a graph that does not compute what torch computes never gets there."""
+"""Model in, bundle out: a family of graphs, one a mask ratio and precision, each through the gate or not at all."""
 
 from __future__ import annotations
 
@@ -6,127 +6,322 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
+import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 
 import mar_edge
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.bundle import Bundle, Parity, Placement, Variant
+from mar_edge.calibration.calibrate import calibrated_graphs
+from mar_edge.calibration.collection import ADVISED_CLIPS
+from mar_edge.calibration.ranges import Method
+from mar_edge.calibration.sensitivity import Damage
+from mar_edge.calibration.trade_off import Row
 from mar_edge.errors import ExportError
+from mar_edge.export.gate import Gate
 from mar_edge.export.graph import count_macs, write_graph
+from mar_edge.export.half_precision import choose_kept, to_half
+from mar_edge.export.origin import Origin, open_origin
 from mar_edge.masking import MASK_RATIOS
-from mar_edge.model import checkpoint
-from mar_edge.model.checkpoint import CheckpointInfo
-from mar_edge.model.config import ModelConfig
-from mar_edge.model.deployed import DeployedGraph, check_classifier, describe, nearest_mask
-from mar_edge.model.mar import MAR
-from mar_edge.runtime.clip_set import open_clips
-from mar_edge.runtime.engines import create_engine
-from mar_edge.runtime.parity import compare, misses
+from mar_edge.model.deployed import nearest_mask
+from mar_edge.training.labelled_clips import open_labelled_clips
 
-PARITY_CLIPS = 8
+GATE_CLIPS = 8
+"""Clips of the demo camera that graphs are compared on where no data is given."""
+
+GATE_CLIPS_OF_DATA = 64
+"""Clips taken from the data that is given."""
+
+HALF_CLIPS = 4
+"""Clips on which it is measured which parts half precision leaves in FP32."""
 
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions:
+    """How INT8 is made.
+
+    Attributes:
+        data: videos whose activations are measured, see `open_labelled_clips`.
+        clips: how many clips of them; None for `ADVISED_CLIPS`.
+        method: how ranges are chosen, see `calibration.ranges`; `auto` takes what gives the smallest divergence.
+        target_drop: loss of top-1 in points that may remain (of agreement with FP32 where there are no labels); the worst
+            blocks are kept in FP32 until it does. None for no such search.
+        measure_blocks: whether the damage of each block is measured; a target needs it anyway.
+        cache: folder that statistics are kept in, so that an interrupted run goes on; None for no such.
+    """
+
+    data: Path
+    clips: int | None = None
+    method: Method | Literal["auto"] = "auto"
+    target_drop: float | None = None
+    measure_blocks: bool = False
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What was measured while an INT8 graph was made.
+
+    Attributes:
+        title: of the variant.
+        name: for files, as `mask50-int8-cpu`.
+        damages: of each block when it alone is INT8, the worst one first; empty if not measured.
+        rows: the trade-off, its last row chosen; empty without a target.
+    """
+
+    title: str
+    name: str
+    damages: tuple[Damage, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export gave.
+
+    Attributes:
+        bundle: as it is on disk.
+        failures: why a variant is not in it, one sentence each; none unless it was to keep going.
+        warnings: one sentence for whatever else should be known.
+        quantised: how the INT8 graphs came about.
+    """
+
+    bundle: Bundle
+    failures: tuple[str, ...]
+    warnings: tuple[str, ...]
+    quantised: tuple[Quantised, ...]
+
+
 def export(
-    checkpoint_path: Path,
+    source: str | Path,
     out: Path,
     *,
     masks: Sequence[int] | None = None,
     precisions: Sequence[str] = ("fp32",),
     data: Path | None = None,
+    clips: int | None = None,
+    calibration: CalibrationOptions | None = None,
+    keep_going: bool = False,
     progress: Progress = lambda _message: None,
-) -> Bundle:
-    """Export a checkpoint to a bundle.
+) -> Exported:
+    """Export a model to a bundle.
 
     Args:
-        checkpoint_path: mar-edge's own checkpoint.
+        source: mar-edge's own checkpoint, or a bundle (path or built-in name) with a graph in FP32.
         out: the bundle's folder; replaced whole if it is one already.
         masks: mask ratios in percent; by default the one it was trained with.
-        precisions: `fp32`.
-        data: a video or a folder of videos for the parity check; by default the demo camera.
+        precisions: of `bundle.PRECISIONS`.
+        data: videos that every graph is compared with torch on, see `open_labelled_clips`; by default the demo camera.
+        clips: how many; by default 8 of the demo camera, or 64 of the data.
+        calibration: for INT8.
+        keep_going: leave out a variant that misses its bounds, instead of failing.
         progress: told what is being done.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be read or has no classifier.
-        ExportError: if a graph misses its parity, or a mask or precision is not there.
-        SourceError: if `data` has no video.
+        CheckpointError, BundleError: if the source cannot be read, has no classifier, or no graph in FP32.
+        ExportError: if a variant misses its bounds (naming it), none is left, or a mask or precision is not there.
+        SourceError, DataError: if the data or the calibration's has no video, or one that cannot be read.
         OutputError: if the bundle cannot be written.
     """
-    model, config, info = checkpoint.load(checkpoint_path)
-    check_classifier(checkpoint_path, config)
-    wanted = list(dict.fromkeys(masks)) if masks else [nearest_mask(info.mask_ratio)]
-    _check_asked(wanted, precisions)
+    origin = open_origin(source)
+    wanted = list(dict.fromkeys(masks)) if masks else [nearest_mask(origin.info.mask_ratio)]
+    kinds = list(dict.fromkeys(precisions))
+    _check_asked(wanted, kinds, calibration)
     if any(wanted):
-        config.geometry.check_cells()
+        origin.config.geometry.check_cells()
     with bundles.writing(out) as folder:
-        variants = []
+        family = Family.start(origin, folder, data, clips, progress, keep_going=keep_going)
         for mask in wanted:
-            progress(f"mask {mask} fp32")
-            variants.append(_write_variant(model, mask, folder))
-        bundle = Bundle(folder)
-        _write_manifest(folder, config, info, variants, checkpoint_path)
-        clips = open_clips(bundle.manifest, data, count=PARITY_CLIPS)
-        pictures = clips.stacked()
-        for index, variant in enumerate(variants):
-            progress(f"parity of mask {variant.mask} {variant.precision}")
-            variants[index] = variant.model_copy(
-                update={"parity": _parity(model, bundle, variant, pictures, clips.source)}
+            family.write(mask, kinds, calibration)
+        return family.finish("export", out)
+
+
+@dataclass
+class Family:
+    """The graphs of one model, as they are written to a folder one after another.
+
+    Attributes:
+        origin: the model.
+        folder: where they go.
+        gate: what each must pass.
+        progress: told what is being done.
+        keep_going: leave out a variant that misses its bounds.
+        variants: that passed.
+        failures: why others did not.
+        warnings: what else should be known.
+        quantised: how the INT8 graphs came about.
+    """
+
+    origin: Origin
+    folder: Path
+    gate: Gate
+    progress: Progress
+    keep_going: bool = False
+    variants: list[Variant] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    quantised: list[Quantised] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls,
+        origin: Origin,
+        folder: Path,
+        data: Path | None,
+        clips: int | None,
+        progress: Progress,
+        *,
+        keep_going: bool,
+    ) -> Family:
+        """Read the clips that every graph is compared with torch on.
+
+        Raises:
+            SourceError, DataError: if they cannot be read.
+        """
+        warnings: list[str] = []
+        # the manifest of a bundle needs a variant; which one does not matter for clips
+        manifest = origin.manifest([Variant.model_construct(file="none.onnx", mask=0, precision="fp32")], {})
+        count = clips or (GATE_CLIPS if data is None else GATE_CLIPS_OF_DATA)
+        chosen = open_labelled_clips(manifest, data, count=count, warn=warnings.append)
+        progress(f"reading {chosen.source}")
+        return cls(origin, folder, Gate(origin.model, chosen), progress, keep_going, warnings=warnings)
+
+    def write(self, mask: int, precisions: Sequence[str], calibration: CalibrationOptions | None) -> None:
+        """Write the graphs of a mask; those of lower precision are made from the one in FP32.
+
+        Raises:
+            ExportError: if one misses its bounds, unless it is to keep going.
+        """
+        self.progress(f"mask {mask} fp32")
+        base = self.folder / f"mask{mask}-fp32.onnx"
+        write_graph(self.origin.model, mask / 100, base)
+        self._admit(base, mask, "fp32")
+        for precision in precisions:
+            if precision in ("fp16", "bf16"):
+                self._write_half(base, mask, precision)
+            elif precision == "int8":
+                assert calibration is not None
+                self.write_int8(base, mask, calibration)
+        if "fp32" not in precisions:
+            base.unlink()
+            self.variants = [v for v in self.variants if v.file != base.name]
+
+    def write_int8(self, base: Path, mask: int, calibration: CalibrationOptions) -> None:
+        """Write the INT8 graphs of a graph in FP32.
+
+        Raises:
+            ExportError: if one misses its bounds, unless it is to keep going.
+            SourceError: if a video of the calibration cannot be read.
+        """
+        self.progress(f"mask {mask} int8")
+        manifest = self.origin.manifest([unmeasured(base, mask)], {})
+        made = calibrated_graphs(
+            base,
+            open_labelled_clips(
+                manifest, calibration.data, count=calibration.clips or ADVISED_CLIPS, warn=self.warnings.append
+            ),
+            self.folder,
+            method=calibration.method,
+            target_drop=calibration.target_drop,
+            measure_blocks=calibration.measure_blocks,
+            cache=calibration.cache,
+            progress=self.progress,
+        )
+        for graph in made:
+            variant = self._admit(
+                graph.file, mask, "int8", placement=graph.placement, kept=graph.kept, quantisation=graph.quantisation
             )
-        _write_manifest(folder, config, info, variants, checkpoint_path)
-    return Bundle(out)
+            self.quantised.append(Quantised(variant.title, graph.file.stem, graph.damages, graph.rows))
+
+    def finish(self, made: str, out: Path) -> Exported:
+        """Write the manifest.
+
+        Args:
+            made: what this was, as the provenance calls it.
+            out: where the bundle will be.
+
+        Raises:
+            ExportError: if there is no variant.
+        """
+        if not self.variants:
+            raise ExportError(f"no variant passed: {'; '.join(self.failures)}")
+        manifest = self.origin.manifest(self.variants, {made: self._made()})
+        bundles.write_manifest(self.folder, manifest.model_dump(mode="json", exclude={"format"}))
+        warnings = tuple(dict.fromkeys(self.warnings))
+        return Exported(Bundle(out), tuple(self.failures), warnings, tuple(self.quantised))
+
+    def _write_half(self, base: Path, mask: int, precision: str) -> None:
+        self.progress(f"mask {mask} {precision}: which parts stay in fp32")
+        model = onnx.load(str(base))
+        frames = self.gate.frames[:: max(1, len(self.gate.frames) // HALF_CLIPS)][:HALF_CLIPS]
+        kept = choose_kept(model, precision, frames, progress=self.progress)
+        path = self.folder / f"mask{mask}-{precision}.onnx"
+        onnx.save(to_half(model, precision, kept), str(path))
+        del model
+        self._admit(path, mask, precision, kept=kept)
+
+    def _admit(
+        self,
+        path: Path,
+        mask: int,
+        precision: str,
+        *,
+        placement: Placement = "any",
+        kept: tuple[str, ...] = (),
+        quantisation: dict[str, Any] | None = None,
+    ) -> Variant:
+        """Let a graph through the gate, or remove it."""
+        variant = unmeasured(path, mask, precision).model_copy(
+            update={"placement": placement, "kept": kept, "quantisation": quantisation or {}}
+        )
+        self.progress(f"{variant.title}: comparing with torch on {len(self.gate.frames)} clips")
+        bundle = Bundle.of(self.folder, self.origin.manifest([variant], {}))
+        try:
+            parity = self.gate.check(bundle, variant)
+        except ExportError as error:
+            if not self.keep_going or precision == "fp32":
+                raise
+            self.failures.append(str(error))
+            path.unlink()
+            return variant
+        self.variants.append(variant.model_copy(update={"parity": parity}))
+        return variant
+
+    def _made(self) -> dict[str, object]:
+        return {
+            "command": shlex.join(["mar-edge", *sys.argv[1:]]),
+            "source_sha256": self.origin.sha256,
+            "versions": {
+                "mar_edge": mar_edge.__version__,
+                "torch": torch.__version__,
+                "onnx": onnx.__version__,
+                "onnxruntime": onnxruntime.__version__,
+                "python": platform.python_version(),
+            },
+        }
 
 
-def _write_variant(model: MAR, mask: int, folder: Path) -> Variant:
-    file = f"mask{mask}-fp32.onnx"
-    write_graph(model, mask / 100, folder / file)
+def unmeasured(path: Path, mask: int, precision: str = "fp32") -> Variant:
+    """Return a variant of a graph before it was compared."""
     return Variant(
-        file=file,
+        file=path.name,
         mask=mask,
-        precision="fp32",
-        sha256=bundles.hash_file(folder / file),
-        size_bytes=(folder / file).stat().st_size,
-        gmacs=count_macs(folder / file) / 1e9,
+        precision=precision,  # type: ignore[arg-type]
+        sha256=bundles.hash_file(path),
+        size_bytes=path.stat().st_size,
+        gmacs=count_macs(path) / 1e9,
         parity=Parity(max_abs_error=0, bound=1, clips=1, source="not measured yet"),
     )
 
 
-def _parity(model: MAR, bundle: Bundle, variant: Variant, clips: NDArray[np.uint8], source: str) -> Parity:
-    """Compare torch with the graph as the runtime runs it."""
-    engine = create_engine(bundle, variant, "onnxruntime")
-    graph = DeployedGraph(model, variant.mask / 100).eval()
-    with torch.no_grad():
-        expected = np.concatenate([graph(torch.from_numpy(clip[None])).numpy() for clip in clips])
-    got = np.concatenate([engine.infer(clip[None]) for clip in clips])
-    parity = compare(expected, got, variant.precision, source=source, reference_name="torch fp32")
-    if missed := misses(parity, variant.precision):
-        raise ExportError(f"{variant.title} does not compute what torch computes: {'; '.join(missed)}")
-    return parity
-
-
-def _write_manifest(
-    folder: Path, config: ModelConfig, info: CheckpointInfo, variants: list[Variant], checkpoint_path: Path
-) -> None:
-    provenance = {
-        "command": shlex.join(["mar-edge", *sys.argv[1:]]),
-        "checkpoint_sha256": bundles.hash_file(checkpoint_path),
-        "versions": {
-            "mar_edge": mar_edge.__version__,
-            "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    manifest = describe(checkpoint_path, config, info, variants, {**info.provenance, "export": provenance})
-    bundles.write_manifest(folder, manifest.model_dump(mode="json", exclude={"format"}))
-
-
-def _check_asked(masks: Sequence[int], precisions: Sequence[str]) -> None:
+def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: CalibrationOptions | None) -> None:
     known = [round(100 * ratio) for ratio in MASK_RATIOS]
     for mask in masks:
         if mask not in known:
@@ -134,3 +329,8 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str]) -> None:
     for precision in precisions:
         if precision not in bundles.PRECISIONS:
             raise ExportError(f"precision '{precision}' is not one of {', '.join(bundles.PRECISIONS)}")
+    if "int8" in precisions and calibration is None:
+        raise ExportError(
+            "int8 needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "
+            "like those that the model will see"
+        )

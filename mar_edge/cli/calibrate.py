@@ -1,0 +1,71 @@
+"""`mar-edge calibrate`: INT8 for a bundle that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mar_edge.cli.options import CalibrateMethodOption, TargetDropOption
+
+
+def calibrate(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or a built-in model with -o.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            metavar="CLIPS",
+            help="What activations are measured on: a folder of videos like those that the model will see, a folder per "
+            "class, or a CSV with the columns path and label.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="NAME.mar", help="Write another bundle; default: BUNDLE itself."),
+    ] = None,
+    mask: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--mask", metavar="PERCENT", help="Only graphs of this mask ratio; repeat for more. Default: all."
+        ),
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to measure on; default 64.")
+    ] = None,
+    method: CalibrateMethodOption = "auto",
+    target_drop: TargetDropOption = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going", help="Where a graph misses its bounds, write the others; the exit code is 1 all the same."
+        ),
+    ] = False,
+) -> None:
+    """Make the INT8 graphs of a bundle, with activation ranges from real clips; tell what each block costs."""
+    from rich.console import Console
+
+    from mar_edge.cli.export_tables import print_quantised, print_variants, tell_failures
+    from mar_edge.extras import require
+
+    for package in ("torch", "onnx"):
+        require(package, "export")
+    from mar_edge.export.calibrating import calibrate as start
+    from mar_edge.export.exporter import CalibrationOptions
+    from mar_edge.runtime import device_cache
+
+    options = CalibrationOptions(
+        data=data,
+        clips=clips,
+        method=method,
+        target_drop=target_drop,
+        measure_blocks=True,
+        cache=device_cache.folder("calibration"),
+    )
+    console = Console(stderr=True, highlight=False)
+    with console.status("calibrating") as status:
+        calibrated = start(bundle, options, out=out, masks=mask, keep_going=keep_going, progress=status.update)
+    print_quantised(calibrated, out or Path(bundle), target_drop, console)
+    print_variants(calibrated.bundle, console)
+    tell_failures(calibrated, console)

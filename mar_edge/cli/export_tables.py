@@ -1,0 +1,120 @@
+"""What `mar-edge export` and `mar-edge calibrate` show of the graphs that they wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mar_edge.bundle import Bundle
+    from mar_edge.export.exporter import Exported, Quantised
+
+WORST = 6
+"""Blocks that a table of damages names; the others are counted."""
+
+
+def print_variants(bundle: Bundle, console: Console) -> None:
+    """Print one line a graph: work, size, and how near it is to torch."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("graph", no_wrap=True)
+    for column in ("GMACs", "MB", "cosine", "error", "KL", "agree"):
+        table.add_column(column, justify="right", no_wrap=True)
+    labelled = any(variant.parity.top1 is not None for variant in bundle.manifest.variants)
+    if labelled:
+        table.add_column("top-1", justify="right", no_wrap=True)
+    table.add_column("in fp32")
+    for variant in bundle.manifest.variants:
+        parity = variant.parity
+        table.add_row(
+            variant.title,
+            f"{variant.gmacs:.4g}",
+            f"{variant.size_bytes / 1e6:.1f}",
+            "-" if parity.cosine is None else f"{parity.cosine:.6f}",
+            f"{parity.max_abs_error:.1e}",
+            "-" if parity.kl is None else f"{parity.kl:.0e}",
+            _percent(parity.top1_agreement),
+            *([_percent(parity.top1)] if labelled else []),
+            ", ".join(variant.kept),
+        )
+    console.print(table)
+    parity = bundle.manifest.variants[0].parity
+    console.print(
+        f"{bundle.path}: compared with {parity.reference} on {parity.clips} clips ({parity.source})",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def print_quantised(exported: Exported, out: Path, target_drop: float | None, console: Console) -> None:
+    """Print which blocks INT8 hurts, and what keeping them costs; draw the latter beside the bundle."""
+    for graph in exported.quantised:
+        if graph.damages:
+            _print_damages(graph, console)
+        if graph.rows:
+            _print_trade_off(graph, out, target_drop, console)
+
+
+def tell_failures(exported: Exported, console: Console) -> None:
+    """Print the warnings; what is missing from the bundle is an error.
+
+    Raises:
+        ExportError: if a variant is missing.
+    """
+    from mar_edge.errors import ExportError
+
+    for message in exported.warnings:
+        console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    if exported.failures:
+        raise ExportError(
+            f"{exported.bundle.path} was written without {len(exported.failures)} graphs: "
+            + "; ".join(exported.failures)
+        )
+
+
+def _print_damages(graph: Quantised, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), title=f"{graph.title}: if one block alone is INT8", title_justify="left"
+    )
+    table.add_column("block", no_wrap=True)
+    for column in ("KL", "cosine", "agree"):
+        table.add_column(column, justify="right")
+    for damage in graph.damages[:WORST]:
+        table.add_row(damage.block, f"{damage.kl:.1e}", f"{damage.cosine:.5f}", _percent(damage.top1_agreement))
+    console.print(table)
+    if len(graph.damages) > WORST:
+        console.print(f"and {len(graph.damages) - WORST} blocks that it hurts less", style="dim")
+
+
+def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, console: Console) -> None:
+    from rich.table import Table
+
+    from mar_edge.calibration.trade_off_plot import plot
+
+    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.title}: blocks kept in fp32", title_justify="left")
+    table.add_column("kept", no_wrap=True)
+    for column in ("MB", "in INT8", "KL", "agree", "loss"):
+        table.add_column(column, justify="right")
+    for row in graph.rows:
+        chosen = row is graph.rows[-1]
+        table.add_row(
+            f"+ {row.kept[-1]}" if row.kept else "none",
+            f"{row.size_bytes / 1e6:.1f}",
+            f"{100 * row.int8_share:.0f} %",
+            f"{row.parity.kl:.1e}",
+            _percent(row.parity.top1_agreement),
+            f"{row.loss:.1f} points" + (" <- chosen" if chosen else ""),
+        )
+    console.print(table)
+    picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
+    plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}")
+    console.print(f"drawn in {picture}", style="dim", markup=False, soft_wrap=True)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.4g} %"

@@ -1,0 +1,89 @@
+"""The gate: no graph gets into a bundle that does not compute what torch computes in FP32."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.errors import ExportError
+from mar_edge.export.half_emulation import emulate, session
+from mar_edge.export.precision_check import check_precision
+from mar_edge.model.deployed import DeployedGraph
+from mar_edge.model.mar import MAR
+from mar_edge.runtime.clip_set import ClipSet
+from mar_edge.runtime.engines import create_engine
+from mar_edge.runtime.parity import compare, misses
+
+
+class Gate:
+    """Compares graphs with torch.
+
+    Args:
+        model: in evaluation mode.
+        clips: decoded at once, and kept.
+    """
+
+    def __init__(self, model: MAR, clips: ClipSet) -> None:
+        self.frames = clips.stacked()  # (N, T, H, W, 3)
+        self._model = model
+        self._source = clips.source
+        self._targets = clips.labels()
+        self._reference = lru_cache(maxsize=None)(self._run_torch)
+
+    def check(self, bundle: Bundle, variant: Variant) -> Parity:
+        """Return how far a graph is from torch.
+
+        Half-precision graphs are run with every tensor rounded to half, since engines on a CPU may compute them in FP32
+        and hide an overflow.
+
+        Raises:
+            ExportError: naming the variant, if it misses a bound of its precision, or does not compute in it.
+        """
+        path = bundle.graph_path(variant)
+        graph = onnx.load(str(path))
+        if wrong := check_precision(graph, variant.precision, variant.kept):
+            raise ExportError(f"{variant.title} does not compute in {variant.precision}: {'; '.join(wrong[:3])}")
+        if variant.precision in ("fp16", "bf16"):
+            logits = emulated_logits(graph, self.frames)
+        else:
+            del graph  # may be a gigabyte
+            engine = create_engine(bundle, variant)
+            logits = np.concatenate([engine.infer(frames[None]) for frames in self.frames])
+        if not np.isfinite(logits).all():
+            raise ExportError(f"{variant.title} gives logits that are not finite: values overflow {variant.precision}")
+        parity = compare(
+            self._reference(variant.mask),
+            logits,
+            variant.precision,
+            source=self._source,
+            reference_name="torch fp32",
+            targets=self._targets,
+        )
+        if missed := misses(parity, variant.precision):
+            raise ExportError(f"{variant.title} does not compute what torch computes: {'; '.join(missed)}")
+        return parity
+
+    def _run_torch(self, mask: int) -> NDArray[np.float32]:
+        graph = DeployedGraph(self._model, mask / 100).eval()
+        with torch.inference_mode():
+            return np.concatenate([graph(torch.from_numpy(frames[None])).numpy() for frames in self.frames])
+
+
+def emulated_logits(graph: ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Run a half-precision graph with every tensor rounded to half.
+
+    Args:
+        graph: of `half_graph.to_half`.
+        frames: clips (N, T, H, W, 3).
+
+    Returns:
+        Logits (N, classes).
+    """
+    running = session(emulate(graph))
+    return np.concatenate([running.run(["logits"], {"frames": clip[None]})[0] for clip in frames])
