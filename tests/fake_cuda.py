@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib.machinery
 import threading
+import time
 import types
 import weakref
 from collections import Counter
@@ -258,6 +259,7 @@ def make_driver(machine: Machine) -> types.ModuleType:
             called("synchronize")
             if self.capture is not None:
                 raise LogicError("cuStreamSynchronize failed: operation not permitted when stream is capturing")
+            time.sleep(0.001)  # PyCUDA lets other threads run while it waits
             work, self.work = self.work, []
             for piece in work:
                 piece()

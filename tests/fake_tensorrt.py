@@ -211,7 +211,7 @@ def make_module(version: str, machine: Machine) -> types.ModuleType:
         def __init__(self, data: bytes) -> None:
             self._stamp = f"{version} {machine.gpus[0][0]}".encode()
             self._valid = not data or data.startswith(self._stamp + b"\n")
-            self._lines = set(data.split(b"\n")[1:]) if data and self._valid else set()
+            self._lines = set(filter(None, data.split(b"\n")[1:])) if self._valid else set()
 
         def combine(self, input_cache: Any, ignore_mismatch: bool) -> bool:
             if not input_cache._valid and not ignore_mismatch:

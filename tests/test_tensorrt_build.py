@@ -177,18 +177,19 @@ def test_timings_are_kept_and_merged(install: Callable[[str], Machine], graph: P
     assert build() == [stamp, b"classifier.head/MatMul_myl0_0"]
     timings.write_bytes(stamp + b"\nanother graph's")
     assert build() == [stamp, b"another graph's", b"classifier.head/MatMul_myl0_0"]
-    timings.write_bytes(stamp)
-    parse = sys.modules["tensorrt"].OnnxParser.parse
+    timings.write_bytes(stamp + b"\n")
+    builder = sys.modules["tensorrt"].Builder
+    finish = builder.build_serialized_network
 
-    def parse_while_another_builds(self: Any, data: bytes) -> bool:
+    def finish_after_another(self: Any, network: Any, config: Any) -> Any:
         timings.write_bytes(stamp + b"\nmeanwhile")
-        return bool(parse(self, data))
+        return finish(self, network, config)
 
-    sys.modules["tensorrt"].OnnxParser.parse = parse_while_another_builds  # type: ignore[attr-defined]
+    builder.build_serialized_network = finish_after_another
     assert build() == [stamp, b"classifier.head/MatMul_myl0_0", b"meanwhile"]
     assert not said
     timings.write_bytes(b"of another version")
-    sys.modules["tensorrt"].OnnxParser.parse = parse  # type: ignore[attr-defined]
+    builder.build_serialized_network = finish
     assert build() == [stamp, b"classifier.head/MatMul_myl0_0"]
     assert len(said) == 1
     assert "is of another version or GPU, or damaged; kernels are measured anew" in said[0]
@@ -263,6 +264,7 @@ def test_the_precision_of_each_product_is_read() -> None:
                 line("gemm", [tensor("Half"), tensor("Half", "[-1,64]")], factors, "a.attn/MatMul_2"),
                 line("runtime_fusion", [tensor("Int8"), tensor("Float")], [], "a.attn/MatMul"),
                 line("kgen", [tensor("BFloat16")], [tensor("BFloat16")], "classifier.head/Gemm"),
+                line("runtime_fusion", [tensor("Half")], factors, "b.fc1/MatMul"),
             ]
         )
         + "\n\nI/O Tensors:\n Name: frames, IOMode: Input, DataType: UInt8"
@@ -273,6 +275,7 @@ def test_the_precision_of_each_product_is_read() -> None:
         "a.attn/MatMul_2": "fp16",
         "a.attn/MatMul": "fp32",  # weights were made wide again
         "classifier.head/Gemm": "bf16",
+        "b.fc1/MatMul": "fp16",  # factors are no operands
     }
     assert report.misses("int8") == []
     assert report.misses("fp16", kept=["a.fc1", "a.attn"]) == ["classifier.head/Gemm"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
+import subprocess
 import sys
 import threading
 import types
@@ -23,6 +24,7 @@ from mar_edge.runtime import tensorrt_cache, tensorrt_cuda, tensorrt_cuda_graph
 from mar_edge.runtime.engines import create_engine
 from mar_edge.runtime.tensorrt_cache import build_to_file
 from mar_edge.runtime.tensorrt_engine import TensorRTEngine
+from tests.conftest import ROOT
 from tests.fake_cuda import DriverLibrary, ForeignContext, Machine, make_driver
 from tests.fake_tensorrt import VERSIONS, make_module
 from tests.fakes import manifest
@@ -177,6 +179,8 @@ def test_a_batch_profile_takes_several_clips_at_once(
 ) -> None:
     machine = install(TENSORRT)
     engine = load(bundle, batch=(2, 2, 4))
+    np.testing.assert_allclose(engine.infer(clips[:2]), expected(bundle, clips[:2]), atol=1e-5)
+    machine.calls.clear()
     np.testing.assert_allclose(engine.infer(clips), expected(bundle, clips), atol=1e-5)
     assert machine.calls.count("execute_async_v3") == 2  # 4 and 3 of 7
     np.testing.assert_allclose(engine.infer(clips[:1]), expected(bundle, clips[:1]), atol=1e-5)  # filled up to 2
@@ -254,6 +258,34 @@ def test_it_is_freed_with_the_object(install: Callable[..., Machine], bundle: Bu
     del engine
     gc.collect()
     assert machine.left() == {"primary context": 1}
+
+
+def test_it_is_freed_when_the_process_ends(tmp_path: Path) -> None:
+    """Engines first, then the context, although nobody closes them."""
+    script = f"""
+import atexit
+atexit.register(lambda: print(machine.left(), machine.broken, machine.stack))  # runs last
+import os, sys, types
+from pathlib import Path
+os.environ["MAR_EDGE_CACHE"] = {str(tmp_path / "cache")!r}
+from mar_edge.runtime import tensorrt_cuda_graph
+from tests.test_tensorrt_engine import ORIN, TENSORRT, DriverLibrary, Machine, load, make_driver, make_module, write_bundle
+machine = Machine(ORIN)
+package = types.ModuleType("pycuda")
+package.driver = sys.modules["pycuda.driver"] = make_driver(machine)
+package.__spec__ = package.driver.__spec__
+sys.modules["pycuda"] = package
+sys.modules["tensorrt"] = make_module(TENSORRT, machine)
+tensorrt_cuda_graph.open_driver = lambda: DriverLibrary(machine)
+engines = [load(write_bundle(Path({str(tmp_path)!r}) / f"{{i}}.mar")) for i in range(2)]
+import numpy as np
+engines[0].infer(np.zeros((2, 4, 32, 32, 3), np.uint8))
+print(machine.live["engine"], machine.live["graph"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "2 1"
+    assert done.stdout.splitlines()[1].startswith("{} [] ")
+    assert not done.stderr
 
 
 # ---- what goes wrong
