@@ -21,7 +21,7 @@ from tests.fakes import PictureCamera, write_bundle
 from tests.test_video_file import audio_only, write_video
 
 COMMANDS = (
-    "run", "classify", "data", "train", "pretrain", "evaluate", "import", "export", "inspect", "models", "cameras",
+    "run", "classify", "data", "train", "pretrain", "evaluate", "import", "export", "verify", "profile", "inspect", "models", "cameras",
 )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -108,15 +107,6 @@ def load_model(model: str, engine: str, mask: str, precision: str) -> Model:
     from mar_edge.runtime.model import load
 
     return load(model, engine=engine, mask=mask_percent(mask), precision=precision)
-
-
-def tell_choice(model: Model) -> None:
-    """Say on stderr what runs, and why."""
-    variant = model.variant
-    print(
-        f"{model.manifest.name}: {variant.precision} at mask {variant.mask} in {model.engine.name}, {model.reason}",
-        file=sys.stderr,
-    )
 
 
 def mask_percent(mask: str) -> int | Literal["auto"]:

@@ -42,6 +42,7 @@ class Report:
         self.closed = False
         self._model, self._source, self._session, self._sink = model, source, session, sink
         self._latency_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._began = False
         self._events = 0
         self._warnings = 0
         self._last_time_s = 0.0
@@ -71,7 +72,14 @@ class Report:
         self._stack.close()
 
     def add(self, frame: Frame, prediction: Prediction | None) -> None:
-        """Tell what a frame brought."""
+        """Tell what a frame brought, and with the first one what runs and why."""
+        if not self._began:
+            self._began = True
+            variant = self._model.variant
+            line = (
+                f"{self._model.manifest.name}: {variant.precision} at mask {variant.mask} in {self._model.engine.name}"
+            )
+            self.console.print(f"{line}, {self._model.reason}", style="dim", markup=False, soft_wrap=True)
         self._last_time_s = frame.time_s
         self._tell_warnings()
         if prediction is not None:

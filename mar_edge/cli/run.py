@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import (
-    EngineOption,
-    JsonOption,
-    MaskOption,
-    ModelOption,
-    PrecisionOption,
-    load_model,
-    tell_choice,
-)
+from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOption, PrecisionOption, load_model
 
 if TYPE_CHECKING:
     from mar_edge.cli.report import Report
@@ -56,7 +48,6 @@ def run(
     with ExitStack() as stack:
         opened = open_source(camera if camera is not None else str(source))
         loaded = load_model(model, engine, mask, precision)
-        tell_choice(loaded)
         session = loaded.session(stream=opened.name, hop=hop)
         sink: Sink | None = None
         if json is not None:
