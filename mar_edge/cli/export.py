@@ -83,8 +83,11 @@ def export(
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option("--batch", min=1, metavar="N", help="Most clips in one inference of what --build builds.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--batch", min=1, metavar="N", help="Most clips in one inference of what --build builds; default 1."
+        ),
+    ] = None,
     triton: Annotated[
         Path | None,
         typer.Option("--triton", metavar="DIR", help="Write a model repository for Triton Inference Server as well."),
@@ -109,6 +112,7 @@ def export(
         precision = precision or list(target.precisions)
         build = build or target.build
         workspace = workspace or target.workspace_mib
+        batch = batch or target.batch
     calibration = None
     if calibrate is not None:
         calibration = CalibrationOptions(
@@ -134,7 +138,7 @@ def export(
     print_quantised(exported, out, target_drop, console)
     print_variants(exported.bundle, console)
     if build is not None:
-        _build(exported.bundle, build, workspace, batch, console)
+        _build(exported.bundle, build, workspace, batch or 1, console)
     if triton is not None:
         _write_triton(exported.bundle, triton, console)
     tell_failures(exported, console)
