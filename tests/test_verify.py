@@ -27,6 +27,7 @@ from tests.fakes import BrightnessEngine
 from tests.family import damage, set_head_weight, write_family
 from tests.films import write_films
 from tests.test_cli import records
+from tests.test_openvino import has_bf16
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,6 +138,9 @@ def test_only_what_is_asked_for_is_measured_beside_the_reference(bundle: Bundle)
     assert [(variant.precision, name) for variant, name in pairs] == [("fp32", "onnxruntime"), ("int8", "openvino")]
     done = run("verify", bundle.path, "--mask", "75")
     assert "no graph of the masks and precisions asked for; it has mask 50 fp32" in str(done.exception)
+    done = run("verify", bundle.path, "--engine", "onnxruntime", "--precision", "bf16", "--clips", "1")
+    assert done.exit_code == 1
+    assert "nothing of bf16 runs here: ONNX Runtime has no bf16 kernels" in str(done.exception)
     for option in (["--engine", "tpu"], ["--precision", "int3"]):
         assert run("verify", bundle.path, *option).exit_code == 2
 
@@ -220,6 +224,9 @@ def test_engines_take_turns_and_one_that_fails_drops_out(tmp_path: Path) -> None
 
 
 def test_profile_tells_time_memory_and_blocks(bundle: Bundle, tmp_path: Path) -> None:
+    import openvino
+
+    need(has_bf16(openvino), "this CPU has no BF16 arithmetic")
     out = tmp_path / "profile.jsonl"
     done = run("profile", bundle.path, "--precision", "bf16", "--runs", "2", "--json", out)
     assert done.exit_code == 0, done.stderr

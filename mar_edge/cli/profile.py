@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+from mar_edge.cli.tried import check_ran
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +34,6 @@ def profile(
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
-    from mar_edge.errors import EngineError
     from mar_edge.runtime import profiling
     from mar_edge.runtime.device import device_name
     from mar_edge.runtime.sinks import JsonLines
@@ -69,8 +69,7 @@ def profile(
         if sink is not None:
             for one in found:
                 sink(one.to_json())
-    if all(one.failure is not None for one in found):
-        raise EngineError(f"nothing of {opened.manifest.name} runs here: {found[0].failure}")
+    check_ran(found, engine, precision)
 
 
 def _print_totals(same: list[Profile], console: Console) -> None:

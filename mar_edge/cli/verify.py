@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+from mar_edge.cli.tried import check_ran
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,8 +84,7 @@ def verify(
     if missed := [measurement for measurement in found if measurement.missed]:
         told = "; ".join(f"{measurement.title} ({', '.join(measurement.missed)})" for measurement in missed)
         raise ExportError(f"{len(missed)} of {len(found)} do not keep the bounds of their precision here: {told}")
-    if not any(measurement.held or measurement.failure is None for measurement in found):
-        raise ExportError(f"nothing of {opened.manifest.name} runs here: {found[0].failure}")
+    check_ran(found, engine, precision)
 
 
 def verdicts(found: Sequence[Measurement]) -> list[str]:
