@@ -280,6 +280,7 @@ def test_the_precision_of_each_product_is_read() -> None:
     assert report.misses("int8") == []
     assert report.misses("fp16", kept=["a.fc1", "a.attn"]) == ["classifier.head/Gemm"]
     assert report.misses("fp16", kept=["a.at", "classifier"]) == ["a.fc1/MatMul", "a.attn/MatMul"]
+    assert report.misses("fp16", kept=["a.attn.qkv", "classifier", "a.fc1"]) == []
     assert "1 in int8" in report.summary()
     fp32 = read_log("Layers:\n" + line("gemm", [tensor("Float")], [tensor("Float")], "a.fc1/MatMul"))
     assert fp32 is not None
