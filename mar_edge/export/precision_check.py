@@ -127,4 +127,5 @@ def _takes_floats(node: NodeProto, types: dict[str, int]) -> bool:
 def _told(names: Iterable[str], what: str) -> list[str]:
     """Return one sentence for all of a kind."""
     names = list(names)
-    return [f"{len(names)} {what}, such as {names[0]}"] if names else []
+    count = f"{len(names)}, such as " if len(names) > 1 else ""
+    return [f"{what} ({count}{names[0]})"] if names else []
