@@ -3,8 +3,8 @@
 1. The graph runs in FP32 over the clips and tells the largest value of every number that half would store. The parts
    that come close to what the precision can hold stay FP32: those that make such a number and those that take it.
 2. The half graph is emulated (`half_emulation`) and its logits compared with FP32. Mostly that is all.
-3. Where they differ too much, one more run tells the error that each part makes alone, and parts become FP32 in that
-   order, twice as many each time, until the logits are near enough; then it is tried with fewer.
+3. Where they differ too much, one more run tells which parts the error of the logits comes from (`half_blame`), and
+   these become FP32, twice as many each time, until the logits are near enough; then it is tried with fewer.
 
 So a large model needs one FP32 run and one emulated run, and only a model that half precision hurts a few more.
 """
