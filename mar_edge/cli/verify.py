@@ -150,12 +150,12 @@ def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, cons
         same = [measurement for measurement in found if measurement.variant.mask == mask]
         labelled = any(measurement.parity and measurement.parity.top1 is not None for measurement in same)
         table = Table(box=None, padding=(0, 1, 0, 0), title=Text(f"mask {mask} %"), title_justify="left")
-        table.add_column("graph")
+        table.add_column("graph", no_wrap=True)
         table.add_column("engine", no_wrap=True)
         for column in ("ms", "speed", "cosine", "error", "KL", "agree", *(["top-1"] if labelled else [])):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("runs in", no_wrap=True)
-        table.add_column("holds")
+        table.add_column("holds", no_wrap=True)
         for measurement in same:
             table.add_row(*_row(measurement, same, labelled))
         console.print(table)
@@ -179,7 +179,7 @@ def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> l
         ]
     if labelled:
         row.append(_share(_top1(measurement, same)))
-    row.append("?" if measurement.products is None else _products(measurement.products))
+    row.append(_runs_in(measurement))
     if measurement.missed:
         return [*row, "[red]no[/]"]
     return [*row, "[green]yes[/]" if measurement.held else "[yellow]?[/]"]
@@ -196,11 +196,15 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.4g}%"
 
 
-def _products(counts: dict[str, int]) -> str:
+def _runs_in(measurement: Measurement) -> str:
+    """Return the numbers of all matrix products, or how many have those of the graph: `int8`, `int8 38/39`."""
+    counts = measurement.products
+    if not counts:
+        return "?"
     if len(counts) == 1:
         return next(iter(counts))
-    total = sum(counts.values())
-    return ", ".join(f"{kind} {count}/{total}" for kind, count in counts.items())
+    precision = measurement.variant.precision
+    return f"{precision} {counts.get(precision, 0)}/{sum(counts.values())}"
 
 
 def _remember(
