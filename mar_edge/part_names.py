@@ -5,8 +5,13 @@ from __future__ import annotations
 PRODUCTS = ("MatMul", "Gemm")
 """Operators that multiply matrices; our graphs have no others."""
 
-ATTENTION = {"MatMul": "qkv", "MatMul_2": "scores", "MatMul_3": "mix"}
-"""Products of an attention, in the order in which they are computed."""
+ATTENTION = {
+    "MatMul": "qkv",
+    **dict.fromkeys(("MatMul_q", "MatMul_k", "MatMul_v"), "qkv"),
+    "MatMul_2": "scores",
+    "MatMul_3": "mix",
+}
+"""Products of an attention; queries, keys and values come from one, or from three where TensorRT wants them apart."""
 
 TOP = ("encoder", "classifier")
 """What a deployed model consists of."""

@@ -65,11 +65,14 @@ def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
 def _name_by_part(graph: ir.Model) -> None:
     """Name every node `PART/OPERATOR`, or `PART/OPERATOR_2` for a second one, and its outputs likewise.
 
-    The names appear in layer reports of engines, and say what measurement kept in which precision.
+    The names appear in layer reports of engines, and say what measurement kept in which precision. What the exporter
+    notes beside them goes: stack traces with paths of this machine.
     """
     seen: Counter[str] = Counter()
     part = ""
     outputs = set(graph.graph.outputs)
+    graph.metadata_props.clear()
+    graph.graph.metadata_props.clear()
     for node in graph.graph:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         modules = [scope for scope in scopes[:-1] if scope.startswith("model.")]
@@ -78,7 +81,10 @@ def _name_by_part(graph: ir.Model) -> None:
         base = f"{part}/{node.op_type}"
         seen[base] += 1
         node.name = base if seen[base] == 1 else f"{base}_{seen[base]}"
+        node.metadata_props.clear()
+        node.doc_string = None
         for index, value in enumerate(node.outputs):
+            value.metadata_props.clear()
             if value not in outputs:
                 value.name = node.name if len(node.outputs) == 1 else f"{node.name}:{index}"
 
