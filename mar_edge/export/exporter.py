@@ -48,7 +48,7 @@ class CalibrationOptions:
     """How INT8 is made.
 
     Attributes:
-        data: videos whose activations are measured, see `open_labelled_clips`.
+        data: videos whose activations are measured, see `open_labelled_clips`; None for the demo camera.
         clips: how many clips of them; None for `ADVISED_CLIPS`.
         method: how ranges are chosen, see `calibration.ranges`; `auto` takes what gives the smallest divergence.
         target_drop: loss of top-1 in points that may remain (of agreement with FP32 where there are no labels); the worst
@@ -57,7 +57,7 @@ class CalibrationOptions:
         cache: folder that statistics are kept in, so that an interrupted run goes on; None for no such.
     """
 
-    data: Path
+    data: Path | None = None
     clips: int | None = None
     method: Method | Literal["auto"] = "auto"
     target_drop: float | None = None

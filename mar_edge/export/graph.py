@@ -73,6 +73,8 @@ def _name_by_part(graph: ir.Model) -> None:
     outputs = set(graph.graph.outputs)
     graph.metadata_props.clear()
     graph.graph.metadata_props.clear()
+    for value in [*graph.graph.inputs, *graph.graph.initializers.values()]:
+        value.metadata_props.clear()
     for node in graph.graph:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         modules = [scope for scope in scopes[:-1] if scope.startswith("model.")]
