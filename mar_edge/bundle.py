@@ -72,8 +72,8 @@ class Variant(_Part):
         mask: mask ratio in percent.
         precision: numbers the graph computes with.
         placement: which engines its Q/DQ nodes were placed for: `cpu` (ONNX Runtime, OpenVINO), `tensorrt`, or `any`.
-        kept: parts of the model that measurement kept in FP32 although `precision` is lower, such as
-            `encoder.blocks.3.norm1`; for INT8 a part kept in FP32 is named, too.
+        kept: parts of the model that measurement kept in a higher precision, such as `encoder.blocks.3.norm1`: in FP32,
+            or for INT8 in that of the rest of the graph.
         quantisation: how INT8 was made (method, clips, equalisation); empty for others.
         sha256: of the file.
         size_bytes: of the file.

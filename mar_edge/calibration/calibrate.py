@@ -12,21 +12,19 @@ from onnx import ModelProto
 
 from mar_edge.bundle import Placement, hash_file
 from mar_edge.calibration.collection import collect, collect_from, too_few
-from mar_edge.calibration.equalisation import equalise, uneven
+from mar_edge.calibration.equalisation import ALPHA, equalise, uneven
 from mar_edge.calibration.held_clips import HeldClips
-from mar_edge.calibration.placement import int8_share, placements_needed
+from mar_edge.calibration.placement import int8_share
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.ranges import METHODS, Method, ranges
 from mar_edge.calibration.sensitivity import Damage, sensitivity
+from mar_edge.calibration.separate_qkv import separate_qkv
 from mar_edge.calibration.statistics import Statistics
 from mar_edge.calibration.trade_off import Row, trade_off
 from mar_edge.calibration.trial import Trial
 from mar_edge.errors import ExportError, OptionError, OutputError
 from mar_edge.model.graph_view import GraphView
 from mar_edge.runtime.clip_set import ClipSet
-
-ALPHA = 0.5
-"""Of the equalisation, if there is one; 0.25 and 0.75 were nowhere better than both this and none."""
 
 CLEARLY = 0.8
 """A method that cuts is taken for one that cuts less if it multiplies the divergence by no more than this: what it gains
@@ -35,7 +33,13 @@ on the calibration's own clips it may lose on others."""
 RESIDUAL_COST = 1.5
 """TensorRT's residual inputs are quantised if that multiplies the divergence by no more than this."""
 
+PLACEMENTS: tuple[Placement, ...] = ("cpu", "tensorrt")
+
 Progress = Callable[[str], None]
+
+Halve = Callable[[ModelProto, ModelProto], tuple[ModelProto, tuple[str, ...]]]
+"""Gives what is not INT8 half precision: takes the FP32 graph and the INT8 graph made from it, and returns the latter
+with an FP16 rest, and which parts stay FP32."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,15 @@ def calibrated_graphs(
     method: Method | Literal["auto"] = "auto",
     target_drop: float | None = None,
     measure_blocks: bool = False,
+    halve: Halve | None = None,
     cache: Path | None = None,
     progress: Progress = lambda _message: None,
     threads: int | None = None,
 ) -> list[Calibrated]:
-    """Write the INT8 graphs that an FP32 graph needs: one for all engines, or one for CPUs and one for TensorRT.
+    """Write the INT8 graphs of an FP32 graph: one for CPUs and one for TensorRT.
+
+    On a CPU the rest is FP32. On a GPU that would be slower than FP16, so there the rest is FP16, and queries, keys and
+    values come from three products.
 
     Args:
         graph_path: the FP32 graph, its nodes named by part.
@@ -82,6 +90,7 @@ def calibrated_graphs(
             least.
         target_drop: loss in points that may remain, see `trade_off`; None keeps no block in FP32.
         measure_blocks: whether each block's damage is measured; a target needs it anyway.
+        halve: makes the rest of TensorRT's graph FP16; None leaves it FP32.
         cache: folder that keeps statistics between calls; None for none.
         progress: told what is being done.
         threads: of ONNX Runtime; None for all cores.
@@ -104,7 +113,7 @@ def calibrated_graphs(
     residuals = work.residuals_pay(best)
     found: list[Calibrated] = []
     damages: list[Damage] = []
-    for placement in placements_needed(work.view, residuals=residuals):
+    for placement in PLACEMENTS:
         options: dict[str, Any] = {"placement": placement, "residuals": residuals, "progress": progress}
         if not damages and (measure_blocks or target_drop is not None):
             damages = sensitivity(best.model, best.thresholds, work.trial, **options)
@@ -112,7 +121,12 @@ def calibrated_graphs(
         if target_drop is not None:
             rows = trade_off(best.model, best.thresholds, work.trial, damages, target_drop=target_drop, **options)
         kept = rows[-1].kept if rows else ()
-        graph = quantise(best.model, best.thresholds, placement=placement, kept=kept, residuals=residuals)
+        base = separate_qkv(best.model) if placement == "tensorrt" else best.model
+        graph = quantise(base, best.thresholds, placement=placement, kept=kept, residuals=residuals)
+        rest: dict[str, Any] = {}
+        if halve is not None and placement == "tensorrt":
+            graph, in_fp32 = halve(base, graph)
+            rest = {"rest": "fp16", "in_fp32": list(in_fp32)}
         file = out / _name(graph_path, placement)
         _write(graph, file)
         about: dict[str, Any] = {
@@ -122,6 +136,7 @@ def calibrated_graphs(
             "equalisation": best.alpha,
             "residuals": residuals and placement == "tensorrt",
             "int8_share": round(int8_share(work.view, placement, kept), 4),
+            **rest,
         }
         if damages:
             about["sensitivity"] = [damage._asdict() for damage in damages]
@@ -204,7 +219,7 @@ class _Work:
             progress=self._progress,
             threads=self._threads,
         )
-        return Statistics({**self._statistics.tensors, **found.tensors}, found.clips, found.source)
+        return Statistics({**self._statistics.tensors, **found.tensors}, found.clips)
 
     def _cache_file(self, suffix: str) -> Path | None:
         return self._cache / f"{self._hash[:16]}{suffix}.npz" if self._cache else None

@@ -65,7 +65,7 @@ def collect(
         graph_path: an FP32 graph, its nodes named by part.
         clips: what it is run on. Its `warn` is told if `cache` cannot be used.
         cache: file that keeps the statistics. What is in it is not collected again, and an interrupted collection goes
-            on where it stopped; None for none.
+            on where it stopped, also if the videos not counted yet were exchanged; None for none.
         progress: told what is being done.
         threads: of ONNX Runtime; None for all cores.
 
@@ -103,19 +103,21 @@ def collect_from(
         progress: see `collect`.
         threads: see `collect`.
     """
-    key = _key(key, clips, names)
-    statistics = _cached(cache, key, clips.warn) or Statistics({name: TensorStatistics() for name in names})
-    statistics.source = clips.source
-    if statistics.clips >= len(clips):
+    key = _digest([_FORMAT, key, names])
+    identities = _identities(clips)
+    statistics = _cached(cache, key, identities, clips.warn)
+    if statistics is None:
+        statistics = Statistics({name: TensorStatistics() for name in names})
+    if len(statistics.clips) == len(identities):
         return statistics
     segments = _segments(view, names, threads)
     saved_s = time.monotonic()
     try:
         for index, clip in enumerate(clips):
-            if index < statistics.clips:
+            if index < len(statistics.clips):
                 continue
             progress(f"calibrating: clip {index + 1} of {len(clips)}, {clip.source}")
-            statistics = _add(statistics, segments, clip)
+            statistics = _add(statistics, segments, clip, identities[index])
             if cache and time.monotonic() - saved_s > SAVE_EVERY_S:
                 statistics.save(cache, key)
                 saved_s = time.monotonic()
@@ -125,28 +127,38 @@ def collect_from(
     return statistics
 
 
-def _cached(cache: Path | None, key: str, warn: Callable[[str], None]) -> Statistics | None:
+def _cached(cache: Path | None, key: str, identities: list[str], warn: Callable[[str], None]) -> Statistics | None:
+    """Return what the cache has, if that is the beginning of what is wanted."""
     if cache is None or not cache.exists():
         return None
     try:
-        return Statistics.load(cache, key)
+        found = Statistics.load(cache, key)
+        if found.clips != tuple(identities[: len(found.clips)]):
+            raise ExportError(f"{cache} is of other clips")
     except ExportError as error:
         warn(f"{error}; the statistics are collected again")
         return None
+    return found
 
 
-def _key(graph: str, clips: ClipSet, names: list[str]) -> str:
-    """Return what the statistics depend on, as a hash."""
+def _identities(clips: ClipSet) -> list[str]:
+    """Return what identifies each clip: its video's name, size and time, the window, and how clips are made."""
     manifest = clips.manifest
+    made = [vars(manifest.geometry), manifest.rate_fps, manifest.resize, manifest.sampling]
     try:
-        files = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in clips.files]
+        videos = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in clips.files]
     except OSError as error:
         raise SourceError(f"cannot read {error.filename}: {error.strerror}") from error
-    clip = [vars(manifest.geometry), manifest.rate_fps, manifest.resize, manifest.sampling]
-    return hashlib.sha256(json.dumps([_FORMAT, graph, files, clips.windows, clip, names]).encode()).hexdigest()
+    if not videos:  # seeds, of which a longer set begins with a shorter one
+        return [_digest([made, "demo", seed]) for seed in range(clips.windows)]
+    return [_digest([made, video, clips.windows, window]) for video in videos for window in range(clips.windows)]
 
 
-def _add(statistics: Statistics, segments: list[_Segment], clip: Clip) -> Statistics:
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _add(statistics: Statistics, segments: list[_Segment], clip: Clip, identity: str) -> Statistics:
     """Return the statistics with one more clip; a new object, so that an interrupt leaves no half of a clip."""
     found: dict[str, TensorStatistics] = {}
     values: dict[str, NDArray[Any]] = {"frames": clip.frames[None]}
@@ -159,7 +171,7 @@ def _add(statistics: Statistics, segments: list[_Segment], clip: Clip) -> Statis
                 raise ExportError(f"activation '{name}' has {error} on {clip.source}; INT8 cannot hold them") from error
         values = {name: values[name] for name in segment.needed_later}
     tensors = {name: tensor + found[name] for name, tensor in statistics.tensors.items()}
-    return Statistics(tensors, statistics.clips + 1, statistics.source)
+    return Statistics(tensors, (*statistics.clips, identity))
 
 
 class _Segment:

@@ -48,7 +48,7 @@ def sites(view: GraphView, placement: Placement, *, residuals: bool = True, kept
 
     Args:
         view: a graph without Q/DQ.
-        placement: `any` quantises what `tensorrt` and `cpu` have in common and is meant where they are the same.
+        placement: `cpu` or `tensorrt`.
         residuals: whether `tensorrt` quantises the residual inputs of skip connections.
         kept: parts and blocks that stay as they are, as `encoder.blocks.3` or `classifier.head`.
     """
@@ -93,13 +93,6 @@ def is_kept(name: str, kept: Collection[str]) -> bool:
     """Tell whether a node belongs to one of the parts or blocks that are kept."""
     part = part_of(name)
     return any(part == other or part.startswith(f"{other}.") for other in kept)
-
-
-def placements_needed(view: GraphView, *, residuals: bool = True) -> tuple[Placement, ...]:
-    """Return for whom graphs must be made: one for `any`, if all engines are served by the same."""
-    if sites(view, "cpu") == sites(view, "tensorrt", residuals=residuals):
-        return ("any",)
-    return ("cpu", "tensorrt")
 
 
 def int8_share(view: GraphView, placement: Placement, kept: Collection[str] = ()) -> float:

@@ -21,6 +21,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from mar_edge.bundle import Placement
 from mar_edge.calibration.placement import Site, sites
 from mar_edge.calibration.ranges import LEVELS
+from mar_edge.calibration.rewriting import with_nodes
 from mar_edge.errors import ExportError
 from mar_edge.model.graph_view import GraphView, part_of
 
@@ -89,19 +90,7 @@ class _Writer:
 
     def finish(self) -> ModelProto:
         """Return the graph; constants that nothing takes any more are left out."""
-        source = self._view.model
-        used = {name for node in self._nodes for name in node.input}
-        kept = [tensor for name, tensor in self._view.constants.items() if name in used]
-        graph = onnx.helper.make_graph(
-            self._nodes, source.graph.name, source.graph.input, source.graph.output, [*kept, *self._constants.values()]
-        )
-        return onnx.helper.make_model(
-            graph,
-            opset_imports=source.opset_import,
-            ir_version=source.ir_version,
-            producer_name=source.producer_name,
-            producer_version=source.producer_version,
-        )
+        return with_nodes(self._view.model, self._nodes, {**self._view.constants, **self._constants})
 
     def _activation(self, consumer: str, tensor: str) -> str:
         """Quantise an activation for one consumer; return what it takes instead."""

@@ -113,25 +113,23 @@ class Statistics:
 
     Attributes:
         tensors: by name.
-        clips: counted so far.
-        source: which clips they are, for people.
+        clips: what identifies each clip that was counted, in order.
     """
 
     tensors: dict[str, TensorStatistics]
-    clips: int = 0
-    source: str = ""
+    clips: tuple[str, ...] = ()
 
     def save(self, path: Path, key: str) -> None:
         """Write a file that is whole or not there.
 
         Args:
             path: the file.
-            key: what it was made from; a file with another key is not read.
+            key: of the graph; a file with another key is not read.
 
         Raises:
             OutputError: if it cannot be written.
         """
-        values: dict[str, Any] = {"key": np.array(key), "clips": np.array(self.clips), "source": np.array(self.source)}
+        values: dict[str, Any] = {"key": np.array(key), "clips": np.array(self.clips, dtype=np.str_)}
         values["names"] = np.array(list(self.tensors), dtype=np.str_)
         for name in ("low", "high", "count", "exponent"):
             values[name] = np.array([getattr(tensor, name) for tensor in self.tensors.values()])
@@ -156,11 +154,12 @@ class Statistics:
         """Read what `save` wrote.
 
         Raises:
-            ExportError: if the file is damaged, or was made from something else.
+            ExportError: if the file is damaged, or of another graph.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values: Mapping[str, NDArray[Any]] = dict(file)
+            # opened here, as numpy leaves a damaged file open
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                values: Mapping[str, NDArray[Any]] = dict(archive)
             found = str(values["key"])
             tensors = {
                 str(name): TensorStatistics(
@@ -173,9 +172,9 @@ class Statistics:
                 )
                 for index, name in enumerate(values["names"])
             }
-            clips, source = int(values["clips"]), str(values["source"])
+            clips = tuple(map(str, values["clips"]))
         except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
             raise ExportError(f"{path} is damaged: {error}") from error
         if found != key:
-            raise ExportError(f"{path} was made from another graph or other clips")
-        return cls(tensors, clips, source)
+            raise ExportError(f"{path} is of another graph")
+        return cls(tensors, clips)

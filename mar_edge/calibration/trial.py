@@ -27,6 +27,9 @@ def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
+    options.enable_cpu_mem_arena = False  # with a session for every block, each would hold on to what it once needed
+    # weights once more in the order of the processor's registers would double the memory and save little time
+    options.add_session_config_entry("session.disable_prepacking", "1")
     if threads:
         options.intra_op_num_threads = threads
     try:

@@ -26,7 +26,7 @@ def print_variants(bundle: Bundle, console: Console) -> None:
     labelled = any(variant.parity.top1 is not None for variant in bundle.manifest.variants)
     if labelled:
         table.add_column("top-1", justify="right", no_wrap=True)
-    table.add_column("in fp32")
+    table.add_column("kept in fp32", no_wrap=True)
     for variant in bundle.manifest.variants:
         parity = variant.parity
         table.add_row(
@@ -38,15 +38,12 @@ def print_variants(bundle: Bundle, console: Console) -> None:
             "-" if parity.kl is None else f"{parity.kl:.0e}",
             _percent(parity.top1_agreement),
             *([_percent(parity.top1)] if labelled else []),
-            ", ".join(variant.kept),
+            _kept(variant.kept),
         )
     console.print(table)
-    parity = bundle.manifest.variants[0].parity
-    console.print(
-        f"{bundle.path}: compared with {parity.reference} on {parity.clips} clips ({parity.source})",
-        markup=False,
-        soft_wrap=True,
-    )
+    compared = {(v.parity.reference, v.parity.clips, v.parity.source) for v in bundle.manifest.variants}
+    told = "; ".join(f"with {reference} on {clips} clips ({source})" for reference, clips, source in sorted(compared))
+    console.print(f"{bundle.path}: compared {told}", markup=False, soft_wrap=True)
 
 
 def print_quantised(exported: Exported, out: Path, target_drop: float | None, console: Console) -> None:
@@ -78,9 +75,8 @@ def tell_failures(exported: Exported, console: Console) -> None:
 def _print_damages(graph: Quantised, console: Console) -> None:
     from rich.table import Table
 
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), title=f"{graph.title}: if one block alone is INT8", title_justify="left"
-    )
+    console.print(f"{graph.title}: if one block alone is INT8", style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("block", no_wrap=True)
     for column in ("KL", "cosine", "agree"):
         table.add_column(column, justify="right")
@@ -96,10 +92,11 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
 
     from mar_edge.calibration.trade_off_plot import plot
 
-    table = Table(box=None, padding=(0, 2, 0, 0), title=f"{graph.title}: blocks kept in fp32", title_justify="left")
+    console.print(f"{graph.title}: blocks kept in higher precision", style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("kept", no_wrap=True)
-    for column in ("MB", "in INT8", "KL", "agree", "loss"):
-        table.add_column(column, justify="right")
+    for column in ("MB", "in INT8", "KL", "agree", "loss", ""):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in graph.rows:
         chosen = row is graph.rows[-1]
         table.add_row(
@@ -108,12 +105,17 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
             f"{100 * row.int8_share:.0f} %",
             f"{row.parity.kl:.1e}",
             _percent(row.parity.top1_agreement),
-            f"{row.loss:.1f} points" + (" <- chosen" if chosen else ""),
+            f"{row.loss:.1f} points",
+            "<- chosen" if chosen else "",
         )
     console.print(table)
     picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
     plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}")
     console.print(f"drawn in {picture}", style="dim", markup=False, soft_wrap=True)
+
+
+def _kept(parts: tuple[str, ...]) -> str:
+    return "" if not parts else parts[0] if len(parts) == 1 else f"{parts[0]} and {len(parts) - 1} more"
 
 
 def _percent(share: float | None) -> str:

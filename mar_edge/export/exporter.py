@@ -13,6 +13,7 @@ from typing import Any, Literal
 import onnx
 import onnxruntime
 import torch
+from onnx import ModelProto
 
 import mar_edge
 from mar_edge import bundle as bundles
@@ -231,6 +232,7 @@ class Family:
             method=calibration.method,
             target_drop=calibration.target_drop,
             measure_blocks=calibration.measure_blocks,
+            halve=self._halve,
             cache=calibration.cache,
             progress=self.progress,
         )
@@ -258,14 +260,22 @@ class Family:
         return Exported(Bundle(out), tuple(self.failures), warnings, tuple(self.quantised))
 
     def _write_half(self, base: Path, mask: int, precision: str) -> None:
-        self.progress(f"mask {mask} {precision}: which parts stay in fp32")
         model = onnx.load(str(base))
-        frames = self.gate.frames[:: max(1, len(self.gate.frames) // HALF_CLIPS)][:HALF_CLIPS]
-        kept = choose_kept(model, precision, frames, progress=self.progress)
+        kept = self._choose_kept(model, precision)
         path = self.folder / f"mask{mask}-{precision}.onnx"
         onnx.save(to_half(model, precision, kept), str(path))
         del model
         self._admit(path, mask, precision, kept=kept)
+
+    def _halve(self, base: ModelProto, graph: ModelProto) -> tuple[ModelProto, tuple[str, ...]]:
+        """Make the rest of an INT8 graph FP16; see `calibration.calibrate.Halve`."""
+        kept = self._choose_kept(base, "fp16")
+        return to_half(graph, "fp16", kept), kept
+
+    def _choose_kept(self, model: ModelProto, precision: str) -> tuple[str, ...]:
+        self.progress(f"{precision}: which parts stay in fp32")
+        frames = self.gate.frames[:: max(1, len(self.gate.frames) // HALF_CLIPS)][:HALF_CLIPS]
+        return choose_kept(model, precision, frames, progress=self.progress)
 
     def _admit(
         self,

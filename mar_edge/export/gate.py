@@ -14,6 +14,7 @@ from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.errors import ExportError
 from mar_edge.export.half_emulation import emulate, session
 from mar_edge.export.precision_check import check_precision
+from mar_edge.export.tensor_types import HALF, element_types
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
 from mar_edge.runtime.clip_set import ClipSet
@@ -39,8 +40,8 @@ class Gate:
     def check(self, bundle: Bundle, variant: Variant) -> Parity:
         """Return how far a graph is from torch.
 
-        Half-precision graphs are run with every tensor rounded to half, since engines on a CPU may compute them in FP32
-        and hide an overflow.
+        Graphs with FP16 or BF16 in them are run with every such tensor rounded, since engines on a CPU may compute them
+        in FP32 and hide an overflow.
 
         Raises:
             ExportError: naming the variant, if it misses a bound of its precision, or does not compute in it.
@@ -49,7 +50,7 @@ class Gate:
         graph = onnx.load(str(path))
         if wrong := check_precision(graph, variant.precision, variant.kept):
             raise ExportError(f"{variant.title} does not compute in {variant.precision}: {'; '.join(wrong[:3])}")
-        if variant.precision in ("fp16", "bf16"):
+        if set(HALF.values()) & set(element_types(graph).values()):
             logits = emulated_logits(graph, self.frames)
         else:
             del graph  # may be a gigabyte
