@@ -305,7 +305,9 @@ class Family:
         return variant
 
     def _made(self) -> dict[str, object]:
+        before = self.origin.info.provenance.get("export")  # a bundle's own; a checkpoint has none
         return {
+            **({"from": before} if before else {}),
             "command": shlex.join(["mar-edge", *sys.argv[1:]]),
             "source_sha256": self.origin.sha256,
             "versions": {
