@@ -16,7 +16,7 @@ from mar_edge.calibration.equalisation import ALPHA, equalise, uneven
 from mar_edge.calibration.held_clips import HeldClips
 from mar_edge.calibration.placement import int8_share
 from mar_edge.calibration.quantise import quantise
-from mar_edge.calibration.ranges import METHODS, Method, ranges
+from mar_edge.calibration.ranges import METHODS, Method, lost_share, ranges
 from mar_edge.calibration.sensitivity import Damage, sensitivity
 from mar_edge.calibration.separate_qkv import separate_qkv
 from mar_edge.calibration.statistics import Statistics
@@ -24,11 +24,16 @@ from mar_edge.calibration.trade_off import Row, trade_off
 from mar_edge.calibration.trial import Trial
 from mar_edge.errors import ExportError, OptionError, OutputError
 from mar_edge.model.graph_view import GraphView
+from mar_edge.part_names import block_of, part_of
 from mar_edge.runtime.clip_set import ClipSet
 
 CLEARLY = 0.8
 """A method that cuts is taken for one that cuts less if it multiplies the divergence by no more than this: what it gains
 on the calibration's own clips it may lose on others."""
+
+DIFFUSE = 0.05
+"""An attention keeps its product with the values in FP32 if INT8 would round so large a share of its weights to zero:
+with many tokens most weights are small, and together they matter."""
 
 RESIDUAL_COST = 1.5
 """TensorRT's residual inputs are quantised if that multiplies the divergence by no more than this."""
@@ -49,7 +54,7 @@ class Calibrated:
     Attributes:
         file: the graph.
         placement: which engines its Q/DQ was placed for.
-        kept: blocks that stayed FP32.
+        kept: blocks that stayed FP32, and the last products of attentions that INT8 cannot hold.
         quantisation: how it was made, for the manifest.
         damages: of each block when it alone is INT8, the worst one first; empty if not measured.
         rows: the trade-off that led to `kept`, its last row chosen; empty without a target.
@@ -114,13 +119,15 @@ def calibrated_graphs(
     found: list[Calibrated] = []
     damages: list[Damage] = []
     for placement in PLACEMENTS:
-        options: dict[str, Any] = {"placement": placement, "residuals": residuals, "progress": progress}
+        options: dict[str, Any] = {"placement": placement, "residuals": residuals, "kept": best.diffuse}
         if not damages and (measure_blocks or target_drop is not None):
-            damages = sensitivity(best.model, best.thresholds, work.trial, **options)
+            damages = sensitivity(best.model, best.thresholds, work.trial, progress=progress, **options)
         rows: list[Row] = []
         if target_drop is not None:
-            rows = trade_off(best.model, best.thresholds, work.trial, damages, target_drop=target_drop, **options)
-        kept = rows[-1].kept if rows else ()
+            rows = trade_off(
+                best.model, best.thresholds, work.trial, damages, target_drop=target_drop, progress=progress, **options
+            )
+        kept = _without_doubles(best.diffuse, rows[-1].kept if rows else ())
         base = separate_qkv(best.model) if placement == "tensorrt" else best.model
         graph = quantise(base, best.thresholds, placement=placement, kept=kept, residuals=residuals)
         rest: dict[str, Any] = {}
@@ -144,6 +151,11 @@ def calibrated_graphs(
     return found
 
 
+def _without_doubles(steps: tuple[str, ...], blocks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return all that is kept, without the steps of blocks that are."""
+    return (*(step for step in steps if block_of(step) not in blocks), *blocks)
+
+
 class _Choice(NamedTuple):
     """A way to quantise.
 
@@ -152,6 +164,7 @@ class _Choice(NamedTuple):
         alpha: of the equalisation; None for none.
         method: of the ranges.
         thresholds: see `quantise`.
+        diffuse: attentions' products with the values that stay FP32, as `encoder.blocks.3.attn.mix`.
         kl: divergence from FP32 with CPU placement, which quantises most products.
     """
 
@@ -159,6 +172,7 @@ class _Choice(NamedTuple):
     alpha: float | None
     method: Method
     thresholds: dict[str, float]
+    diffuse: tuple[str, ...]
     kl: float
 
 
@@ -195,7 +209,11 @@ class _Work:
         """Tell whether TensorRT's residual inputs can be quantised without much loss."""
         self._progress("trying residuals in int8")
         without, with_ = (
-            self.trial.judge(quantise(choice.model, choice.thresholds, placement="tensorrt", residuals=residuals)).kl
+            self.trial.judge(
+                quantise(
+                    choice.model, choice.thresholds, placement="tensorrt", residuals=residuals, kept=choice.diffuse
+                )
+            ).kl
             for residuals in (False, True)
         )
         assert without is not None and with_ is not None
@@ -204,9 +222,15 @@ class _Work:
     def _try(self, model: ModelProto, alpha: float | None, statistics: Statistics, method: Method) -> _Choice:
         self._progress(f"trying {method} ranges" + (" with equalised channels" if alpha else ""))
         thresholds = ranges(statistics, method)
-        kl = self.trial.judge(quantise(model, thresholds, placement="cpu")).kl
+        diffuse = tuple(
+            f"{part_of(node.name)}.mix"
+            for node in self.view.nodes
+            if node.op_type == "Softmax"
+            and lost_share(statistics.tensors[node.output[0]], thresholds[node.output[0]]) > DIFFUSE
+        )
+        kl = self.trial.judge(quantise(model, thresholds, placement="cpu", kept=diffuse)).kl
         assert kl is not None
-        return _Choice(model, alpha, method, thresholds, kl)
+        return _Choice(model, alpha, method, thresholds, diffuse, kl)
 
     def _collect_again(self, model: ModelProto, changed: list[str]) -> Statistics:
         """Return the statistics of an equalised graph: only what its layer norms give has changed."""

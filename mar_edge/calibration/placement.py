@@ -4,7 +4,7 @@ TensorRT advises to quantise all inputs of products with weights, no outputs, an
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html,
 "Q/DQ Layer-Placement Recommendations"). Its INT8 attention kernels take heads 16, 32 or 64 wide and at most 512 tokens
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/transformers-fused-attention.html); elsewhere
-Q/DQ in attention would only tear the fused kernel apart. CPUs have no such limits: there both products of every
+Q/DQ in attention would only tear the fused kernel apart. CPUs have no such limits: there the products of every
 attention are quantised, and no residual, which measured neither faster nor more exact.
 """
 
@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 from onnx import NodeProto
 
 from mar_edge.bundle import Placement
-from mar_edge.model.graph_view import GraphView, Product, part_of
+from mar_edge.model.graph_view import GraphView, Product
+from mar_edge.part_names import is_product, part_of, product_part
 
 FUSIBLE_HEADS = (16, 32, 64)
 """Widths of a head that TensorRT's INT8 attention takes."""
@@ -50,29 +51,34 @@ def sites(view: GraphView, placement: Placement, *, residuals: bool = True, kept
         view: a graph without Q/DQ.
         placement: `cpu` or `tensorrt`.
         residuals: whether `tensorrt` quantises the residual inputs of skip connections.
-        kept: parts and blocks that stay as they are, as `encoder.blocks.3` or `classifier.head`.
+        kept: parts and blocks that stay as they are, as `encoder.blocks.3`, `encoder.blocks.3.attn.mix` or
+            `classifier.head`.
     """
     products = {product.node.name: product for product in view.products}
+    attention = _attention(view, placement, kept)
     found: list[Site] = []
-    fusible = False
     for node in view.nodes:
-        product = products.get(node.name)
-        if product is not None and product.role == "scores":
-            fusible = fits_attention(view, product)  # holds for the product with the values that follows
         if is_kept(node.name, kept):
             continue
-        if product is not None:
-            found += _product_sites(product, attention=placement == "cpu" or fusible)
-        elif placement == "tensorrt" and residuals and (index := residual_input(view, node)) is not None:
-            found.append(Site(node.name, index, node.input[index], "residual"))
+        product = products.get(node.name)
+        if product is not None and product.role == "weights":
+            found.append(Site(node.name, 0, node.input[0], "weights"))
+        elif node.name in attention:
+            found += [Site(node.name, operand, node.input[operand], "attention") for operand in (0, 1)]
+        elif placement == "tensorrt" and residuals and (operand := residual_input(view, node)) is not None:
+            found.append(Site(node.name, operand, node.input[operand], "residual"))
     return found
 
 
-def _product_sites(product: Product, *, attention: bool) -> list[Site]:
-    node = product.node
-    if product.role == "weights":
-        return [Site(node.name, 0, node.input[0], "weights")]
-    return [Site(node.name, index, node.input[index], "attention") for index in (0, 1)] if attention else []
+def _attention(view: GraphView, placement: Placement, kept: Collection[str]) -> set[str]:
+    """Return the products of attention that may be quantised; TensorRT's kernel has both in INT8 or none."""
+    inner = [product for product in view.products if product.role != "weights"]
+    found: set[str] = set()
+    for scores, mix in zip(inner[::2], inner[1::2], strict=True):
+        names = {scores.node.name, mix.node.name}
+        if placement == "cpu" or (fits_attention(view, scores) and not any(is_kept(name, kept) for name in names)):
+            found |= names
+    return found
 
 
 def fits_attention(view: GraphView, scores: Product) -> bool:
@@ -90,8 +96,8 @@ def residual_input(view: GraphView, node: NodeProto) -> int | None:
 
 
 def is_kept(name: str, kept: Collection[str]) -> bool:
-    """Tell whether a node belongs to one of the parts or blocks that are kept."""
-    part = part_of(name)
+    """Tell whether a node belongs to one of the parts or blocks that are kept; products have the names of their steps."""
+    part = product_part(name) if is_product(name) else part_of(name)
     return any(part == other or part.startswith(f"{other}.") for other in kept)
 
 

@@ -38,6 +38,12 @@ def ranges(statistics: Statistics, method: Method) -> dict[str, float]:
     return {name: min(choose(tensor), tensor.largest) for name, tensor in statistics.tensors.items()}
 
 
+def lost_share(tensor: TensorStatistics, threshold: float) -> float:
+    """Return the share of all magnitude that lies below half a step, and so becomes zero."""
+    magnitude = tensor.centres * tensor.histogram
+    return float(magnitude[tensor.centres < threshold / LEVELS / 2].sum() / max(magnitude.sum(), 1e-12))
+
+
 def _minmax(tensor: TensorStatistics) -> float:
     return tensor.largest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from onnx import ModelProto
@@ -41,6 +41,7 @@ def sensitivity(
     *,
     placement: Placement,
     residuals: bool = True,
+    kept: Collection[str] = (),
     progress: Callable[[str], None] = lambda _message: None,
 ) -> list[Damage]:
     """Measure every block, the worst one first.
@@ -51,6 +52,7 @@ def sensitivity(
         trial: what it is measured on.
         placement: see `placement.sites`.
         residuals: see `placement.sites`.
+        kept: what stays FP32 in any case.
         progress: told what is being done.
 
     Raises:
@@ -61,7 +63,9 @@ def sensitivity(
     for index, block in enumerate(blocks):
         progress(f"sensitivity: {block}, {index + 1} of {len(blocks)}")
         others = [other for other in blocks if other != block]
-        parity = trial.judge(quantise(model, thresholds, placement=placement, kept=others, residuals=residuals))
+        parity = trial.judge(
+            quantise(model, thresholds, placement=placement, kept=[*kept, *others], residuals=residuals)
+        )
         assert parity.kl is not None and parity.top1_agreement is not None and parity.cosine is not None
         found.append(Damage(block, parity.kl, parity.top1_agreement, parity.cosine))
     return sorted(found, key=lambda damage: -damage.kl)

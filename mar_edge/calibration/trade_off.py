@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from onnx import ModelProto
@@ -51,6 +51,7 @@ def trade_off(
     placement: Placement,
     target_drop: float,
     residuals: bool = True,
+    kept: Collection[str] = (),
     progress: Callable[[str], None] = lambda _message: None,
 ) -> list[Row]:
     """Keep blocks in FP32 until the loss is at most the target.
@@ -63,6 +64,7 @@ def trade_off(
         placement: see `placement.sites`.
         target_drop: loss in points that may remain, see `loss_of`.
         residuals: see `placement.sites`.
+        kept: what stays FP32 in any case, and is not in the rows.
         progress: told what is being done.
 
     Returns:
@@ -76,12 +78,13 @@ def trade_off(
     view = GraphView(model)
     rows: list[Row] = []
     for count in range(len(damages) + 1):
-        kept = tuple(damage.block for damage in damages[:count])
+        blocks = tuple(damage.block for damage in damages[:count])
+        everything = [*kept, *blocks]
         progress(f"trade-off: {count} of {len(damages)} blocks in fp32")
-        graph = quantise(model, thresholds, placement=placement, kept=kept, residuals=residuals)
+        graph = quantise(model, thresholds, placement=placement, kept=everything, residuals=residuals)
         parity = trial.judge(graph)
-        share = int8_share(view, placement, kept)
-        rows.append(Row(kept, graph.ByteSize(), share, parity, loss_of(parity)))
+        share = int8_share(view, placement, everything)
+        rows.append(Row(blocks, graph.ByteSize(), share, parity, loss_of(parity)))
         if rows[-1].loss <= target_drop:
             break
     return rows
