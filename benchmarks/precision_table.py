@@ -22,6 +22,7 @@ from rich.progress import track
 
 from mar_edge.bundle import Bundle, Variant, open_bundle
 from mar_edge.export.gate import emulated_logits
+from mar_edge.runtime.clip_set import open_clips
 from mar_edge.runtime.engines import create_engine
 from mar_edge.runtime.parity import compare
 from mar_edge.training.virtual_camera import Filming, film_many
@@ -41,8 +42,14 @@ def main() -> None:
         "| set | clips | mask | precision | size | top-1 | points from fp32 | same class as fp32 | KL (nats) | kept in fp32 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, worlds, filming, seed in labelled_sets(bundle, options.shared):
-        frames, truth = film(worlds, filming, options.clips, seed)
+    sets = [
+        (name, *film(worlds, filming, options.clips, seed))
+        for name, worlds, filming, seed in labelled_sets(bundle, options.shared)
+    ]
+    sets += [
+        (f"untouched: {folder}", *untouched(bundle, options.shared / "clips" / folder)) for folder in ("daily", "asl")
+    ]
+    for name, frames, truth in sets:
         references = {
             variant.mask: logits_of(bundle, variant, frames)
             for variant in bundle.manifest.variants
@@ -80,11 +87,14 @@ def labelled_sets(bundle: Bundle, shared: Path) -> list[tuple[str, list[World], 
     daily = video_worlds(videos_below(shared / "clips" / "daily"))
     arid = video_worlds(videos_below(shared / "data" / "arid" / "val"))
     standing = [world for world in arid if stands_still(world)]
+    frozen = [World.of(world.levels[0][len(world.time_s) // 2][None], [0.0], world.name) for world in arid]
     return [
         ("drawn scenes", drawn, clean, SEED),
         ("drawn scenes with all troubles", drawn, plain, SEED + 6),
         ("daily, playing", daily, clean, SEED + 1),
         ("arid/val whose camera stands still", standing, clean, SEED + 2),
+        ("arid/val, middle frame", frozen, clean, SEED + 3),
+        ("arid/val as they are", arid, clean, SEED + 4),
     ]
 
 
@@ -96,6 +106,13 @@ def film(worlds: list[World], filming: Filming, clips: int, seed: int) -> tuple[
         films.append(made)
         truths.append(truth)
     return np.concatenate(films), np.concatenate(truths)
+
+
+def untouched(bundle: Bundle, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return windows of videos whose camera stands still, ten of each."""
+    videos = videos_below(folder)
+    frames = open_clips(bundle.manifest, folder, count=10 * len(videos)).stacked()
+    return frames, np.full(len(frames), bundle.manifest.labels.index("still"), np.int64)
 
 
 def logits_of(bundle: Bundle, variant: Variant, frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -12,21 +12,20 @@ if TYPE_CHECKING:
     from mar_edge.export.exporter import Exported, Quantised
 
 WORST = 6
-"""Blocks that a table of damages names; the others are counted."""
+"""Blocks or parts that are named; the others are counted."""
 
 
 def print_variants(bundle: Bundle, console: Console) -> None:
     """Print one line a graph: work, size, and how near it is to torch."""
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("graph", no_wrap=True)
     for column in ("GMACs", "MB", "cosine", "error", "KL", "agree"):
         table.add_column(column, justify="right", no_wrap=True)
     labelled = any(variant.parity.top1 is not None for variant in bundle.manifest.variants)
     if labelled:
         table.add_column("top-1", justify="right", no_wrap=True)
-    table.add_column("kept in fp32", no_wrap=True)
     for variant in bundle.manifest.variants:
         parity = variant.parity
         table.add_row(
@@ -38,9 +37,11 @@ def print_variants(bundle: Bundle, console: Console) -> None:
             "-" if parity.kl is None else f"{parity.kl:.0e}",
             _percent(parity.top1_agreement),
             *([_percent(parity.top1)] if labelled else []),
-            _kept(variant.kept),
         )
     console.print(table)
+    for variant in bundle.manifest.variants:
+        if variant.kept:
+            console.print(f"{variant.title} keeps in higher precision: {_kept(variant.kept)}", soft_wrap=True)
     compared = {(v.parity.reference, v.parity.clips, v.parity.source) for v in bundle.manifest.variants}
     told = "; ".join(f"with {reference} on {clips} clips ({source})" for reference, clips, source in sorted(compared))
     console.print(f"{bundle.path}: compared {told}", markup=False, soft_wrap=True)
@@ -115,7 +116,8 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
 
 
 def _kept(parts: tuple[str, ...]) -> str:
-    return "" if not parts else parts[0] if len(parts) == 1 else f"{parts[0]} and {len(parts) - 1} more"
+    named = ", ".join(parts[:WORST])
+    return named if len(parts) <= WORST else f"{named} and {len(parts) - WORST} more"
 
 
 def _percent(share: float | None) -> str:
