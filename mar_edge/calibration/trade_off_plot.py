@@ -38,6 +38,8 @@ def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, t
     labelled = rows[0].parity.top1 is not None
     _curve(panels[0], [row.loss for row in rows], "Loss of top-1, points" if labelled else "Clips that differ, %")
     if target_drop is not None:
+        # the line is seen even where nothing is lost
+        panels[0].set_ylim(top=1.2 * max(target_drop, *(row.loss for row in rows)) or 1.0)
         panels[0].axhline(target_drop, color=ORANGE, linestyle="--", linewidth=1.2)
         panels[0].annotate(
             f"target {target_drop:g}", (1, target_drop), xycoords=("axes fraction", "data"), xytext=(-2, 4),
@@ -48,7 +50,7 @@ def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, t
     panels[2].set_ylim(0, 102)
     for index, axes in enumerate(panels):
         axes.set_xticks(range(len(rows)), [_label(row) for row in rows], rotation=40, ha="right", fontsize=8)
-        axes.set_xlabel("kept in FP32" if index == 1 else "", fontsize=9)
+        axes.set_xlabel("kept in higher precision" if index == 1 else "", fontsize=9)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     try:

@@ -133,7 +133,10 @@ def _kept(variant: Variant) -> str:
 
 
 def _quantised(variant: Variant) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in variant.quantisation.items())
+    about = dict(variant.quantisation)
+    if damages := about.pop("sensitivity", None):
+        about["worst_block"] = f"{damages[0]['block']} (alone {damages[0]['kl']:.0e} nats)"
+    return ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in about.items())
 
 
 def shorten(names: Iterable[str]) -> list[str]:

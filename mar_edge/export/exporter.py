@@ -254,7 +254,8 @@ class Family:
         """
         if not self.variants:
             raise ExportError(f"no variant passed: {'; '.join(self.failures)}")
-        manifest = self.origin.manifest(self.variants, {made: self._made()})
+        variants = sorted(self.variants, key=lambda v: (v.mask, bundles.PRECISIONS.index(v.precision), v.placement))
+        manifest = self.origin.manifest(variants, {made: self._made()})
         bundles.write_manifest(self.folder, manifest.model_dump(mode="json", exclude={"format"}))
         warnings = tuple(dict.fromkeys(self.warnings))
         return Exported(Bundle(out), tuple(self.failures), warnings, tuple(self.quantised))
