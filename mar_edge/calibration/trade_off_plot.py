@@ -42,8 +42,8 @@ def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, t
         panels[0].set_ylim(top=1.2 * max(target_drop, *(row.loss for row in rows)) or 1.0)
         panels[0].axhline(target_drop, color=ORANGE, linestyle="--", linewidth=1.2)
         panels[0].annotate(
-            f"target {target_drop:g}", (1, target_drop), xycoords=("axes fraction", "data"), xytext=(-2, 4),
-            textcoords="offset points", ha="right", fontsize=8, color=ORANGE,
+            f"target {target_drop:g}", (0, target_drop), xycoords=("axes fraction", "data"), xytext=(3, 4),
+            textcoords="offset points", ha="left", fontsize=8, color=ORANGE,
         )  # fmt: skip
     _curve(panels[1], [row.parity.kl or 0.0 for row in rows], "Divergence from FP32, nats")
     _curve(panels[2], [100 * row.int8_share for row in rows], "Work in INT8, %")

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from mar_edge.export.exporter import Exported, Quantised
 
 WORST = 6
-"""Blocks or parts that are named; the others are counted."""
+"""Blocks that a table of damages names; the others are counted."""
 
 
 def print_variants(bundle: Bundle, console: Console) -> None:
     """Print one line a graph: work, size, and how near it is to torch."""
     from rich.table import Table
+
+    from mar_edge.cli.bundle_card import shorten
 
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("graph", no_wrap=True)
@@ -41,7 +43,8 @@ def print_variants(bundle: Bundle, console: Console) -> None:
     console.print(table)
     for variant in bundle.manifest.variants:
         if variant.kept:
-            console.print(f"{variant.title} keeps in higher precision: {_kept(variant.kept)}", soft_wrap=True)
+            parts = ", ".join(shorten(variant.kept))
+            console.print(f"{variant.title} keeps in higher precision: {parts}", markup=False, soft_wrap=True)
     compared = {(v.parity.reference, v.parity.clips, v.parity.source) for v in bundle.manifest.variants}
     told = "; ".join(f"with {reference} on {clips} clips ({source})" for reference, clips, source in sorted(compared))
     console.print(f"{bundle.path}: compared {told}", markup=False, soft_wrap=True)
@@ -113,11 +116,6 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
     picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
     plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}")
     console.print(f"drawn in {picture}", style="dim", markup=False, soft_wrap=True)
-
-
-def _kept(parts: tuple[str, ...]) -> str:
-    named = ", ".join(parts[:WORST])
-    return named if len(parts) <= WORST else f"{named} and {len(parts) - WORST} more"
 
 
 def _percent(share: float | None) -> str:
