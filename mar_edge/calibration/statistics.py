@@ -160,7 +160,8 @@ class Statistics:
             # opened here, as numpy leaves a damaged file open
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 values: Mapping[str, NDArray[Any]] = dict(archive)
-            found = str(values["key"])
+            if str(values["key"]) != key:
+                raise ExportError(f"{path} is of another graph")
             tensors = {
                 str(name): TensorStatistics(
                     low=float(values["low"][index]),
@@ -173,8 +174,6 @@ class Statistics:
                 for index, name in enumerate(values["names"])
             }
             clips = tuple(map(str, values["clips"]))
-        except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile) as error:
             raise ExportError(f"{path} is damaged: {error}") from error
-        if found != key:
-            raise ExportError(f"{path} is of another graph")
         return cls(tensors, clips)

@@ -65,7 +65,7 @@ def _label(row: Row) -> str:
 
 def _curve(axes: Axes, values: list[float], title: str) -> None:
     axes.plot(range(len(values)), values, color=BLUE, marker="o", markersize=4, linewidth=1.7)
-    axes.plot([len(values) - 1], values[-1:], color=ORANGE, marker="o", markersize=8, linewidth=0)
+    axes.plot([len(values) - 1], values[-1:], color=ORANGE, marker="o", markersize=8, linewidth=0, clip_on=False)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.margins(x=0.08)
     axes.set_ylim(bottom=min(0.0, min(values)))
