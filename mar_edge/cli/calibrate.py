@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mar_edge.cli.options import CalibrateMethodOption, TargetDropOption
+from mar_edge.cli.options import CalibrateMethodOption, KeepGoingOption, MasksOption, TargetDropOption
 
 
 def calibrate(
@@ -25,23 +25,13 @@ def calibrate(
         Path | None,
         typer.Option("-o", "--out", metavar="NAME.mar", help="Write another bundle; default: BUNDLE itself."),
     ] = None,
-    mask: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--mask", metavar="PERCENT", help="Only graphs of this mask ratio; repeat for more. Default: all."
-        ),
-    ] = None,
+    mask: MasksOption = None,
     clips: Annotated[
         int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to measure on; default 64.")
     ] = None,
     method: CalibrateMethodOption = "auto",
     target_drop: TargetDropOption = None,
-    keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going", help="Where a graph misses its bounds, write the others; the exit code is 1 all the same."
-        ),
-    ] = False,
+    keep_going: KeepGoingOption = False,
 ) -> None:
     """Make the INT8 graphs of a bundle, with activation ranges from real clips; tell what each block costs."""
     from rich.console import Console

@@ -21,11 +21,9 @@ from mar_edge.cli.options import (
     mask_percent,
     read_views,
 )
+from mar_edge.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from mar_edge.runtime.model import Model
     from mar_edge.training.metrics import Evaluation
     from mar_edge.training.video_list import VideoList
@@ -82,7 +80,7 @@ def evaluate(
         loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
         videos = evaluations.read_videos(data, loaded.labels, root=root)
         console.print(f"{_name(loaded)} on {data}: {len(videos.videos)} videos", markup=False, soft_wrap=True)
-        with _bar(console) as bar:
+        with progress_bar(console) as bar:
             tasks = {what: bar.add_task(what, total=len(videos.videos)) for what in ("checking", "classifying")}
             result = evaluations.evaluate(
                 loaded,
@@ -157,16 +155,3 @@ def _file(model: Model) -> Path:
     """Return the graph's path, or the checkpoint's."""
     path = model.bundle.path
     return path if path.is_file() else model.bundle.graph_path(model.variant)
-
-
-def _bar(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

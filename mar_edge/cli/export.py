@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, TargetDropOption
+from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, KeepGoingOption, TargetDropOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,12 +56,7 @@ def export(
     ] = None,
     method: CalibrateMethodOption = "auto",
     target_drop: TargetDropOption = None,
-    keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going", help="Where a graph misses its bounds, write the others; the exit code is 1 all the same."
-        ),
-    ] = False,
+    keep_going: KeepGoingOption = False,
     profile: Annotated[
         Path | None,
         typer.Option(

@@ -87,6 +87,12 @@ TargetDropOption = Annotated[
         "in a hundred get another class than in FP32).",
     ),
 ]
+KeepGoingOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-going", help="Where a graph misses its bounds, write the others; the exit code is 1 all the same."
+    ),
+]
 JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with '-'.")
 ]

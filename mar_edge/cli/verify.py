@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
-    from rich.progress import Progress
 
     from mar_edge.bundle import Bundle
     from mar_edge.runtime.clip_set import ClipSet
@@ -60,7 +60,7 @@ def verify(
         opened = open_bundle(bundle)
         warnings: list[str] = []
         chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append)
-        with _bar(console) as bar:
+        with progress_bar(console, transient=True, refresh_per_second=2) as bar:
             task = bar.add_task("", total=len(chosen))
             found = verification.verify(
                 opened,
@@ -256,18 +256,3 @@ def _summary(
 
 def _warn(console: Console, message: str) -> None:
     console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
-
-
-def _bar(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        refresh_per_second=2,  # drawing takes time from what is measured
-        transient=True,
-    )
