@@ -128,12 +128,7 @@ def calibrated_graphs(
                 best.model, best.thresholds, work.trial, damages, target_drop=target_drop, progress=progress, **options
             )
         kept = _without_doubles(best.diffuse, rows[-1].kept if rows else ())
-        base = separate_qkv(best.model) if placement == "tensorrt" else best.model
-        graph = quantise(base, best.thresholds, placement=placement, kept=kept, residuals=residuals)
-        rest: dict[str, Any] = {}
-        if halve is not None and placement == "tensorrt":
-            graph, in_fp32 = halve(base, graph)
-            rest = {"rest": "fp16", "in_fp32": list(in_fp32)}
+        graph, rest = _quantised(best, placement, kept, residuals, halve)
         file = out / _name(graph_path, placement)
         _write(graph, file)
         about: dict[str, Any] = {
@@ -149,6 +144,18 @@ def calibrated_graphs(
             about["sensitivity"] = [damage._asdict() for damage in damages]
         found.append(Calibrated(file, placement, kept, about, tuple(damages), tuple(rows)))
     return found
+
+
+def _quantised(
+    best: _Choice, placement: Placement, kept: tuple[str, ...], residuals: bool, halve: Halve | None
+) -> tuple[ModelProto, dict[str, Any]]:
+    """Return the INT8 graph, and what the manifest says of its rest."""
+    base = separate_qkv(best.model) if placement == "tensorrt" else best.model
+    graph = quantise(base, best.thresholds, placement=placement, kept=kept, residuals=residuals)
+    if halve is None or placement != "tensorrt":
+        return graph, {}
+    graph, in_fp32 = halve(base, graph)
+    return graph, {"rest": "fp16", "in_fp32": list(in_fp32)}
 
 
 def _without_doubles(steps: tuple[str, ...], blocks: tuple[str, ...]) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def export(
     from mar_edge.export.exporter import CalibrationOptions
     from mar_edge.export.exporter import export as start
     from mar_edge.export.profiles import load
-    from mar_edge.runtime import device_cache
+    from mar_edge.runtime import device_cache, tensorrt_versions
 
     target: Profile | None = load(profile) if profile is not None else None
     if target is not None:
@@ -108,6 +108,8 @@ def export(
         build = build or target.build
         workspace = workspace or target.workspace_mib
         batch = batch or target.batch
+    if build is not None:
+        tensorrt_versions.load(build)  # before minutes of work, not after them
     calibration = None
     if calibrate is not None:
         calibration = CalibrationOptions(
@@ -153,9 +155,10 @@ def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: in
     for variant in suited:
         with console.status(f"building {variant.title} with {module}"):
             built = build_to_file(bundle, variant, module=module, batch=(1, 1, batch), workspace_mib=workspace, say=say)
+        products = f", products {built.layers.summary()}" if built.layers is not None else ""
         say(
-            f"{built.path}: {variant.title} for {built.gpu}, {built.size_bytes / 1e6:.1f} MB, "
-            f"built in {built.seconds:.0f} s"
+            f"{built.path}: {variant.title} for {built.gpu.name}, compute capability {built.gpu.compute_capability}, "
+            f"{built.size_bytes / 1e6:.1f} MB, built in {built.seconds:.0f} s{products}"
         )
 
 
