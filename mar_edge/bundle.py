@@ -5,9 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mar_edge.errors import BundleError, OutputError
 from mar_edge.geometry import Geometry
+from mar_edge.whole_folder import written_whole
 
 FORMAT = 2
 """2 came with precisions beside fp32; a bundle of format 1 reads as it is."""
@@ -312,30 +310,8 @@ def writing(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not (path / MANIFEST).is_file():
         raise OutputError(f"{path} is there and is no bundle; choose another name or remove it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
-    try:
-        yield partial
-        os.chmod(partial, 0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            os.replace(path, old / "old")
-            try:
-                os.replace(partial, path)
-            except OSError:
-                os.replace(old / "old", path)
-                raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with written_whole(path) as folder:
+        yield folder
 
 
 def hash_file(path: Path) -> str:

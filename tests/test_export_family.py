@@ -226,17 +226,21 @@ def test_a_full_disk_leaves_the_old_bundle(weights: Path, bundle: Path) -> None:
     assert [path.name for path in bundle.parent.iterdir()] == ["tiny.mar"]
 
 
-@pytest.mark.parametrize("after_s", [4.0, 8.0])
-def test_an_interrupt_leaves_the_old_bundle(weights: Path, bundle: Path, after_s: float) -> None:
+@pytest.mark.parametrize(
+    ("after_s", "number", "code"), [(3.0, signal.SIGINT, 130), (6.0, signal.SIGINT, 130), (6.0, signal.SIGTERM, 143)]
+)
+def test_an_interrupt_leaves_the_old_bundle(
+    weights: Path, bundle: Path, after_s: float, number: signal.Signals, code: int
+) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     command = [sys.executable, "-m", "mar_edge", "export", str(weights), "-o", str(bundle)]
     for mask in (0, 25, 50, 75):
         command += ["--mask", str(mask)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(after_s)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
+    assert process.returncode == code, told
     assert "Traceback" not in told
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     assert [path.name for path in bundle.parent.iterdir()] == ["tiny.mar"]
@@ -263,6 +267,22 @@ def test_the_command_line_shows_the_family_and_the_trade_off(weights: Path, tmp_
         assert word in done.stderr, done.stderr
     assert (tmp_path / "tiny-mask50-int8-cpu-trade-off.png").read_bytes().startswith(b"\x89PNG")
     assert len(open_bundle(out).manifest.variants) == 4
+
+
+def test_a_profile_decides_the_placement_and_how_triton_serves(weights: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", [index / 30 for index in range(60)])
+    models = tmp_path / "models"
+    options = ["--calibrate", tmp_path / "a.mp4", "--method", "minmax", "--triton", models, "--mask", "50"]
+    done = run("export", weights, "-o", tmp_path / "t.mar", "--profile", ROOT / "export" / "x86-cpu.yaml", *options)
+    assert done.returncode == 0, done.stderr
+    int8 = [v.title for v in open_bundle(tmp_path / "t.mar").manifest.variants if v.precision == "int8"]
+    assert int8 == ["mask 50 int8 for cpu"]
+    served = (models / "tiny_mask50_int8_cpu" / "config.pbtxt").read_text()
+    assert "KIND_CPU" in served
+    assert "tensorrt" not in served
+    (models / ".mar-edge-triton").unlink()
+    fails_with("was not written by mar-edge", "export", weights, "-o", tmp_path / "u.mar", "--triton", models)
+    assert not (tmp_path / "u.mar").exists()  # told before the work
 
 
 def test_profile_build_and_triton_from_the_command_line(weights: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -77,11 +77,12 @@ def calibrated_graphs(
     target_drop: float | None = None,
     measure_blocks: bool = False,
     halve: Halve | None = None,
+    placements: Sequence[Placement] = PLACEMENTS,
     cache: Path | None = None,
     progress: Progress = lambda _message: None,
     threads: int | None = None,
 ) -> list[Calibrated]:
-    """Write the INT8 graphs of an FP32 graph: one for CPUs and one for TensorRT.
+    """Write the INT8 graphs of an FP32 graph: by default one for CPUs and one for TensorRT.
 
     On a CPU the rest is FP32. On a GPU that would be slower than FP16, so there the rest is FP16, and queries, keys and
     values come from three products.
@@ -96,6 +97,7 @@ def calibrated_graphs(
         target_drop: loss in points that may remain, see `trade_off`; None keeps no block in FP32.
         measure_blocks: whether each block's damage is measured; a target needs it anyway.
         halve: makes the rest of TensorRT's graph FP16; None leaves it FP32.
+        placements: for which engines graphs are made.
         cache: folder that keeps statistics between calls; None for none.
         progress: told what is being done.
         threads: of ONNX Runtime; None for all cores.
@@ -118,7 +120,7 @@ def calibrated_graphs(
     residuals = work.residuals_pay(best)
     found: list[Calibrated] = []
     damages: list[Damage] = []
-    for placement in PLACEMENTS:
+    for placement in placements:
         options: dict[str, Any] = {"placement": placement, "residuals": residuals, "kept": best.diffuse}
         if not damages and (measure_blocks or target_drop is not None):
             damages = sensitivity(best.model, best.thresholds, work.trial, progress=progress, **options)

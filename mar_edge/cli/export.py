@@ -41,7 +41,7 @@ def export(
             "--data",
             metavar="CLIPS",
             help="What every graph is compared with torch on: a video, a folder of videos, a folder per class, or a CSV "
-            "with the columns path and label. Default: the demo camera.",
+            "with the columns path and label. Default: what --calibrate names, or else the demo camera.",
         ),
     ] = None,
     clips: Annotated[
@@ -96,9 +96,11 @@ def export(
 
     for package in ("torch", "onnx", "onnxscript"):
         require(package, "export")
+    from mar_edge.calibration.calibrate import PLACEMENTS
     from mar_edge.export.exporter import CalibrationOptions
     from mar_edge.export.exporter import export as start
     from mar_edge.export.profiles import load
+    from mar_edge.export.triton import check_place, write_triton
     from mar_edge.runtime import device_cache, tensorrt_versions
 
     target: Profile | None = load(profile) if profile is not None else None
@@ -108,6 +110,8 @@ def export(
         build = build or target.build
         workspace = workspace or target.workspace_mib
         batch = batch or target.batch
+    if triton is not None:
+        check_place(triton)
     if build is not None:
         tensorrt_versions.load(build)  # before minutes of work, not after them
     calibration = None
@@ -117,6 +121,7 @@ def export(
             clips=calibration_clips,
             method=method,
             target_drop=target_drop,
+            placements=target.placements if target is not None else PLACEMENTS,
             cache=device_cache.folder("calibration"),
         )
     console = Console(stderr=True, highlight=False)
@@ -137,7 +142,9 @@ def export(
     if build is not None:
         _build(exported.bundle, build, workspace, batch or 1, console)
     if triton is not None:
-        _write_triton(exported.bundle, triton, console)
+        serving = None if target is None else target.serving
+        names = write_triton(exported.bundle, triton, serving=serving)
+        console.print(f"{triton}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)
     tell_failures(exported, console)
 
 
@@ -160,10 +167,3 @@ def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: in
             f"{built.path}: {variant.title} for {built.gpu.name}, compute capability {built.gpu.compute_capability}, "
             f"{built.size_bytes / 1e6:.1f} MB, built in {built.seconds:.0f} s{products}"
         )
-
-
-def _write_triton(bundle: Bundle, folder: Path, console: Console) -> None:
-    from mar_edge.export.triton import write_triton
-
-    names = write_triton(bundle, folder)
-    console.print(f"{folder}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from onnx import ModelProto
 import mar_edge
 from mar_edge import bundle as bundles
 from mar_edge.bundle import Bundle, Parity, Placement, Variant
-from mar_edge.calibration.calibrate import calibrated_graphs
+from mar_edge.calibration.calibrate import PLACEMENTS, calibrated_graphs
 from mar_edge.calibration.collection import ADVISED_CLIPS
 from mar_edge.calibration.ranges import Method
 from mar_edge.calibration.sensitivity import Damage
@@ -55,6 +55,7 @@ class CalibrationOptions:
         target_drop: loss of top-1 in points that may remain (of agreement with FP32 where there are no labels); the worst
             blocks are kept in FP32 until it does. None for no such search.
         measure_blocks: whether the damage of each block is measured; a target needs it anyway.
+        placements: for which engines graphs are made, `cpu` and `tensorrt`.
         cache: folder that statistics are kept in, so that an interrupted run goes on; None for no such.
     """
 
@@ -63,6 +64,7 @@ class CalibrationOptions:
     method: Method | Literal["auto"] = "auto"
     target_drop: float | None = None
     measure_blocks: bool = False
+    placements: tuple[Placement, ...] = PLACEMENTS
     cache: Path | None = None
 
 
@@ -119,7 +121,8 @@ def export(
         out: the bundle's folder; replaced whole if it is one already.
         masks: mask ratios in percent; by default the one it was trained with.
         precisions: of `bundle.PRECISIONS`.
-        data: videos that every graph is compared with torch on, see `open_labelled_clips`; by default the demo camera.
+        data: videos that every graph is compared with torch on, see `open_labelled_clips`; by default those of the
+            calibration, or else the demo camera.
         clips: how many; by default 8 of the demo camera, or 64 of the data.
         calibration: for INT8.
         keep_going: leave out a variant that misses its bounds, instead of failing.
@@ -137,6 +140,8 @@ def export(
     _check_asked(wanted, kinds, calibration)
     if any(wanted):
         origin.config.geometry.check_cells()
+    if data is None and calibration is not None:
+        data = calibration.data
     with bundles.writing(out) as folder:
         family = Family.start(origin, folder, data, clips, progress, keep_going=keep_going)
         for mask in wanted:
@@ -226,13 +231,18 @@ class Family:
         made = calibrated_graphs(
             base,
             open_labelled_clips(
-                manifest, calibration.data, count=calibration.clips or ADVISED_CLIPS, warn=self.warnings.append
+                manifest,
+                calibration.data,
+                count=calibration.clips or ADVISED_CLIPS,
+                warn=self.warnings.append,
+                strict=True,
             ),
             self.folder,
             method=calibration.method,
             target_drop=calibration.target_drop,
             measure_blocks=calibration.measure_blocks,
             halve=self._halve,
+            placements=calibration.placements,
             cache=calibration.cache,
             progress=self.progress,
         )

@@ -55,11 +55,23 @@ def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
         program.save(str(path), external_data=False)
         onnx.checker.check_model(str(path))
     except torch.onnx.OnnxExporterError as error:
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         raise ExportError(f"torch cannot export the model at mask {mask_ratio:g}: {error}") from error
     except ValueError as error:  # protobuf's 2 GiB limit
         raise ExportError(
             f"the graph at mask {mask_ratio:g} does not fit into one ONNX file of 2 GiB: {error}"
         ) from error
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Tell whether an error of torch's exporter is a Ctrl-C in disguise."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _name_by_part(graph: ir.Model) -> None:

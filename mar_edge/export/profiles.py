@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mar_edge.bundle import Precision
+from mar_edge.bundle import Placement, Precision
 from mar_edge.errors import OptionError
+from mar_edge.export.triton import Serving
 
 BF16_CAPABILITY = 8.0
 """Compute capability from which NVIDIA's GPUs multiply BF16."""
@@ -90,6 +91,18 @@ class Profile(_Part):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """For which engines INT8 is placed there."""
+        return ("tensorrt",) if self.engine.startswith("tensorrt") else ("cpu",)
+
+    @property
+    def serving(self) -> Serving:
+        """How Triton serves there."""
+        if self.engine.startswith("tensorrt"):
+            return Serving(max_batch=self.batch, workspace_mib=self.workspace_mib or Serving.workspace_mib)
+        return Serving(accelerator="none", max_batch=self.batch)
 
     def _of_tensorrt(self) -> list[str]:
         names = ("tensorrt", "module", "compute_capability", "workspace_mib")

@@ -8,10 +8,8 @@ all, which builds a TensorRT engine from the graph itself; engines made elsewher
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from typing import Literal
 
 from mar_edge.bundle import Bundle, Manifest, Variant
 from mar_edge.errors import ExportError, OptionError, OutputError
+from mar_edge.whole_folder import written_whole
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """What ONNX Runtime hands the graph to: TensorRT on a GPU, OpenVINO on an x86 CPU, or nothing, on any CPU."""
@@ -194,25 +193,20 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def check_place(out: Path) -> None:
+    """Check that a repository may be written to a place, before there is one.
+
+    Raises:
+        OutputError: if the folder is there and is none of ours.
+    """
+    if out.exists() and not (out / MARKER).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise OutputError(f"{out} is there and was not written by mar-edge; choose another folder or remove it")
+
+
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
     """Give a folder to fill; it becomes `out` when the block ends well, and vanishes when it does not."""
-    if out.exists() and not (out / MARKER).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputError(f"{out} is there and was not written by mar-edge; choose another folder or remove it")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-            folder = Path(temporary) / "new"
-            folder.mkdir()
-            yield folder
-            (folder / MARKER).write_text("This folder is replaced whole by mar-edge export --triton.\n")
-            if out.exists():
-                os.replace(out, Path(temporary) / "old")
-            try:
-                os.replace(folder, out)
-            except OSError:
-                if (Path(temporary) / "old").exists():
-                    os.replace(Path(temporary) / "old", out)
-                raise
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error}. Choose a folder you can write to") from error
+    check_place(out)
+    with written_whole(out) as folder:
+        yield folder
+        (folder / MARKER).write_text("This folder is replaced whole by mar-edge export --triton.\n")
