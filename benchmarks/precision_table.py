@@ -1,7 +1,7 @@
 """What FP16 and INT8 cost egomotion in accuracy: every variant of a bundle on the labelled sets of egomotion_accuracy.
 
     mar-edge export egomotion -o runs/egomotion.mar --mask 50 --mask 75 --precision fp32 --precision fp16 --precision bf16 \
-        --precision int8 --calibrate ../shared/clips
+        --precision int8 --calibrate ../shared/clips/daily
     python benchmarks/precision_table.py runs/egomotion.mar [--clips 1000] [--out docs/results/precision.md]
 
 All variants see the same clips. Half-precision graphs run with every tensor rounded to half, because engines on a CPU may
@@ -109,7 +109,7 @@ def film(worlds: list[World], filming: Filming, clips: int, seed: int) -> tuple[
 
 
 def untouched(bundle: Bundle, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return windows of videos whose camera stands still, ten of each."""
+    """Return windows of videos whose camera stands still: ten of each on average, fewer where they are short."""
     videos = videos_below(folder)
     frames = open_clips(bundle.manifest, folder, count=10 * len(videos)).stacked()
     return frames, np.full(len(frames), bundle.manifest.labels.index("still"), np.int64)

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mar_edge.bundle import Manifest
 from mar_edge.calibration import collection
-from mar_edge.calibration.collection import ADVISED_CLIPS, collect, too_few
+from mar_edge.calibration.collection import ADVISED_CLIPS, cache_file, collect, too_few
 from mar_edge.calibration.statistics import BINS, Statistics, TensorStatistics
 from mar_edge.errors import ExportError, OutputError, SourceError
 from mar_edge.export.graph import write_graph
@@ -124,6 +124,7 @@ collection.collect(graph, tiny_clips(films), cache=cache, progress=progress)
 
 def test_a_killed_collection_goes_on_where_it_stopped(graph: Path, films: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache" / "statistics.npz"
+    kept = cache_file(cache, tiny_clips(films))
     killed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(graph), str(films), str(cache)],
         cwd=ROOT,
@@ -138,41 +139,42 @@ def test_a_killed_collection_goes_on_where_it_stopped(graph: Path, films: Path, 
     # and what is whole is not collected again
     assert same(resumed, collect(graph, tiny_clips(films), cache=cache, progress=said.append))
     assert len(said) == 2
-    assert [path.name for path in cache.parent.iterdir()] == ["statistics.npz"]
+    assert [path.name for path in cache.parent.iterdir()] == [kept.name]
 
 
 def test_a_bad_clip_is_named_and_the_others_are_kept(graph: Path, films: Path, tmp_path: Path) -> None:
     cache = tmp_path / "statistics.npz"
+    clips = tiny_clips(films)
     whole = (films / "2.mp4").read_bytes()
     (films / "2.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(SourceError, match=r"2\.mp4"):
-        collect(graph, tiny_clips(films), cache=cache)
+        collect(graph, clips, cache=cache)
     (films / "2.mp4").write_bytes(whole)
     said: list[str] = []
     mended = collect(graph, tiny_clips(films), cache=cache, progress=said.append)
     assert len(said) == 2
     assert same(mended, collect(graph, tiny_clips(films), cache=None))
+    clips = tiny_clips(films)
     (films / "3.mp4").unlink()
     with pytest.raises(SourceError, match=r"3\.mp4"):
-        collect(graph, replace(tiny_clips(films), files=(films / "3.mp4",)), cache=None)
+        collect(graph, replace(clips, files=(films / "3.mp4",), windows=(1,)), cache=None)
 
 
 def test_a_cache_of_something_else_is_not_used(graph: Path, films: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "statistics.npz"
+    name = tmp_path / "statistics.npz"
+    cache = cache_file(name, tiny_clips(films))
     expected = collect(graph, tiny_clips(films), cache=None)
 
     def warns(match: str) -> None:
         warnings: list[str] = []
-        assert same(collect(graph, tiny_clips(films, warnings=warnings), cache=cache), expected)
+        assert same(collect(graph, tiny_clips(films, warnings=warnings), cache=name), expected)
         (message,) = warnings
         assert match in message and "collected again" in message
 
-    collect(graph, tiny_clips(None), cache=cache)
-    warns("is of other clips")
     model, other = onnx.load(graph), tmp_path / "other.onnx"
     model.graph.name = "other"
     onnx.save(model, other)
-    collect(other, tiny_clips(films), cache=cache)
+    collect(other, tiny_clips(films), cache=name)
     warns("is of another graph")
     cache.write_bytes(cache.read_bytes()[:1000])
     warns("is damaged")
@@ -184,8 +186,21 @@ def test_a_cache_of_something_else_is_not_used(graph: Path, films: Path, tmp_pat
     # one video was exchanged since
     write_film(films / "0.mp4", moving_square("right", 9))
     warnings: list[str] = []
-    collect(graph, tiny_clips(films, warnings=warnings), cache=cache)
-    assert "is of other clips" in warnings[0]
+    collect(graph, tiny_clips(films, warnings=warnings), cache=name)
+    assert "is of videos that were changed since" in warnings[0]
+
+
+def test_the_statistics_of_several_sets_of_clips_stay(graph: Path, films: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "statistics.npz"
+    said: list[str] = []
+    warnings: list[str] = []
+    sets: list[tuple[Path | None, int]] = [(films, 4), (None, 4), (films, 2), (None, 2)]
+    first = [collect(graph, tiny_clips(*one, warnings), cache=cache, progress=said.append) for one in sets]
+    assert len(said) == 12
+    again = [collect(graph, tiny_clips(*one, warnings), cache=cache, progress=said.append) for one in sets]
+    assert len(said) == 12
+    assert not warnings
+    assert all(same(one, two) for one, two in zip(first, again, strict=True))
 
 
 def test_a_cache_that_cannot_be_written(graph: Path, films: Path, tmp_path: Path) -> None:

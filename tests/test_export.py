@@ -144,8 +144,24 @@ def test_a_graph_that_misses_its_parity_leaves_no_bundle(
 def test_parity_is_measured_on_the_clips_given(weights: Path, tmp_path: Path, real_clips: Path) -> None:
     bundle = export(weights, tmp_path / "tiny.mar", data=real_clips / "daily").bundle
     assert bundle.manifest.variants[0].parity.source == "9 videos of daily"
+    with pytest.raises(SourceError, match="there is no file or folder .*nothing"):
+        export(weights, tmp_path / "other.mar", data=tmp_path / "nothing")
     with pytest.raises(SourceError, match="no video in"):
         export(weights, tmp_path / "other.mar", data=tmp_path)
+
+
+def test_damage_stops_a_calibration_but_no_comparison(weights: Path, tmp_path: Path, real_clips: Path) -> None:
+    damaged = real_clips / "edge" / "corrupted.mp4"
+    compared = export(weights, tmp_path / "tiny.mar", data=damaged, clips=2)
+    assert any("damaged" in message for message in compared.warnings)
+    with pytest.raises(SourceError, match=r"corrupted\.mp4 cannot be used .* leave it out or record it again"):
+        export(
+            weights,
+            tmp_path / "other.mar",
+            precisions=["int8"],
+            calibration=exporter.CalibrationOptions(data=damaged, clips=2),
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.mar", "tiny.safetensors"]
 
 
 def test_what_cannot_be_exported(weights: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from mar_edge.errors import ExportError, SourceError
 from mar_edge.model.graph_view import GraphView, block_of
 from mar_edge.runtime.clip_set import Clip, ClipSet
 
-SAVE_EVERY_S = 10.0
-"""An interrupted collection loses no more than this."""
+SAVE_EVERY_S = 2.0
+"""A killed collection loses no more than this, and the clip that it was at."""
 
 SEGMENT_BYTES = 256 << 20
 """Activations that are held at once, but for a block that has more."""
@@ -64,13 +64,15 @@ def collect(
     Args:
         graph_path: an FP32 graph, its nodes named by part.
         clips: what it is run on. Its `warn` is told if `cache` cannot be used.
-        cache: file that keeps the statistics. What is in it is not collected again, and an interrupted collection goes
-            on where it stopped, also if the videos not counted yet were exchanged; None for none.
+        cache: file that keeps the statistics, to whose name that of the clips is added (`cache_file`). What is in it is
+            not collected again, and an interrupted collection goes on where it stopped, also if the videos not counted
+            yet were replaced; None for none.
         progress: told what is being done.
         threads: of ONNX Runtime; None for all cores.
 
     Raises:
-        SourceError: if a video cannot be read, naming it; what was collected before is kept.
+        SourceError: if a video cannot be read, or is damaged where `clips` refuse that, naming it; what was collected
+            before is kept.
         ExportError: if the graph cannot be run, or an activation is not finite.
         OutputError: if the cache cannot be written.
     """
@@ -105,6 +107,7 @@ def collect_from(
     """
     key = _digest([_FORMAT, key, names])
     identities = _identities(clips)
+    cache = cache and cache_file(cache, clips)
     statistics = _cached(cache, key, identities, clips.warn)
     if statistics is None:
         statistics = Statistics({name: TensorStatistics() for name in names})
@@ -127,6 +130,16 @@ def collect_from(
     return statistics
 
 
+def cache_file(cache: Path, clips: ClipSet) -> Path:
+    """Return a file of these clips alone, so that those of several sets stay beside each other.
+
+    It is named by which clips they are, not by what is in the videos: one that is replaced keeps what was collected
+    from those before it.
+    """
+    files = [str(file.resolve()) for file in clips.files]
+    return cache.with_name(f"{cache.stem}-{_digest([_made(clips), files, clips.windows])}{cache.suffix}")
+
+
 def _cached(cache: Path | None, key: str, identities: list[str], warn: Callable[[str], None]) -> Statistics | None:
     """Return what the cache has, if that is the beginning of what is wanted."""
     if cache is None or not cache.exists():
@@ -134,7 +147,7 @@ def _cached(cache: Path | None, key: str, identities: list[str], warn: Callable[
     try:
         found = Statistics.load(cache, key)
         if found.clips != tuple(identities[: len(found.clips)]):
-            raise ExportError(f"{cache} is of other clips")
+            raise ExportError(f"{cache} is of videos that were changed since")
     except ExportError as error:
         warn(f"{error}; the statistics are collected again")
         return None
@@ -143,15 +156,24 @@ def _cached(cache: Path | None, key: str, identities: list[str], warn: Callable[
 
 def _identities(clips: ClipSet) -> list[str]:
     """Return what identifies each clip: its video's name, size and time, the window, and how clips are made."""
-    manifest = clips.manifest
-    made = [vars(manifest.geometry), manifest.rate_fps, manifest.resize, manifest.sampling]
+    made = _made(clips)
     try:
         videos = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in clips.files]
     except OSError as error:
         raise SourceError(f"cannot read {error.filename}: {error.strerror}") from error
-    if not videos:  # seeds, of which a longer set begins with a shorter one
-        return [_digest([made, "demo", seed]) for seed in range(clips.windows)]
-    return [_digest([made, video, clips.windows, window]) for video in videos for window in range(clips.windows)]
+    if not videos:
+        return [_digest([made, "demo", seed]) for seed in range(len(clips))]
+    return [
+        _digest([made, video, windows, window])
+        for video, windows in zip(videos, clips.windows, strict=True)
+        for window in range(windows)
+    ]
+
+
+def _made(clips: ClipSet) -> list[Any]:
+    """Return how clips are made of videos."""
+    manifest = clips.manifest
+    return [vars(manifest.geometry), manifest.rate_fps, manifest.resize, manifest.sampling]
 
 
 def _digest(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ from mar_edge.runtime.demo import DemoSource
 from mar_edge.runtime.engines import Engine
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.preprocess import preprocess
-from mar_edge.runtime.sampler import Sampler
-from mar_edge.runtime.video_file import list_videos
+from mar_edge.runtime.sampler import EARLY, Sampler
+from mar_edge.runtime.video_file import list_videos, read_frames, tells_damage
+from mar_edge.runtime.video_seek import probe
 
 
 class Clip(NamedTuple):
@@ -43,35 +45,37 @@ class ClipSet:
     Attributes:
         manifest: of the bundle whose geometry, rate and resize rule make the clips.
         files: the videos; empty for the demo camera.
-        windows: of each video, or seeds of the demo camera.
+        windows: of each video; one number, that of the seeds, for the demo camera.
         source: what they are, for people, as `8 videos of daily`.
         targets: class of each video; None without labels.
         warn: called with one sentence for whatever should be known of a video.
+        strict: whether a video with damage is refused.
     """
 
     manifest: Manifest
     files: tuple[Path, ...]
-    windows: int
+    windows: tuple[int, ...]
     source: str
     targets: tuple[int, ...] | None = None
     warn: Callable[[str], None] = lambda _message: None
+    strict: bool = False
 
     def __len__(self) -> int:
-        return self.windows * max(1, len(self.files))
+        return sum(self.windows)
 
     def __iter__(self) -> Iterator[Clip]:
         """Give the clips.
 
         Raises:
-            SourceError: if a video cannot be read, naming it.
+            SourceError: if a video cannot be read, or is damaged where that is refused, naming it.
         """
         if not self.files:
-            for seed in range(self.windows):
+            for seed in range(len(self)):
                 yield Clip(_demo_clip(self.manifest, seed), f"demo camera, seed {seed}", None)
             return
-        for index, file in enumerate(self.files):
+        for index, (file, windows) in enumerate(zip(self.files, self.windows, strict=True)):
             target = self.targets[index] if self.targets is not None else None
-            for frames in self._windows(file):
+            for frames in self._record(file, windows):
                 yield Clip(frames, str(file), target)
 
     def stacked(self) -> NDArray[np.uint8]:
@@ -82,11 +86,18 @@ class ClipSet:
         """Return the class of every clip (N,); None without labels."""
         return None if self.targets is None else np.repeat(np.asarray(self.targets, np.int64), self.windows)
 
-    def _windows(self, file: Path) -> list[NDArray[np.uint8]]:
+    def _record(self, file: Path, windows: int) -> list[NDArray[np.uint8]]:
         """Let the runtime classify the file, and keep what it would have shown to a graph."""
         recorder = _Recorder(self.manifest)
-        result = Model(recorder.bundle, recorder).classify(file, views=(self.windows, 1))
-        for message in result.warnings:
+        result = Model(recorder.bundle, recorder).classify(file, views=(windows, 1))
+        warnings = list(result.warnings)
+        if self.strict:
+            if self.manifest.sampling == "uniform":  # which seeks, and sees no more of the file than it takes
+                for _ in read_frames(file, warnings.append):
+                    pass
+            if damage := next((message for message in warnings if tells_damage(message, file)), None):
+                raise SourceError(f"{file} cannot be used ({damage}); leave it out or record it again")
+        for message in warnings:
             self.warn(message)
         if result.repeated_frames:
             self.warn(f"{file} is shorter than a clip; its last frame was repeated")
@@ -101,6 +112,7 @@ def open_clips(
     files: Sequence[Path] = (),
     targets: Sequence[int] | None = None,
     warn: Callable[[str], None] = lambda _message: None,
+    strict: bool = False,
 ) -> ClipSet:
     """Choose clips.
 
@@ -108,31 +120,67 @@ def open_clips(
         manifest: of the model that they are for.
         data: a video or a folder of videos; None for the demo camera, unless `files` are given.
         count: clips wanted. Videos spread over the folder are taken, or more than one window of each; so it may be
-            a few more where it is no multiple of the videos.
+            a few more. It is fewer where the videos are too short for so many windows that are not copies of others.
         files: the videos themselves, as from a list.
         targets: class of each of `files`.
         warn: see `ClipSet`.
+        strict: see `ClipSet`.
 
     Raises:
-        SourceError: if there is no video.
+        SourceError: if there is no video, or one cannot be read.
     """
     if not files and data is None:
-        return ClipSet(manifest, (), count, "demo camera", warn=warn)
+        return ClipSet(manifest, (), (count,), "demo camera", warn=warn)
     if not files:
         assert data is not None
+        if not data.exists():
+            raise SourceError(f"there is no file or folder {data}")
         files = [data] if data.is_file() else list_videos(data)
         if not files:
             raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
     chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
-    source = data.name if data and data.is_file() else f"{len(chosen)} videos" + (f" of {data.name}" if data else "")
+    taken = tuple(files[index] for index in chosen)
     return ClipSet(
         manifest,
-        tuple(files[index] for index in chosen),
-        -(-count // len(chosen)),
-        source,
+        taken,
+        _share_out(count, [_most_windows(manifest, file) for file in taken]),
+        _describe(data, taken),
         None if targets is None else tuple(targets[index] for index in chosen),
         warn,
+        strict,
     )
+
+
+def _most_windows(manifest: Manifest, file: Path) -> int:
+    """Return how many windows of a video differ enough to count as clips of their own.
+
+    Of dense ones neighbours overlap by half at most; of spread ones each has frames that no other has.
+
+    Raises:
+        SourceError: if the file cannot be read.
+    """
+    info = probe(file)
+    length = manifest.geometry.frames
+    last_s = info.duration_s - 1 / info.fps
+    sampled = math.floor(max(0.0, last_s) * manifest.rate_fps + EARLY) + 1  # as the sampler counts
+    if manifest.sampling == "uniform":
+        return max(1, min(sampled, info.frames) // length)
+    return 1 + max(0, sampled - length) // max(1, length // 2)
+
+
+def _share_out(count: int, most: list[int]) -> tuple[int, ...]:
+    """Return windows of each video: as evenly as they have them, `count` in all or a few more; all if that is fewer."""
+    level = 1
+    while level < max(most) and sum(min(level, one) for one in most) < count:
+        level += 1
+    return tuple(min(level, one) for one in most)
+
+
+def _describe(data: Path | None, files: tuple[Path, ...]) -> str:
+    """Return what videos are, for people."""
+    if data and data.is_file() and files == (data,):
+        return data.name
+    return f"{len(files)} video{'s' if len(files) > 1 else ''}" + (f" of {data.name}" if data else "")
 
 
 class _Recorder(Engine):

@@ -98,6 +98,12 @@ def with_times(
         say(f"{path.name}: {backwards} frames skipped, their time stamps go backwards")
 
 
+def tells_damage(message: str, path: Path) -> bool:
+    """Tell whether a warning about a file says that some of it could not be decoded."""
+    said = message.removeprefix(str(path)).removeprefix(path.name)  # a name may say anything
+    return "damaged" in said
+
+
 def open_video(path: Path) -> InputContainer:
     """Open a file that has a video stream.
 
