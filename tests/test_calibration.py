@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -365,8 +366,15 @@ def test_the_target_is_reached(case: Case, tmp_path: Path) -> None:
     plot(rows, tmp_path / "trade_off.png", target_drop=0, title="tiny, mask 50")
     picture = cv2.imread(str(tmp_path / "trade_off.png"))
     assert picture is not None and picture.shape[1] > 800 and len(np.unique(picture)) > 50
+    before = (tmp_path / "trade_off.png").read_bytes()
+    full = OSError(28, "No space left on device")
+    with patch("mar_edge.whole_file.os.replace", side_effect=full), pytest.raises(OutputError, match="No space left"):
+        plot(rows, tmp_path / "trade_off.png", title="another")
+    assert (tmp_path / "trade_off.png").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+    (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        plot(rows, tmp_path / "no" / "trade_off.png")
+        plot(rows, tmp_path / "file" / "trade_off.png")
     with pytest.raises(OptionError, match="cannot be met"):
         trade_off(case.model, thresholds, case.trial, damages, target_drop=float("nan"), **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,20 @@ def test_every_mask_has_its_own_choice(bundle: Bundle) -> None:
         choose(bundle, mask=25)
 
 
-def test_a_new_measurement_replaces_the_old_one_and_leaves_the_rest(bundle: Bundle) -> None:
-    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_fp32=1.3, openvino_int8=3.0))
-    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_int8=1.1))
-    assert taken(bundle) == ("openvino", "fp32")
+def test_a_new_run_replaces_all_of_its_mask_and_leaves_the_others(bundle: Bundle) -> None:
+    remember(bundle, measured(bundle, 75, onnxruntime_fp32=1.0, openvino_fp32=1.5))
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_bf16=2.0, openvino_int8=1.9))
+    # a noisy run in which everything was slower: nothing of it is compared with the bf16 of the run before
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_bf16=1.2, openvino_int8=1.6))
+    assert taken(bundle) == ("openvino", "int8")
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_bf16=None))
+    assert taken(bundle) == ("onnxruntime", "fp32")
+    assert taken(bundle, mask=75) == ("openvino", "fp32")
+
+
+def test_a_copy_of_another_name_is_the_same_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_int8=3.0))
+    assert taken(Bundle(Path(shutil.copytree(bundle.path, tmp_path / "copy.mar")))) == ("openvino", "int8")
 
 
 def test_another_graph_is_another_measurement(bundle: Bundle, tmp_path: Path) -> None:

@@ -75,11 +75,21 @@ def steps_of(path: Path) -> dict[str, Step]:
 
 def test_the_card_shows_all_of_parity_in_100_columns(tmp_path: Path) -> None:
     kept = [*(f"encoder.blocks.{index}.norm1" for index in range(12)), "classifier.head"]
-    quantisation = {"method": "percentile", "clips": 128, "equalised": True}
+    quantisation = {
+        "method": "percentile", "clips": 93, "source": "31 videos of clips", "equalisation": 0.5, "residuals": False,
+        "int8_share": 0.9865,
+    }  # fmt: skip
+    for_tensorrt = {
+        **quantisation,
+        "equalisation": None,
+        "residuals": True,
+        "rest": "fp16",
+        "in_fp32": ["classifier.pool"],
+    }
     variants = [
         variant(),
         variant(file="a.onnx", mask=75, precision="int8", placement="cpu", kept=kept, quantisation=quantisation),
-        variant(file="b.onnx", mask=50, precision="int8", placement="tensorrt", kept=kept, quantisation=quantisation),
+        variant(file="b.onnx", mask=50, precision="int8", placement="tensorrt", kept=kept, quantisation=for_tensorrt),
     ]
     variants[1]["parity"] |= {"top1": 0.95, "reference_top1": 0.96}
     provenance = {"command": "mar-edge train a.yaml", "data": ["my videos"], "export": {"versions": {"torch": "2.13"}}}
@@ -94,7 +104,8 @@ def test_the_card_shows_all_of_parity_in_100_columns(tmp_path: Path) -> None:
         "mask 50 fp32, mask 50 int8 for tensorrt: 64 clips (my clips) against torch fp32",
         "whose top-1 is 96.0%",
         "classifier.head, encoder.blocks.0-11.norm1",
-        "method percentile, clips 128, equalised true",
+        "percentile ranges of 93 clips (31 videos of clips), channels equalised at 0.5, 99 % of the work in INT8 mask",
+        "not equalised, residuals in INT8, 99 % of the work in INT8, rest fp16, classifier.pool in fp32 files",
         "Apache-2.0",
         "my videos",
         "torch 2.13",
@@ -149,15 +160,27 @@ def test_hidden_places_of_the_picture_are_grey(geometry: Geometry, mask: int) ->
 def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"does not end with \.png"):
         save_mask(tmp_path / "mask.jpg", Geometry(), 50, title="a")
+    (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        save_mask(tmp_path / "no" / "mask.png", Geometry(), 50, title="a")
+        save_mask(tmp_path / "file" / "mask.png", Geometry(), 50, title="a")
+
+
+def test_a_full_disk_keeps_the_older_picture(tmp_path: Path) -> None:
+    inspect("egomotion", "--png", tmp_path / "mask.png")
+    before = (tmp_path / "mask.png").read_bytes()
+    command = f"ulimit -f 1; exec {sys.executable} -m mar_edge inspect egomotion --png {tmp_path / 'mask.png'}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+    assert (tmp_path / "mask.png").read_bytes() == before
 
 
 def test_layers_of_an_fp32_graph(graph: Path) -> None:
     blocks = report(graph)
     assert [(block.name, block.count) for block in blocks] == [
         ("", 1),
-        ("encoder", 1),
         ("encoder.embed", 1),
         ("encoder.blocks.0 to 1", 2),
         ("encoder.norm", 1),
@@ -168,7 +191,9 @@ def test_layers_of_an_fp32_graph(graph: Path) -> None:
         ("classifier.head", 1),
     ]
     assert sum(block.macs for block in blocks) == count_macs(graph)
-    inside = blocks[3].steps
+    (pixels,) = blocks[0].steps
+    assert (pixels.operators, pixels.precision, pixels.fusion.one_kernel) == ("Cast to Div", "uint8", None)
+    inside = blocks[2].steps
     assert [(step.name, step.operators) for step in inside] == [
         ("norm1", "LayerNormalization"),
         ("attn.qkv", "MatMul + bias"),
@@ -255,13 +280,27 @@ def test_layers_from_the_command_line(graph: Path, tmp_path: Path) -> None:
     assert sum(shares) == pytest.approx(100, abs=1)
 
 
+def test_layers_are_of_the_graph_for_cpus_unless_asked(graph: Path, tmp_path: Path) -> None:
+    same = {"precision": "int8", "sha256": hash_file(graph), "size_bytes": graph.stat().st_size}
+    flavours = [variant(file=f"{place}.onnx", placement=place, **same) for place in ("tensorrt", "cpu")]
+    folder = write_bundle(tmp_path / "a.mar", variants=flavours)
+    for flavour in flavours:
+        shutil.copy(graph, folder / flavour["file"])
+    for options, title, other in (
+        ((), "mask 50 int8 for cpu: cpu.onnx", "tensorrt"),
+        (("--placement", "tensorrt"), "mask 50 int8 for tensorrt: tensorrt.onnx", "cpu"),
+    ):
+        heading = inspect(folder, "--layers", *options).splitlines()[0]
+        assert heading == f"fake, {title}; --placement {other} shows the one for {other}"
+
+
 def test_what_inspect_refuses(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mar_edge", "inspect"]
     folder = write_bundle(tmp_path / "a.mar")
     for arguments, told in (
         ([folder, "--layers"], "cannot be read as an ONNX graph"),
         ([folder, "--mask", "75"], "has no graph with mask 75"),
-        ([folder, "--png", tmp_path / "no" / "a.png"], "cannot write"),
+        ([folder, "--png", folder / "manifest.json" / "a.png"], "cannot write"),
     ):
         done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 1

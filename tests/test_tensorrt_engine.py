@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import multiprocessing
 import subprocess
@@ -362,6 +363,17 @@ def test_a_computer_without_what_it_needs(
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"TensorRT is not installed. Run: pip install 'mar-edge\[tensorrt\]'"):
         load(bundle)
+
+
+@pytest.mark.parametrize(("version", "extra"), [(TENSORRT, "tensorrt"), (RTX, "tensorrt-rtx")])
+def test_without_pycuda_the_extra_of_the_engine_is_named(
+    install: Callable[..., Machine], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, version: str, extra: str
+) -> None:
+    install(version)
+    found = importlib.util.find_spec
+    monkeypatch.setattr("mar_edge.extras.find_spec", lambda name: None if name == "pycuda" else found(name))
+    with pytest.raises(MissingExtraError, match=rf"pycuda is not installed. Run: pip install 'mar-edge\[{extra}\]'"):
+        load(bundle, module=extra)
 
 
 def test_a_gpu_is_chosen_by_option_or_variable(

@@ -18,7 +18,8 @@ from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.cli.main import app
 from mar_edge.cli.verify import verdicts
 from mar_edge.errors import EngineError, ExportError
-from mar_edge.runtime.engines import available_engines
+from mar_edge.runtime import parity
+from mar_edge.runtime.engines import available_engines, create_engine
 from mar_edge.runtime.profiling import block_times
 from mar_edge.runtime.turns import run_in_turns
 from mar_edge.runtime.verification import Measurement, broken_promise, choose_pairs
@@ -53,7 +54,14 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_every_graph_is_compared_in_every_engine_and_remembered(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.fixture
+def four_clips_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge agreement from four clips on."""
+    monkeypatch.setattr(parity, "AGREEMENT_CLIPS", 4)
+
+
+@pytest.mark.usefixtures("four_clips_suffice")
+def test_every_graph_is_compared_in_every_engine_and_remembered(bundle: Bundle) -> None:
     done = run("verify", bundle.path, "--clips", "4", "--threads", "1", "--json", "-")
     assert done.exit_code == 0, done.stderr
     *measurements, summary = records(done.stdout)
@@ -73,7 +81,7 @@ def test_every_graph_is_compared_in_every_engine_and_remembered(bundle: Bundle, 
     assert by_title["int8", "openvino"]["products"].keys() == {"int8"}
     assert "tiny on " in done.stderr
     assert "4 clips, demo camera" in done.stderr
-    assert "mask 50 bf16 in onnxruntime does not run: ONNX Runtime has no bf16" in done.stderr
+    assert "mask 50 bf16 in onnxruntime: does not run here. ONNX Runtime has no bf16" in done.stderr
     # what auto takes now is what load takes, with as many threads
     now = summary["auto"]["50"]
     assert f"auto takes at mask 50: {now['precision']} in {now['engine']}" in done.stderr
@@ -97,7 +105,7 @@ def test_a_damaged_graph_is_named_and_never_taken(bundle: Bundle) -> None:
     assert "mask 50 fp16 in openvino (largest error of a logit " in told
     assert "int8" not in told
     assert "bf16" not in told
-    assert "mask 50 fp16 in openvino misses its bounds: largest error of a logit " in done.stderr
+    assert "mask 50 fp16 in openvino: misses its bounds, largest error of a logit " in done.stderr
     assert mar_edge.load(bundle.path).variant.precision != "fp16"
 
 
@@ -115,7 +123,7 @@ def test_without_fp32_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.exit_code == 0
     measurements = [line for line in records(done.stdout) if line["type"] == "measurement"]
     assert all(line["parity"] is None and line["speed"] is None and not line["held"] for line in measurements)
-    assert "the bundle has no fp32 graph at mask 50, so there is nothing to compare it with" in done.stderr
+    assert "the bundle has no fp32 graph at this mask, so there is nothing to compare it with" in done.stderr
     model = mar_edge.load(bundle.path)
     assert (model.engine.name, model.variant.precision) == ("onnxruntime", "fp16")
 
@@ -124,8 +132,8 @@ def test_labels_are_used_where_there_are_any(bundle: Bundle, tmp_path: Path) -> 
     listing = write_films(tmp_path / "films", 2)
     done = run("verify", bundle.path, "--data", listing, "--clips", "4", "--precision", "int8", "--json", "-")
     assert done.exit_code == 0, done.stderr
-    parity = [line["parity"] for line in records(done.stdout) if line.get("precision") == "int8"]
-    assert all(line["clips"] == 4 and 0 <= line["top1"] <= 1 and line["reference_top1"] is not None for line in parity)
+    found = [line["parity"] for line in records(done.stdout) if line.get("precision") == "int8"]
+    assert all(line["clips"] == 4 and 0 <= line["top1"] <= 1 and line["reference_top1"] is not None for line in found)
     assert "top-1" in done.stderr
     broken = tmp_path / "films" / "left_0.mp4"
     broken.write_bytes(b"no video")
@@ -145,12 +153,13 @@ def test_only_what_is_asked_for_is_measured_beside_the_reference(bundle: Bundle)
         assert run("verify", bundle.path, *option).exit_code == 2
 
 
+@pytest.mark.usefixtures("four_clips_suffice")
 def test_a_cache_that_cannot_be_written_is_a_warning(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MAR_EDGE_CACHE", str(tmp_path / "file"))
-    done = run("verify", bundle.path, "--clips", "2", "--precision", "fp32")
+    done = run("verify", bundle.path, "--clips", "4")
     assert done.exit_code == 0
     assert "Set MAR_EDGE_CACHE to a folder you can write to; nothing is remembered" in " ".join(done.stderr.split())
 
@@ -166,8 +175,8 @@ def test_run_says_what_it_runs_and_why(bundle: Bundle) -> None:
 PARITY = Parity(max_abs_error=0, bound=1, clips=50, source="made up", top1_agreement=1.0)
 
 
-def made_up(precision: str, engine: str, median_ms: float, **more: Any) -> Measurement:
-    variant = Variant.model_construct(mask=50, precision=precision, placement="any", kept=())
+def made_up(precision: str, engine: str, median_ms: float, mask: int = 50, **more: Any) -> Measurement:
+    variant = Variant.model_construct(mask=mask, precision=precision, placement="any", kept=())
     return Measurement(variant, engine, "1", median_ms=median_ms, speed=100 / median_ms, parity=PARITY, **more)
 
 
@@ -179,14 +188,68 @@ def test_int8_that_is_slower_is_said() -> None:
         made_up("int8", "openvino", 78),
     )
     assert verdicts([reference, fast, slow, same]) == [
-        "mask 50 int8 in onnxruntime is slower than fp32 in openvino on this device; --precision auto will not take it",
-        "mask 50 int8 in openvino is hardly faster than fp32 in openvino on this device; --precision auto will not take it",
+        "mask 50 int8 in onnxruntime: slower here than fp32 in openvino, so auto does not take it",
+        "mask 50 int8 in openvino: hardly faster here than fp32 in openvino (5 % or less), so auto does not take it",
     ]
     assert verdicts([reference, fast, made_up("int8", "openvino", 40)]) == []
     # what missed its bounds is no competitor
     assert verdicts(
         [reference, made_up("bf16", "openvino", 30, missed=("cosine",)), made_up("int8", "openvino", 40)]
-    ) == ["mask 50 bf16 in openvino misses its bounds: cosine"]
+    ) == ["mask 50 bf16 in openvino: misses its bounds, cosine"]
+
+
+def test_a_remark_is_one_line_for_all_graphs_of_which_it_is_true() -> None:
+    found = [
+        measurement
+        for mask in (0, 50, 75)
+        for measurement in (
+            made_up("fp32", "onnxruntime", 100, mask),
+            made_up("fp16", "onnxruntime", 101, mask, unkept="39 of 39 matrix products run in fp32, not in fp16"),
+            made_up("bf16", "onnxruntime", 1, mask, failure="It has no kernels."),
+            made_up("int8", "openvino", 120 if mask else 40, mask),
+        )
+    ]
+    assert verdicts(found) == [
+        "mask 0/50/75 fp16 in onnxruntime: 39 of 39 matrix products run in fp32, not in fp16",
+        "mask 0/50/75 fp16 in onnxruntime, mask 50/75 int8 in openvino: slower here than fp32 in onnxruntime, so auto "
+        "does not take it",
+        "mask 0/50/75 bf16 in onnxruntime: does not run here. It has no kernels.",
+    ]
+
+
+@pytest.mark.usefixtures("four_clips_suffice")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--precision", "fp32", "--precision", "int8", "--clips", "4"], "this was a part of the graphs and engines"),
+        (["--engine", "onnxruntime", "--clips", "4"], "this was a part of the graphs and engines"),
+        (["--clips", "3"], "3 clips are too few to judge agreement, which takes 4"),
+    ],
+)
+def test_auto_goes_by_whole_runs_only(bundle: Bundle, tmp_path: Path, options: list[str], told: str) -> None:
+    done = run("verify", bundle.path, *options, "--json", "-")
+    assert done.exit_code == 0, done.stderr
+    assert f"not remembered, so auto is not changed: {told}" in done.stderr
+    assert "auto takes at mask" not in done.stderr
+    assert records(done.stdout)[-1]["auto"] == {}
+    assert not (tmp_path / "cache").exists()
+    assert mar_edge.load(bundle.path).reason.startswith("not measured here yet")
+
+
+@pytest.mark.parametrize("error", [None, OSError(28, "No space left on device")])
+def test_a_full_disk_only_costs_what_onnx_runtime_notes(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: OSError | None
+) -> None:
+    def cut(path: Path, **_: Any) -> str:
+        if error:
+            raise error
+        return '[\n{"cat" : "Sess'
+
+    engine = create_engine(bundle, bundle.variant(precision="fp32"), "onnxruntime")
+    clip = np.zeros((1, *bundle.manifest.geometry.clip_shape), np.uint8)
+    monkeypatch.setattr(Path, "read_text", cut)
+    assert engine.layer_precisions() is None
+    assert engine.layer_times(clip) is None
 
 
 def test_numbers_that_were_not_promised_are_told() -> None:

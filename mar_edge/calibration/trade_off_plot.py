@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mar_edge.calibration.trade_off import Row
-from mar_edge.errors import OutputError
 from mar_edge.extras import require
+from mar_edge.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,10 +54,9 @@ def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, t
         axes.set_xlabel("kept in higher precision" if index == 1 else "", fontsize=9)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    try:
-        figure.savefig(path, dpi=110, format="png")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
+    picture = BytesIO()
+    figure.savefig(picture, dpi=110, format="png")
+    write_whole(path, picture.getvalue())
 
 
 def _label(row: Row) -> str:

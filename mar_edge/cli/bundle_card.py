@@ -133,10 +133,26 @@ def _kept(variant: Variant) -> str:
 
 
 def _quantised(variant: Variant) -> str:
-    about = dict(variant.quantisation)
-    if damages := about.pop("sensitivity", None):
-        about["worst_block"] = f"{damages[0]['block']} (alone {damages[0]['kl']:.0e} nats)"
-    return ", ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in about.items())
+    about = variant.quantisation
+    if not about:
+        return ""
+    alpha = about.get("equalisation")
+    told = [
+        f"{about.get('method', 'unknown')} ranges of {about.get('clips', '?')} clips"
+        + (f" ({about['source']})" if about.get("source") else ""),
+        f"channels equalised at {alpha:g}" if alpha is not None else "not equalised",
+    ]
+    if about.get("residuals"):
+        told.append("residuals in INT8")
+    if "int8_share" in about:
+        told.append(f"{100 * about['int8_share']:.0f} % of the work in INT8")
+    if "rest" in about:
+        told.append(f"rest {about['rest']}")
+    if about.get("in_fp32"):
+        told.append(f"{', '.join(shorten(about['in_fp32']))} in fp32")
+    if damages := about.get("sensitivity"):
+        told.append(f"worst block {damages[0]['block']} (alone {damages[0]['kl']:.0e} nats)")
+    return ", ".join(told)
 
 
 def shorten(names: Iterable[str]) -> list[str]:

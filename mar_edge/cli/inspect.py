@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from mar_edge.bundle import Bundle, Variant
 
+PlacementChoice = Literal["cpu", "tensorrt"]
+ENGINE_OF = {"cpu": "onnxruntime", "tensorrt": "tensorrt"}
+"""An engine that the graphs of a placement were made for."""
+
 
 def inspect(
     bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A built-in model or a bundle's folder.")],
@@ -22,11 +26,18 @@ def inspect(
     ] = False,
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
+    placement: Annotated[
+        PlacementChoice,
+        typer.Option(
+            "--placement",
+            help="Which int8 graph, where there is one for CPUs and one for TensorRT; cpu runs without a GPU.",
+        ),
+    ] = "cpu",
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write the mask as a picture.")] = None,
 ) -> None:
     """Show what a bundle is: labels, geometry, variants with their work and parity, provenance, and its mask.
 
-    --mask and --precision choose the graph of --layers, and whose mask is drawn.
+    --mask, --precision and --placement choose the graph of --layers, and whose mask is drawn.
     """
     from rich.console import Console
 
@@ -38,7 +49,7 @@ def inspect(
 
         require("onnx", "export")
     opened = open_bundle(bundle)
-    variant = opened.variant(mask_percent(mask), precision, engine="tensorrt")
+    variant = opened.variant(mask_percent(mask), precision, engine=ENGINE_OF[placement])
     console = Console(highlight=False)
     if layers:
         _layers(opened, variant, console)
@@ -57,5 +68,11 @@ def _layers(bundle: Bundle, variant: Variant, console: Console) -> None:
     from mar_edge.cli.layer_table import print_layers
     from mar_edge.export.layer_report import report
 
-    console.print(f"{bundle.manifest.name}, {variant.title}: {variant.file}", markup=False)
+    others = [
+        other.placement
+        for other in bundle.manifest.variants
+        if (other.mask, other.precision) == (variant.mask, variant.precision) and other.placement != variant.placement
+    ]
+    hint = f"; --placement {others[0]} shows the one for {others[0]}" if others else ""
+    console.print(f"{bundle.manifest.name}, {variant.title}: {variant.file}{hint}", markup=False, soft_wrap=True)
     print_layers(report(bundle.graph_path(variant)), console)

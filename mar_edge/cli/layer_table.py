@@ -27,7 +27,7 @@ def print_layers(blocks: Sequence[Blocks], console: Console) -> None:
     table.add_column("MACs", justify="right", no_wrap=True)
     table.add_column("one kernel in TensorRT?")
     for block in blocks:
-        title = escape(block.name or "pixels to tubelets")
+        title = escape(block.name or "pixels")
         if block.count > 1 or any(step.name for step in block.steps):
             table.add_row(f"[bold]{title}[/]", "", "", f"[bold]{_percent(block.macs, total)}[/]", "")
             title = ""

@@ -13,7 +13,7 @@ from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -37,12 +37,16 @@ def verify(
     mask: MasksOption = None,
     precision: PrecisionsOption = None,
     clips: Annotated[
-        int, typer.Option("--clips", min=1, metavar="N", help="Clips to compare; agreement is judged from 50 on.")
+        int,
+        typer.Option("--clips", min=1, metavar="N", help="Clips to compare; with fewer than 50 nothing is remembered."),
     ] = 50,
     threads: ThreadsOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Compare every graph with FP32 on this device, time it, and remember what --engine auto and --precision auto take."""
+    """Compare every graph with FP32 on this device, time it, and remember what --engine auto and --precision auto take.
+
+    With --engine or --precision nothing is remembered: only a whole run can say what is fastest.
+    """
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
@@ -76,7 +80,11 @@ def verify(
         _print_tables(found, opened, chosen, console)
         for line in verdicts(found):
             console.print(line, markup=False, soft_wrap=True)
-        taken = _remember(opened, found, threads, console)
+        taken = {}
+        if (why_not := _not_remembered(len(chosen), engine, precision)) is None:
+            taken = _remember(opened, found, threads, console)
+        else:
+            console.print(f"not remembered, so auto is not changed: {why_not}", markup=False, soft_wrap=True)
         if sink is not None:
             for measurement in found:
                 sink(measurement.to_json())
@@ -88,29 +96,38 @@ def verify(
 
 
 def verdicts(found: Sequence[Measurement]) -> list[str]:
-    """Say of every measurement what a person should know beside its row."""
-    lines = []
+    """Say what a person should know beside the rows, once for all measurements of which it is true."""
+    groups: dict[str, list[Measurement]] = {}
     for measurement in found:
+        for remark in _remarks(measurement, found):
+            groups.setdefault(remark, []).append(measurement)
+    return [f"{_titles(group)}: {remark}" for remark, group in groups.items()]
+
+
+def _titles(group: Sequence[Measurement]) -> str:
+    """Name measurements, those that differ in the mask alone together: `mask 50/75 int8 in openvino`."""
+    masks: dict[str, list[str]] = {}
+    for measurement in group:
         mask = measurement.variant.mask
-        reference = any(other.is_reference for other in found if other.variant.mask == mask)
-        if measurement.failure is not None:
-            lines.append(f"{measurement.title} does not run: {measurement.failure}")
-            continue
-        if not reference:
-            lines.append(
-                f"{measurement.title}: the bundle has no fp32 graph at mask {mask}, so there is nothing to compare it "
-                f"with, and auto will not take it. Export it with: --mask {mask} --precision fp32"
-            )
-        if measurement.missed:
-            lines.append(f"{measurement.title} misses its bounds: {'; '.join(measurement.missed)}")
-        if measurement.unkept is not None:
-            lines.append(f"{measurement.title}: {measurement.unkept}")
-        if (faster := _faster(measurement, found)) is not None:
-            lines.append(
-                f"{measurement.title} is {_slower(measurement, faster)} {faster.variant.precision} in {faster.engine} "
-                "on this device; --precision auto will not take it"
-            )
-    return lines
+        masks.setdefault(measurement.title.removeprefix(f"mask {mask} "), []).append(str(mask))
+    return ", ".join(f"mask {'/'.join(found)} {title}" for title, found in masks.items())
+
+
+def _remarks(measurement: Measurement, found: Sequence[Measurement]) -> Iterator[str]:
+    if measurement.failure is not None:
+        yield f"does not run here. {measurement.failure}"
+        return
+    if not any(other.is_reference for other in found if other.variant.mask == measurement.variant.mask):
+        yield (
+            "the bundle has no fp32 graph at this mask, so there is nothing to compare it with, and auto will not take "
+            "it. Export one with: --precision fp32"
+        )
+    if measurement.missed:
+        yield f"misses its bounds, {'; '.join(measurement.missed)}"
+    if measurement.unkept is not None:
+        yield measurement.unkept
+    if (faster := _faster(measurement, found)) is not None:
+        yield f"{_slower(measurement, faster)}, so auto does not take it"
 
 
 def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measurement | None:
@@ -133,8 +150,12 @@ def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measureme
 
 
 def _slower(measurement: Measurement, faster: Measurement) -> str:
-    slower = (measurement.median_ms or 0) >= (faster.median_ms or 0)
-    return "slower than" if slower else "hardly faster than"
+    from mar_edge.runtime.device_choice import MARGIN
+
+    name = f"{faster.variant.precision} in {faster.engine}"
+    if (measurement.median_ms or 0) >= (faster.median_ms or 0):
+        return f"slower here than {name}"
+    return f"hardly faster here than {name} ({100 * MARGIN:g} % or less)"
 
 
 def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, console: Console) -> None:
@@ -205,6 +226,17 @@ def _runs_in(measurement: Measurement) -> str:
         return next(iter(counts))
     precision = measurement.variant.precision
     return f"{precision} {counts.get(precision, 0)}/{sum(counts.values())}"
+
+
+def _not_remembered(clips: int, engines: list[str] | None, precisions: list[str] | None) -> str | None:
+    """Say why `auto` must not go by a run; None if it may."""
+    from mar_edge.runtime.parity import AGREEMENT_CLIPS
+
+    if engines or precisions:
+        return "this was a part of the graphs and engines, and runs are not compared with each other"
+    if clips < AGREEMENT_CLIPS:
+        return f"{clips} clips are too few to judge agreement, which takes {AGREEMENT_CLIPS}"
+    return None
 
 
 def _remember(

@@ -24,6 +24,9 @@ _CONVERSIONS = {"Cast", "QuantizeLinear", "DequantizeLinear"}
 _SILENT = {"Reshape", "Transpose", "Split", "Identity", "Mul", "Div", "Sub"}
 """What moves or scales numbers and is not worth a word, unless a step has nothing else."""
 
+_PIXELS = ("", "encoder")
+"""Parts of the nodes that make normalised tubelets of pixels: one step, none of it worth a row of its own."""
+
 _HALF_HEADS = range(16, 257, 8)
 
 
@@ -63,7 +66,7 @@ class Blocks:
     """Neighbouring blocks that are the same.
 
     Attributes:
-        name: such as `encoder.blocks.0`, `encoder.blocks.0 to 11`; empty for pixels to tubelets.
+        name: such as `encoder.blocks.0`, `encoder.blocks.0 to 11`; empty for what makes normalised tubelets of pixels.
         count: how many.
         steps: of each.
     """
@@ -125,7 +128,7 @@ class _Draft:
         precision = self._precision(view, types)
         return Step(
             name=name,
-            operators=" + ".join(_words(view, self.nodes)),
+            operators=" + ".join(_words(view, self.nodes)) if part else _ends(self.nodes),
             precision=precision,
             macs=sum(product.macs for product in self.products),
             fusion=self._fusion(view, types, precision),
@@ -180,6 +183,8 @@ def why_not_fused(precision: str, *, head_width: int, tokens: int) -> str | None
 
 def _fusion_without_products(nodes: list[NodeProto], precision: str) -> Fusion:
     kinds = {node.op_type for node in nodes}
+    if not part_of(nodes[0].name):
+        return Fusion(None, "see an engine's report")
     if "LayerNormalization" in kinds:
         return Fusion(True, "" if precision == "fp32" else "fp32 inside")
     if kinds & {"Gather", "ReduceMean"}:
@@ -196,7 +201,7 @@ def _drafts(view: GraphView) -> Iterator[_Draft]:
         begins = product.role != "mix" if product else node.op_type in ("LayerNormalization", "Gather", "ReduceMean")
         if node.op_type == "Gather" and draft.nodes and draft.nodes[-1].op_type == "Gather":
             begins = False  # of tubelets, and of their positions
-        if begins and draft.nodes:
+        if begins and draft.nodes and part_of(node.name) not in _PIXELS:
             yield draft
             draft = _Draft()
         draft.nodes.append(node)
@@ -221,6 +226,11 @@ def _words(view: GraphView, nodes: list[NodeProto]) -> list[str]:
         elif node.op_type not in _SILENT:
             words.append(node.op_type)
     return words or list(dict.fromkeys(node.op_type for node in nodes))
+
+
+def _ends(nodes: list[NodeProto]) -> str:
+    """Name a step by its first and last operator."""
+    return f"{nodes[0].op_type} to {nodes[-1].op_type}"
 
 
 def _addend(view: GraphView, node: NodeProto) -> str:

@@ -12,6 +12,7 @@ from mar_edge.errors import OutputError
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask
 from mar_edge.runtime.demo import DemoSource
+from mar_edge.whole_file import write_whole
 
 Picture = NDArray[np.uint8]
 
@@ -43,10 +44,7 @@ def save_mask(path: Path, geometry: Geometry, mask: int, *, title: str) -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(draw_mask(geometry, mask, title=title), cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError(f"OpenCV cannot encode the picture {path}")
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
+    write_whole(path, data.tobytes())
 
 
 def draw_mask(geometry: Geometry, mask: int, *, title: str) -> Picture:

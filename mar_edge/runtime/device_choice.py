@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,6 +17,7 @@ from mar_edge.errors import EngineError, OutputError
 from mar_edge.runtime import device_cache
 from mar_edge.runtime.device import device_key
 from mar_edge.runtime.engines import ENGINES, engine_version
+from mar_edge.whole_file import write_whole
 
 if TYPE_CHECKING:
     from mar_edge.runtime.verification import Measurement
@@ -119,12 +117,14 @@ def choose(
     return Choice(engine, variant, why_not or f"not measured here yet, see mar-edge verify {called(bundle)}")
 
 
-def remember(bundle: Bundle, measurements: Iterable[Measurement], *, threads: int | None = None) -> Path:
-    """Keep measurements for `choose`; those of the same graph and engine are replaced.
+def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: int | None = None) -> Path:
+    """Keep a run for `choose`, in place of all that was measured before at its masks.
+
+    Two runs are never compared: what else the device does changes speeds by more than `MARGIN`.
 
     Args:
         bundle: what was measured.
-        measurements: those that could not be compared with FP32 are left out.
+        measurements: of one run, of each of its masks every graph in every engine; those that could not be compared with FP32 are left out.
         threads: CPU threads that one inference had; None for all cores.
 
     Returns:
@@ -145,24 +145,12 @@ def remember(bundle: Bundle, measurements: Iterable[Measurement], *, threads: in
         for found in measurements
         if found.speed is not None
     ]
-    replaced = {(found.sha256, found.engine) for found in new}
-    old = [found for found in recall(bundle, threads=threads)[0] if (found.sha256, found.engine) not in replaced]
+    masks = {found.variant.mask for found in measurements}
+    replaced = {variant.sha256 for variant in bundle.manifest.variants if variant.mask in masks}
+    old = [found for found in recall(bundle, threads=threads)[0] if found.sha256 not in replaced]
     path = device_cache.folder(KIND) / _file_name(bundle, threads)
     text = _File(measurements=[*old, *new]).model_dump_json(indent=2)
-    try:
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            os.replace(partial, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(partial)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror}. Set {device_cache.VARIABLE} to a folder you can write to"
-        ) from error
+    write_whole(path, f"{text}\n".encode(), advice=f"Set {device_cache.VARIABLE} to a folder you can write to")
     return path
 
 
@@ -185,7 +173,7 @@ def _file_name(bundle: Bundle, threads: int | None) -> str:
     """Name the file by everything that makes a measurement invalid when it changes."""
     graphs = sorted(variant.sha256 for variant in bundle.manifest.variants)
     key = json.dumps([device_key(), threads, graphs])
-    return f"{bundle.path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
 
 def _is_current(found: Remembered) -> bool:

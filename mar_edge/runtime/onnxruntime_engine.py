@@ -69,8 +69,7 @@ class OnnxRuntimeEngine(Engine):
         except self._errors as error:
             if self.variant.precision == "bf16" and "NOT_IMPLEMENTED" in str(error):
                 raise EngineError(
-                    f"ONNX Runtime has no bf16 kernels for this CPU, which {path} needs. Choose another precision, or "
-                    "--engine openvino"
+                    "ONNX Runtime has no bf16 kernels for this CPU. Choose another precision, or --engine openvino"
                 ) from error
             raise EngineError(f"ONNX Runtime refuses {path}: {error}") from error
 
@@ -81,10 +80,13 @@ class OnnxRuntimeEngine(Engine):
             raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
         return logits
 
-    def layer_precisions(self) -> dict[str, str]:
+    def layer_precisions(self) -> dict[str, str] | None:
         """See `Engine.layer_precisions`; read from a profile, which has the types that every kernel got."""
+        events = self._profile(np.zeros((1, *self._shape), np.uint8), runs=1)
+        if events is None:
+            return None
         found = {}
-        for event in self._profile(np.zeros((1, *self._shape), np.uint8), runs=1):
+        for event in events:
             name, details = event["name"].removesuffix(_KERNEL), event["args"]
             operator: str = details["op_name"]
             if operator.startswith(_INT8_OPERATORS):
@@ -94,21 +96,30 @@ class OnnxRuntimeEngine(Engine):
                 found[name] = _PRECISIONS.get(kind, kind)
         return found
 
-    def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float]:
+    def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
         """See `Engine.layer_times`."""
+        events = self._profile(frames, runs=runs + 1)
+        if events is None:
+            return None
         times: dict[str, list[float]] = {}
-        for event in self._profile(frames, runs=runs + 1):
+        for event in events:
             times.setdefault(event["name"].removesuffix(_KERNEL), []).append(event["dur"] / 1000)
         return {name: statistics.median(took[1:]) for name, took in times.items()}
 
-    def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]]:
-        """Return what ONNX Runtime notes of every kernel it runs, in a session of its own."""
-        with tempfile.TemporaryDirectory() as folder:
-            session = self._open(Path(folder) / "profile")
-            try:
-                for _ in range(runs):
-                    session.run(["logits"], {"frames": frames})
-            except self._errors as error:
-                raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]] | None:
+        """Return what ONNX Runtime notes of every kernel it runs, in a session of its own.
+
+        It notes it in a file, and says nothing where the disk is full; None if that file is not there whole.
+        """
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                session = self._open(Path(folder) / "profile")
+                try:
+                    for _ in range(runs):
+                        session.run(["logits"], {"frames": frames})
+                except self._errors as error:
+                    raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
+                events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
         return [event for event in events if event["cat"] == "Node" and event["name"].endswith(_KERNEL)]

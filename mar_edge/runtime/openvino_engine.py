@@ -50,8 +50,8 @@ class OpenVinoEngine(Engine):
         self._core = openvino.Core()
         if variant.precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError(
-                f"this CPU ({self._core.get_property('CPU', 'FULL_DEVICE_NAME')}) has no BF16 arithmetic, which "
-                f"{variant.file} needs. Choose another precision"
+                f"this CPU ({self._core.get_property('CPU', 'FULL_DEVICE_NAME')}) has no BF16 arithmetic. "
+                "Choose another precision"
             )
         self._options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from mar_edge.runtime import tensorrt_versions
 from mar_edge.runtime.tensorrt_layers import LayerReport, inspect_engine, read_log
 from mar_edge.runtime.tensorrt_messages import explain, make_logger
 from mar_edge.runtime.tensorrt_versions import Dialect
+from mar_edge.whole_file import write_whole
 
 Batch = tuple[int, int, int]
 """Smallest, most usual and largest number of clips in one inference."""
@@ -208,24 +207,3 @@ def _read_timings(config: Any, path: Path) -> Any:
         return config.create_timing_cache(b"")
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}. Remove it") from error
-
-
-def write_whole(path: Path, *parts: bytes) -> None:
-    """Write a file that is there whole, or not at all.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    partial = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            partial = Path(file.name)
-            for part in parts:
-                file.write(part)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Make room, or choose another folder") from error
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)

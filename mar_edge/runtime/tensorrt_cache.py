@@ -16,10 +16,11 @@ from typing import NamedTuple
 from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import OutputError
 from mar_edge.runtime import device_cache, tensorrt_versions
-from mar_edge.runtime.tensorrt_build import ONE_CLIP, Batch, BuiltEngine, build, write_whole
+from mar_edge.runtime.tensorrt_build import ONE_CLIP, Batch, BuiltEngine, build
 from mar_edge.runtime.tensorrt_cuda import CudaPlace, Gpu
 from mar_edge.runtime.tensorrt_layers import LayerReport
 from mar_edge.runtime.tensorrt_versions import Dialect
+from mar_edge.whole_file import write_whole
 
 KIND = "tensorrt"
 """Folder of the device's cache."""

@@ -36,6 +36,7 @@ class CudaPlace:
 
     Args:
         device: number of the GPU as CUDA counts; by default `MAR_EDGE_CUDA_DEVICE`, or 0.
+        extra: of mar-edge that brings PyCUDA with the engine that asks, `tensorrt` or `tensorrt-rtx`.
 
     Attributes:
         cuda: the module `pycuda.driver`.
@@ -47,8 +48,8 @@ class CudaPlace:
         EngineError: if there is no such GPU, or it cannot be used.
     """
 
-    def __init__(self, device: int | None = None) -> None:
-        self.cuda = _load_driver()
+    def __init__(self, device: int | None = None, *, extra: str = "tensorrt") -> None:
+        self.cuda = _load_driver(extra)
         self.number = _choose(device)
         try:
             count = self.cuda.Device.count()
@@ -82,8 +83,8 @@ class CudaPlace:
             self.cuda.Context.pop()
 
 
-def _load_driver() -> Any:
-    extras.require("pycuda", "tensorrt")
+def _load_driver(extra: str) -> Any:
+    extras.require("pycuda", extra)
     try:
         import pycuda.driver as cuda
     except (ImportError, OSError) as error:

@@ -62,7 +62,7 @@ class TensorRTEngine(Engine):
         super().__init__(bundle, variant)
         self.name = module.replace("_", "-")
         dialect = tensorrt_versions.load(self.name)
-        place = CudaPlace(device)
+        place = CudaPlace(device, extra=self.name)
         key = key_of(variant, dialect, place.gpu, batch=batch, workspace_mib=workspace_mib)
         kernels = (
             device_cache.folder(KIND) / f"{_kernels_name(key, place)}.kernels" if dialect.release.portable else None

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, OutputError
-from mar_edge.runtime.tensorrt_build import write_whole
 from mar_edge.runtime.tensorrt_cuda import CudaPlace
 from mar_edge.runtime.tensorrt_cuda_graph import CudaGraph
 from mar_edge.runtime.tensorrt_layers import LayerReport, inspect_engine
 from mar_edge.runtime.tensorrt_messages import explain, make_logger
 from mar_edge.runtime.tensorrt_versions import Dialect
+from mar_edge.whole_file import write_whole
 
 
 class DamagedEngineError(EngineError):
