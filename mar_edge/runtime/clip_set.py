@@ -144,7 +144,7 @@ def open_clips(
         manifest,
         taken,
         _share_out(count, [_most_windows(manifest, file) for file in taken]),
-        _describe(data, taken),
+        _describe(data, len(taken)),
         None if targets is None else tuple(targets[index] for index in chosen),
         warn,
         strict,
@@ -176,11 +176,11 @@ def _share_out(count: int, most: list[int]) -> tuple[int, ...]:
     return tuple(min(level, one) for one in most)
 
 
-def _describe(data: Path | None, files: tuple[Path, ...]) -> str:
+def _describe(data: Path | None, videos: int) -> str:
     """Return what videos are, for people."""
-    if data and data.is_file() and files == (data,):
+    if data and data.is_file():
         return data.name
-    return f"{len(files)} video{'s' if len(files) > 1 else ''}" + (f" of {data.name}" if data else "")
+    return f"{videos} video{'s' if videos > 1 else ''}" + (f" of {data.name}" if data else "")
 
 
 class _Recorder(Engine):
