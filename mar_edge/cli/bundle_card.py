@@ -93,7 +93,7 @@ def print_variants(manifest: Manifest, console: Console) -> None:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    for title, tell in (("parity", _compared), ("kept in fp32", _kept), ("quantised", _quantised)):
+    for title, tell in (("parity", _compared), ("kept higher", _kept), ("quantised", _quantised)):
         for text in _shared(variants, tell):
             rows.add_row(title, text)
             title = ""
