@@ -14,8 +14,9 @@ from mar_edge.model.config import preset
 from tests.realistic_model import realistic
 from tests.test_tensorrt import build_engine
 
-CLIPS = 2
-"""Of the demo camera, to calibrate and to compare on: enough to fail where numbers overflow or are cut."""
+CLIPS = 1
+"""Of the demo camera, to calibrate and to compare on: enough to fail where numbers overflow or are cut. With more, and all
+methods of choosing ranges: benchmarks/preset_graphs.py."""
 
 SLOW = pytest.mark.slow
 
@@ -30,7 +31,7 @@ def export_preset(name: str, mask: int, folder: Path) -> Bundle:
         masks=[mask],
         precisions=("fp32", "fp16", "int8"),
         clips=CLIPS,
-        calibration=CalibrationOptions(clips=CLIPS),
+        calibration=CalibrationOptions(clips=CLIPS, method="minmax"),
     ).bundle
 
 
@@ -43,7 +44,7 @@ def export_preset(name: str, mask: int, folder: Path) -> Bundle:
         pytest.param("base", 0, marks=SLOW),
         pytest.param("base", 50, marks=SLOW),
         pytest.param("base", 75, marks=SLOW),
-        pytest.param("large", 50, marks=SLOW),
+        pytest.param("large", 75, marks=SLOW),
     ],
 )
 def test_every_precision_of_a_preset_holds_and_builds_in_tensorrt(name: str, mask: int, tmp_path: Path) -> None:

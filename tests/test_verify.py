@@ -289,7 +289,8 @@ def test_engines_take_turns_and_one_that_fails_drops_out(tmp_path: Path) -> None
 def test_profile_tells_time_memory_and_blocks(bundle: Bundle, tmp_path: Path) -> None:
     import openvino
 
-    need(has_bf16(openvino), "this CPU has no BF16 arithmetic")
+    if not has_bf16(openvino):
+        pytest.skip("this CPU has no BF16 arithmetic, which nobody can install")
     out = tmp_path / "profile.jsonl"
     done = run("profile", bundle.path, "--precision", "bf16", "--runs", "2", "--json", out)
     assert done.exit_code == 0, done.stderr
