@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 from mar_edge.calibration.trade_off import Row
 from mar_edge.extras import require
+from mar_edge.plot_style import BLUE, ORANGE, tidy
 from mar_edge.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-BLUE, ORANGE, GREY = "#2563a8", "#d97706", "#6b7280"
-"""As in the reports of training."""
 
 
 def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, title: str = "") -> None:
@@ -69,10 +67,4 @@ def _curve(axes: Axes, values: list[float], title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.margins(x=0.08)
     axes.set_ylim(bottom=min(0.0, min(values)))
-    axes.tick_params(labelsize=8, color=GREY)
-    axes.grid(True, color="#e3e7ec", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#b9c2cd")
+    tidy(axes)

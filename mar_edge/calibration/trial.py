@@ -14,6 +14,7 @@ from onnx import ModelProto
 from mar_edge.bundle import Parity
 from mar_edge.errors import ExportError
 from mar_edge.runtime.clip_set import ClipSet
+from mar_edge.runtime.onnxruntime_engine import onnxruntime_errors
 from mar_edge.runtime.parity import compare
 
 
@@ -35,7 +36,7 @@ def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
     try:
         content = str(model) if isinstance(model, Path) else model.SerializeToString()
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common base
+    except onnxruntime_errors() as error:
         raise ExportError(f"ONNX Runtime refuses the graph: {error}") from error
 
 

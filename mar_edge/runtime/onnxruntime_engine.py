@@ -20,6 +20,13 @@ _PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": 
 _KERNEL = "_kernel_time"
 
 
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return all that ONNX Runtime raises; its exceptions have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+
+
 class OnnxRuntimeEngine(Engine):
     """ONNX Runtime on the CPU.
 
@@ -33,12 +40,7 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self, bundle: Bundle, variant: Variant, *, threads: int | None = None) -> None:
         super().__init__(bundle, variant)
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-        # its exceptions have no common base
-        self._errors = tuple(
-            kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)
-        )
+        self._errors = onnxruntime_errors()
         self._threads = threads
         self._session = self._open()
         path = bundle.graph_path(variant)

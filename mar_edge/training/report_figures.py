@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.extras import require
+from mar_edge.plot_style import BLUE, GREEN, GREY, ORANGE, PURPLE, tidy
 from mar_edge.training.metrics import Evaluation
-from mar_edge.training.report_style import BLUE, GREEN, GREY, ORANGE, PURPLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,7 @@ def training_curves(history: Sequence[Row]) -> str | None:
             )
             for text in legend.get_texts():
                 text.set_parse_math(False)
-        _tidy(axes)
+        tidy(axes)
     return _svg(figure)
 
 
@@ -120,7 +120,7 @@ def reliability_diagram(evaluation: Evaluation) -> str:
     below.locator_params(axis="y", integer=True, nbins=4)
     below.set_xlabel("confidence, %", fontsize=9)
     for axes in (above, below):
-        _tidy(axes)
+        tidy(axes)
     return _svg(figure)
 
 
@@ -204,16 +204,6 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _tidy(axes: Axes) -> None:
-    axes.tick_params(labelsize=8, color=GREY)
-    axes.grid(True, color="#e3e7ec", linewidth=0.7)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#b9c2cd")
 
 
 def _svg(figure: Figure) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from html import escape
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#2563a8", "#d97706", "#2f8f5b", "#7c4fa3", "#6b7280"
-
 _STYLE = """
 :root { --ink: #1b2430; --soft: #5b6675; --line: #e3e7ec; --paper: #ffffff; --blue: #2563a8; --good: #2f8f5b; --bad: #b3402e; }
 * { box-sizing: border-box; }
