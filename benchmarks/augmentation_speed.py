@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mar_edge.training.augmentation import Augmentation, AugmentPart
-from mar_edge.training.mixing import MixPart, mix
+from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
+from mar_edge.training.augmentation.mixing import MixPart, mix
 
 SIZES = (64, 112, 224)
 CROP: dict[str, Any] = {"crop_scale": [0.3, 1], "flip": 0.5}

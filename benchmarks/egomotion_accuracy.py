@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from mar_edge.bundle import open_bundle
-from mar_edge.runtime.camera_path import LABELS
-from mar_edge.runtime.engines import Engine, create_engine
-from mar_edge.runtime.session import Session
-from mar_edge.runtime.video_file import read_frames
-from mar_edge.training.virtual_camera import Filming, film_many
-from mar_edge.training.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
+from mar_edge.runtime.engines.engine import Engine, create_engine
+from mar_edge.runtime.sources.demo.camera_path import LABELS
+from mar_edge.runtime.streams.session import Session
+from mar_edge.runtime.video.reader import read_frames
+from mar_edge.training.synthetic.virtual_camera import Filming, film_many
+from mar_edge.training.synthetic.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
 
 SEED = 987_654
 MIN_STRUCTURE = 1.0

@@ -27,10 +27,10 @@ from rich.console import Console
 
 from mar_edge.masking import visible_indices
 from mar_edge.model import checkpoint
-from mar_edge.training import camera_moves
+from mar_edge.model.torch_engine import count_macs
 from mar_edge.training import recipe as recipes
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.torch_engine import count_macs
+from mar_edge.training.synthetic import camera_moves
 from mar_edge.training.trainer import train
 
 ROOT = Path(__file__).parent.parent

@@ -30,9 +30,9 @@ def main() -> None:
     from mar_edge.model import checkpoint
     from mar_edge.model.checkpoint import CheckpointInfo
     from mar_edge.model.config import preset
-    from mar_edge.runtime.clip_set import open_clips
-    from mar_edge.runtime.device import device_name
-    from mar_edge.runtime.verification import verify
+    from mar_edge.runtime.clips.clip_set import open_clips
+    from mar_edge.runtime.device.identity import device_name
+    from mar_edge.runtime.measurement.verification import verify
     from tests.realistic_model import realistic
 
     config = preset(options.preset, decoder_depth=0)

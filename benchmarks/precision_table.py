@@ -22,11 +22,11 @@ from rich.progress import track
 
 from mar_edge.bundle import Bundle, Variant, open_bundle
 from mar_edge.export.gate import emulated_logits
-from mar_edge.runtime.clip_set import open_clips
-from mar_edge.runtime.engines import create_engine
-from mar_edge.runtime.parity import compare
-from mar_edge.training.virtual_camera import Filming, film_many
-from mar_edge.training.worlds import World, drawn_worlds, video_worlds, videos_below
+from mar_edge.runtime.clips.clip_set import open_clips
+from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.measurement.parity import compare
+from mar_edge.training.synthetic.virtual_camera import Filming, film_many
+from mar_edge.training.synthetic.worlds import World, drawn_worlds, video_worlds, videos_below
 
 
 def main() -> None:

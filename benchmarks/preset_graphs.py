@@ -56,7 +56,7 @@ def measure(name: str, mask: int, clips: int) -> dict[str, object]:
     from mar_edge.model import checkpoint
     from mar_edge.model.checkpoint import CheckpointInfo
     from mar_edge.model.config import preset
-    from mar_edge.runtime.tensorrt_build import build
+    from mar_edge.runtime.engines.tensorrt.build import build
     from tests.realistic_model import realistic
 
     config = preset(name, decoder_depth=0)

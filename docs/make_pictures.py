@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 
 import mar_edge
-from mar_edge.cli.live_view import LiveView
+from mar_edge.cli.views.live_view import LiveView
 from mar_edge.export.mask_picture import save_mask
 from mar_edge.geometry import Geometry
-from mar_edge.runtime.demo import DemoSource
+from mar_edge.runtime.sources.demo.demo import DemoSource
 
 HERE = Path(__file__).parent
 MOMENT_S = 6.5

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
         TrainingError,
     )
     from mar_edge.runtime.model import Model, load
-    from mar_edge.runtime.results import ClipResult, Event, Prediction
-    from mar_edge.runtime.session import Session
+    from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
+    from mar_edge.runtime.streams.session import Session
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "load": "mar_edge.runtime.model",
     "Model": "mar_edge.runtime.model",
-    "Session": "mar_edge.runtime.session",
-    "Prediction": "mar_edge.runtime.results",
-    "Event": "mar_edge.runtime.results",
-    "ClipResult": "mar_edge.runtime.results",
+    "Session": "mar_edge.runtime.streams.session",
+    "Prediction": "mar_edge.runtime.streams.results",
+    "Event": "mar_edge.runtime.streams.results",
+    "ClipResult": "mar_edge.runtime.streams.results",
 }
 
 __all__ = [

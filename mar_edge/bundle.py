@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mar_edge.errors import BundleError, OutputError
+from mar_edge.files.atomic_folder import written_whole
 from mar_edge.geometry import Geometry
-from mar_edge.whole_folder import written_whole
 
 FORMAT = 2
 """2 came with precisions beside fp32; a bundle of format 1 reads as it is."""
@@ -110,8 +110,8 @@ class Manifest(_Part):
         labels: class names in the order of the logits.
         geometry: clip and tubelet size.
         rate_fps: frames a second at which the window is sampled.
-        resize: `stretch` or `center_crop`, see `runtime.preprocess`.
-        sampling: how a whole clip is sampled, `dense` or `uniform`, see `runtime.clip_times`.
+        resize: `stretch` or `center_crop`, see `runtime.clips.preprocess`.
+        sampling: how a whole clip is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
         idle_label: class that is never an event; None for none.
         architecture: configuration of the torch model.
         trained_mask: mask ratio in percent that it was trained with.

@@ -8,7 +8,7 @@ The frames come from the demo camera; put your own camera and clock in its place
 from __future__ import annotations
 
 import mar_edge
-from mar_edge.runtime.demo import DemoSource
+from mar_edge.runtime.sources.demo.demo import DemoSource
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle, write_manifest
-from mar_edge.runtime.engines import Engine
+from mar_edge.runtime.engines.engine import Engine
 
 LABELS = ["dark", "light", "bright"]
 

@@ -16,13 +16,13 @@ from mar_edge.calibration.collection import collect
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.ranges import ranges
 from mar_edge.export.graph import count_macs, write_graph
-from mar_edge.export.half_graph import to_half
+from mar_edge.export.half.graph import to_half
 from mar_edge.geometry import Geometry
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import describe
-from mar_edge.part_names import part_of
-from mar_edge.runtime.clip_set import open_clips
+from mar_edge.node_names import part_of
+from mar_edge.runtime.clips.clip_set import open_clips
 
 TINY = ModelConfig(
     geometry=Geometry(frames=8, height_px=32, width_px=64, patch_px=8),

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from mar_edge.errors import FrameError, RecipeError
-from mar_edge.runtime.preprocess import Resize, preprocess
-from mar_edge.training import clip_ops
-from mar_edge.training.augmentation import Augmentation, AugmentPart
-from mar_edge.training.rand_augment import OPERATIONS, RandAugmentPart, rand_augment
+from mar_edge.runtime.clips.preprocess import Resize, preprocess
+from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart, clip_ops
+from mar_edge.training.augmentation.rand_augment import OPERATIONS, RandAugmentPart, rand_augment
 
 LABELS = ("pan_left", "pan_right", "still")
 EVERYTHING: dict[str, Any] = {

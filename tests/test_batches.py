@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mar_edge.masking import cell_running_mask, visible_indices
+from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import Batches, MaskPart, Order, Rank, Sample, load_batches
-from mar_edge.training.mixing import MixPart
 from mar_edge.training.objective import Batch
 
 GRID = (4, 4, 4)

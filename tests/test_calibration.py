@@ -34,8 +34,8 @@ from mar_edge.errors import ExportError, OptionError, OutputError, SourceError
 from mar_edge.export.graph import write_graph
 from mar_edge.geometry import Geometry
 from mar_edge.model.graph_view import GraphView, block_of
-from mar_edge.runtime.clip_set import ClipSet
-from mar_edge.runtime.parity import compare, misses
+from mar_edge.runtime.clips.clip_set import ClipSet
+from mar_edge.runtime.measurement.parity import compare, misses
 from tests.conftest import need
 from tests.films import moving_square, write_film
 from tests.realistic_model import realistic
@@ -368,7 +368,10 @@ def test_the_target_is_reached(case: Case, tmp_path: Path) -> None:
     assert picture is not None and picture.shape[1] > 800 and len(np.unique(picture)) > 50
     before = (tmp_path / "trade_off.png").read_bytes()
     full = OSError(28, "No space left on device")
-    with patch("mar_edge.whole_file.os.replace", side_effect=full), pytest.raises(OutputError, match="No space left"):
+    with (
+        patch("mar_edge.files.atomic_file.os.replace", side_effect=full),
+        pytest.raises(OutputError, match="No space left"),
+    ):
         plot(rows, tmp_path / "trade_off.png", title="another")
     assert (tmp_path / "trade_off.png").read_bytes() == before
     assert not list(tmp_path.glob(".*"))

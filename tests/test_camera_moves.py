@@ -16,9 +16,9 @@ from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import patchify, pick
-from mar_edge.training import camera_moves
 from mar_edge.training import recipe as recipes
 from mar_edge.training.patch_init import init_patch_embedding
+from mar_edge.training.synthetic import camera_moves
 from mar_edge.training.trainer import train
 from tests.test_recipe import films, write
 

@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from mar_edge.geometry import Geometry
-from mar_edge.runtime.camera_path import LABELS, CameraPath, Motion, content_flow, motion_of, view_affine
-from mar_edge.runtime.demo import SCRIPT
-from mar_edge.runtime.scene import dead_leaves, draw_scene
-from mar_edge.training import symmetry
-from mar_edge.training.virtual_camera import SPEEDS, Filming, draw_motion, film, film_many, frame_times
-from mar_edge.training.worlds import World, drawn_worlds
+from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, Motion, content_flow, motion_of, view_affine
+from mar_edge.runtime.sources.demo.demo import SCRIPT
+from mar_edge.runtime.sources.demo.scene import dead_leaves, draw_scene
+from mar_edge.training.synthetic import symmetry
+from mar_edge.training.synthetic.virtual_camera import SPEEDS, Filming, draw_motion, film, film_many, frame_times
+from mar_edge.training.synthetic.worlds import World, drawn_worlds
 
 SIDE = 96
 SMALL = Geometry(frames=8, height_px=32, width_px=32)

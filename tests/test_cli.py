@@ -224,7 +224,7 @@ def test_interrupt_ends_with_the_summary_and_130(tmp_path: Path) -> None:
 def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mar_edge.cli.run import run
     from mar_edge.errors import SourceError
-    from mar_edge.runtime import sources
+    from mar_edge.runtime.sources import camera as sources
 
     capture = PictureCamera([np.zeros((48, 64, 3), np.uint8)] * 3)
     capture.may_read.release(4)
@@ -269,8 +269,8 @@ def test_the_window_shows_the_picture(tmp_path: Path) -> None:
 
 
 def test_the_window_draws_labels_on_the_picture() -> None:
-    from mar_edge.cli.window import annotate
-    from mar_edge.runtime.results import Prediction
+    from mar_edge.cli.views.window import annotate
+    from mar_edge.runtime.streams.results import Prediction
 
     picture = np.full((240, 320, 3), 90, np.uint8)
     top = (("pan_left", 0.8), ("still", 0.1))

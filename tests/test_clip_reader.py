@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mar_edge.datasets import clip_reader
+from mar_edge.datasets.clip_cache import ABANDONED_S
+from mar_edge.datasets.clip_reader import Broken, ClipReader, open_clips
+from mar_edge.datasets.video_list import read_video_list
 from mar_edge.errors import DataError, OutputError
-from mar_edge.runtime.preprocess import preprocess
-from mar_edge.runtime.video_file import read_frames
-from mar_edge.training import clip_reader
-from mar_edge.training.clip_cache import ABANDONED_S
-from mar_edge.training.clip_reader import Broken, ClipReader, open_clips
-from mar_edge.training.video_list import read_video_list
+from mar_edge.runtime.clips.preprocess import preprocess
+from mar_edge.runtime.video.reader import read_frames
 from tests.conftest import ROOT
 from tests.test_video_file import audio_only, write_video
 from tests.test_video_seek import UNEVEN, write_moving

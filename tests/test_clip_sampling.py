@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.runtime.model import Model
-from mar_edge.training.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from tests.fakes import BrightnessEngine
 from tests.test_video_file import write_video
 

@@ -13,9 +13,9 @@ import pytest
 import mar_edge
 from mar_edge.bundle import Bundle, Parity
 from mar_edge.errors import BundleError, EngineError, OutputError
-from mar_edge.runtime import device_choice
-from mar_edge.runtime.device_choice import choose, remember
-from mar_edge.runtime.verification import Measurement
+from mar_edge.runtime.measurement import choice as device_choice
+from mar_edge.runtime.measurement.choice import choose, remember
+from mar_edge.runtime.measurement.verification import Measurement
 from tests.fakes import manifest, write_bundle
 
 VERSIONS = {"onnxruntime": "1.31.1", "openvino": "2026.4.1"}
@@ -227,7 +227,7 @@ def test_a_cache_that_cannot_be_written_names_the_way_out(
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from mar_edge.runtime.device_cache import folder, location
+    from mar_edge.runtime.device.cache import folder, location
 
     assert folder("measurements") == tmp_path / "cache" / "measurements"
     assert folder("measurements").is_dir()

@@ -11,10 +11,10 @@ import pytest
 
 import mar_edge
 from mar_edge.bundle import BUILTIN
-from mar_edge.runtime.camera_path import LABELS
-from mar_edge.runtime.demo import DemoSource
-from mar_edge.training.virtual_camera import Filming, film_many
-from mar_edge.training.worlds import drawn_worlds, video_worlds
+from mar_edge.runtime.sources.demo.camera_path import LABELS
+from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.training.synthetic.virtual_camera import Filming, film_many
+from mar_edge.training.synthetic.worlds import drawn_worlds, video_worlds
 from tests.conftest import ROOT
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 import mar_edge
 from mar_edge.bundle import Bundle
 from mar_edge.errors import CheckpointError, DataError, EngineError, MarEdgeError, OptionError
+from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos, show
 from mar_edge.export.exporter import export
 from mar_edge.export.graph import count_macs as count_graph_macs
 from mar_edge.geometry import Geometry
@@ -28,7 +29,6 @@ from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.runtime.model import Model
-from mar_edge.training.evaluation import evaluate, open_model, read_videos, show
 from tests.fakes import BrightnessEngine, write_bundle
 from tests.test_video_file import audio_only, write_video
 from tests.test_video_seek import write_moving

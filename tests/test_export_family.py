@@ -23,11 +23,11 @@ import mar_edge
 from mar_edge.bundle import open_bundle
 from mar_edge.errors import BundleError, ExportError, OutputError
 from mar_edge.export import exporter
-from mar_edge.export.calibrating import calibrate
 from mar_edge.export.exporter import CalibrationOptions, Exported, export
+from mar_edge.export.int8 import calibrate
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
-from mar_edge.runtime.engines import create_engine
+from mar_edge.runtime.engines.engine import create_engine
 from tests.conftest import ROOT
 from tests.test_cli import fails_with
 from tests.test_cli import mar_edge as run

@@ -12,8 +12,8 @@ from rich.console import Console
 from mar_edge.errors import RecipeError
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
-from mar_edge.training.figure import ACTIONS, HAIR, HEIGHT, SHOES, limbs, perform
-from mar_edge.training.figure_film import film_figure
+from mar_edge.training.synthetic.figure import ACTIONS, HAIR, HEIGHT, SHOES, limbs, perform
+from mar_edge.training.synthetic.figure_film import film_figure
 from mar_edge.training.trainer import train
 from tests.films import moving_square, write_film
 from tests.test_training import tiny

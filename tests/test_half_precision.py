@@ -20,16 +20,16 @@ from onnx.reference import ReferenceEvaluator
 from mar_edge.bundle import open_bundle
 from mar_edge.errors import ExportError
 from mar_edge.export.graph import write_graph
-from mar_edge.export.half_emulation import emulate, session
-from mar_edge.export.half_parts import covered, leaves
-from mar_edge.export.half_precision import choose_kept, to_half
+from mar_edge.export.half.emulation import emulate, session
+from mar_edge.export.half.parts import covered, leaves
+from mar_edge.export.half.precision import choose_kept, to_half
 from mar_edge.export.precision_check import check_precision
 from mar_edge.export.tensor_types import element_types
 from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.model.config import build
 from mar_edge.model.mar import BridgingClassifier
-from mar_edge.runtime.clip_set import open_clips
-from mar_edge.runtime.parity import BOUNDS, compare, misses
+from mar_edge.runtime.clips.clip_set import open_clips
+from mar_edge.runtime.measurement.parity import BOUNDS, compare, misses
 from tests.conftest import need
 from tests.test_export import TINY
 from tests.test_tensorrt import build_engine

@@ -21,7 +21,7 @@ from mar_edge.calibration.quantise import quantise
 from mar_edge.cli.bundle_card import shorten
 from mar_edge.errors import OutputError
 from mar_edge.export.graph import count_macs, write_graph
-from mar_edge.export.half_graph import to_half
+from mar_edge.export.half.graph import to_half
 from mar_edge.export.layer_report import Step, report, why_not_fused
 from mar_edge.export.mask_picture import draw_mask, save_mask
 from mar_edge.geometry import Geometry

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mar_edge.training.metrics import Evaluation, confused_pairs, ranks, reliability, wilson
+from mar_edge.evaluation.metrics import Evaluation, confused_pairs, ranks, reliability, wilson
 
 
 def evaluation(scores: list[list[float]], targets: list[int], labels: str = "abc") -> Evaluation:

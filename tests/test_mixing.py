@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mar_edge.training.mixing import MixPart, mix
+from mar_edge.training.augmentation.mixing import MixPart, mix
 
 BOTH = MixPart(mixup_alpha=0.8, cutmix_alpha=1.0)
 MIXUP = MixPart(mixup_alpha=0.8)

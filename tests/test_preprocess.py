@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mar_edge.runtime.preprocess import preprocess
+from mar_edge.runtime.clips.preprocess import preprocess
 
 
 def quarters(height: int, width: int) -> NDArray[np.uint8]:

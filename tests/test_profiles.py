@@ -13,7 +13,7 @@ import yaml
 
 from mar_edge.cli.main import app
 from mar_edge.errors import OptionError
-from mar_edge.export.profiles import Profile, load
+from mar_edge.export.targets import Profile, load
 from tests.conftest import ROOT
 
 EXPORT = ROOT / "export"

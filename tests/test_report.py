@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError, SourceError
-from mar_edge.training.metrics import Evaluation
-from mar_edge.training.report import most_wrong, write_report
+from mar_edge.evaluation.metrics import Evaluation
+from mar_edge.evaluation.report import most_wrong, write_report
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'x' $a_{b}$ ünï 動作"
 VOID = {"meta", "img", "br", "link"}

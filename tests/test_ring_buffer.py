@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mar_edge.runtime.ring_buffer import RingBuffer
+from mar_edge.runtime.clips.ring_buffer import RingBuffer
 
 
 @given(st.integers(1, 9), st.lists(st.one_of(st.integers(0, 255), st.just("clear")), max_size=60))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx, raises
 
-from mar_edge.runtime.sampler import EARLY, Sampler
+from mar_edge.runtime.clips.sampler import EARLY, Sampler
 
 
 def sample(times_s: list[float], rate_fps: float) -> list[float]:

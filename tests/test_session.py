@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mar_edge.errors import FrameError, OptionError
-from mar_edge.runtime.events import EventRule
-from mar_edge.runtime.session import Session
+from mar_edge.runtime.streams.events import EventRule
+from mar_edge.runtime.streams.session import Session
 from tests.fakes import BrightnessEngine
 
 

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.demo import DemoSource
-from mar_edge.runtime.sources import CameraSource, FileSource, open_source
+from mar_edge.runtime.sources.camera import CameraSource, FileSource, open_source
+from mar_edge.runtime.sources.demo.demo import DemoSource
 from tests.fakes import PictureCamera
 
 

@@ -17,15 +17,16 @@ from mar_edge.bundle import open_bundle
 from mar_edge.calibration.quantise import quantise
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.export.graph import write_graph
-from mar_edge.export.half_graph import to_half
+from mar_edge.export.half.graph import to_half
 from mar_edge.export.tensorrt_check import check
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.graph_view import GraphView
-from mar_edge.part_names import product_part
-from mar_edge.runtime import tensorrt_build, tensorrt_versions
-from mar_edge.runtime.tensorrt_build import BuiltEngine
-from mar_edge.runtime.tensorrt_cache import build_to_file
-from mar_edge.runtime.tensorrt_messages import make_logger
+from mar_edge.node_names import product_part
+from mar_edge.runtime.engines.tensorrt import build as tensorrt_build
+from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
+from mar_edge.runtime.engines.tensorrt.build import BuiltEngine
+from mar_edge.runtime.engines.tensorrt.cache import build_to_file
+from mar_edge.runtime.engines.tensorrt.messages import make_logger
 from tests.conftest import need
 from tests.fake_tensorrt import API
 from tests.test_export import TINY
@@ -179,7 +180,7 @@ def test_loading_without_a_gpu_says_so(graph: Path) -> None:
     logger = make_logger(dialect.trt)
     engine = dialect.trt.Runtime(logger).deserialize_cuda_engine(tensorrt_build.build(graph, module=RTX).data)
     need(engine is None, "there is a GPU here, so nothing fails")
-    from mar_edge.runtime.tensorrt_messages import explain
+    from mar_edge.runtime.engines.tensorrt.messages import explain
 
     assert "there is no NVIDIA GPU with a driver for this CUDA version. Check nvidia-smi" in explain(logger.errors)
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from mar_edge.errors import EngineError, OptionError
-from mar_edge.runtime import tensorrt_build, tensorrt_versions
-from mar_edge.runtime.tensorrt_layers import inspect_engine, read_log
-from mar_edge.runtime.tensorrt_messages import explain
+from mar_edge.runtime.engines.tensorrt import build as tensorrt_build
+from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
+from mar_edge.runtime.engines.tensorrt.layers import inspect_engine, read_log
+from mar_edge.runtime.engines.tensorrt.messages import explain
 from tests.conftest import ROOT
 from tests.fake_cuda import ForeignContext, Machine
 from tests.fake_tensorrt import API, VERSIONS, make_module

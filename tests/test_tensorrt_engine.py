@@ -21,10 +21,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mar_edge.bundle import Bundle, hash_file, write_manifest
 from mar_edge.errors import EngineError, MissingExtraError, OptionError, OutputError
-from mar_edge.runtime import tensorrt_cache, tensorrt_cuda, tensorrt_cuda_graph
-from mar_edge.runtime.engines import create_engine
-from mar_edge.runtime.tensorrt_cache import build_to_file
-from mar_edge.runtime.tensorrt_engine import TensorRTEngine
+from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.engines.tensorrt import cache as tensorrt_cache
+from mar_edge.runtime.engines.tensorrt import cuda as tensorrt_cuda
+from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
+from mar_edge.runtime.engines.tensorrt.cache import build_to_file
+from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 from tests.conftest import ROOT
 from tests.fake_cuda import DriverLibrary, ForeignContext, Machine, make_driver
 from tests.fake_tensorrt import VERSIONS, make_module
@@ -269,7 +271,7 @@ atexit.register(lambda: print(machine.left(), machine.broken, machine.stack))  #
 import os, sys, types
 from pathlib import Path
 os.environ["MAR_EDGE_CACHE"] = {str(tmp_path / "cache")!r}
-from mar_edge.runtime import tensorrt_cuda_graph
+from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
 from tests.test_tensorrt_engine import ORIN, TENSORRT, DriverLibrary, Machine, load, make_driver, make_module, write_bundle
 machine = Machine(ORIN)
 package = types.ModuleType("pycuda")

@@ -20,9 +20,9 @@ from filelock import FileLock
 from rich.console import Console
 
 from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
+from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
-from mar_edge.training.evaluation import evaluate, open_model, read_videos
 from mar_edge.training.run_folder import RunFolder
 from mar_edge.training.trainer import Trainer, train
 from mar_edge.training.videos import read_split

@@ -18,11 +18,11 @@ from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.cli.main import app
 from mar_edge.cli.verify import verdicts
 from mar_edge.errors import EngineError, ExportError
-from mar_edge.runtime import parity
-from mar_edge.runtime.engines import available_engines, create_engine
-from mar_edge.runtime.profiling import block_times
-from mar_edge.runtime.turns import run_in_turns
-from mar_edge.runtime.verification import Measurement, broken_promise, choose_pairs
+from mar_edge.runtime.engines.engine import available_engines, create_engine
+from mar_edge.runtime.measurement import parity
+from mar_edge.runtime.measurement.profiling import block_times
+from mar_edge.runtime.measurement.timing import run_in_turns
+from mar_edge.runtime.measurement.verification import Measurement, broken_promise, choose_pairs
 from tests.conftest import need
 from tests.fakes import BrightnessEngine
 from tests.family import damage, set_head_weight, write_family

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.video_file import read_frames
+from mar_edge.runtime.video.reader import read_frames
 
 
 def write_video(path: Path, times_s: list[float], size: tuple[int, int] = (64, 48)) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
-from mar_edge.training.video_list import VideoList, hold_out, read_labels, read_video_list
 
 
 def write(path: Path, text: str) -> Path:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime import video_seek
-from mar_edge.runtime.video_file import read_frames
-from mar_edge.runtime.video_seek import probe, read_frames_at
+from mar_edge.runtime.video import seek as video_seek
+from mar_edge.runtime.video.reader import read_frames
+from mar_edge.runtime.video.seek import probe, read_frames_at
 from tests.test_video_file import audio_only, write_video
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mar_edge import whole_folder
 from mar_edge.errors import OutputError
-from mar_edge.whole_folder import written_whole
+from mar_edge.files import atomic_folder as whole_folder
+from mar_edge.files.atomic_folder import written_whole
 
 
 def fill(path: Path, text: str) -> None:
@@ -78,7 +78,7 @@ def test_an_interrupt_while_they_change_places_in_three_steps(
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from mar_edge.whole_folder import written_whole\n"
+        "import os, sys; from pathlib import Path; from mar_edge.files.atomic_folder import written_whole\n"
         "with written_whole(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'file').write_text('half'); os.kill(os.getpid(), 9)"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mar_edge.training.workers import over_all_cores
+from mar_edge.datasets.workers import over_all_cores
 from tests.conftest import ROOT
 
 
@@ -48,7 +48,7 @@ def test_what_a_job_raises_reaches_the_caller() -> None:
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     marks = [str(tmp_path / name) for name in "ab"]
-    code = f"from mar_edge.training.workers import over_all_cores; from tests.test_workers import sleep; list(over_all_cores(sleep, {marks}))"
+    code = f"from mar_edge.datasets.workers import over_all_cores; from tests.test_workers import sleep; list(over_all_cores(sleep, {marks}))"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     until_s = time.monotonic() + 60
     while not Path(marks[0]).exists() or not Path(marks[0]).read_text():
@@ -63,7 +63,7 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
 
 def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from mar_edge.training.workers import over_all_cores\nlist(over_all_cores(abs, [1, 2]))\n")
+    script.write_text("from mar_edge.datasets.workers import over_all_cores\nlist(over_all_cores(abs, [1, 2]))\n")
     done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "needs `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]

@@ -24,8 +24,8 @@ from mar_edge.calibration.trade_off import Row, trade_off
 from mar_edge.calibration.trial import Trial
 from mar_edge.errors import ExportError, OptionError, OutputError
 from mar_edge.model.graph_view import GraphView
-from mar_edge.part_names import block_of, part_of
-from mar_edge.runtime.clip_set import ClipSet
+from mar_edge.node_names import block_of, part_of
+from mar_edge.runtime.clips.clip_set import ClipSet
 
 CLEARLY = 0.8
 """A method that cuts is taken for one that cuts less if it multiplies the divergence by no more than this: what it gains

@@ -17,7 +17,7 @@ from onnx import NodeProto
 
 from mar_edge.bundle import Placement
 from mar_edge.model.graph_view import GraphView, Product
-from mar_edge.part_names import is_product, part_of, product_part
+from mar_edge.node_names import is_product, part_of, product_part
 
 FUSIBLE_HEADS = (16, 32, 64)
 """Widths of a head that TensorRT's INT8 attention takes."""

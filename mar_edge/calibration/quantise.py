@@ -26,7 +26,7 @@ from mar_edge.errors import ExportError
 from mar_edge.model.graph_view import GraphView, part_of
 
 OPSET = 19
-"""From here on scales may be FP16, which they become where `export.half_precision` makes the other parts FP16."""
+"""From here on scales may be FP16, which they become where `export.half.precision` makes the other parts FP16."""
 
 SMALLEST_SCALE = 2.0**-20
 """Still a number in FP16. What is so small is rounded more coarsely, and changes nothing."""

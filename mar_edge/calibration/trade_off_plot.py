@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mar_edge.calibration.trade_off import Row
+from mar_edge.evaluation.plot_style import BLUE, ORANGE, tidy
 from mar_edge.extras import require
-from mar_edge.plot_style import BLUE, ORANGE, tidy
-from mar_edge.whole_file import write_whole
+from mar_edge.files.atomic_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,9 +13,9 @@ from onnx import ModelProto
 
 from mar_edge.bundle import Parity
 from mar_edge.errors import ExportError
-from mar_edge.runtime.clip_set import ClipSet
-from mar_edge.runtime.onnxruntime_engine import onnxruntime_errors
-from mar_edge.runtime.parity import compare
+from mar_edge.runtime.clips.clip_set import ClipSet
+from mar_edge.runtime.engines.onnxruntime import onnxruntime_errors
+from mar_edge.runtime.measurement.parity import compare
 
 
 def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:

@@ -41,9 +41,9 @@ def calibrate(
 
     for package in ("torch", "onnx"):
         require(package, "export")
-    from mar_edge.export.calibrating import calibrate as start
     from mar_edge.export.exporter import CalibrationOptions
-    from mar_edge.runtime import device_cache
+    from mar_edge.export.int8 import calibrate as start
+    from mar_edge.runtime.device import cache as device_cache
 
     options = CalibrationOptions(
         data=data,

@@ -7,7 +7,7 @@ import typer
 
 def cameras() -> None:
     """List the cameras that open."""
-    from mar_edge.runtime.sources import list_cameras
+    from mar_edge.runtime.sources.camera import list_cameras
 
     found = list_cameras()
     for index, width, height, fps in found:

@@ -32,7 +32,7 @@ def classify(
     from rich.console import Console
 
     from mar_edge.errors import MarEdgeError
-    from mar_edge.runtime.sinks import JsonLines
+    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     wanted = read_views(views)

@@ -14,7 +14,7 @@ from mar_edge.cli.options import JsonOption
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mar_edge.training.video_check import Problem, Split
+    from mar_edge.datasets.video_check import Problem, Split
 
 SHOWN_CLASSES = 30
 SHOWN_ENDS = 8
@@ -56,9 +56,9 @@ def check(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from mar_edge.runtime.sinks import JsonLines
-    from mar_edge.training.video_check import check_videos, require_usable
-    from mar_edge.training.video_list import read_labels
+    from mar_edge.datasets.video_check import check_videos, require_usable
+    from mar_edge.datasets.video_list import read_labels
+    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
@@ -159,7 +159,7 @@ def _print_classes(splits: list[Split], console: Console) -> None:
 
 
 def _print_problems(problems: list[Problem], splits: list[Split], console: Console) -> None:
-    from mar_edge.training.video_check import KINDS
+    from mar_edge.datasets.video_check import KINDS
 
     titles = {str(split.videos.source): title for split, title in zip(splits, _titles(splits), strict=True)}
     groups = dict.fromkeys((problem.severity, problem.kind) for problem in problems)

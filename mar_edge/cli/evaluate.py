@@ -24,9 +24,9 @@ from mar_edge.cli.options import (
 from mar_edge.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
+    from mar_edge.datasets.video_list import VideoList
+    from mar_edge.evaluation.metrics import Evaluation
     from mar_edge.runtime.model import Model
-    from mar_edge.training.metrics import Evaluation
-    from mar_edge.training.video_list import VideoList
 
 
 def evaluate(
@@ -62,10 +62,10 @@ def evaluate(
     from rich.console import Console
 
     from mar_edge.cli.evaluation_tables import print_evaluation
+    from mar_edge.evaluation import evaluation as evaluations
+    from mar_edge.evaluation.report import check_report_path, write_report
     from mar_edge.extras import require
-    from mar_edge.runtime.sinks import JsonLines
-    from mar_edge.training import evaluation as evaluations
-    from mar_edge.training.report import check_report_path, write_report
+    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     wanted = read_views(views)

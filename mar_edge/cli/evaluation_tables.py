@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from mar_edge.training.metrics import Evaluation, confused_pairs
+from mar_edge.evaluation.metrics import Evaluation, confused_pairs
 
 MATRIX_CLASSES = 12
 """A confusion matrix of more classes would not fit into 80 columns."""

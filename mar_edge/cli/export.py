@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mar_edge.bundle import Bundle
-    from mar_edge.export.profiles import Profile
+    from mar_edge.export.targets import Profile
 
 
 def export(
@@ -99,9 +99,10 @@ def export(
     from mar_edge.calibration.calibrate import PLACEMENTS
     from mar_edge.export.exporter import CalibrationOptions
     from mar_edge.export.exporter import export as start
-    from mar_edge.export.profiles import load
+    from mar_edge.export.targets import load
     from mar_edge.export.triton import check_place, write_triton
-    from mar_edge.runtime import device_cache, tensorrt_versions
+    from mar_edge.runtime.device import cache as device_cache
+    from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 
     target: Profile | None = load(profile) if profile is not None else None
     if target is not None:
@@ -151,7 +152,7 @@ def export(
 def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: int, console: Console) -> None:
     """Build the engines of all graphs that suit TensorRT."""
     from mar_edge.export.tensorrt_check import check
-    from mar_edge.runtime.tensorrt_cache import build_to_file
+    from mar_edge.runtime.engines.tensorrt.cache import build_to_file
 
     def say(message: str) -> None:
         console.print(message, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from mar_edge.cli.tried import check_ran
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mar_edge.runtime.profiling import Profile
+    from mar_edge.runtime.measurement.profiling import Profile
 
 COLUMNS = 4
 """Graphs that one table of blocks holds, to fit into 80 columns."""
@@ -34,9 +34,9 @@ def profile(
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
-    from mar_edge.runtime import profiling
-    from mar_edge.runtime.device import device_name
-    from mar_edge.runtime.sinks import JsonLines
+    from mar_edge.runtime.device.identity import device_name
+    from mar_edge.runtime.measurement import profiling
+    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:

@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from mar_edge.cli.live_view import LiveView
-from mar_edge.cli.scoreboard import Scoreboard
-from mar_edge.runtime.frame import Frame, Source
+from mar_edge.cli.views.live_view import LiveView
+from mar_edge.cli.views.scoreboard import Scoreboard
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.results import Event, Prediction
-from mar_edge.runtime.session import Session
-from mar_edge.runtime.sinks import Sink
+from mar_edge.runtime.sinks.json_lines import Sink
+from mar_edge.runtime.sources.source import Frame, Source
+from mar_edge.runtime.streams.results import Event, Prediction
+from mar_edge.runtime.streams.session import Session
 
 LATENCIES = 10_000
 
@@ -53,7 +53,7 @@ class Report:
         self._view = LiveView(model, source.name, self.console) if self.console.is_terminal else None
         self._window = None
         if show:
-            from mar_edge.cli.window import Window
+            from mar_edge.cli.views.window import Window
 
             self._window = Window(f"mar-edge: {source.name}")
 

@@ -14,9 +14,9 @@ from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOpti
 
 if TYPE_CHECKING:
     from mar_edge.cli.report import Report
-    from mar_edge.runtime.frame import Source
-    from mar_edge.runtime.session import Session
-    from mar_edge.runtime.sinks import Background, JsonLines, Sink
+    from mar_edge.runtime.sinks.json_lines import Background, JsonLines, Sink
+    from mar_edge.runtime.sources.source import Source
+    from mar_edge.runtime.streams.session import Session
 
 
 def run(
@@ -40,8 +40,8 @@ def run(
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
     from mar_edge.cli.report import Report
     from mar_edge.errors import MarEdgeError
-    from mar_edge.runtime.sinks import Background, JsonLines
-    from mar_edge.runtime.sources import FileSource, open_source
+    from mar_edge.runtime.sinks.json_lines import Background, JsonLines
+    from mar_edge.runtime.sources.camera import FileSource, open_source
 
     interrupted = False
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends as cleanly as Ctrl-C

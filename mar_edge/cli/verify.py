@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mar_edge.bundle import Bundle
-    from mar_edge.runtime.clip_set import ClipSet
-    from mar_edge.runtime.verification import Measurement
+    from mar_edge.runtime.clips.clip_set import ClipSet
+    from mar_edge.runtime.measurement.verification import Measurement
 
 
 def verify(
@@ -51,9 +51,9 @@ def verify(
 
     from mar_edge.bundle import open_bundle
     from mar_edge.errors import ExportError
-    from mar_edge.runtime import verification
-    from mar_edge.runtime.sinks import JsonLines
-    from mar_edge.training.labelled_clips import open_labelled_clips
+    from mar_edge.evaluation.labelled_clips import open_labelled_clips
+    from mar_edge.runtime.measurement import verification
+    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     with ExitStack() as stack:
@@ -133,7 +133,7 @@ def _remarks(measurement: Measurement, found: Sequence[Measurement]) -> Iterator
 def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measurement | None:
     """Return the fastest graph of higher precision at the same mask, if it makes this one useless."""
     from mar_edge.bundle import PRECISIONS
-    from mar_edge.runtime.device_choice import MARGIN
+    from mar_edge.runtime.measurement.choice import MARGIN
 
     rank = PRECISIONS.index(measurement.variant.precision)
     higher = [
@@ -150,7 +150,7 @@ def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measureme
 
 
 def _slower(measurement: Measurement, faster: Measurement) -> str:
-    from mar_edge.runtime.device_choice import MARGIN
+    from mar_edge.runtime.measurement.choice import MARGIN
 
     name = f"{faster.variant.precision} in {faster.engine}"
     if (measurement.median_ms or 0) >= (faster.median_ms or 0):
@@ -163,7 +163,7 @@ def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, cons
     from rich.table import Table
     from rich.text import Text
 
-    from mar_edge.runtime.device import device_name
+    from mar_edge.runtime.device.identity import device_name
 
     line = f"{bundle.manifest.name} on {device_name()}: {len(clips)} clips, {clips.source}"
     console.print(line, style="bold", markup=False, soft_wrap=True)
@@ -230,7 +230,7 @@ def _runs_in(measurement: Measurement) -> str:
 
 def _not_remembered(clips: int, engines: list[str] | None, precisions: list[str] | None) -> str | None:
     """Say why `auto` must not go by a run; None if it may."""
-    from mar_edge.runtime.parity import AGREEMENT_CLIPS
+    from mar_edge.runtime.measurement.parity import AGREEMENT_CLIPS
 
     if engines or precisions:
         return "this was a part of the graphs and engines, and runs are not compared with each other"
@@ -244,7 +244,7 @@ def _remember(
 ) -> dict[int, dict[str, str]]:
     """Keep the measurements, and say what `auto` takes now, by mask."""
     from mar_edge.errors import OutputError
-    from mar_edge.runtime.device_choice import choose, remember
+    from mar_edge.runtime.measurement.choice import choose, remember
 
     try:
         path = remember(bundle, found, threads=threads)
@@ -272,7 +272,7 @@ def _summary(
     taken: dict[int, dict[str, str]],
     threads: int | None,
 ) -> dict[str, Any]:
-    from mar_edge.runtime.device import device_name
+    from mar_edge.runtime.device.identity import device_name
 
     return {
         "type": "summary",

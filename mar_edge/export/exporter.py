@@ -24,13 +24,13 @@ from mar_edge.calibration.ranges import Method
 from mar_edge.calibration.sensitivity import Damage
 from mar_edge.calibration.trade_off import Row
 from mar_edge.errors import ExportError
+from mar_edge.evaluation.labelled_clips import open_labelled_clips
 from mar_edge.export.gate import Gate
 from mar_edge.export.graph import count_macs, write_graph
-from mar_edge.export.half_precision import choose_kept, to_half
-from mar_edge.export.origin import Origin, open_origin
+from mar_edge.export.half.precision import choose_kept, to_half
+from mar_edge.export.source_model import Origin, open_origin
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
-from mar_edge.training.labelled_clips import open_labelled_clips
 
 GATE_CLIPS = 8
 """Clips of the demo camera that graphs are compared on where no data is given."""

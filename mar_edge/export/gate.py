@@ -12,14 +12,14 @@ from onnx import ModelProto
 
 from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.errors import ExportError
-from mar_edge.export.half_emulation import emulate, session
+from mar_edge.export.half.emulation import emulate, session
 from mar_edge.export.precision_check import check_precision
 from mar_edge.export.tensor_types import HALF, element_types
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
-from mar_edge.runtime.clip_set import ClipSet
-from mar_edge.runtime.engines import create_engine
-from mar_edge.runtime.parity import compare, misses
+from mar_edge.runtime.clips.clip_set import ClipSet
+from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.measurement.parity import compare, misses
 
 
 class Gate:

@@ -17,7 +17,7 @@ from onnx import NodeProto
 from mar_edge.calibration.placement import FUSIBLE_HEADS, FUSIBLE_TOKENS
 from mar_edge.export.tensor_types import NAMES, element_types
 from mar_edge.model.graph_view import GraphView, Product
-from mar_edge.part_names import block_of, part_of
+from mar_edge.node_names import block_of, part_of
 
 _GELU = ("Div", "Erf", "Add", "Mul", "Mul")
 _CONVERSIONS = {"Cast", "QuantizeLinear", "DequantizeLinear"}

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError
+from mar_edge.files.atomic_file import write_whole
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask
-from mar_edge.runtime.demo import DemoSource
-from mar_edge.whole_file import write_whole
+from mar_edge.runtime.sources.demo.demo import DemoSource
 
 Picture = NDArray[np.uint8]
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from onnx import ModelProto, NodeProto, TensorProto
 
 from mar_edge.errors import ExportError
-from mar_edge.export.half_parts import PIXELS, check_kept, covered, leaves
+from mar_edge.export.half.parts import PIXELS, check_kept, covered, leaves
 from mar_edge.export.tensor_types import FLOATS, HALF, NAMES, element_types
 from mar_edge.model.graph_view import GraphView
-from mar_edge.part_names import PRODUCTS
+from mar_edge.node_names import PRODUCTS
 
 _QDQ = ("QuantizeLinear", "DequantizeLinear")
 _FORBIDDEN_IN_FP32 = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mar_edge.errors import ExportError
-from mar_edge.part_names import part_of
+from mar_edge.node_names import part_of
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -18,7 +18,7 @@ from typing import Literal
 
 from mar_edge.bundle import Bundle, Manifest, Variant
 from mar_edge.errors import ExportError, OptionError, OutputError
-from mar_edge.whole_folder import written_whole
+from mar_edge.files.atomic_folder import written_whole
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """What ONNX Runtime hands the graph to: TensorRT on a GPU, OpenVINO on an x86 CPU, or nothing, on any CPU."""

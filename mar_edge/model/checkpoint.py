@@ -30,7 +30,7 @@ class CheckpointInfo:
         labels: class names in order of the logits.
         rate_fps: frames a second at which clips are sampled.
         resize: `stretch` or `center_crop`.
-        sampling: `dense` or `uniform`, see `runtime.clip_times`.
+        sampling: `dense` or `uniform`, see `runtime.clips.segments`.
         mask_ratio: share of hidden tokens it was trained with.
         idle_label: class that is never an event; None for none.
         provenance: how it was made.

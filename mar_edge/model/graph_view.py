@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper, shape_inference
 
 from mar_edge.errors import ExportError
-from mar_edge.part_names import block_of as block_of
-from mar_edge.part_names import part_of as part_of
+from mar_edge.node_names import block_of as block_of
+from mar_edge.node_names import part_of as part_of
 
 Role = Literal["weights", "scores", "mix"]
 """What a matrix product does: tokens with weights, queries with keys, or attention with values."""

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle, Manifest, Variant, open_bundle
 from mar_edge.errors import FrameError, OptionError
-from mar_edge.runtime.clip_times import segment_times, segment_views
-from mar_edge.runtime.device_choice import choose
-from mar_edge.runtime.engines import Engine, create_engine
-from mar_edge.runtime.frame import Source
-from mar_edge.runtime.preprocess import preprocess
-from mar_edge.runtime.results import ClipResult, Event, Prediction
-from mar_edge.runtime.sampler import Sampler
-from mar_edge.runtime.session import Session
-from mar_edge.runtime.smoothing import softmax
-from mar_edge.runtime.sources import open_source
-from mar_edge.runtime.video_file import read_frames
-from mar_edge.runtime.video_seek import probe, read_frames_at
+from mar_edge.runtime.clips.preprocess import preprocess
+from mar_edge.runtime.clips.sampler import Sampler
+from mar_edge.runtime.clips.segments import segment_times, segment_views
+from mar_edge.runtime.engines.engine import Engine, create_engine
+from mar_edge.runtime.measurement.choice import choose
+from mar_edge.runtime.sources.camera import open_source
+from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
+from mar_edge.runtime.streams.session import Session
+from mar_edge.runtime.streams.smoothing import softmax
+from mar_edge.runtime.video.reader import read_frames
+from mar_edge.runtime.video.seek import probe, read_frames_at
 
 
 class Model:

@@ -27,7 +27,7 @@ from mar_edge.masking import (
     training_mask,
     visible_indices,
 )
-from mar_edge.training.mixing import MixPart, mix
+from mar_edge.training.augmentation.mixing import MixPart, mix
 from mar_edge.training.objective import Batch
 from mar_edge.training.recipe_part import Part
 

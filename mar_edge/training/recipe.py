@@ -14,15 +14,15 @@ from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import InputNorm, Positions
-from mar_edge.runtime.camera_path import LABELS
-from mar_edge.training.augmentation import AugmentPart
+from mar_edge.runtime.sources.demo.camera_path import LABELS
+from mar_edge.training.augmentation.augmentation import AugmentPart
+from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
-from mar_edge.training.camera_moves import CameraMovesPart
-from mar_edge.training.mixing import MixPart
 from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.start import StartPart
+from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart
 
 Task = Literal["classify", "pretrain"]

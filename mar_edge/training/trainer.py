@@ -22,13 +22,14 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.utils.data import DataLoader
 
 from mar_edge.errors import MarEdgeError, TrainingError
+from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import MAR
 from mar_edge.training.batches import Batches, Rank, load_batches
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.interrupts import Interrupts
-from mar_edge.training.metrics import Evaluation
+from mar_edge.training.model_setup import make_objective
 from mar_edge.training.objective import Batch, Losses
 from mar_edge.training.optimiser import average_of, lr_share, make_optimisers, set_lr
 from mar_edge.training.progress import RATE, RunLog, training_bar
@@ -36,7 +37,6 @@ from mar_edge.training.provenance import checkpoint_info, identity_of
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.run_folder import BEST, LAST, REPORT, TENSORBOARD, RunFolder
 from mar_edge.training.training_data import TrainingData, open_data
-from mar_edge.training.training_model import make_objective
 from mar_edge.training.training_report import report_training
 from mar_edge.training.training_result import TrainingResult
 from mar_edge.training.validation import validate

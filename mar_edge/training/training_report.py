@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 import mar_edge
-from mar_edge.training.metrics import Evaluation
+from mar_edge.evaluation.metrics import Evaluation
+from mar_edge.evaluation.report import write_report
 from mar_edge.training.progress import RATE
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.report import write_report
 from mar_edge.training.training_data import TrainingData
 
 

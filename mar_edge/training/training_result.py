@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mar_edge.training.metrics import Evaluation
+from mar_edge.evaluation.metrics import Evaluation
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 
+from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.masking import Mask, visible_indices
 from mar_edge.model.mar import MAR
-from mar_edge.training.metrics import Evaluation
 from mar_edge.training.videos import VideoClips
 
 

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
+from mar_edge.datasets.clip_reader import Broken, ClipReader, open_clips
+from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
+from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.geometry import Geometry
-from mar_edge.runtime.preprocess import Resize
-from mar_edge.training.augmentation import Augmentation, AugmentPart
+from mar_edge.runtime.clips.preprocess import Resize
+from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
 from mar_edge.training.batches import Sample
-from mar_edge.training.clip_reader import Broken, ClipReader, open_clips
-from mar_edge.training.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
-from mar_edge.training.drawn_figures import FigureClips, FiguresPart, draw_figures
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
-from mar_edge.training.video_list import VideoList, hold_out, read_labels, read_video_list
+from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, draw_figures
 
 CACHE_MARGIN = 8 / 7
 """Cached frames are larger than clips by this, as 256 px for 224 px crops."""
@@ -47,7 +47,7 @@ class VideosPart(Part):
         sampling: `dense`, frames at `rate_fps`; or `uniform`, one frame from each of T equal segments of the video.
         rate_fps: frames a second; of uniform sampling the rate that a live stream is sampled at.
         rate_jitter: training clips are sampled at up to this share faster or slower.
-        resize: `center_crop` or `stretch`, see `runtime.preprocess.Resize`.
+        resize: `center_crop` or `stretch`, see `runtime.clips.preprocess.Resize`.
         cache_px: side (`stretch`) or short side (`center_crop`) of the frames that are kept; by default 8/7 of the clip's.
         figures: drawn figures among the clips.
         repeats: augmented copies of a clip in a batch (repeated augmentation).

@@ -1,0 +1,1 @@
+"""Lists of videos, their clips and their checks, without torch."""

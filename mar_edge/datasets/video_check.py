@@ -1,0 +1,351 @@
+"""Reads every video of some lists to the end and tells what would hurt training or evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from mar_edge.datasets.clip_reader import MIN_FRAMES, judge
+from mar_edge.datasets.video_list import UNLABELLED, Video, VideoList, read_video_list
+from mar_edge.datasets.workers import over_all_cores
+from mar_edge.errors import DataError, SourceError
+from mar_edge.runtime.video.reader import decode, list_videos, open_video, with_times
+from mar_edge.runtime.video.seek import duration_of, probe
+
+CLIP_FRAMES = 16
+"""A shorter video fills a clip of most models only by repeating frames."""
+
+Severity = Literal["error", "warning"]
+
+KINDS: dict[str, str] = {
+    "list": "bad lines of a list",
+    "broken": "broken files",
+    "short": "too short files",
+    "leak": "files in two splits",
+    "two_labels": "files with two labels",
+    "one_class": "splits of one class only",
+    "damaged": "damaged files, usable",
+    "brief": "files shorter than a clip",
+    "duplicate": "duplicates within a split",
+    "no_videos": "classes or folders without videos",
+}
+"""What can be wrong, in the order it is told."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a video, a line or a split.
+
+    Attributes:
+        severity: an error makes the data unusable.
+        kind: one of `KINDS`.
+        split: the list or folder.
+        line: of the list; 0 where there is none.
+        path: the file; empty where it is about no single file.
+        message: a sentence that names the file as it is listed.
+    """
+
+    severity: Severity
+    kind: str
+    split: str
+    line: int
+    path: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record for JSON lines."""
+        return {"type": "problem", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file turned out to hold.
+
+    Attributes:
+        frames: that could be decoded.
+        announced: that the header or the packets promise.
+        duration_s: from the first frame to the end of the last.
+        fps: frames a second, on average.
+        steady: whether all frames are about equally far apart.
+        width_px, height_px: of the upright picture.
+        warnings: of the decoder.
+        error: why the file cannot be read; None if it can.
+        sha256: of the bytes, where another file has the same size.
+    """
+
+    frames: int = 0
+    announced: int = 0
+    duration_s: float = 0.0
+    fps: float = 0.0
+    steady: bool = True
+    width_px: int = 0
+    height_px: int = 0
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A checked list: its videos, what each holds, and which can be used."""
+
+    videos: VideoList
+    facts: tuple[Facts, ...]
+    usable: tuple[bool, ...]
+
+    def values(self, name: str) -> list[Any]:
+        """Return one of the facts of every usable video."""
+        return [getattr(facts, name) for facts, usable in zip(self.facts, self.usable, strict=True) if usable]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many usable videos every class has."""
+        kept = [video for video, usable in zip(self.videos.videos, self.usable, strict=True) if usable]
+        return self.videos.keep(kept).counts()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record for JSON lines."""
+        durations_s = self.values("duration_s")
+        return {
+            "type": "split",
+            "split": str(self.videos.source),
+            "videos": len(self.facts),
+            "usable": sum(self.usable),
+            "classes": self.counts(),
+            "total_s": round(sum(durations_s), 3),
+            "shortest_s": round(min(durations_s), 3) if durations_s else None,
+            "median_s": round(statistics.median(durations_s), 3) if durations_s else None,
+            "longest_s": round(max(durations_s), 3) if durations_s else None,
+        }
+
+    def video_records(self) -> Iterator[dict[str, Any]]:
+        """Give the record of every video for JSON lines."""
+        for video, facts, usable in zip(self.videos.videos, self.facts, self.usable, strict=True):
+            yield {
+                "type": "video",
+                "split": str(self.videos.source),
+                "line": video.line,
+                "path": str(video.path),
+                "label": None if video.label == UNLABELLED else self.videos.labels[video.label],
+                "usable": usable,
+                **asdict(facts),
+            }
+
+
+def check_videos(
+    sources: Sequence[Path],
+    *,
+    root: Path | None = None,
+    labels: Sequence[str] | None = None,
+    min_frames: int = MIN_FRAMES,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Split], list[Problem]]:
+    """Decode every video of some lists on all cores.
+
+    Args:
+        sources: lists or folders, as for `read_video_list`; the first is the training set, whose labels the others
+            must keep to. A folder of videos without class folders has no labels.
+        root: what relative paths start from; by default the folder of each list.
+        labels: the known classes; by default those of the first list.
+        min_frames: fewer make a video unusable.
+        progress: called with (videos done, videos in all).
+
+    Raises:
+        DataError: if a list cannot be read at all.
+    """
+    problems: list[Problem] = []
+    lists: list[VideoList] = []
+    for source in sources:
+        videos = _read(source, root, labels, problems)
+        labels = labels or videos.labels or None
+        lists.append(videos)
+    facts = _inspect_all([video.path for videos in lists for video in videos.videos], progress)
+    splits = []
+    for videos in lists:
+        own, facts = facts[: len(videos.videos)], facts[len(videos.videos) :]
+        splits.append(_judge(videos, own, min_frames, problems))
+    _find_duplicates(splits, problems)
+    for place, split in enumerate(splits):
+        _check_classes(split, problems, training=place == 0)
+    order = list(KINDS)
+    problems.sort(key=lambda problem: (problem.severity, order.index(problem.kind)))
+    return splits, problems
+
+
+def _read(source: Path, root: Path | None, labels: Sequence[str] | None, problems: list[Problem]) -> VideoList:
+    found = list_videos(source) if source.is_dir() else []
+    plain = bool(found) and all(path.parent == source for path in found)
+
+    def tell(line: int, problem: str) -> None:
+        problems.append(Problem("error", "list", str(source), line, "", problem))
+
+    videos = read_video_list(source, root=root, labels=labels, labelled=not plain, on_problem=tell)
+    if source.is_dir() and not plain:
+        for home in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            if not list_videos(home):
+                problems.append(Problem("warning", "no_videos", str(source), 0, str(home), f"{home} holds no videos"))
+    return videos
+
+
+class _Job(NamedTuple):
+    path: Path
+    hashed: bool
+
+
+def _inspect_all(paths: Sequence[Path], progress: Callable[[int, int], None] | None) -> list[Facts]:
+    """Look into every file once, however often it is listed."""
+    sizes = {path: path.stat().st_size for path in set(paths) if path.is_file()}
+    often = Counter(sizes.values())
+    jobs = [_Job(path, often[sizes.get(path, -1)] > 1) for path in dict.fromkeys(paths)]
+    facts: dict[Path, Facts] = {}
+    for place, result in over_all_cores(_inspect, jobs):
+        path = jobs[place].path
+        facts[path] = result or Facts(error=f"{path} crashes the decoder")
+        if progress is not None:
+            progress(len(facts), len(jobs))
+    return [facts[path] for path in paths]
+
+
+def _inspect(job: _Job) -> Facts:
+    """Decode a file to its end."""
+    warnings: list[str] = []
+    times_s: list[float] = []
+    changed = 0
+    try:
+        info = probe(job.path)
+        with open_video(job.path) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # every core has a file of its own
+            frames = decode(container, stream, job.path, warnings.append)
+            size = None
+            for frame, time_s in with_times(frames, stream, job.path, warnings.append):
+                times_s.append(time_s)
+                size = size or (frame.width, frame.height)
+                changed += size != (frame.width, frame.height)
+        sha256 = _sha256(job.path) if job.hashed else None
+    except (SourceError, OSError) as error:
+        return Facts(error=str(error))
+    if not times_s:
+        return Facts(error=f"{job.path} holds no picture that can be decoded; it is damaged or not a video")
+    if changed:
+        warnings.append(f"{job.path.name}: the picture changes its size")
+    gaps_s = np.diff(times_s)
+    duration_s = duration_of(np.array(times_s), info.fps)
+    return Facts(
+        frames=len(times_s),
+        announced=info.announced,
+        duration_s=round(duration_s, 6),
+        fps=round(len(times_s) / duration_s, 4),
+        steady=not len(gaps_s) or bool(gaps_s.max() < 1.5 * np.median(gaps_s)),
+        width_px=info.width_px,
+        height_px=info.height_px,
+        warnings=tuple(warnings),
+        sha256=sha256,
+    )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems: list[Problem]) -> Split:
+    """Say which videos can be used."""
+    usable = []
+    for video, fact in zip(videos.videos, facts, strict=True):
+
+        def tell(severity: Severity, kind: str, message: str, video: Video = video) -> None:
+            named = message.replace(str(video.path), video.name)
+            problems.append(Problem(severity, kind, str(videos.source), video.line, str(video.path), named))
+
+        reason = fact.error or judge(video.path, fact.frames, fact.announced, min_frames)
+        usable.append(reason is None)
+        if reason is not None:
+            tell("error", "short" if fact.error is None and "too short" in reason else "broken", reason)
+            continue
+        told = [warning.removeprefix(f"{video.path.name}: ") for warning in fact.warnings[:2]]
+        if fact.frames < fact.announced:
+            told.append(f"{fact.frames} of {fact.announced} frames can be read")
+        if told:
+            tell("warning", "damaged", f"{video.name}: {'; '.join(told)}")
+        if fact.frames < max(CLIP_FRAMES, min_frames):
+            tell("warning", "brief", f"{video.name} has only {fact.frames} frames ({fact.duration_s:.2f} s)")
+    return Split(videos, tuple(facts), tuple(usable))
+
+
+class _Place(NamedTuple):
+    split: Split
+    video: Video
+
+    def __str__(self) -> str:
+        name = self.split.videos.source.name
+        return f"{name}:{self.video.line} {self.video.name}" if self.video.line else f"{name}/{self.video.name}"
+
+
+def _find_duplicates(splits: Sequence[Split], problems: list[Problem]) -> None:
+    """Tell of files that are listed more than once, under one path or as copies."""
+    groups: dict[str, list[_Place]] = defaultdict(list)
+    for split in splits:
+        for video, facts, usable in zip(split.videos.videos, split.facts, split.usable, strict=True):
+            if usable:
+                groups[facts.sha256 or str(video.path.resolve())].append(_Place(split, video))
+    for first, *others in groups.values():
+        for other in others:
+            same_file = other.video.path.resolve() == first.video.path.resolve()
+            how = "is the same file as" if same_file else "has the same bytes as"
+            named = [
+                place.split.videos.labels[place.video.label] for place in (first, other) if place.split.videos.labels
+            ]
+            if len(set(named)) > 1:
+                severity: Severity = "error"
+                kind, what = "two_labels", f"{how} {first}, but is '{named[1]}', not '{named[0]}'"
+            elif other.split is not first.split:
+                severity, kind, what = "error", "leak", f"{how} {first}"
+            else:
+                severity, kind, what = "warning", "duplicate", f"{how} {first}"
+            source, video = other.split.videos.source, other.video
+            problems.append(Problem(severity, kind, str(source), video.line, str(video.path), f"{video.name} {what}"))
+
+
+def _check_classes(split: Split, problems: list[Problem], *, training: bool) -> None:
+    """Tell of classes that nothing can be learnt or said about."""
+    counts = split.counts()
+    source = str(split.videos.source)
+    if not counts:
+        return
+    empty = [label for label, count in counts.items() if not count]
+    if len(counts) - len(empty) < 2:
+        severity: Severity = "error" if training else "warning"
+        kept = [label for label in counts if label not in empty]
+        only = f"only the class '{kept[0]}' has videos that can be used" if kept else "no video can be used"
+        problems.append(Problem(severity, "one_class", source, 0, "", f"{only}; a classifier needs two classes"))
+    for label in empty:
+        hint = "; do the numbers count from 1?" if label == "0" and training else ""
+        problems.append(
+            Problem("warning", "no_videos", source, 0, "", f"class '{label}' has no video that can be used{hint}")
+        )
+
+
+def require_usable(problems: Sequence[Problem]) -> None:
+    """Refuse data with errors.
+
+    Raises:
+        DataError: counting them by kind.
+    """
+    kinds = Counter(problem.kind for problem in problems if problem.severity == "error")
+    if not kinds:
+        return
+    told = ", ".join(f"{text}: {kinds[kind]}" for kind, text in KINDS.items() if kinds[kind])
+    hint = (
+        "; data.skip_broken=true trains without broken and too short files" if set(kinds) <= {"broken", "short"} else ""
+    )
+    raise DataError(f"the data cannot be used as it is ({told}){hint}")

@@ -1,0 +1,208 @@
+"""Judges a model on labelled videos, through the same sampling and preprocessing as it runs with."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.datasets.video_list import Video, VideoList, read_video_list
+from mar_edge.errors import CheckpointError, DataError, SourceError
+from mar_edge.evaluation.metrics import Evaluation
+from mar_edge.extras import require
+from mar_edge.runtime import model as runtime_model
+from mar_edge.runtime.clips.segments import segment_times
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.video.seek import probe, read_frames_at
+
+__all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "read_videos", "show"]
+
+NAMED = 10
+"""How many of the things that are wrong a message names."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many are done, and of how many."""
+
+
+def open_model(
+    name_or_path: str | Path,
+    *,
+    engine: str = "auto",
+    mask: int | Literal["auto"] = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Model:
+    """Load a bundle, by built-in name or path, or a checkpoint (`.safetensors`).
+
+    Args:
+        name_or_path: what to load.
+        engine: `auto` or an engine's name; a checkpoint runs in `torch`.
+        mask: mask ratio in percent, or `auto`.
+        precision: of the graph, or `auto`.
+        threads: CPU threads for one inference; None for all cores.
+
+    Raises:
+        BundleError, EngineError, OptionError: as `mar_edge.load`.
+        CheckpointError: if a checkpoint cannot be read, is foreign, or has no classifier.
+        MissingExtraError: if a checkpoint needs torch and it is not there.
+    """
+    path = Path(name_or_path)
+    options: dict[str, Any] = {"engine": engine, "mask": mask, "precision": precision, "threads": threads}
+    if path.suffix == ".safetensors":
+        require("torch", "train")
+        require("safetensors", "train")
+        from mar_edge.model.torch_engine import open_checkpoint
+
+        return open_checkpoint(path, **options)
+    if path.suffix == ".onnx":
+        raise CheckpointError(f"{path} is one graph of a bundle; name the bundle's folder, NAME.mar")
+    if len(str(path)) < 200 and path.is_file():
+        raise CheckpointError(
+            f"{path} is no model: a bundle is a folder NAME.mar, a checkpoint a file .safetensors. "
+            f"For a checkpoint of others run: mar-edge import {path} -o OUT.safetensors"
+        )
+    return runtime_model.load(name_or_path, **options)
+
+
+def evaluate(
+    model: Model,
+    videos: VideoList,
+    *,
+    views: tuple[int, int] | None = None,
+    skip_broken: bool = False,
+    progress: Progress = lambda _what, _done, _total: None,
+) -> Evaluation:
+    """Classify labelled videos with `model.classify`, and compare.
+
+    Args:
+        model: of `open_model` or `mar_edge.load`.
+        videos: the videos; their labels are the model's, by name or number.
+        views: (clips, crops) to average; None for the model's default.
+        skip_broken: leave out what cannot be read, instead of failing.
+        progress: told how far it is.
+
+    Raises:
+        DataError: if a label is none of the model's, a file cannot be read (naming all that cannot), or none can.
+        OptionError: if such views cannot be made.
+    """
+    began_s = time.monotonic()
+    model.check_views(views)
+    classes = match_labels(videos, model.labels)
+    broken: dict[int, str] = {}
+    # every file is opened first, so that a broken one is told in seconds and not after hours
+    for index, video in enumerate(videos.videos):
+        progress("checking", index, len(videos.videos))
+        if reason := _cannot_be_read(video):
+            broken[index] = videos.say(video, reason)
+    if broken and not skip_broken:
+        raise DataError(_tell_broken(broken, len(videos.videos)))
+    scores: dict[int, NDArray[np.float32]] = {}
+    warnings: list[str] = []
+    windows = short = 0
+    for index, video in enumerate(videos.videos):
+        progress("classifying", index, len(videos.videos))
+        if index in broken:
+            continue
+        try:
+            result = model.classify(video.path, views=views)
+        except SourceError as error:
+            broken[index] = videos.say(video, str(error))
+            continue
+        scores[index] = np.fromiter(result.scores.values(), np.float32)
+        windows += result.views
+        short += result.repeated_frames > 0
+        warnings += [f"{video.name}: {message}" for message in result.warnings]
+    progress("classifying", len(videos.videos), len(videos.videos))
+    if broken and (not skip_broken or not scores):
+        raise DataError(_tell_broken(broken, len(videos.videos)))
+    kept = [videos.videos[index] for index in scores]
+    return Evaluation(
+        labels=tuple(model.labels),
+        scores=np.stack(list(scores.values())),
+        targets=np.array([classes[video.label] for video in kept], np.int64),
+        names=tuple(video.name for video in kept),
+        paths=tuple(video.path for video in kept),
+        views=views,
+        windows=windows,
+        short=short,
+        broken=tuple(broken[index] for index in sorted(broken)),
+        warnings=tuple(warnings),
+        elapsed_s=time.monotonic() - began_s,
+    )
+
+
+def read_videos(source: Path, labels: Sequence[str], *, root: Path | None = None) -> VideoList:
+    """Read a list or folder of labelled videos for a model.
+
+    Args:
+        source: see `video_list.read_video_list`.
+        labels: the model's classes.
+        root: what relative paths start from; by default the folder of the list.
+
+    Raises:
+        DataError: as `read_video_list` and `match_labels`.
+    """
+    match_labels(read_video_list(source, root=root), labels)  # tells an unknown label once, not once a line
+    return read_video_list(source, root=root, labels=labels)
+
+
+def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
+    """Return the model's class for every label of the videos; a label is a class's name or its number.
+
+    Raises:
+        DataError: if the videos have no labels; naming each label that is none of the model's, and the nearest that is.
+    """
+    used = {video.label for video in videos.videos}
+    if min(used, default=-1) < 0:
+        raise DataError(f"{videos.source} has no labelled videos; give a CSV with the columns path and label")
+    places = {str(index): index for index in range(len(labels))} | {label: index for index, label in enumerate(labels)}
+    unknown = [label for index, label in enumerate(videos.labels) if index in used and label not in places]
+    if unknown:
+        told = []
+        for label in unknown[:NAMED]:
+            first = next(video for video in videos.videos if videos.labels[video.label] == label)
+            near = difflib.get_close_matches(label, labels, n=1)
+            where = f"line {first.line}" if first.line else first.name
+            told.append(f"'{label}' ({where}{f', did you mean {near[0]!r}?' if near else ''})")
+        more = f" and {len(unknown) - NAMED} more" if unknown[NAMED:] else ""
+        have = ", ".join(labels[:NAMED]) + (f" and {len(labels) - NAMED} more" if labels[NAMED:] else "")
+        raise DataError(
+            f"{videos.source} has labels that the model does not know: {'; '.join(told)}{more}. It knows {have}"
+        )
+    return [places.get(label, -1) for label in videos.labels]
+
+
+def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
+    """Return frames spread over a video, for a person to look at.
+
+    Returns:
+        uint8 (frames, H, W, 3) RGB.
+
+    Raises:
+        SourceError: if the video cannot be read.
+    """
+    pictures = read_frames_at(path, segment_times(probe(path).duration_s, frames))
+    height, width = pictures[0].shape[:2]  # which may change within a file
+    return np.stack([np.asarray(cv2.resize(picture, (width, height)), np.uint8) for picture in pictures])
+
+
+def _cannot_be_read(video: Video) -> str | None:
+    """Return why a video gives no picture; None if it does."""
+    try:
+        probe(video.path)
+    except SourceError as error:
+        return str(error)
+    return None
+
+
+def _tell_broken(broken: dict[int, str], total: int) -> str:
+    listed = "; ".join(broken[index] for index in sorted(broken))
+    return (
+        f"{len(broken)} of {total} videos cannot be read: {listed}. Mend the list, or leave them out with --skip-broken"
+    )

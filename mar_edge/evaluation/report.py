@@ -1,0 +1,295 @@
+"""One HTML file that tells how a training run or an evaluation went; it loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import MarEdgeError, OutputError
+from mar_edge.evaluation import report_figures as figures
+from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pairs
+from mar_edge.evaluation.report_style import page
+
+TABLE_CLASSES = 25
+"""A confusion matrix of more classes is drawn as a picture, with the most confused pairs beside it."""
+
+LIST_CLASSES = 20
+"""Of more classes the worst and the best are shown, and all of them on a click."""
+
+NAMED = 10
+
+PAIRS = 20
+EXAMPLES = 12
+
+Pictures = Callable[[int], NDArray[np.uint8]]
+"""Gives the frames of a clip of the evaluation, uint8 (T, h, w, 3) RGB; may raise a MarEdgeError."""
+
+
+def check_report_path(path: Path) -> None:
+    """Check that a report may be written to a path, before the work whose report it is.
+
+    Raises:
+        OutputError: if the name does not end in .html, so that no other file is ever replaced, or it is a folder.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"a report is an HTML file; name it {path.with_suffix('.html')} instead of {path}")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file in it")
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    history: Sequence[Mapping[str, Any]] = (),
+    evaluation: Evaluation | None = None,
+    pictures: Pictures | None = None,
+) -> None:
+    """Write a report; a file that is there is replaced only by a whole one.
+
+    Args:
+        path: ends in .html.
+        title: plain text, as all that follows.
+        facts: what a reader may want to know of how it was made: recipe, data, versions, GMACs, time.
+        history: of training, one row a report: `step` and any of `epoch, loss, lr, top1, val_top1, val_loss`; any
+            other number is a part of the loss. Shares are 0 to 1.
+        evaluation: of the finished model; None leaves all but the curves and the facts out.
+        pictures: gives frames for the examples that the model got most wrong; None for no pictures.
+
+    Raises:
+        OutputError: if the file cannot be written.
+        MissingExtraError: if matplotlib is not installed.
+    """
+    check_report_path(path)
+    sections = []
+    if evaluation is not None:
+        sections.append(_cards(evaluation))
+    curves = figures.training_curves(history)
+    if curves is not None:
+        sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate")))
+    if evaluation is not None:
+        sections += [_confusion(evaluation), _classes(evaluation), _calibration(evaluation)]
+        sections.append(_most_wrong(evaluation, pictures))
+        sections += _left_out(evaluation)
+    rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
+    sections.append(_section("Facts", f'<table class="facts">{rows}</table>'))
+    _write(path, page(title, sections))
+
+
+def _cards(evaluation: Evaluation) -> str:
+    low, high = evaluation.interval95
+    cards = [("Top-1", _percent(evaluation.top1), f"95 %: {100 * low:.1f}–{100 * high:.1f} %")]
+    if evaluation.top5 is not None:
+        cards.append(("Top-5", _percent(evaluation.top5), "among the best five"))
+    there = sum(part.clips > 0 for part in evaluation.per_class)
+    cards.append(("Mean class accuracy", _percent(evaluation.mean_class_accuracy), f"over {there} classes"))
+    cards.append(("Calibration error", _percent(evaluation.ece), "expected; 0 is best"))
+    cards.append(("Loss", f"{evaluation.loss:.3f}", f"guessing has {np.log(len(evaluation.labels)):.3f}"))
+    cards.append(("Clips", f"{len(evaluation.names):,}", f"{evaluation.windows:,} views" if evaluation.windows else ""))
+    return (
+        '<div class="cards">'
+        + "".join(
+            f'<div class="card{"" if index else " first"}"><span>{name}</span><b>{value}</b><span>{note}</span></div>'
+            for index, (name, value, note) in enumerate(cards)
+        )
+        + "</div>"
+    )
+
+
+def _confusion(evaluation: Evaluation) -> str:
+    counts = evaluation.confusion
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    if len(evaluation.labels) > TABLE_CLASSES:
+        picture = _image(figures.confusion_picture(shares), "Confusion matrix")
+        return _section("Confusion", picture + _pairs(evaluation))
+    columns = "".join(
+        f'<th class="col"><span title="{escape(label)}">{escape(label)}</span></th>' for label in evaluation.labels
+    )
+    rows = []
+    for true, label in enumerate(evaluation.labels):
+        cells = "".join(
+            _cell(int(counts[true, said]), float(shares[true, said]), f"{label} as {other}", hit=true == said)
+            for said, other in enumerate(evaluation.labels)
+        )
+        rows.append(f'<tr><th class="row">{escape(label)}</th>{cells}</tr>')
+    dense = " dense" if len(evaluation.labels) > 12 else ""
+    table = f'<table class="confusion{dense}"><tr><th></th>{columns}</tr>{"".join(rows)}</table>'
+    note = '<p class="soft">Clips by true class (rows) and predicted class (columns), shaded by their share of the row.</p>'
+    return _section("Confusion", note + table)
+
+
+def _cell(count: int, share: float, title: str, *, hit: bool) -> str:
+    # from paper to blue; white figures where the ground is dark
+    mix = [round(255 + (end - 255) * share**0.7) for end in ((37, 99, 168) if hit else (197, 84, 52))]
+    ink = "#fff" if share > 0.6 else "#1b2430" if count else "#c3cad3"
+    style = f"background:rgb({mix[0]},{mix[1]},{mix[2]});color:{ink}" if count else f"background:#f6f8fa;color:{ink}"
+    shown = f"{count:,}" if count else "·"
+    return f'<td{" class=hit" if hit else ""} style="{style}" title="{escape(title)}: {count}">{shown}</td>'
+
+
+def _pairs(evaluation: Evaluation) -> str:
+    pairs = confused_pairs(evaluation.confusion, PAIRS)
+    if not pairs:
+        return "<p>No clip was confused.</p>"
+    rows = []
+    for true, said, count in pairs:
+        total = evaluation.per_class[true].clips
+        rows.append(
+            f'<tr><td><span class="soft">{true}</span> {escape(evaluation.labels[true])}</td>'
+            f'<td><span class="soft">{said}</span> {escape(evaluation.labels[said])}</td>'
+            f'<td class="num">{count:,} of {total:,}</td><td class="num">{100 * count / total:.0f} %</td></tr>'
+        )
+    head = '<tr><th>true</th><th>predicted</th><th class="num">clips</th><th class="num">share</th></tr>'
+    return f'<h2 style="margin-top:18px">Most confused</h2><table class="pairs">{head}{"".join(rows)}</table>'
+
+
+def _classes(evaluation: Evaluation) -> str:
+    there = [part for part in evaluation.per_class if part.clips]
+    absent = evaluation.absent
+    notes = [
+        "Bars are accuracies, lines their 95 % intervals (Wilson), as if clips were independent of one another. Clips of one "
+        "recording are not, and then the truth may lie further out."
+    ]
+    if absent:
+        more = f" and {len(absent) - NAMED} more" if absent[NAMED:] else ""
+        notes.append(f"No clip shows {len(absent)} of the model's classes: {', '.join(absent[:NAMED])}{more}.")
+    body = _class_list(there)
+    if len(there) > LIST_CLASSES:
+        by_accuracy = sorted(there, key=lambda part: (part.accuracy, -part.clips))
+        half = min(LIST_CLASSES, len(there) // 2)
+        worst, best = _class_list(by_accuracy[:half], "worst"), _class_list(by_accuracy[::-1][:half], "best")
+        body = (
+            f'<div class="many">{worst}{best}</div>'
+            f"<details><summary>All {len(there)} classes, in the order of the model</summary>{body}</details>"
+        )
+    return _section("Classes", f'<p class="soft">{escape(" ".join(notes))}</p>{body}')
+
+
+def _class_list(parts: Sequence[ClassAccuracy], title: str = "class") -> str:
+    head = (
+        f'<div class="head"><span>{title}</span><span class="num">clips</span><span></span>'
+        '<span class="num">accuracy</span><span class="num">95 % interval</span></div>'
+    )
+    rows = []
+    for part in parts:
+        assert part.accuracy is not None and part.interval95 is not None
+        low, high = (100 * end for end in part.interval95)
+        rows.append(
+            f'<div><span class="name">{escape(part.label)}</span><span class="num">{part.clips:,}</span>'
+            f'<span class="bar"><i style="width:{100 * part.accuracy:.1f}%"></i>'
+            f'<u style="left:{low:.1f}%;width:{high - low:.1f}%"></u></span>'
+            f'<span class="num">{_percent(part.accuracy)}</span><span class="num soft">{low:.0f} to {high:.0f} %</span></div>'
+        )
+    return f'<div class="classes">{head}{"".join(rows)}</div>'
+
+
+def _calibration(evaluation: Evaluation) -> str:
+    confidence = float(evaluation.scores.max(axis=1).mean())
+    lean = confidence - evaluation.top1
+    said = (
+        "about as sure as it is right"
+        if abs(lean) < 0.02
+        else "too sure of itself"
+        if lean > 0
+        else "less sure than it could be"
+    )
+    text = (
+        f"<p>On average the model is {_percent(confidence)} sure and {_percent(evaluation.top1)} right: it is {said}.</p>"
+        f"<p>Its expected calibration error is <b>{_percent(evaluation.ece)}</b>: so far apart lie confidence and accuracy on "
+        "average over 15 bins of confidence (Guo et al. 2017).</p>"
+        '<p class="soft">Bars above the dashed line: more often right than it says. Bars of few clips, see the lower part, say '
+        "little.</p>"
+    )
+    picture = _image(figures.reliability_diagram(evaluation), "Reliability diagram")
+    return _section("Calibration", f'<div class="side">{picture}<div>{text}</div></div>')
+
+
+def most_wrong(evaluation: Evaluation, count: int = EXAMPLES) -> list[int]:
+    """Return the wrong clips whose predicted class leads the true one by most, worst first."""
+    true = np.take_along_axis(evaluation.scores, evaluation.targets[:, None], axis=1)[:, 0]
+    lead = np.where(evaluation.right, -1.0, evaluation.scores.max(axis=1) - true)
+    order = np.argsort(-lead, kind="stable")[:count]
+    return [int(index) for index in order if not evaluation.right[index]]
+
+
+def _most_wrong(evaluation: Evaluation, pictures: Pictures | None) -> str:
+    chosen = most_wrong(evaluation)
+    if not chosen:
+        return _section("Most wrong", "<p>Every clip was recognised.</p>")
+    wrong = int((~evaluation.right).sum())
+    note = f'<p class="soft">{len(chosen)} of {wrong:,} wrong clips: those where the prediction leads the true class by most.</p>'
+    if pictures is not None:
+        return _section("Most wrong", note + "".join(_film(evaluation, index, pictures) for index in chosen))
+    rows = []
+    for index in chosen:
+        said, true = int(evaluation.predicted[index]), int(evaluation.targets[index])
+        rows.append(
+            f'<tr><td class="said">{escape(evaluation.labels[said])}</td><td class="num">{_score(evaluation, index, said)}</td>'
+            f'<td class="true">{escape(evaluation.labels[true])}</td><td class="num">{_score(evaluation, index, true)}</td>'
+            f'<td class="soft">{escape(evaluation.names[index])}</td></tr>'
+        )
+    head = "<tr><th>predicted</th><th></th><th>true</th><th></th><th>clip</th></tr>"
+    return _section("Most wrong", f'{note}<table class="pairs">{head}{"".join(rows)}</table>')
+
+
+def _film(evaluation: Evaluation, index: int, pictures: Pictures) -> str:
+    """Return words and frames of one clip."""
+    said, true = int(evaluation.predicted[index]), int(evaluation.targets[index])
+    words = "".join(
+        f'<dt>{word}</dt><dd><span class="{style}">{escape(evaluation.labels[label])}</span> '
+        f"{_score(evaluation, index, label)}</dd>"
+        for word, style, label in (("predicted", "said", said), ("true", "true", true))
+    )
+    try:
+        film = _image(figures.film_strip(pictures(index)), evaluation.names[index])
+    except MarEdgeError as error:
+        film = f'<p class="soft">{escape(str(error))}</p>'
+    name = escape(evaluation.names[index])
+    return f'<div class="film"><div><dl>{words}</dl><div class="file">{name}</div></div>{film}</div>'
+
+
+def _score(evaluation: Evaluation, index: int, label: int) -> str:
+    return _percent(float(evaluation.scores[index, label]))
+
+
+def _left_out(evaluation: Evaluation) -> list[str]:
+    if not evaluation.broken:
+        return []
+    listed = "".join(f"<li>{escape(reason)}</li>" for reason in evaluation.broken)
+    note = f"<p>{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names):,} videos could not be read and are not in any of these numbers.</p>"
+    return [_section("Left out", f"{note}<details><summary>Which, and why</summary><ul>{listed}</ul></details>")]
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _image(uri: str, words: str) -> str:
+    return f'<img src="{uri}" alt="{escape(words)}">'
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # names may hold bytes that are no text
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise OutputError(
+            f"cannot write the report {path}: {error.strerror}. Choose a file you can write to"
+        ) from error

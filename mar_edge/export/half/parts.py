@@ -1,0 +1,114 @@
+"""The names of what a graph may compute in another precision than the rest.
+
+A graph falls into leaves, named by module path where there is a module, and by what they do where there is none:
+
+| leaf | what it computes |
+|---|---|
+| `encoder.embed`, `encoder.positions` | the first matrix product; the sum with the position table |
+| `encoder.blocks.3.norm1`, `.norm2`, `encoder.norm`, `classifier.norm` | layer norms |
+| `encoder.blocks.3.attn.qkv`, `.attn.scores`, `.attn.softmax`, `.attn.mix`, `.attn.proj` | the steps of attention |
+| `encoder.blocks.3.fc1`, `.gelu`, `.fc2` | the steps of the MLP |
+| `encoder.blocks.3.residual` | both sums with the residual stream, and LayerScale gains |
+| `classifier.reduce`, `classifier.pool`, `classifier.head` | the bridge's first product; the sum over tokens; the last product |
+
+Blocks of the classifier have the same leaves. A name covers itself and all below it: `encoder.blocks.3.attn` is attention
+with its projection, `classifier` the whole classifier. What precedes `encoder.embed`, from pixels to normalised
+tubelets, has no name: it is always FP32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+
+from onnx import ModelProto, NodeProto
+
+from mar_edge.errors import ExportError
+from mar_edge.node_names import PRODUCTS, part_of, product_part
+
+PIXELS = ""
+"""The leaf of what precedes `encoder.embed`."""
+
+_BLOCK = re.compile(r"\.blocks\.\d+$")
+
+
+def leaves(model: ModelProto) -> dict[str, str]:
+    """Return the leaf of every node, by the node's name.
+
+    Args:
+        model: one of our graphs, of any precision.
+
+    Raises:
+        ExportError: if the graph has no matrix product.
+    """
+    nodes = list(model.graph.node)
+    pixels = _pixels(nodes)
+    constants = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    latest: dict[str, str] = {}  # product of each attention, as its nodes go by
+    found: dict[str, str] = {}
+    for node in nodes:
+        part = part_of(node.name)
+        if node.name in pixels:
+            found[node.name] = PIXELS
+        elif part.endswith(".attn"):
+            if node.op_type in PRODUCTS:
+                latest[part] = product_part(node.name)
+            found[node.name] = _part_of_attention(node, part, latest.get(part, ""))
+        elif _BLOCK.search(part):
+            found[node.name] = f"{part}.{'residual' if _is_residual(node, constants) else 'gelu'}"
+        else:
+            found[node.name] = {"encoder": "encoder.positions", "classifier": "classifier.pool"}.get(part, part)
+    return found
+
+
+def covered(leaf: str, kept: Iterable[str]) -> bool:
+    """Tell whether a leaf is one of the kept parts, or in one."""
+    return any(leaf == name or leaf.startswith(f"{name}.") for name in kept)
+
+
+def check_kept(known: Collection[str], kept: Iterable[str]) -> None:
+    """Check that every kept part is there.
+
+    Args:
+        known: leaves of a graph.
+        kept: names.
+
+    Raises:
+        ExportError: if one covers nothing.
+    """
+    for name in kept:
+        if not any(leaf and covered(leaf, [name]) for leaf in known):
+            raise ExportError(
+                f"the graph has no part '{name}' to keep in fp32; parts are named as {', '.join(sorted(set(known) - {PIXELS})[:3])}"
+            )
+
+
+def _pixels(nodes: list[NodeProto]) -> set[str]:
+    """Return the names of what the first matrix product's tokens come from."""
+    producer = {name: node for node in nodes for name in node.output}
+    embed = next((node for node in nodes if node.op_type in PRODUCTS), None)
+    if embed is None:
+        raise ExportError("the graph has no matrix product; it is none that mar-edge exported")
+    waiting, found = [embed.input[0]], set[str]()
+    while waiting:
+        node = producer.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            waiting += node.input
+    # what quantises the product's tokens is the product's own
+    return {name for name in found if part_of(name) != part_of(embed.name)}
+
+
+def _part_of_attention(node: NodeProto, part: str, latest: str) -> str:
+    """Return the leaf by the product before: attention is written in the order of its computation."""
+    if node.op_type in PRODUCTS or latest.endswith(".mix"):
+        return latest
+    if node.op_type == "Softmax":
+        return f"{part}.softmax"
+    return f"{part}.{'scores' if node.op_type == 'Mul' else 'qkv'}"  # the factor of the queries; splits and moves
+
+
+def _is_residual(node: NodeProto, constants: dict[str, int]) -> bool:
+    """Tell the residual sums and LayerScale gains of a block from its GELU, which has scalar constants only."""
+    ranks = [constants[name] for name in node.input if name in constants]
+    return (node.op_type == "Add" and not ranks) or (node.op_type == "Mul" and any(ranks))

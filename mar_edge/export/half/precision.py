@@ -1,0 +1,174 @@
+"""Decides by measurement which parts of a graph stay FP32 when the rest becomes FP16 or BF16.
+
+1. The graph runs in FP32 over the clips and tells the largest value of every number that half would store. The parts
+   that come close to what the precision can hold stay FP32: those that make such a number and those that take it.
+2. The half graph is emulated (`half_emulation`) and its logits compared with FP32. Mostly that is all.
+3. Where they differ too much, one more run tells which parts the error of the logits comes from (`half_blame`), and
+   these become FP32, twice as many each time, until the logits are near enough; then it is tried with fewer.
+
+So a large model needs one FP32 run and one emulated run, and only a model that half precision hurts a few more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from mar_edge.bundle import Parity
+from mar_edge.errors import ExportError
+from mar_edge.export.half.blame import blame_leaves
+from mar_edge.export.half.emulation import emulate, session
+from mar_edge.export.half.graph import to_half
+from mar_edge.export.half.parts import PIXELS, leaves
+from mar_edge.export.half.probes import error_probe, peak_probe, takers
+from mar_edge.export.tensor_types import FLOATS, HALF, LARGEST
+from mar_edge.node_names import PRODUCTS
+from mar_edge.runtime.measurement.parity import BOUNDS, compare
+
+__all__ = ["OVERFLOW_MARGIN", "PARITY_SHARE", "PRODUCT_COST", "choose_kept", "to_half"]
+
+OVERFLOW_MARGIN = 4.0
+"""Other clips may reach values this many times those of the measured ones."""
+
+PARITY_SHARE = 0.5
+"""Of what `parity.BOUNDS` allow, this much may be used on the measured clips."""
+
+PRODUCT_COST = 4.0
+"""A part with a matrix product must make this many times the error of another to become FP32 before it: there half
+precision saves time."""
+
+
+def choose_kept(
+    model: ModelProto,
+    precision: str,
+    clips: NDArray[np.uint8],
+    *,
+    progress: Callable[[str], None] = lambda _message: None,
+) -> tuple[str, ...]:
+    """Choose the parts that stay FP32.
+
+    Args:
+        model: an FP32 graph of `graph.write_graph`; not changed.
+        precision: `fp16` or `bf16`.
+        clips: to measure on, uint8 (N, T, H, W, 3); four do for a large model.
+        progress: told what is being done.
+
+    Returns:
+        Names as `half_parts` has them, sorted; for `to_half` and the manifest.
+
+    Raises:
+        ExportError: if the FP32 graph itself gives no numbers, or nothing could be in half precision.
+    """
+    choice = _Choice(model, precision, clips, progress)
+    kept = choice.overflowing()
+    if not choice.holds(kept):
+        kept = choice.repair(kept)
+    choice.check_worth(kept)
+    return tuple(sorted(kept))
+
+
+class _Choice:
+    """The measurements of one choice."""
+
+    def __init__(
+        self, model: ModelProto, precision: str, clips: NDArray[np.uint8], progress: Callable[[str], None]
+    ) -> None:
+        self._model, self._precision, self._clips, self._progress = model, precision, clips, progress
+        self._leaves = leaves(model)
+        self._products = {self._leaves[node.name] for node in model.graph.node if node.op_type in PRODUCTS}
+        self._reference: NDArray[np.float32] = np.zeros(0, np.float32)
+
+    def overflowing(self) -> set[str]:
+        """Return the leaves that come close to the end of the precision; notes the FP32 logits."""
+        limit = LARGEST[self._precision] / OVERFLOW_MARGIN
+        probe = peak_probe(self._model, self._leaves)
+        figures = self._run(probe.model, "values in fp32")
+        self._reference = np.concatenate(figures["logits"])
+        if not np.isfinite(self._reference).all():
+            raise ExportError("the fp32 graph itself gives logits that are no numbers; the checkpoint is damaged")
+        found = {
+            leaf for name, told in probe.leaves.items() if not np.max(figures[name]) <= limit for leaf in told
+        } | self._heavy(limit)
+        if found:
+            self._progress(f"{len(found)} parts would overflow {self._precision}")
+        return found - {PIXELS}
+
+    def holds(self, kept: Collection[str]) -> bool:
+        """Tell whether the half graph's logits are well within the bounds of its precision."""
+        half = emulate(to_half(self._model, self._precision, kept))
+        logits = np.concatenate(self._run(half, f"{self._precision} with {len(kept)} parts in fp32")["logits"])
+        if not np.isfinite(logits).all():
+            return False
+        parity = compare(self._reference, logits, self._precision, source="", reference_name="fp32 graph")
+        return _comfortable(parity, self._precision)
+
+    def repair(self, kept: set[str]) -> set[str]:
+        """Return `kept` and the most harmful leaves, as many as it takes for the half graph to hold."""
+        ranked = self._by_harm(kept)
+        low, high = 0, 1  # as many are too few, as many will do
+        while high < len(ranked) and not self.holds(kept.union(ranked[:high])):
+            low, high = high, min(2 * high, len(ranked))
+        while high - low > max(1, high // 4):  # an eighth more than needed is not worth another run
+            middle = (low + high) // 2
+            if self.holds(kept.union(ranked[:middle])):
+                high = middle
+            else:
+                low = middle
+        return kept.union(ranked[:high])
+
+    def check_worth(self, kept: Collection[str]) -> None:
+        """Check that something is left for the precision to do.
+
+        Raises:
+            ExportError: if every matrix product stays FP32.
+        """
+        if self._products <= set(kept):
+            raise ExportError(
+                f"no matrix product of this model can be {self._precision} within its bounds; export it as fp32"
+                + (" or bf16" if self._precision == "fp16" else "")
+            )
+
+    def _heavy(self, limit: float) -> set[str]:
+        """Return the leaves with constants close to the end of the precision."""
+        using = takers(self._model, self._leaves)
+        found: set[str] = set()
+        for tensor in self._model.graph.initializer:
+            if tensor.data_type in FLOATS and np.abs(numpy_helper.to_array(tensor)).max(initial=0) > limit:
+                found |= using.get(tensor.name, set())
+        return found
+
+    def _by_harm(self, kept: Collection[str]) -> list[str]:
+        """Return the other leaves, most harmful first."""
+        probe = error_probe(self._model, self._leaves, HALF[self._precision], kept)
+        figures = self._run(probe.model, "error of each part")
+        sums = {name: float(np.sum(values)) for name, values in figures.items()}
+        blame = blame_leaves(self._model, self._leaves, sums)
+        return sorted(
+            (leaf for leaf in blame if leaf not in kept),
+            key=lambda leaf: blame[leaf] / (PRODUCT_COST if leaf in self._products else 1.0),
+            reverse=True,
+        )
+
+    def _run(self, model: ModelProto, title: str) -> dict[str, list[NDArray[np.float32]]]:
+        """Run a graph clip by clip; return each output's values."""
+        running = session(model)
+        names = [output.name for output in running.get_outputs()]
+        found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+        for index, clip in enumerate(self._clips, 1):
+            self._progress(f"{title}: clip {index} of {len(self._clips)}")
+            for name, value in zip(names, running.run(names, {"frames": clip[None]}), strict=True):
+                found[name].append(value)
+        return found
+
+
+def _comfortable(parity: Parity, precision: str) -> bool:
+    bounds = BOUNDS[precision]
+    assert parity.cosine is not None and parity.kl is not None
+    return (
+        parity.max_abs_error <= PARITY_SHARE * parity.bound
+        and 1 - parity.cosine <= PARITY_SHARE * (1 - bounds.cosine)
+        and parity.kl <= PARITY_SHARE * bounds.kl
+    )

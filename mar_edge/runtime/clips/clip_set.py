@@ -1,0 +1,217 @@
+"""Clips of videos, made by the runtime itself: what graphs are calibrated, compared and timed on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.bundle import Bundle, Manifest, Variant
+from mar_edge.errors import SourceError
+from mar_edge.runtime.clips.preprocess import preprocess
+from mar_edge.runtime.clips.sampler import EARLY, Sampler
+from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.video.reader import list_videos, read_frames, tells_damage
+from mar_edge.runtime.video.seek import probe
+
+
+class Clip(NamedTuple):
+    """One window of a video.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3) RGB.
+        source: where it comes from, for messages.
+        target: its video's class; None without labels.
+    """
+
+    frames: NDArray[np.uint8]
+    source: str
+    target: int | None
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Windows spread evenly over every one of some videos, or over seeds of the demo camera.
+
+    Iterating decodes one video after another, in order; nothing is kept.
+
+    Attributes:
+        manifest: of the bundle whose geometry, rate and resize rule make the clips.
+        files: the videos; empty for the demo camera.
+        windows: of each video; one number, that of the seeds, for the demo camera.
+        source: what they are, for people, as `8 videos of daily`.
+        targets: class of each video; None without labels.
+        warn: called with one sentence for whatever should be known of a video.
+        strict: whether a video with damage is refused.
+    """
+
+    manifest: Manifest
+    files: tuple[Path, ...]
+    windows: tuple[int, ...]
+    source: str
+    targets: tuple[int, ...] | None = None
+    warn: Callable[[str], None] = lambda _message: None
+    strict: bool = False
+
+    def __len__(self) -> int:
+        return sum(self.windows)
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Give the clips.
+
+        Raises:
+            SourceError: if a video cannot be read, or is damaged where that is refused, naming it.
+        """
+        if not self.files:
+            for seed in range(len(self)):
+                yield Clip(_demo_clip(self.manifest, seed), f"demo camera, seed {seed}", None)
+            return
+        for index, (file, windows) in enumerate(zip(self.files, self.windows, strict=True)):
+            target = self.targets[index] if self.targets is not None else None
+            for frames in self._record(file, windows):
+                yield Clip(frames, str(file), target)
+
+    def stacked(self) -> NDArray[np.uint8]:
+        """Return all clips at once, uint8 (N, T, H, W, 3)."""
+        return np.stack([clip.frames for clip in self])
+
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return the class of every clip (N,); None without labels."""
+        return None if self.targets is None else np.repeat(np.asarray(self.targets, np.int64), self.windows)
+
+    def _record(self, file: Path, windows: int) -> list[NDArray[np.uint8]]:
+        """Let the runtime classify the file, and keep what it would have shown to a graph."""
+        recorder = _Recorder(self.manifest)
+        result = Model(recorder.bundle, recorder).classify(file, views=(windows, 1))
+        warnings = list(result.warnings)
+        if self.strict:
+            if self.manifest.sampling == "uniform":  # which seeks, and sees no more of the file than it takes
+                for _ in read_frames(file, warnings.append):
+                    pass
+            if damage := next((message for message in warnings if tells_damage(message, file)), None):
+                raise SourceError(f"{file} cannot be used ({damage}); leave it out or record it again")
+        for message in warnings:
+            self.warn(message)
+        if result.repeated_frames:
+            self.warn(f"{file} is shorter than a clip; its last frame was repeated")
+        return recorder.clips
+
+
+def open_clips(
+    manifest: Manifest,
+    data: Path | None = None,
+    *,
+    count: int,
+    files: Sequence[Path] = (),
+    targets: Sequence[int] | None = None,
+    warn: Callable[[str], None] = lambda _message: None,
+    strict: bool = False,
+) -> ClipSet:
+    """Choose clips.
+
+    Args:
+        manifest: of the model that they are for.
+        data: a video or a folder of videos; None for the demo camera, unless `files` are given.
+        count: clips wanted. Videos spread over the folder are taken, or more than one window of each; so it may be
+            a few more. It is fewer where the videos are too short for so many windows that are not copies of others.
+        files: the videos themselves, as from a list.
+        targets: class of each of `files`.
+        warn: see `ClipSet`.
+        strict: see `ClipSet`.
+
+    Raises:
+        SourceError: if there is no video, or one cannot be read.
+    """
+    if not files and data is None:
+        return ClipSet(manifest, (), (count,), "demo camera", warn=warn)
+    if not files:
+        assert data is not None
+        if not data.exists():
+            raise SourceError(f"there is no file or folder {data}")
+        files = [data] if data.is_file() else list_videos(data)
+        if not files:
+            raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
+    taken = tuple(files[index] for index in chosen)
+    return ClipSet(
+        manifest,
+        taken,
+        _share_out(count, [_most_windows(manifest, file) for file in taken]),
+        _describe(data, len(taken)),
+        None if targets is None else tuple(targets[index] for index in chosen),
+        warn,
+        strict,
+    )
+
+
+def _most_windows(manifest: Manifest, file: Path) -> int:
+    """Return how many windows of a video differ enough to count as clips of their own.
+
+    Of dense ones neighbours overlap by half at most; of spread ones each has frames that no other has.
+
+    Raises:
+        SourceError: if the file cannot be read.
+    """
+    info = probe(file)
+    length = manifest.geometry.frames
+    last_s = info.duration_s - 1 / info.fps
+    sampled = math.floor(max(0.0, last_s) * manifest.rate_fps + EARLY) + 1  # as the sampler counts
+    if manifest.sampling == "uniform":
+        return max(1, min(sampled, info.frames) // length)
+    return 1 + max(0, sampled - length) // max(1, length // 2)
+
+
+def _share_out(count: int, most: list[int]) -> tuple[int, ...]:
+    """Return windows of each video: as evenly as they have them, `count` in all or a few more; all if that is fewer."""
+    level = 1
+    while level < max(most) and sum(min(level, one) for one in most) < count:
+        level += 1
+    return tuple(min(level, one) for one in most)
+
+
+def _describe(data: Path | None, videos: int) -> str:
+    """Return what videos are, for people."""
+    if data and data.is_file():
+        return data.name
+    return f"{videos} video{'s' if videos > 1 else ''}" + (f" of {data.name}" if data else "")
+
+
+class _Recorder(Engine):
+    """An engine that keeps the clips it is shown."""
+
+    name = "recorder"
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(Bundle.of(Path(), manifest), Variant.model_construct(mask=0, precision="fp32"))
+        self.clips: list[NDArray[np.uint8]] = []
+
+    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.clips.extend(frames.copy())
+        return np.zeros((len(frames), self._classes), np.float32)
+
+
+def _demo_clip(manifest: Manifest, seed: int) -> NDArray[np.uint8]:
+    """Return the first window of the demo camera."""
+    geometry = manifest.geometry
+    sampler = Sampler(manifest.rate_fps)
+    window: list[NDArray[np.uint8]] = []
+    for frame in DemoSource(realtime=False, fps=max(30.0, manifest.rate_fps), seed=seed):
+        if places := sampler.take(frame.time_s):
+            picture = preprocess(
+                frame.picture,
+                height_px=geometry.height_px,
+                width_px=geometry.width_px,
+                resize=manifest.resize,
+                color=frame.color,
+            )
+            window += [picture] * places
+        if len(window) >= geometry.frames:
+            break
+    return np.stack((window + window[-1:] * geometry.frames)[: geometry.frames])

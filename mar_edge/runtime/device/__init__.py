@@ -1,0 +1,1 @@
+"""Which machine this is, and what was measured or built on it."""

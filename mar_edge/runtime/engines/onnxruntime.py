@@ -1,0 +1,127 @@
+"""ONNX Runtime: the engine that every installation has."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.bundle import Bundle, Variant
+from mar_edge.errors import EngineError
+from mar_edge.runtime.engines.engine import Engine
+
+_INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
+_PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
+_KERNEL = "_kernel_time"
+
+
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return all that ONNX Runtime raises; its exceptions have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+
+
+class OnnxRuntimeEngine(Engine):
+    """ONNX Runtime on the CPU.
+
+    Args:
+        bundle: the bundle.
+        variant: the graph to load.
+        threads: CPU threads for one inference; None for all cores.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, variant: Variant, *, threads: int | None = None) -> None:
+        super().__init__(bundle, variant)
+        self._errors = onnxruntime_errors()
+        self._threads = threads
+        self._session = self._open()
+        path = bundle.graph_path(variant)
+        (frames,), (logits,) = self._session.get_inputs(), self._session.get_outputs()
+        wanted = ("tensor(uint8)", list(self._shape), [self._classes])
+        if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
+            raise EngineError(
+                f"{path} takes {frames.type} {frames.shape} and gives {logits.shape}, which is not what its manifest says: "
+                f"clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
+            )
+
+    def _open(self, profile: Path | None = None) -> Any:
+        """Load the graph; a profile of every inference goes to files whose names begin so."""
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised, and told by us
+        # spinning threads would take the core that the robot's own loop needs
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self._threads:
+            options.intra_op_num_threads = self._threads
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        path = self.bundle.graph_path(self.variant)
+        try:
+            return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except self._errors as error:
+            if self.variant.precision == "bf16" and "NOT_IMPLEMENTED" in str(error):
+                raise EngineError(
+                    "ONNX Runtime has no bf16 kernels for this CPU. Choose another precision, or --engine openvino"
+                ) from error
+            raise EngineError(f"ONNX Runtime refuses {path}: {error}") from error
+
+    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        try:
+            logits: NDArray[np.float32] = self._session.run(["logits"], {"frames": frames})[0]
+        except self._errors as error:
+            raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
+        return logits
+
+    def layer_precisions(self) -> dict[str, str] | None:
+        """See `Engine.layer_precisions`; read from a profile, which has the types that every kernel got."""
+        events = self._profile(np.zeros((1, *self._shape), np.uint8), runs=1)
+        if events is None:
+            return None
+        found = {}
+        for event in events:
+            name, details = event["name"].removesuffix(_KERNEL), event["args"]
+            operator: str = details["op_name"]
+            if operator.startswith(_INT8_OPERATORS):
+                found[name] = "int8"
+            elif operator in ("MatMul", "FusedMatMul", "Gemm", "FusedGemm"):
+                kind = next(iter(details["input_type_shape"][0]))
+                found[name] = _PRECISIONS.get(kind, kind)
+        return found
+
+    def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
+        """See `Engine.layer_times`."""
+        events = self._profile(frames, runs=runs + 1)
+        if events is None:
+            return None
+        times: dict[str, list[float]] = {}
+        for event in events:
+            times.setdefault(event["name"].removesuffix(_KERNEL), []).append(event["dur"] / 1000)
+        return {name: statistics.median(took[1:]) for name, took in times.items()}
+
+    def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]] | None:
+        """Return what ONNX Runtime notes of every kernel it runs, in a session of its own.
+
+        It notes it in a file, and says nothing where the disk is full; None if that file is not there whole.
+        """
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                session = self._open(Path(folder) / "profile")
+                try:
+                    for _ in range(runs):
+                        session.run(["logits"], {"frames": frames})
+                except self._errors as error:
+                    raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
+                events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return [event for event in events if event["cat"] == "Node" and event["name"].endswith(_KERNEL)]

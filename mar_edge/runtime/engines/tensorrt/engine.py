@@ -1,0 +1,99 @@
+"""TensorRT and TensorRT-RTX: the engines for NVIDIA's GPUs. Built on first use, kept in the device's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import weakref
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.bundle import Bundle, Variant
+from mar_edge.runtime.device import cache as device_cache
+from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
+from mar_edge.runtime.engines.tensorrt.build import Batch
+from mar_edge.runtime.engines.tensorrt.cache import KIND, EngineKey, key_of, obtain
+from mar_edge.runtime.engines.tensorrt.cuda import CudaPlace
+from mar_edge.runtime.engines.tensorrt.session import DamagedEngineError, GpuSession
+
+_log = logging.getLogger("mar_edge")
+
+
+class TensorRTEngine(Engine):
+    """A graph on an NVIDIA GPU. It has not run on one yet, only against a fake that enforces TensorRT's rules.
+
+    A context of the application's own, made current with PyCUDA, is shared; otherwise the primary context is, which
+    PyTorch and others use as well. Whatever is current before a call is current after it. Several threads may infer;
+    one inference runs at a time. What is on the GPU is freed by `close`, or with the object.
+
+    Args:
+        bundle: the bundle.
+        variant: the graph to load.
+        module: `tensorrt` or `tensorrt-rtx`.
+        device: number of the GPU; by default `MAR_EDGE_CUDA_DEVICE`, or 0.
+        batch: smallest, usual and largest batch that the engine is built for; by default whichever it was built for,
+            or one clip. More clips than that are run one after another.
+        workspace_mib: limit of memory for one layer while it is built; by default whichever.
+        threads: not used.
+        say: told, in a sentence, that an engine is built and why, and whatever else should be known; by default the
+            logger `mar_edge` at level warning.
+
+    Raises:
+        MissingExtraError: if the module or PyCUDA is not installed.
+        EngineError: if there is no GPU, or the engine cannot be built or loaded.
+        OptionError: if the GPU or the batch cannot be.
+        OutputError: if the device's cache cannot be made.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        variant: Variant,
+        *,
+        module: str = "tensorrt",
+        device: int | None = None,
+        batch: Batch | None = None,
+        workspace_mib: int | None = None,
+        threads: int | None = None,
+        say: Callable[[str], None] = _log.warning,
+    ) -> None:
+        super().__init__(bundle, variant)
+        self.name = module.replace("_", "-")
+        dialect = tensorrt_versions.load(self.name)
+        place = CudaPlace(device, extra=self.name)
+        key = key_of(variant, dialect, place.gpu, batch=batch, workspace_mib=workspace_mib)
+        kernels = (
+            device_cache.folder(KIND) / f"{_kernels_name(key, place)}.kernels" if dialect.release.portable else None
+        )
+
+        def load(damaged: bool) -> GpuSession:
+            with place.current():
+                data = obtain(bundle, variant, key, say=say, damaged=damaged)
+            return GpuSession(data, dialect, place, self._shape, self._classes, say=say, kernels=kernels)
+
+        session = None
+        with contextlib.suppress(DamagedEngineError):  # what it holds of an engine that did not load is forgotten, too
+            session = load(damaged=False)
+        self._session = session = session or load(damaged=True)
+        # at the latest when the process ends; the session must not know the engine, or that would keep it
+        self._free = weakref.finalize(self, session.close)
+
+    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._session.infer(frames)
+
+    def layer_precisions(self) -> dict[str, str] | None:
+        """See `Engine.layer_precisions`."""
+        report = self._session.layers()
+        return None if report is None else dict(report.products)
+
+    def close(self) -> None:
+        """Free everything on the GPU. May be called again; inferring afterwards is an error."""
+        self._free()
+
+
+def _kernels_name(key: EngineKey, place: CudaPlace) -> str:
+    """Return the name of the file of compiled kernels: an engine's own, on one kind of GPU."""
+    return f"{key.path.stem}-on-{'-'.join(place.gpu.name.split())}-{key.version}"

@@ -1,0 +1,235 @@
+"""What lies on the GPU for one engine: weights, buffers, a stream, a CUDA graph; made whole, freed whole."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import EngineError, OutputError
+from mar_edge.files.atomic_file import write_whole
+from mar_edge.runtime.engines.tensorrt.cuda import CudaPlace
+from mar_edge.runtime.engines.tensorrt.cuda_graph import CudaGraph
+from mar_edge.runtime.engines.tensorrt.layers import LayerReport, inspect_engine
+from mar_edge.runtime.engines.tensorrt.messages import explain, make_logger
+from mar_edge.runtime.engines.tensorrt.versions import Dialect
+
+
+class DamagedEngineError(EngineError):
+    """An engine that does not load; building it again may help."""
+
+
+class GpuSession:
+    """An engine that is loaded and ready.
+
+    Frames are copied into memory that the GPU reads directly, and everything is given to one stream. Where the batch
+    never changes, the second inference is captured as a CUDA graph, and the following ones replay it. May be used by
+    any thread; one inference runs at a time.
+
+    Args:
+        data: the serialised engine.
+        dialect: the module that built it.
+        place: GPU and context.
+        clip: shape of a clip, (T, H, W, 3).
+        classes: number of logits.
+        say: told what an operator should know.
+        kernels: file of compiled kernels, for TensorRT-RTX.
+
+    Raises:
+        DamagedEngineError: if it does not load.
+        EngineError: if it is not for such clips, or the GPU's memory does not suffice. Nothing is left on the GPU.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        dialect: Dialect,
+        place: CudaPlace,
+        clip: tuple[int, ...],
+        classes: int,
+        *,
+        say: Callable[[str], None],
+        kernels: Path | None = None,
+    ) -> None:
+        self._trt, self._title, self._place, self._say = dialect.trt, dialect.title, place, say
+        self._captures = dialect.release.cuda_graph == "captured"
+        self._clip, self._classes, self._kernels = clip, classes, kernels
+        self._logger = make_logger(dialect.trt)
+        self._turn = threading.Lock()
+        self._graph: CudaGraph | None = None
+        self._inferences = 0
+        self._batch = 0  # that the execution context is set to
+        self._kernels_size = 0
+        self._cache: Any = None
+        self._undo = contextlib.ExitStack()  # frees in reverse order
+        self._closed = False
+        try:
+            with place.current():
+                self._load(data)
+                self._allocate()
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, data: bytes) -> None:
+        """Make the engine and its execution context."""
+        self._runtime = self._held("_runtime", self._trt.Runtime(self._logger))
+        self._engine = self._held("_engine", self._runtime.deserialize_cuda_engine(data), DamagedEngineError)
+        self._check_tensors()
+        sizes = [int(shape[0]) for shape in self._engine.get_tensor_profile_shape("frames", 0)]
+        self._smallest, self._largest = sizes[0], sizes[2]
+        if self._captures:
+            context = self._engine.create_execution_context()
+        else:
+            context = self._engine.create_execution_context(self._runtime_config())
+        self._execution = self._held("_execution", context)
+
+    def _runtime_config(self) -> Any:
+        """Return what TensorRT-RTX is told about running: its own CUDA graphs, and kernels it compiled before."""
+        trt = self._trt
+        config = self._config = self._held("_config", self._engine.create_runtime_config())
+        if hasattr(config, "cuda_graph_strategy"):  # since 1.2
+            config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        if self._smallest == self._largest:  # one shape: compile for it at once, and not for others first
+            strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = strategy
+        self._cache = self._held("_cache", config.create_runtime_cache())
+        if self._kernels is not None and self._kernels.is_file():
+            kept = self._kernels.read_bytes()
+            if self._cache.deserialize(kept):
+                self._kernels_size = len(kept)
+            else:
+                self._say(f"{self._kernels.name} is of another driver or GPU, or damaged; kernels are compiled anew")
+        config.set_runtime_cache(self._cache)
+        return config
+
+    def _allocate(self) -> None:
+        """Make the stream and the buffers, and tell the execution context where they are."""
+        cuda = self._place.cuda
+        self._stream = self._held("_stream", cuda.Stream())
+        self._frames, frames_gpu = self._buffers((self._largest, *self._clip), np.uint8)
+        self._logits, logits_gpu = self._buffers((self._largest, self._classes), np.float32)
+        for name, memory in (("frames", frames_gpu), ("logits", logits_gpu)):
+            if not self._execution.set_tensor_address(name, int(memory)):
+                raise EngineError(f"{self._title} does not take the buffer of {name}: {explain(self._logger.errors)}")
+        self._frames_gpu, self._logits_gpu = frames_gpu, logits_gpu
+
+    def _buffers(self, shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], Any]:
+        """Return pinned memory of the host, and memory of the GPU, of one shape."""
+        cuda = self._place.cuda
+        host = cuda.pagelocked_empty(shape, dtype)
+        self._undo.callback(host.base.free)
+        device = cuda.mem_alloc(prod(shape) * np.dtype(dtype).itemsize)
+        self._undo.callback(device.free)
+        return host, device
+
+    def _held(self, name: str, thing: Any, error: type[EngineError] = EngineError) -> Any:
+        """Return what was made; it is freed, by forgetting it, in reverse order of such calls."""
+        if thing is None:
+            raise error(f"{self._title} does not load the engine: {explain(self._logger.errors)}")
+        self._undo.callback(lambda: vars(self).pop(name, None))
+        return thing
+
+    def _check_tensors(self) -> None:
+        """Check that the engine is what its graph says."""
+        trt, names = self._trt, [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        have = [
+            (name, self._engine.get_tensor_dtype(name), tuple(self._engine.get_tensor_shape(name))[1:])
+            for name in names
+        ]
+        if have != [("frames", trt.uint8, self._clip), ("logits", trt.float32, (self._classes,))]:
+            raise DamagedEngineError(
+                f"the engine has {have}, not frames uint8 {self._clip} and {self._classes} logits float32"
+            )
+
+    def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run clips (B, T, H, W, 3); more than the engine takes at once are run one after another.
+
+        Returns:
+            Logits (B, classes), not shared with a buffer.
+
+        Raises:
+            EngineError: if it is closed, or the GPU fails.
+        """
+        with self._turn:
+            if self._closed:
+                raise EngineError("this engine was closed; load the model again")
+            logits = np.empty((len(frames), self._classes), np.float32)
+            with self._place.current():
+                for start in range(0, len(frames), self._largest):
+                    clips = frames[start : start + self._largest]
+                    self._frames[: len(clips)] = clips
+                    self._run(max(len(clips), self._smallest))
+                    logits[start : start + len(clips)] = self._logits[: len(clips)]
+                if not self._kernels_size:
+                    self._keep_kernels()  # now: a robot is switched off, and never closes
+            return logits
+
+    def _run(self, batch: int) -> None:
+        """Run what lies in the buffers, and wait for it."""
+        if batch != self._batch:
+            shape = (batch, *self._clip)
+            if not self._execution.set_input_shape("frames", shape):
+                raise EngineError(f"{self._title} does not take frames {shape}: {explain(self._logger.errors)}")
+            self._batch = batch
+        self._inferences += 1
+        # before a capture, TensorRT must have run once with this shape
+        if self._captures and self._smallest == self._largest and self._inferences == 2:
+            self._capture()
+        if self._graph is not None:
+            self._graph.launch()
+        else:
+            self._enqueue()
+        self._stream.synchronize()
+
+    def _enqueue(self) -> None:
+        """Give the stream the copy to the GPU, the inference, and the copy back."""
+        cuda, batch = self._place.cuda, self._batch
+        cuda.memcpy_htod_async(self._frames_gpu, self._frames[:batch], self._stream)
+        if not self._execution.execute_async_v3(self._stream.handle):
+            raise EngineError(f"{self._title} does not run: {explain(self._logger.errors)}")
+        cuda.memcpy_dtoh_async(self._logits[:batch], self._logits_gpu, self._stream)
+
+    def _capture(self) -> None:
+        try:
+            graph = CudaGraph(self._stream.handle, self._enqueue)
+        except (EngineError, AttributeError, self._place.cuda.Error) as error:
+            self._say(f"{self._title}: no CUDA graph, so every inference costs a little more: {error}")
+            self._logger.errors.clear()
+            return
+        self._graph = graph
+        self._undo.callback(graph.close)
+
+    def _keep_kernels(self) -> None:
+        """Keep the kernels that TensorRT-RTX compiled, if there are new ones."""
+        if self._cache is None or self._kernels is None:
+            return
+        kernels = bytes(self._cache.serialize() or b"")
+        if len(kernels) <= self._kernels_size:
+            return
+        self._kernels_size = len(kernels)
+        try:
+            write_whole(self._kernels, kernels)
+        except OutputError as error:
+            self._say(f"compiled kernels are not kept: {error}")
+
+    def layers(self) -> LayerReport | None:
+        """Return which products are computed in which precision; None if the engine does not tell."""
+        with self._turn, self._place.current():
+            return inspect_engine(self._trt, self._engine)
+
+    def close(self) -> None:
+        """Free everything on the GPU, in reverse order, with the context current. May be called again."""
+        with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            with self._place.current(), self._undo:
+                if self._inferences:
+                    self._keep_kernels()

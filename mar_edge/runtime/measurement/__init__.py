@@ -1,0 +1,1 @@
+"""What a graph costs and how exact it is, on this device."""

@@ -1,0 +1,185 @@
+"""Which engine and precision run on this device: what `mar-edge verify` measured, remembered in the device's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mar_edge.bundle import BUILTIN, PRECISIONS, Bundle, Variant
+from mar_edge.errors import EngineError, OutputError
+from mar_edge.files.atomic_file import write_whole
+from mar_edge.runtime.device import cache as device_cache
+from mar_edge.runtime.device.identity import device_key
+from mar_edge.runtime.engines.engine import ENGINES, engine_version
+
+if TYPE_CHECKING:
+    from mar_edge.runtime.measurement.verification import Measurement
+
+KIND = "measurements"
+
+MARGIN = 0.05
+"""A lower precision must be faster by this share: less may be the noise of measuring."""
+
+
+class Remembered(BaseModel):
+    """What is kept of a measurement.
+
+    Attributes:
+        sha256: of the graph.
+        engine, engine_version: what ran it.
+        speed: how many times as fast as FP32 in ONNX Runtime at the same mask, in the same run.
+        held: whether it kept the bounds of its precision.
+        day: when it was measured, ISO 8601.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    sha256: str
+    engine: str
+    engine_version: str
+    speed: Annotated[float, Field(gt=0)]
+    held: bool
+    day: date
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    measurements: list[Remembered]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to run.
+
+    Attributes:
+        engine: its name.
+        variant: the graph.
+        reason: why, for people; half a sentence.
+    """
+
+    engine: str
+    variant: Variant
+    reason: str
+
+
+def choose(
+    bundle: Bundle,
+    *,
+    engine: str = "auto",
+    mask: int | Literal["auto"] = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Choice:
+    """Choose the engine and the graph that load takes.
+
+    What is named is taken. Of what is left to `auto`, the fastest pair wins that verify measured on this device, with
+    as many threads, and that held its bounds; among those within `MARGIN` of it the one of highest precision, so that an
+    INT8 graph that is slower than another precision is never taken. Without a measurement it is ONNX Runtime and the
+    highest precision, FP32 where there is; BF16 alone goes to OpenVINO, as ONNX Runtime cannot compute it.
+
+    Raises:
+        BundleError: if the bundle has no such graph.
+        EngineError: if there is no such engine.
+    """
+    if engine not in ENGINES:
+        raise EngineError(f"no engine '{engine}'; there are {', '.join(ENGINES)}")
+    if "auto" not in (engine, precision):
+        return Choice(engine, bundle.variant(mask, precision, engine=engine), "as asked")
+    remembered, why_not = recall(bundle, threads=threads)
+    wanted = [found for found in remembered if engine in ("auto", found.engine) and _is_current(found)]
+    options = [
+        (found, variant)
+        for found in wanted
+        for variant in bundle.candidates(mask, precision, engine=found.engine)
+        if variant.sha256 == found.sha256
+    ]
+    held = [option for option in options if option[0].held]
+    if held:
+        fastest = max(found.speed for found, _ in held)
+        close = [option for option in held if option[0].speed >= fastest * (1 - MARGIN)]
+        best, variant = min(close, key=lambda option: (PRECISIONS.index(option[1].precision), -option[0].speed))
+        return Choice(
+            best.engine, variant, f"{best.speed:.2f}x the speed of fp32 in onnxruntime here, measured {best.day}"
+        )
+    variant = bundle.variant(mask, precision, engine="onnxruntime" if engine == "auto" else engine)
+    if engine == "auto":
+        engine = "openvino" if variant.precision == "bf16" else "onnxruntime"
+    if options:
+        why_not = "nothing else held its bounds here when mar-edge verify measured it"
+    return Choice(engine, variant, why_not or f"not measured here yet, see mar-edge verify {called(bundle)}")
+
+
+def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: int | None = None) -> Path:
+    """Keep a run for `choose`, in place of all that was measured before at its masks.
+
+    Two runs are never compared: what else the device does changes speeds by more than `MARGIN`.
+
+    Args:
+        bundle: what was measured.
+        measurements: of one run, of each of its masks every graph in every engine; those that could not be compared with FP32 are left out.
+        threads: CPU threads that one inference had; None for all cores.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: if the cache cannot be written.
+    """
+    new = [
+        Remembered(
+            sha256=found.variant.sha256,
+            engine=found.engine,
+            engine_version=found.engine_version or "",
+            speed=found.speed,
+            held=found.held,
+            day=date.today(),
+        )
+        for found in measurements
+        if found.speed is not None
+    ]
+    masks = {found.variant.mask for found in measurements}
+    replaced = {variant.sha256 for variant in bundle.manifest.variants if variant.mask in masks}
+    old = [found for found in recall(bundle, threads=threads)[0] if found.sha256 not in replaced]
+    path = device_cache.folder(KIND) / _file_name(bundle, threads)
+    text = _File(measurements=[*old, *new]).model_dump_json(indent=2)
+    write_whole(path, f"{text}\n".encode(), advice=f"Set {device_cache.VARIABLE} to a folder you can write to")
+    return path
+
+
+def recall(bundle: Bundle, *, threads: int | None = None) -> tuple[list[Remembered], str | None]:
+    """Return what was measured of a bundle on this device, and why it cannot be read, if it is there and cannot."""
+    try:
+        path = device_cache.location(KIND) / _file_name(bundle, threads)
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return [], None
+    except (OSError, OutputError, UnicodeDecodeError) as error:
+        return [], f"what was measured here cannot be read: {error}"
+    try:
+        return _File.model_validate_json(text).measurements, None
+    except ValidationError:
+        return [], f"{path} is damaged, so what was measured here is lost; run mar-edge verify {called(bundle)} again"
+
+
+def _file_name(bundle: Bundle, threads: int | None) -> str:
+    """Name the file by everything that makes a measurement invalid when it changes."""
+    graphs = sorted(variant.sha256 for variant in bundle.manifest.variants)
+    key = json.dumps([device_key(), threads, graphs])
+    return f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def _is_current(found: Remembered) -> bool:
+    return found.engine in ENGINES and engine_version(found.engine) == found.engine_version
+
+
+def called(bundle: Bundle) -> str:
+    """Return how a command names a bundle."""
+    return bundle.path.stem if bundle.path.parent == BUILTIN else str(bundle.path)

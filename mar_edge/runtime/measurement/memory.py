@@ -1,0 +1,81 @@
+"""How much memory an engine takes, measured in a process of its own: `python -m mar_edge.runtime.measurement.memory`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mar_edge import errors
+from mar_edge.bundle import Bundle, Variant
+from mar_edge.errors import EngineError, MarEdgeError
+
+STATUS = Path("/proc/self/status")
+
+
+class Memory(NamedTuple):
+    """Memory of a whole process, Python included, in MB of 1e6 bytes; None where the system does not tell.
+
+    Attributes:
+        held_mb: after an inference.
+        peak_mb: until then; loading needs most.
+    """
+
+    held_mb: float | None
+    peak_mb: float | None
+
+
+def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: int | None = None) -> Memory:
+    """Load a graph and run it twice in a new process.
+
+    Raises:
+        EngineError: if that process fails, or the system ends it for want of memory.
+        MissingExtraError: if the engine is not installed.
+    """
+    arguments = [str(bundle.path), variant.file, engine, str(threads or 0)]
+    done = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        raise EngineError(
+            f"the process that loaded {variant.file} in {engine} was ended by signal {-done.returncode}; "
+            "9 is most often a lack of memory"
+        )
+    lines = (done.stdout or "{}").splitlines()
+    answer = json.loads(lines[-1])
+    if done.returncode:  # an error of ours is told by its name
+        kind = getattr(errors, answer.get("error", ""), EngineError)
+        raise kind(answer.get("message") or (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return Memory(**answer)
+
+
+def _probe(path: str, file: str, engine: str, threads: str) -> Memory:
+    from mar_edge.runtime.engines.engine import create_engine
+
+    bundle = Bundle(Path(path))
+    variant = next(variant for variant in bundle.manifest.variants if variant.file == file)
+    loaded = create_engine(bundle, variant, engine, threads=int(threads) or None)
+    clip = np.zeros((1, *bundle.manifest.geometry.clip_shape), np.uint8)
+    for _ in range(2):
+        loaded.infer(clip)
+    found = Memory(_status_mb("VmRSS"), _status_mb("VmHWM"))
+    loaded.close()
+    return found
+
+
+def _status_mb(key: str) -> float | None:
+    """Read a line as `VmRSS:  123 kB`; `getrusage` would start from the parent's peak."""
+    if not STATUS.exists():
+        return None
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{key}:")), None)
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(_probe(*sys.argv[1:])._asdict()))
+    except MarEdgeError as error:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""A camera that moves through a drawn world."""

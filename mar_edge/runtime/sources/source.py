@@ -1,0 +1,66 @@
+"""A picture and when it was taken."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.runtime.clips.preprocess import Color
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        picture: uint8 (H, W, 3); the source does not touch it again.
+        time_s: when it was taken, in seconds from the source's start.
+        color: order of its channels.
+        truth: what a scripted source was doing; None for the real world.
+        arrived_s: `time.monotonic()` when a live frame was taken; None for a file.
+    """
+
+    picture: NDArray[np.uint8]
+    time_s: float
+    color: Color = "rgb"
+    truth: str | None = None
+    arrived_s: float | None = None
+
+
+def no_warnings() -> deque[str]:
+    """Return an empty list of warnings that never grows beyond 100."""
+    return deque(maxlen=100)
+
+
+class Source(Protocol):
+    """Something that gives frames: a camera, a file, the demo.
+
+    Attributes:
+        name: for people and for the `stream` field of results.
+        dropped: frames that a live source gave and nobody took.
+        warnings: what went wrong so far, the newest 100; whoever reads it may empty it.
+    """
+
+    name: str
+    dropped: int
+    warnings: deque[str]
+
+    def __enter__(self) -> Source:
+        """Open it."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it and end its threads."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give frames until the source ends or is closed."""
+        ...

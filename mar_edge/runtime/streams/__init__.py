@@ -1,0 +1,1 @@
+"""One source with its window, its decision and its name."""

@@ -1,0 +1,1 @@
+"""Reading and seeking in video files."""

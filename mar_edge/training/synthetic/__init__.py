@@ -1,0 +1,1 @@
+"""Clips that are drawn or moved by us, with exact labels."""

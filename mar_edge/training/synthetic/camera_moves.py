@@ -1,0 +1,127 @@
+"""The egomotion training set: clips of virtual camera moves in memory-mapped chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from mar_edge.geometry import Geometry
+from mar_edge.runtime.sources.demo.camera_path import LABELS
+from mar_edge.training.batches import Sample
+from mar_edge.training.recipe_part import Part, Share
+from mar_edge.training.synthetic import symmetry
+from mar_edge.training.synthetic.film_store import Films, FilmStore, Progress, film_all
+from mar_edge.training.synthetic.symmetry import Film
+from mar_edge.training.synthetic.virtual_camera import Filming, film_many
+from mar_edge.training.synthetic.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
+
+
+class CameraMovesPart(Part):
+    """Clips filmed by a virtual camera (see `virtual_camera`).
+
+    Attributes:
+        clips: how many are filmed.
+        rate_fps: frames a second.
+        pictures, videos: folders of what is filmed, besides drawn scenes.
+        videos_held_out: names of files in `videos` that training must not see.
+        weights: shares of drawn scenes, pictures and videos.
+        chunk: clips in one file.
+        drawn_per_chunk: drawn scenes in one.
+        seed: of the filming.
+        cache: folder for the clips.
+    """
+
+    kind: Literal["camera_moves"]
+    clips: int = Field(gt=0)
+    rate_fps: float = Field(default=10.0, gt=0)
+    pictures: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    videos_held_out: tuple[str, ...] = ()
+    weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
+    chunk: int = Field(default=6000, gt=0)
+    drawn_per_chunk: int = Field(default=250, gt=0)
+    seed: int = Field(default=0, ge=0)
+    cache: Path = Path("runs/cache")
+
+    @model_validator(mode="after")
+    def _fits(self) -> CameraMovesPart:
+        if not sum(self.weights):
+            raise ValueError("weights are all 0; say how much of drawn scenes, pictures and videos there shall be")
+        return self
+
+
+class CameraMoves:
+    """Filmed camera moves, each under a random symmetry.
+
+    Attributes:
+        labels: the camera moves.
+        classes: class index of every clip (N,).
+        digest: hash of everything that decides the clips.
+    """
+
+    labels: tuple[str, ...] = LABELS
+    flow_channels = 2
+
+    def __init__(self, store: FilmStore, digest: str) -> None:
+        self.classes = store.labels
+        self.digest = digest
+        self._store = store
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a clip under a random symmetry."""
+        film = Film(self._store.clip(index), int(self.classes[index]), self._store.flows[index])
+        clip, label, flow = symmetry.apply(film, symmetry.draw(rng))
+        return Sample(clip, label, np.ascontiguousarray(flow), f"clip {index}")
+
+
+def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) -> CameraMoves:
+    """Film the training clips, or take them from the cache.
+
+    Args:
+        data: what to film.
+        geometry: of the clips.
+        progress: called with (chunks done, chunks in all).
+
+    Raises:
+        RecipeError: if a folder has no pictures or videos.
+        OutputError: if the cache cannot be written.
+    """
+    kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry)
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+    studio = _Studio(data, Filming(geometry=geometry, rate_fps=data.rate_fps))
+    store = film_all(
+        data.cache / f"camera_moves-{digest}",
+        studio,
+        clips=data.clips,
+        chunk=data.chunk,
+        seed=data.seed,
+        progress=progress,
+    )
+    return CameraMoves(store, digest)
+
+
+@dataclass(frozen=True)
+class _Studio:
+    data: CameraMovesPart
+    filming: Filming
+
+    def film(self, count: int, seed: int) -> Films:
+        data = self.data
+        groups = [drawn_worlds(data.drawn_per_chunk, seed), *_worlds(data)]
+        used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
+        return Films(
+            *film_many([group for group, _ in used], [weight for _, weight in used], count, self.filming, seed)
+        )
+
+
+@lru_cache(maxsize=1)  # pictures and videos are read once in each process
+def _worlds(data: CameraMovesPart) -> tuple[list[World], list[World]]:
+    videos = [path for folder in data.videos for path in videos_below(folder) if path.name not in data.videos_held_out]
+    return list(picture_worlds(data.pictures)), list(video_worlds(videos))

@@ -1,0 +1,150 @@
+"""Drawn figures among one's own clips: actions that are known exactly, done by anybody, before one's own backgrounds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mar_edge.datasets.clip_reader import ClipReader
+from mar_edge.errors import RecipeError
+from mar_edge.geometry import Geometry
+from mar_edge.training.augmentation.augmentation import Augmentation
+from mar_edge.training.batches import Sample
+from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
+from mar_edge.training.recipe_part import Part
+from mar_edge.training.synthetic.figure import ACTIONS
+from mar_edge.training.synthetic.figure_film import film_figure
+from mar_edge.training.synthetic.film_store import Films, FilmStore, Progress, film_all
+
+BACKGROUND_FRAMES = 8
+"""Frames of a video whose median is its background."""
+
+CHUNK = 500
+
+
+class FiguresPart(Part):
+    """Clips of drawn figures (`figure`) that jump, run, sit, stand up, turn and walk, before the training videos' medians.
+
+    Attributes:
+        clips: how many are drawn.
+        share: of the training clips that are drawn ones.
+        seed: of the drawing.
+    """
+
+    clips: int = Field(gt=0)
+    share: float = Field(default=0.5, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class FigureClips:
+    """Drawn clips as training sees them.
+
+    Args:
+        store: of `draw_figures`.
+        labels: the recipe's class names.
+        geometry: of the clips.
+        augmentation: what training does to them.
+        flow: whether to give the optical flow of every clip.
+
+    Attributes:
+        labels: the recipe's class names.
+        classes: class index of every clip (N,).
+        digest: empty; the videos' own decides.
+    """
+
+    digest = ""
+    flow_channels = FLOW_CHANNELS
+
+    def __init__(
+        self, store: FilmStore, labels: tuple[str, ...], *, geometry: Geometry, augmentation: Augmentation, flow: bool
+    ) -> None:
+        self.labels = labels
+        self.classes = store.labels
+        self._store, self._geometry, self._augmentation, self._flow = store, geometry, augmentation, flow
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return an augmented clip."""
+        clip, label = self._augmentation(self._store.clip(index), int(self.classes[index]), rng)
+        return Sample(clip, label, token_flow(clip, self._geometry) if self._flow else None, f"figure {index}")
+
+
+def draw_figures(
+    part: FiguresPart,
+    reader: ClipReader,
+    *,
+    labels: Sequence[str],
+    geometry: Geometry,
+    rate_fps: float,
+    cache: Path,
+    progress: Progress,
+) -> FilmStore:
+    """Draw the clips, or take them from the cache.
+
+    Args:
+        part: what to draw.
+        reader: of the videos whose medians are the backgrounds.
+        labels: the recipe's class names; the store's labels are indices into them.
+        geometry: of the clips, which are square.
+        rate_fps: frames a second.
+        cache: folder for the clips.
+        progress: called with (chunks done, chunks in all).
+
+    Raises:
+        RecipeError: if the labels have none of the actions.
+        OutputError: if the cache cannot be written.
+    """
+    known = {action: labels.index(action) for action in ACTIONS if action in labels}
+    if len(known) < len(ACTIONS):
+        raise RecipeError(
+            f"data.figures draws {', '.join(ACTIONS)}, but the labels are {', '.join(labels)}; leave data.figures out"
+        )
+    decides = [part.model_dump(exclude={"share"}), asdict(geometry), rate_fps, reader.digest, list(labels)]
+    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+    studio = _Studio(digest, reader, tuple(known.items()), geometry, rate_fps)
+    return film_all(
+        cache / f"figures-{digest}", studio, clips=part.clips, chunk=CHUNK, seed=part.seed, progress=progress
+    )
+
+
+@dataclass(frozen=True)
+class _Studio:
+    digest: str
+    reader: ClipReader = field(compare=False)  # the digest tells it, also in another process
+    labels: tuple[tuple[str, int], ...]
+    geometry: Geometry
+    rate_fps: float
+
+    def film(self, count: int, seed: int) -> Films:
+        rng = np.random.default_rng([seed, 1])
+        grounds = _backgrounds(self)
+        clips = np.empty((count, *self.geometry.clip_shape), np.uint8)
+        labels = np.empty(count, np.int64)
+        for index in range(count):
+            action, labels[index] = self.labels[int(rng.integers(len(self.labels)))]
+            clips[index] = film_figure(
+                action,
+                grounds[int(rng.integers(len(grounds)))],
+                frames=self.geometry.frames,
+                size_px=self.geometry.width_px,
+                rate_fps=self.rate_fps,
+                rng=rng,
+            )
+        return Films(clips, labels, np.zeros((count, 0), np.float32))
+
+
+@lru_cache(maxsize=1)  # videos are read once in each process, not for every chunk
+def _backgrounds(studio: _Studio) -> list[NDArray[np.uint8]]:
+    reader = studio.reader
+    out = []
+    for index in range(len(reader)):
+        frames = reader.read(index, np.linspace(0, reader.duration_s(index), BACKGROUND_FRAMES))
+        out.append(np.median(frames, axis=0).astype(np.uint8))
+    return out
