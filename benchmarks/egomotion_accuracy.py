@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from mar_edge.bundle import open_bundle
-from mar_edge.runtime.engines.engine import Engine, create_engine
+from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.video.reader import read_frames

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mar_edge.bundle import Bundle, open_bundle
-from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.engines.registry import create_engine
 
 ROUNDS = 30
 

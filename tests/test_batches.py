@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.training.augmentation.mixing import MixPart
-from mar_edge.training.batches import Batches, MaskPart, Order, Rank, Sample, load_batches
+from mar_edge.training.batches import Batches, MaskPart, Order, Rank, load_batches
+from mar_edge.training.clip_source import Sample
 from mar_edge.training.objective import Batch
 
 GRID = (4, 4, 4)

@@ -24,7 +24,7 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build, preset
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR, BridgingClassifier
-from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.engines.registry import create_engine
 
 TINY = ModelConfig(
     geometry=Geometry(frames=8, height_px=32, width_px=64, patch_px=8),

@@ -27,7 +27,7 @@ from mar_edge.export.exporter import CalibrationOptions, Exported, export
 from mar_edge.export.int8 import calibrate
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
-from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.engines.registry import create_engine
 from tests.conftest import ROOT
 from tests.test_cli import fails_with
 from tests.test_cli import mar_edge as run

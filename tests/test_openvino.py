@@ -13,7 +13,7 @@ import pytest
 
 from mar_edge.bundle import Bundle
 from mar_edge.errors import EngineError, FrameError, MissingExtraError
-from mar_edge.runtime.engines.engine import available_engines, create_engine, engine_version
+from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version
 from tests.conftest import need
 from tests.fakes import write_bundle
 from tests.family import clips, damage, write_family

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from mar_edge.errors import OutputError
-from mar_edge.runtime.sinks.json_lines import Background, JsonLines
+from mar_edge.runtime.sinks.background import Background
+from mar_edge.runtime.sinks.json_lines import JsonLines
 
 
 def test_json_lines_to_a_file(tmp_path: Path) -> None:

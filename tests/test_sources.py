@@ -12,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.sources.camera import CameraSource, FileSource, open_source
+from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.sources.file import FileSource
+from mar_edge.runtime.sources.open import open_source
 from tests.fakes import PictureCamera
 
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mar_edge.bundle import Bundle, hash_file, write_manifest
 from mar_edge.errors import EngineError, MissingExtraError, OptionError, OutputError
-from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.engines.tensorrt import cache as tensorrt_cache
 from mar_edge.runtime.engines.tensorrt import cuda as tensorrt_cuda
 from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph

@@ -18,7 +18,7 @@ from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.cli.main import app
 from mar_edge.cli.verify import verdicts
 from mar_edge.errors import EngineError, ExportError
-from mar_edge.runtime.engines.engine import available_engines, create_engine
+from mar_edge.runtime.engines.registry import available_engines, create_engine
 from mar_edge.runtime.measurement import parity
 from mar_edge.runtime.measurement.profiling import block_times
 from mar_edge.runtime.measurement.timing import run_in_turns

@@ -15,7 +15,7 @@ from rich.markup import escape
 from mar_edge.cli.views.live_view import LiveView
 from mar_edge.cli.views.scoreboard import Scoreboard
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.sinks.json_lines import Sink
+from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.source import Frame, Source
 from mar_edge.runtime.streams.results import Event, Prediction
 from mar_edge.runtime.streams.session import Session

@@ -14,7 +14,9 @@ from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOpti
 
 if TYPE_CHECKING:
     from mar_edge.cli.report import Report
-    from mar_edge.runtime.sinks.json_lines import Background, JsonLines, Sink
+    from mar_edge.runtime.sinks.background import Background
+    from mar_edge.runtime.sinks.json_lines import JsonLines
+    from mar_edge.runtime.sinks.sink import Sink
     from mar_edge.runtime.sources.source import Source
     from mar_edge.runtime.streams.session import Session
 
@@ -40,8 +42,10 @@ def run(
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
     from mar_edge.cli.report import Report
     from mar_edge.errors import MarEdgeError
-    from mar_edge.runtime.sinks.json_lines import Background, JsonLines
-    from mar_edge.runtime.sources.camera import FileSource, open_source
+    from mar_edge.runtime.sinks.background import Background
+    from mar_edge.runtime.sinks.json_lines import JsonLines
+    from mar_edge.runtime.sources.file import FileSource
+    from mar_edge.runtime.sources.open import open_source
 
     interrupted = False
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends as cleanly as Ctrl-C

@@ -17,7 +17,7 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
-from mar_edge.runtime.engines.engine import create_engine
+from mar_edge.runtime.engines.registry import create_engine
 
 _Array: TypeAlias = NDArray[np.float32]
 _NONE: _Array = np.zeros(0, np.float32)

@@ -14,9 +14,10 @@ from mar_edge.errors import FrameError, OptionError
 from mar_edge.runtime.clips.preprocess import preprocess
 from mar_edge.runtime.clips.sampler import Sampler
 from mar_edge.runtime.clips.segments import segment_times, segment_views
-from mar_edge.runtime.engines.engine import Engine, create_engine
+from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.choice import choose
-from mar_edge.runtime.sources.camera import open_source
+from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
 from mar_edge.runtime.streams.session import Session

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mar_edge.errors import DataError, RecipeError
-from mar_edge.training.batches import Blend, ClipSource, Order
+from mar_edge.training.batches import Order
+from mar_edge.training.clip_source import Blend, ClipSource
 from mar_edge.training.objective import balanced_weights
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.synthetic import camera_moves

@@ -19,7 +19,7 @@ from mar_edge.errors import DataError
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
-from mar_edge.training.batches import Sample
+from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, draw_figures

@@ -17,7 +17,7 @@ from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.device.identity import device_key
-from mar_edge.runtime.engines.engine import ENGINES, engine_version
+from mar_edge.runtime.engines.registry import ENGINES, engine_version
 
 if TYPE_CHECKING:
     from mar_edge.runtime.measurement.verification import Measurement

@@ -52,7 +52,7 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
 
 
 def _probe(path: str, file: str, engine: str, threads: str) -> Memory:
-    from mar_edge.runtime.engines.engine import create_engine
+    from mar_edge.runtime.engines.registry import create_engine
 
     bundle = Bundle(Path(path))
     variant = next(variant for variant in bundle.manifest.variants if variant.file == file)

@@ -1,20 +1,15 @@
-"""Where results go: JSON lines to a file or to stdout, in the background for live streams."""
+"""JSON lines, to a file or to stdout."""
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from mar_edge.errors import OutputError
-
-Sink = Callable[[dict[str, Any]], None]
 
 
 class JsonLines:
@@ -83,66 +78,3 @@ def _open(path: Path) -> IO[str]:
             file.close()
             raise OutputError(f"{path} holds something else than JSON lines; choose another name or remove it")
     return file
-
-
-class Background:
-    """Feeds a sink from a thread, so that a slow or broken one never holds a live stream up.
-
-    What does not fit into the queue is dropped and counted. A sink that fails is not called again.
-
-    Args:
-        sink: called with each record in the background.
-        depth: records that may wait.
-        warn: told once when a record is dropped, and once when the sink fails; from either thread.
-
-    Attributes:
-        dropped: records that never reached the sink.
-    """
-
-    def __init__(self, sink: Sink, *, depth: int = 256, warn: Callable[[str], None] = lambda _message: None) -> None:
-        self.dropped = 0
-        self._sink = sink
-        self._warn = warn
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(depth)
-        self._broken = False
-        self._thread = threading.Thread(target=self._feed, name="mar-edge sink", daemon=True)
-        self._thread.start()
-
-    def __call__(self, record: dict[str, Any]) -> None:
-        """Hand a record over; never waits."""
-        if self._broken:
-            self.dropped += 1
-            return
-        try:
-            self._waiting.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
-            if self.dropped == 1:
-                self._warn("an output is too slow; some of its records are dropped")
-
-    def close(self, timeout_s: float = 2.0) -> bool:
-        """Give what waits a last chance to be written, then stop.
-
-        Returns:
-            Whether the sink has let go; what it still holds up counts as dropped.
-        """
-        with suppress(queue.Full):
-            self._waiting.put(None, timeout=timeout_s)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
-            self._broken = True
-            self.dropped += self._waiting.qsize() + 1
-            return False
-        return True
-
-    def _feed(self) -> None:
-        while (record := self._waiting.get()) is not None:
-            if self._broken:
-                self.dropped += 1
-                continue
-            try:
-                self._sink(record)
-            except OutputError as error:
-                self._broken = True
-                self.dropped += 1
-                self._warn(f"an output failed and is switched off: {error}")

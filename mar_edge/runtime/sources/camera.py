@@ -1,4 +1,4 @@
-"""Cameras, files and the demo, opened by what a person types."""
+"""Cameras, through OpenCV."""
 
 from __future__ import annotations
 
@@ -6,55 +6,17 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.sources.demo.demo import DemoSource
-from mar_edge.runtime.sources.source import Frame, Source, no_warnings
-from mar_edge.runtime.video.reader import read_frames
+from mar_edge.runtime.sources.source import Frame, no_warnings
 
 READ_TIMEOUT_S = 5.0
-MAX_CAMERAS = 1000
-
-
-class FileSource:
-    """Every frame of a video file, as fast as it is asked for.
-
-    Args:
-        path: the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.name = str(path)
-        self.dropped = 0
-        self.warnings = no_warnings()
-
-    def __enter__(self) -> FileSource:
-        """Nothing to open yet: reading starts with the first frame."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Give every frame.
-
-        Raises:
-            SourceError: if the file cannot be read.
-        """
-        for picture, time_s in read_frames(self.path, self.warnings.append):
-            yield Frame(picture=picture, time_s=time_s, color="rgb")
 
 
 class Capture(Protocol):
@@ -167,35 +129,6 @@ class CameraSource:
                 if not stop.is_set():
                     self._ended = True
                 self._changed.notify_all()
-
-
-def open_source(spec: str | int | Path | Source) -> Source:
-    """Return the source that a person named.
-
-    Args:
-        spec: a camera index (`0` or `"0"`), `"demo"` (with options, see `DemoSource.parse`), a file's path, or
-            an object that is a source already.
-
-    Raises:
-        SourceError: if it names nothing that can be opened.
-    """
-    if isinstance(spec, int) or (isinstance(spec, str) and spec.isascii() and spec.isdigit()):
-        if not 0 <= int(spec) < MAX_CAMERAS:
-            raise SourceError(f"no camera {spec}; cameras are counted from 0. Run: mar-edge cameras")
-        return CameraSource(int(spec))
-    if isinstance(spec, str):
-        if spec == "demo" or spec.startswith("demo:"):
-            return DemoSource.parse(spec)
-        if spec.startswith("file://"):
-            return FileSource(Path(url2pathname(urlparse(spec).path)))
-        if "://" in spec:
-            raise SourceError(f"{spec}: network streams are not supported yet; give a camera index, a file or 'demo'")
-        return FileSource(Path(spec))
-    if isinstance(spec, Path):
-        return FileSource(spec)
-    if not all(hasattr(spec, name) for name in ("name", "warnings", "__enter__", "__iter__")):
-        raise SourceError(f"{type(spec).__name__} is no source; give a camera index, a path, 'demo' or a source object")
-    return spec
 
 
 def list_cameras(limit: int = 10) -> list[tuple[int, int, int, float]]:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.sources.demo.camera_path import LABELS
-from mar_edge.training.batches import Sample
+from mar_edge.training.clip_source import Sample
 from mar_edge.training.recipe_part import Part, Share
 from mar_edge.training.synthetic import symmetry
 from mar_edge.training.synthetic.film_store import Films, FilmStore, Progress, film_all

@@ -17,7 +17,7 @@ from mar_edge.datasets.clip_reader import ClipReader
 from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.training.augmentation.augmentation import Augmentation
-from mar_edge.training.batches import Sample
+from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.synthetic.figure import ACTIONS

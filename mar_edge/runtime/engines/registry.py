@@ -1,0 +1,76 @@
+"""Engines by name: which there are, which are installed, and the one that a person named, loaded."""
+
+from __future__ import annotations
+
+import ctypes
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Literal
+
+from mar_edge.bundle import Bundle, Variant
+from mar_edge.errors import EngineError
+from mar_edge.runtime.engines.engine import Engine
+
+EngineName = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+ENGINES: tuple[str, ...] = ("auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+
+_MODULES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+}
+
+
+def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *, threads: int | None = None) -> Engine:
+    """Load a graph into an engine.
+
+    Args:
+        bundle: the bundle.
+        variant: the graph.
+        name: an engine's name; `auto` is ONNX Runtime, which is always there. What was measured on this device is
+            looked at by `device_choice.choose`, not here.
+        threads: CPU threads for one inference; None for all cores.
+
+    Raises:
+        EngineError: if there is no such engine, or it refuses the graph.
+        MissingExtraError: if it is not installed.
+    """
+    # engines are heavy: loaded when asked for
+    if name in ("auto", "onnxruntime"):
+        from mar_edge.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(bundle, variant, threads=threads)
+    if name == "openvino":
+        from mar_edge.runtime.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, variant, threads=threads)
+    if name in ("tensorrt", "tensorrt-rtx"):
+        from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
+
+        return TensorRTEngine(bundle, variant, module=_MODULES[name], threads=threads)
+    raise EngineError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
+
+
+def available_engines() -> list[str]:
+    """Return the engines that are installed; TensorRT only where there is a GPU, too."""
+    found = [name for name, module in _MODULES.items() if find_spec(module) is not None]
+    return found if _has_gpu() else [name for name in found if not name.startswith("tensorrt")]
+
+
+def engine_version(name: str) -> str | None:
+    """Return the version of an engine; None if it is not there or does not load."""
+    try:
+        return str(import_module(_MODULES[name]).__version__)
+    except (ImportError, OSError):  # a library that it needs may be missing
+        return None
+
+
+def _has_gpu() -> bool:
+    """Ask NVIDIA's driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0

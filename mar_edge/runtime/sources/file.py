@@ -1,0 +1,42 @@
+"""Video files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from mar_edge.runtime.sources.source import Frame, no_warnings
+from mar_edge.runtime.video.reader import read_frames
+
+
+class FileSource:
+    """Every frame of a video file, as fast as it is asked for.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+        self.dropped = 0
+        self.warnings = no_warnings()
+
+    def __enter__(self) -> FileSource:
+        """Nothing to open yet: reading starts with the first frame."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Give every frame.
+
+        Raises:
+            SourceError: if the file cannot be read.
+        """
+        for picture, time_s in read_frames(self.path, self.warnings.append):
+            yield Frame(picture=picture, time_s=time_s, color="rgb")
