@@ -30,8 +30,8 @@ def main() -> None:
     from mar_edge.model import checkpoint
     from mar_edge.model.checkpoint import CheckpointInfo
     from mar_edge.model.config import preset
-    from mar_edge.runtime.clips.clip_set import open_clips
     from mar_edge.runtime.device.identity import device_name
+    from mar_edge.runtime.measurement.clip_set import open_clips
     from mar_edge.runtime.measurement.verification import verify
     from tests.realistic_model import realistic
 

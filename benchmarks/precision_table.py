@@ -22,8 +22,8 @@ from rich.progress import track
 
 from mar_edge.bundle import Bundle, Variant, open_bundle
 from mar_edge.export.gate import emulated_logits
-from mar_edge.runtime.clips.clip_set import open_clips
 from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.parity import compare
 from mar_edge.training.synthetic.virtual_camera import Filming, film_many
 from mar_edge.training.synthetic.worlds import World, drawn_worlds, video_worlds, videos_below

@@ -5,18 +5,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from mar_edge.errors import BundleError, OutputError
 from mar_edge.files.atomic_folder import written_whole
-from mar_edge.geometry import Geometry
+from mar_edge.model_spec import PRECISIONS, GraphSpec, ModelSpec, Part
 
 FORMAT = 2
 """2 came with precisions beside fp32; a bundle of format 1 reads as it is."""
@@ -25,16 +25,8 @@ MANIFEST = "manifest.json"
 SUFFIX = ".mar"
 BUILTIN = Path(__file__).parent / "builtin"
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
-PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
-Placement = Literal["any", "cpu", "tensorrt"]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Parity(_Part):
+class Parity(Part):
     """How far the graph's logits lay from those of FP32, when it was made.
 
     Attributes:
@@ -62,85 +54,47 @@ class Parity(_Part):
     reference_top1: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class Variant(_Part):
+class Variant(GraphSpec):
     """One graph of a bundle.
 
     Attributes:
         file: its name inside the bundle.
-        mask: mask ratio in percent.
-        precision: numbers the graph computes with.
-        placement: which engines its Q/DQ nodes were placed for: `cpu` (ONNX Runtime, OpenVINO), `tensorrt`, or `any`.
-        kept: parts of the model that measurement kept in a higher precision, such as `encoder.blocks.3.norm1`: in FP32,
-            or for INT8 in that of the rest of the graph.
         quantisation: how INT8 was made (method, clips, equalisation); empty for others.
         sha256: of the file.
         size_bytes: of the file.
-        gmacs: multiply-accumulates of one clip / 1e9.
         parity: measured at export.
     """
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx$")]
-    mask: Annotated[int, Field(ge=0, le=75, multiple_of=25)]
-    precision: Precision
-    placement: Placement = "any"
-    kept: tuple[str, ...] = ()
     quantisation: dict[str, Any] = Field(default_factory=dict)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size_bytes: Annotated[int, Field(gt=0)]
-    gmacs: Annotated[float, Field(gt=0)]
     parity: Parity
 
-    @property
-    def title(self) -> str:
-        """What people call it: `mask 50 int8`, `mask 50 int8 for cpu`."""
-        return f"mask {self.mask} {self.precision}" + ("" if self.placement == "any" else f" for {self.placement}")
 
-    def suits(self, engine: str) -> bool:
-        """Tell whether its Q/DQ nodes were placed for an engine; any engine runs it all the same."""
-        wanted = "tensorrt" if engine.startswith("tensorrt") else "cpu"
-        return self.placement in ("any", wanted)
-
-
-class Manifest(_Part):
-    """What a bundle says about itself.
+class Manifest(ModelSpec):
+    """What a bundle says about itself: its model, and the graphs there are.
 
     Attributes:
         format: version of this schema.
-        name, description, licence: for people.
-        labels: class names in the order of the logits.
-        geometry: clip and tubelet size.
-        rate_fps: frames a second at which the window is sampled.
-        resize: `stretch` or `center_crop`, see `runtime.clips.preprocess`.
-        sampling: how a whole clip is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
-        idle_label: class that is never an event; None for none.
-        architecture: configuration of the torch model.
-        trained_mask: mask ratio in percent that it was trained with.
         variants: its graphs.
-        provenance: command, versions and data that made it.
     """
 
     format: int
-    name: Annotated[str, Field(min_length=1)]
-    description: str
-    licence: str
-    labels: Annotated[list[str], Field(min_length=1)]
-    geometry: Geometry
-    rate_fps: Annotated[float, Field(gt=0)]
-    resize: Literal["stretch", "center_crop"]
-    sampling: Literal["dense", "uniform"] = "dense"
-    idle_label: str | None
-    architecture: dict[str, Any]
-    trained_mask: Annotated[int, Field(ge=0, lt=100)]
     variants: Annotated[list[Variant], Field(min_length=1)]
-    provenance: dict[str, Any]
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Manifest:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels are not distinct")
-        if self.idle_label is not None and self.idle_label not in self.labels:
-            raise ValueError(f"idle_label '{self.idle_label}' is not one of the labels")
-        return self
+    @classmethod
+    def of(cls, spec: ModelSpec, variants: Sequence[Variant], made: Mapping[str, object] | None = None) -> Manifest:
+        """Return the manifest of a model's graphs.
+
+        Args:
+            spec: the model.
+            variants: its graphs.
+            made: how they were made; added to the provenance.
+        """
+        values = {name: getattr(spec, name) for name in ModelSpec.model_fields}
+        values["provenance"] = {**spec.provenance, **(made or {})}
+        return cls(format=FORMAT, variants=list(variants), **values)
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,10 @@ class BrightnessEngine(Engine):
 
     name = "fake"
 
-    def __init__(self, folder: Path) -> None:
-        bundle = Bundle(write_bundle(folder))
-        super().__init__(bundle, bundle.manifest.variants[0])
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        bundle = Bundle(write_bundle(folder, **changes))
+        (variant,) = bundle.manifest.variants
+        super().__init__(bundle.manifest, variant, bundle.graph_path(variant))
         self.seen: list[NDArray[np.uint8]] = []
         self.keep = True
 

@@ -11,7 +11,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.bundle import Bundle, Manifest, Parity, Variant
 from mar_edge.calibration.collection import collect
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.ranges import ranges
@@ -22,7 +22,7 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import describe
 from mar_edge.node_names import part_of
-from mar_edge.runtime.clips.clip_set import open_clips
+from mar_edge.runtime.measurement.clip_set import open_clips
 
 TINY = ModelConfig(
     geometry=Geometry(frames=8, height_px=32, width_px=64, patch_px=8),
@@ -86,7 +86,7 @@ def _write_variant(folder: Path, base: Path, mask: int, precision: str) -> Varia
     file = f"mask{mask}-{precision}.onnx"
     model = onnx.load(base)
     if precision == "int8":
-        manifest = describe(base, TINY, INFO, [_variant(folder, base.name, mask, "fp32", base)], {})
+        manifest = describe(base, TINY, INFO)
         thresholds = ranges(collect(base, open_clips(manifest, count=4), cache=None), "minmax")
         onnx.save(quantise(model, thresholds, placement="cpu"), folder / file)
     elif precision != "fp32":
@@ -112,7 +112,7 @@ def _with_hash(folder: Path, variant: Variant) -> Variant:
 
 
 def _write_manifest(folder: Path, variants: list[Variant]) -> None:
-    manifest = describe(folder, TINY, INFO, variants, {})
+    manifest = Manifest.of(describe(folder, TINY, INFO), variants)
     bundles.write_manifest(folder, manifest.model_dump(mode="json", exclude={"format"}))
 
 

@@ -17,7 +17,6 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from mar_edge.bundle import Placement
 from mar_edge.calibration.calibrate import calibrated_graphs
 from mar_edge.calibration.collection import collect
 from mar_edge.calibration.equalisation import ALPHA, equalise, pairs, uneven
@@ -34,7 +33,8 @@ from mar_edge.errors import ExportError, OptionError, OutputError, SourceError
 from mar_edge.export.graph import write_graph
 from mar_edge.geometry import Geometry
 from mar_edge.model.graph_view import GraphView, block_of
-from mar_edge.runtime.clips.clip_set import ClipSet
+from mar_edge.model_spec import Placement
+from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare, misses
 from tests.conftest import need
 from tests.films import moving_square, write_film

@@ -25,7 +25,7 @@ from mar_edge.calibration.statistics import BINS, Statistics, TensorStatistics
 from mar_edge.errors import ExportError, OutputError, SourceError
 from mar_edge.export.graph import write_graph
 from mar_edge.geometry import Geometry
-from mar_edge.runtime.clips.clip_set import ClipSet, open_clips
+from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
 from tests.conftest import ROOT
 from tests.fakes import manifest
 from tests.films import moving_square, write_film

@@ -86,7 +86,7 @@ def test_dense_views_see_what_classify_sees(tmp_path: Path, length: int) -> None
     engine = BrightnessEngine(tmp_path / "fake.mar")
     for clips in (1, 2, 3, 5):
         engine.seen.clear()
-        Model(engine.bundle, engine).classify(path, views=(clips, 1))
+        Model(engine).classify(path, views=(clips, 1))
         seen = [np.round(clip[0].mean(axis=(1, 2, 3)) / 10).astype(int).tolist() for clip in engine.seen]
         ours = [
             [min(int(time_s * 30 + 1e-6), length - 1) % 25 for time_s in view]

@@ -13,7 +13,7 @@ import pytest
 from mar_edge.bundle import Manifest, open_bundle
 from mar_edge.errors import SourceError
 from mar_edge.evaluation.labelled_clips import open_labelled_clips
-from mar_edge.runtime.clips.clip_set import ClipSet, open_clips
+from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
 from tests.fakes import manifest
 from tests.films import RATE_FPS, moving_square, write_film
 

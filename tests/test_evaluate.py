@@ -103,7 +103,7 @@ def test_a_checkpoint_is_a_model_like_any_other(weights: Path, videos: Path, tmp
     export(weights, tmp_path / "tiny.mar")
     bundle = mar_edge.load(tmp_path / "tiny.mar")
     assert (model.labels, model.variant.mask, model.engine.name) == (LABELS, 50, "torch")
-    assert model.variant.gmacs * 1e9 == count_graph_macs(bundle.bundle.graph_path(bundle.variant))
+    assert model.variant.gmacs * 1e9 == count_graph_macs(bundle.engine.path)
     ours, theirs = ([(p.time_s, p.score) for p in each.stream(clip, hop=2)] for each in (model, bundle))
     assert len(ours) > 2
     assert np.allclose(ours, theirs, atol=1e-4)
@@ -123,8 +123,8 @@ def test_sampling_goes_from_checkpoint_to_bundle_and_old_bundles_are_dense(weigh
 
 def uniform(folder: Path) -> tuple[Model, Callable[[], list[list[int]]]]:
     """Return a model of 4 frames that samples uniformly, and what it saw: the frames' numbers in each window."""
-    engine = BrightnessEngine(folder)
-    model = Model(Bundle(write_bundle(folder, sampling="uniform", resize="center_crop")), engine)
+    engine = BrightnessEngine(folder, sampling="uniform", resize="center_crop")
+    model = Model(engine)
 
     def seen() -> list[list[int]]:
         windows = [[round(frame.mean() / 10) for frame in window[0]] for window in engine.seen]
@@ -170,7 +170,7 @@ def test_uniform_models_and_videos_shorter_than_a_window(tmp_path: Path) -> None
 def bright(tmp_path: Path) -> Model:
     """A model that tells dark, light and bright apart."""
     engine = BrightnessEngine(tmp_path / "fake.mar")
-    return Model(engine.bundle, engine)
+    return Model(engine)
 
 
 def write_grey(path: Path, level: int) -> Path:

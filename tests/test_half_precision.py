@@ -28,7 +28,7 @@ from mar_edge.export.tensor_types import element_types
 from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.model.config import build
 from mar_edge.model.mar import BridgingClassifier
-from mar_edge.runtime.clips.clip_set import open_clips
+from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.parity import BOUNDS, compare, misses
 from tests.conftest import need
 from tests.test_export import TINY

@@ -13,7 +13,7 @@ import pytest
 
 from mar_edge.bundle import Bundle
 from mar_edge.errors import EngineError, FrameError, MissingExtraError
-from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version
+from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version, load_graph
 from tests.conftest import need
 from tests.fakes import write_bundle
 from tests.family import clips, damage, write_family
@@ -125,8 +125,9 @@ def test_a_graph_that_is_not_what_the_manifest_says_is_refused(tmp_path: Path) -
         create_engine(bundle, bundle.manifest.variants[0], "openvino")
     fewer = write_family(tmp_path / "tiny.mar", precisions=["fp32"])
     labels = fewer.manifest.model_copy(update={"labels": ["left", "right", "up"]})
+    graph = labels.variants[0]
     with pytest.raises(EngineError, match=r"gives \[1,2\], which is not what its manifest says: .* 3 labels"):
-        create_engine(Bundle.of(fewer.path, labels), labels.variants[0], "openvino")
+        load_graph(labels, graph, fewer.graph_path(graph), "openvino")
 
 
 def test_bf16_needs_a_cpu_that_has_it(openvino: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mar_edge.errors import FrameError, OptionError
+from mar_edge.reporting import Warnings
 from mar_edge.runtime.streams.events import EventRule
 from mar_edge.runtime.streams.session import Session
 from tests.fakes import BrightnessEngine
@@ -80,7 +81,7 @@ def test_a_gap_empties_the_window(engine: BrightnessEngine) -> None:
     results = [session.push(grey(2), 2.0 + index / 10) for index in range(1, 4)]
     assert [result is not None for result in results] == [False, False, True]
     assert values(engine.seen[-1]) == [2, 2, 2, 2]
-    assert "no frame for 1.70 s" in session.warnings[0]
+    assert "no frame for 1.70 s" in session.warnings.take()[0]
 
 
 def test_a_size_change_empties_the_window(engine: BrightnessEngine) -> None:
@@ -88,7 +89,7 @@ def test_a_size_change_empties_the_window(engine: BrightnessEngine) -> None:
     for index in range(3):
         session.push(grey(1), index / 10)
     assert session.push(grey(2, (64, 48)), 0.3) is None
-    assert "changed from 32x32 to 48x64" in session.warnings[0]
+    assert "changed from 32x32 to 48x64" in session.warnings.take()[0]
     for index in range(4, 7):
         session.push(grey(2, (64, 48)), index / 10)
     assert [values(window) for window in engine.seen] == [[2, 2, 2, 2]]
@@ -116,7 +117,7 @@ def test_a_slow_source_is_told_once(engine: BrightnessEngine) -> None:
     session = Session(engine, hop=1)
     for index in range(60):
         session.push(grey(0), index / 4)
-    (message,) = session.warnings
+    (message,) = session.warnings.take()
     assert "fewer than the 10 frames" in message
 
 
@@ -200,7 +201,25 @@ def test_warnings_never_grow_without_end(engine: BrightnessEngine) -> None:
     assert len(session.warnings) == 1  # nothing but gaps, and no result in between
     for index in range(500):
         session.push(grey(0, (32, 32 + index % 2)), 1000 + index / 10)
-    assert len(session.warnings) == 100
+    assert len(session.warnings) == 1  # nor here
+    kept = Warnings(limit=100)
+    for index in range(500):
+        kept(str(index))
+    assert kept.take() == [str(index) for index in range(400, 500)]
+    assert kept.take() == []
+
+
+def test_an_answer_from_too_few_pictures_is_not_reliable_and_begins_no_event(engine: BrightnessEngine) -> None:
+    session = Session(engine, hop=1, smoothing_s=0, rule=EventRule(onset=0.5, min_duration_s=0))
+    results = [session.push(grey(250), index * 0.4) for index in range(20)]  # 2.5 of the 10 frames per second
+    given = [result for result in results if result]
+    assert given and not any(result.reliable for result in given)
+    assert {result.to_json()["doubt"] for result in given} == {"only 1 distinct picture in a window of 4 frames"}
+    assert session.finish() == ()
+    session = Session(engine, hop=1, smoothing_s=0, rule=EventRule(onset=0.5, min_duration_s=0))
+    results = [session.push(grey(250), index * 0.1) for index in range(20)]
+    assert all(result.reliable for result in results if result)
+    assert len(session.finish()) == 1
 
 
 def test_reset_lets_time_begin_anew(engine: BrightnessEngine) -> None:

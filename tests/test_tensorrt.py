@@ -84,7 +84,7 @@ def test_egomotion_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     bundle = open_bundle("egomotion")
     for variant in bundle.manifest.variants:
         check(bundle.graph_path(variant))
-        built = build_to_file(bundle, variant, module=RTX, out=tmp_path / "out.engine")
+        built = build_to_file(bundle.graph_path(variant), variant, module=RTX, out=tmp_path / "out.engine")
         assert built.size_bytes == (tmp_path / "out.engine").stat().st_size > variant.size_bytes // 4
         assert built.path.is_file()
 

@@ -116,7 +116,8 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callabl
 def load(bundle: Bundle, said: list[str] | None = None, **options: object) -> TensorRTEngine:
     """Load the bundle's only graph."""
     say = (lambda _message: None) if said is None else said.append
-    return TensorRTEngine(bundle, bundle.manifest.variants[0], say=say, **options)  # type: ignore[arg-type]
+    (variant,) = bundle.manifest.variants
+    return TensorRTEngine(bundle.manifest, variant, bundle.graph_path(variant), say=say, **options)  # type: ignore[arg-type]
 
 
 def expected(bundle: Bundle, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -493,7 +494,7 @@ def test_a_full_disk_only_costs_the_next_build(
     load(bundle, said).infer(clips[:1])
     assert said[1].startswith("the engine is not kept, and will be built again next time: cannot write")
     with pytest.raises(OutputError, match="No space left"):
-        build_to_file(bundle, bundle.manifest.variants[0], module="tensorrt")
+        build_to_file(bundle.graph_path(bundle.manifest.variants[0]), bundle.manifest.variants[0], module="tensorrt")
 
 
 def test_an_unwritable_cache_names_its_variable(
@@ -541,7 +542,9 @@ def test_an_engine_built_ahead_is_found(install: Callable[..., Machine], bundle:
     machine = install(TENSORRT)
     variant = bundle.manifest.variants[0]
     out = tmp_path / "out" / "fake.engine"
-    built = build_to_file(bundle, variant, module="tensorrt", out=out, batch=(1, 2, 4), workspace_mib=256)
+    built = build_to_file(
+        bundle.graph_path(variant), variant, module="tensorrt", out=out, batch=(1, 2, 4), workspace_mib=256
+    )
     assert (built.gpu.name, built.size_bytes) == ("Orin", out.stat().st_size)
     assert built.layers is not None
     assert built.layers.summary() == "1 in fp32"
@@ -560,7 +563,10 @@ def test_rtx_builds_ahead_without_a_gpu(
 ) -> None:
     variant = bundle.manifest.variants[0]
     install(RTX, machine=Machine())
-    assert build_to_file(bundle, variant, module="tensorrt-rtx").gpu.compute_capability == "8.0 and newer"
+    assert (
+        build_to_file(bundle.graph_path(variant), variant, module="tensorrt-rtx").gpu.compute_capability
+        == "8.0 and newer"
+    )
     with pytest.raises(EngineError, match=r"CUDA does not start: .*no CUDA-capable device"):
         load(bundle, module="tensorrt_rtx")
     said: list[str] = []
@@ -587,7 +593,7 @@ def test_rtx_builds_ahead_without_a_gpu(
 def test_tensorrt_does_not_build_ahead_without_a_gpu(install: Callable[..., Machine], bundle: Bundle) -> None:
     install(TENSORRT, machine=Machine())
     with pytest.raises(EngineError, match="no CUDA-capable device"):
-        build_to_file(bundle, bundle.manifest.variants[0], module="tensorrt")
+        build_to_file(bundle.graph_path(bundle.manifest.variants[0]), bundle.manifest.variants[0], module="tensorrt")
 
 
 # ---- the precision that was asked for

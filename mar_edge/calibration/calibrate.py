@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import onnx
 from onnx import ModelProto
 
-from mar_edge.bundle import Placement, hash_file
+from mar_edge.bundle import hash_file
 from mar_edge.calibration.collection import collect, collect_from, too_few
 from mar_edge.calibration.equalisation import ALPHA, equalise, uneven
 from mar_edge.calibration.held_clips import HeldClips
@@ -24,8 +24,9 @@ from mar_edge.calibration.trade_off import Row, trade_off
 from mar_edge.calibration.trial import Trial
 from mar_edge.errors import ExportError, OptionError, OutputError
 from mar_edge.model.graph_view import GraphView
+from mar_edge.model_spec import Placement
 from mar_edge.node_names import block_of, part_of
-from mar_edge.runtime.clips.clip_set import ClipSet
+from mar_edge.runtime.measurement.clip_set import ClipSet
 
 CLEARLY = 0.8
 """A method that cuts is taken for one that cuts less if it multiplies the divergence by no more than this: what it gains

@@ -20,7 +20,7 @@ from mar_edge.calibration.statistics import Statistics, TensorStatistics
 from mar_edge.calibration.trial import open_session
 from mar_edge.errors import ExportError, SourceError
 from mar_edge.model.graph_view import GraphView, block_of
-from mar_edge.runtime.clips.clip_set import Clip, ClipSet
+from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
 SAVE_EVERY_S = 2.0
 """A killed collection loses no more than this, and the clip that it was at."""
@@ -172,8 +172,8 @@ def _identities(clips: ClipSet) -> list[str]:
 
 def _made(clips: ClipSet) -> list[Any]:
     """Return how clips are made of videos."""
-    manifest = clips.manifest
-    return [vars(manifest.geometry), manifest.rate_fps, manifest.resize, manifest.sampling]
+    spec = clips.spec
+    return [vars(spec.geometry), spec.rate_fps, spec.resize, spec.sampling]
 
 
 def _digest(value: Any) -> str:

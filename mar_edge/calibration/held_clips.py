@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from mar_edge.runtime.clips.clip_set import Clip, ClipSet
+from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple
 
 from onnx import NodeProto
 
-from mar_edge.bundle import Placement
 from mar_edge.model.graph_view import GraphView, Product
+from mar_edge.model_spec import Placement
 from mar_edge.node_names import is_product, part_of, product_part
 
 FUSIBLE_HEADS = (16, 32, 64)

@@ -18,12 +18,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from mar_edge.bundle import Placement
 from mar_edge.calibration.placement import Site, sites
 from mar_edge.calibration.ranges import LEVELS
 from mar_edge.calibration.rewriting import with_nodes
 from mar_edge.errors import ExportError
 from mar_edge.model.graph_view import GraphView, part_of
+from mar_edge.model_spec import Placement
 
 OPSET = 19
 """From here on scales may be FP16, which they become where `export.half.precision` makes the other parts FP16."""

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from onnx import ModelProto
 
-from mar_edge.bundle import Placement
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.trial import Trial
 from mar_edge.model.graph_view import GraphView, block_of
+from mar_edge.model_spec import Placement
 
 
 class Damage(NamedTuple):

@@ -13,8 +13,8 @@ from onnx import ModelProto
 
 from mar_edge.bundle import Parity
 from mar_edge.errors import ExportError
-from mar_edge.runtime.clips.clip_set import ClipSet
 from mar_edge.runtime.engines.onnxruntime import onnxruntime_errors
+from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare
 
 

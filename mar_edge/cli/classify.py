@@ -54,7 +54,7 @@ def classify(
                 continue
             notes = list(result.warnings)
             if result.repeated_frames:
-                how = "its frames were" if loaded.manifest.sampling == "uniform" else "its last frame was"
+                how = "its frames were" if loaded.spec.sampling == "uniform" else "its last frame was"
                 notes.append(
                     f"{clip} is {result.duration_s:.2f} s long, shorter than one window; {how} repeated "
                     f"{result.repeated_frames} times"

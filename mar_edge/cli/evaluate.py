@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mar_edge import __version__
+from mar_edge.bundle import hash_file
 from mar_edge.cli.options import (
     EngineOption,
     JsonOption,
@@ -99,7 +100,7 @@ def evaluate(
     if report is not None:
         write_report(
             report,
-            title=f"{loaded.manifest.name}: evaluation",
+            title=f"{loaded.spec.name}: evaluation",
             facts=_facts(loaded, videos, result),
             evaluation=result,
             pictures=lambda index: evaluations.show(result.paths[index]),
@@ -109,16 +110,16 @@ def evaluate(
 
 def _name(model: Model) -> str:
     variant = model.variant
-    return f"{model.manifest.name} ({model.engine.name}, mask {variant.mask} %, {variant.precision}, {variant.gmacs:.4g} GMACs)"
+    return f"{model.spec.name} ({model.engine.name}, mask {variant.mask} %, {variant.precision}, {variant.gmacs:.4g} GMACs)"
 
 
 def _record(model: Model, videos: VideoList) -> dict[str, Any]:
     """Say in JSON what was judged, and on what."""
     variant = model.variant
     return {
-        "model": model.manifest.name,
-        "file": str(_file(model)),
-        "sha256": variant.sha256,
+        "model": model.spec.name,
+        "file": str(model.engine.path),
+        "sha256": hash_file(model.engine.path),
         "engine": model.engine.name,
         "mask": variant.mask,
         "precision": variant.precision,
@@ -130,28 +131,22 @@ def _record(model: Model, videos: VideoList) -> dict[str, Any]:
 
 def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str, str]:
     """Say in words what was judged, and on what."""
-    manifest, variant = model.manifest, model.variant
-    size = f"{manifest.geometry.frames} frames of {manifest.geometry.width_px}x{manifest.geometry.height_px} px"
-    spread = "spread over the whole video" if manifest.sampling == "uniform" else f"at {manifest.rate_fps:g} a second"
+    spec, variant = model.spec, model.variant
+    size = f"{spec.geometry.frames} frames of {spec.geometry.width_px}x{spec.geometry.height_px} px"
+    spread = "spread over the whole video" if spec.sampling == "uniform" else f"at {spec.rate_fps:g} a second"
     views = (
         "default" if evaluation.views is None else f"{evaluation.views[0]} clips x {evaluation.views[1]} crops a video"
     )
     a_clip = evaluation.windows / len(evaluation.names)
     return {
-        "model": f"{manifest.name}: {manifest.description}" if manifest.description else manifest.name,
-        "file": f"{_file(model)}\nsha256 {variant.sha256}",
+        "model": f"{spec.name}: {spec.description}" if spec.description else spec.name,
+        "file": f"{model.engine.path}\nsha256 {hash_file(model.engine.path)}",
         "runs as": f"mask {variant.mask} %, {variant.precision}, in {model.engine.name}",
-        "trained by": str(manifest.provenance.get("command", "unknown")),
+        "trained by": str(spec.provenance.get("command", "unknown")),
         "data": f"{videos.source}: {len(evaluation.names)} videos\ndigest {videos.digest}",
-        "sampling": f"{size} {spread}; {manifest.resize}; views: {views}",
+        "sampling": f"{size} {spread}; {spec.resize}; views: {views}",
         "work": f"{variant.gmacs:.4g} GMACs a view, {variant.gmacs * a_clip:.4g} a video ({a_clip:.3g} views)",
         "time": f"{evaluation.elapsed_s:.1f} s, with decoding",
         "command": shlex.join(["mar-edge", *sys.argv[1:]]),
         "versions": f"mar-edge {__version__}, Python {platform.python_version()}, {platform.platform()}",
     }
-
-
-def _file(model: Model) -> Path:
-    """Return the graph's path, or the checkpoint's."""
-    path = model.bundle.path
-    return path if path.is_file() else model.bundle.graph_path(model.variant)

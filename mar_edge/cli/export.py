@@ -162,7 +162,14 @@ def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: in
         check(bundle.graph_path(variant))
     for variant in suited:
         with console.status(f"building {variant.title} with {module}"):
-            built = build_to_file(bundle, variant, module=module, batch=(1, 1, batch), workspace_mib=workspace, say=say)
+            built = build_to_file(
+                bundle.graph_path(variant),
+                variant,
+                module=module,
+                batch=(1, 1, batch),
+                workspace_mib=workspace,
+                say=say,
+            )
         products = f", products {built.layers.summary()}" if built.layers is not None else ""
         say(
             f"{built.path}: {variant.title} for {built.gpu.name}, compute capability {built.gpu.compute_capability}, "

@@ -48,7 +48,7 @@ class Report:
         self._last_time_s = 0.0
         self._began_s = time.monotonic()
         self._stack = ExitStack()
-        manifest = model.manifest
+        manifest = model.spec
         self._scoreboard = Scoreboard(manifest.geometry.frames / manifest.rate_fps)
         self._view = LiveView(model, source.name, self.console) if self.console.is_terminal else None
         self._window = None
@@ -76,9 +76,7 @@ class Report:
         if not self._began:
             self._began = True
             variant = self._model.variant
-            line = (
-                f"{self._model.manifest.name}: {variant.precision} at mask {variant.mask} in {self._model.engine.name}"
-            )
+            line = f"{self._model.spec.name}: {variant.precision} at mask {variant.mask} in {self._model.engine.name}"
             self.console.print(f"{line}, {self._model.reason}", style="dim", markup=False, soft_wrap=True)
         self._last_time_s = frame.time_s
         self._tell_warnings()
@@ -100,7 +98,7 @@ class Report:
         self._tell_warnings()
         self._tell_events(self._session.finish())
         if not self._session.inferences:
-            manifest = self._model.manifest
+            manifest = self._model.spec
             window_s = manifest.geometry.frames / manifest.rate_fps
             if self._last_time_s < window_s:
                 why = (
@@ -128,7 +126,7 @@ class Report:
         summary = {
             "type": "summary",
             "stream": self._source.name,
-            "model": self._model.manifest.name,
+            "model": self._model.spec.name,
             "frames": self._session.frames,
             "inferences": self._session.inferences,
             "events": self._events,
@@ -154,8 +152,8 @@ class Report:
 
     def _tell_warnings(self) -> None:
         for warnings in (self._source.warnings, self._session.warnings):
-            while warnings:
-                self._warn(warnings.popleft())
+            for message in warnings.take():
+                self._warn(message)
 
     def _warn(self, message: str) -> None:
         self._warnings += 1

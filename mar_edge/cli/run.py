@@ -60,7 +60,7 @@ def run(
             if isinstance(opened, FileSource):
                 stack.callback(lines.close)
             else:  # a file waits for its reader, a camera does not
-                background = Background(lines, warn=opened.warnings.append)
+                background = Background(lines, warn=opened.warnings)
                 stack.callback(_close, background, lines)
                 sink = background
         report = Report(loaded, opened, session, sink, show=show)

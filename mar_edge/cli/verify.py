@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mar_edge.bundle import Bundle
-    from mar_edge.runtime.clips.clip_set import ClipSet
+    from mar_edge.runtime.measurement.clip_set import ClipSet
     from mar_edge.runtime.measurement.verification import Measurement
 
 
@@ -132,7 +132,7 @@ def _remarks(measurement: Measurement, found: Sequence[Measurement]) -> Iterator
 
 def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measurement | None:
     """Return the fastest graph of higher precision at the same mask, if it makes this one useless."""
-    from mar_edge.bundle import PRECISIONS
+    from mar_edge.model_spec import PRECISIONS
     from mar_edge.runtime.measurement.choice import MARGIN
 
     rank = PRECISIONS.index(measurement.variant.precision)

@@ -18,6 +18,7 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.extras import require
 from mar_edge.runtime import model as runtime_model
 from mar_edge.runtime.clips.segments import segment_times
+from mar_edge.runtime.clips.whole_clip import check_views
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.video.seek import probe, read_frames_at
 
@@ -92,7 +93,7 @@ def evaluate(
         OptionError: if such views cannot be made.
     """
     began_s = time.monotonic()
-    model.check_views(views)
+    check_views(views, model.spec)
     classes = match_labels(videos, model.labels)
     broken: dict[int, str] = {}
     # every file is opened first, so that a broken one is told in seconds and not after hours

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mar_edge.bundle import Manifest
 from mar_edge.evaluation.evaluation import NAMED, match_labels, read_videos
-from mar_edge.runtime.clips.clip_set import ClipSet, open_clips
+from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
 from mar_edge.runtime.video.reader import SUFFIXES, list_videos
 
 

@@ -17,7 +17,7 @@ from onnx import ModelProto
 
 import mar_edge
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Parity, Placement, Variant
+from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.calibration.calibrate import PLACEMENTS, calibrated_graphs
 from mar_edge.calibration.collection import ADVISED_CLIPS
 from mar_edge.calibration.ranges import Method
@@ -31,6 +31,7 @@ from mar_edge.export.half.precision import choose_kept, to_half
 from mar_edge.export.source_model import Origin, open_origin
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
+from mar_edge.model_spec import PRECISIONS, Placement
 
 GATE_CLIPS = 8
 """Clips of the demo camera that graphs are compared on where no data is given."""
@@ -264,7 +265,7 @@ class Family:
         """
         if not self.variants:
             raise ExportError(f"no variant passed: {'; '.join(self.failures)}")
-        variants = sorted(self.variants, key=lambda v: (v.mask, bundles.PRECISIONS.index(v.precision), v.placement))
+        variants = sorted(self.variants, key=lambda v: (v.mask, PRECISIONS.index(v.precision), v.placement))
         manifest = self.origin.manifest(variants, {made: self._made()})
         bundles.write_manifest(self.folder, manifest.model_dump(mode="json", exclude={"format"}))
         warnings = tuple(dict.fromkeys(self.warnings))
@@ -350,8 +351,8 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: C
         if mask not in known:
             raise ExportError(f"mask {mask} is not one of {', '.join(map(str, known))} percent")
     for precision in precisions:
-        if precision not in bundles.PRECISIONS:
-            raise ExportError(f"precision '{precision}' is not one of {', '.join(bundles.PRECISIONS)}")
+        if precision not in PRECISIONS:
+            raise ExportError(f"precision '{precision}' is not one of {', '.join(PRECISIONS)}")
     if "int8" in precisions and calibration is None:
         raise ExportError(
             "int8 needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "

@@ -17,8 +17,8 @@ from mar_edge.export.precision_check import check_precision
 from mar_edge.export.tensor_types import HALF, element_types
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
-from mar_edge.runtime.clips.clip_set import ClipSet
 from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare, misses
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mar_edge import bundle as bundles
@@ -13,6 +14,7 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.deployed import check_classifier, describe
 from mar_edge.model.mar import MAR
+from mar_edge.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,23 @@ class Origin:
     info: CheckpointInfo
     sha256: str
 
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """What the model is.
+
+        Raises:
+            CheckpointError: if the checkpoint says something that no model may say.
+        """
+        return describe(self.path, self.config, self.info)
+
     def manifest(self, variants: list[Variant], made: dict[str, object]) -> Manifest:
         """Return the manifest of a bundle of this model.
 
         Args:
             variants: its graphs.
             made: how they were made; goes to the provenance.
-
-        Raises:
-            CheckpointError: if the checkpoint says something that no manifest may say.
         """
-        return describe(self.path, self.config, self.info, variants, {**self.info.provenance, **made})
+        return Manifest.of(self.spec, variants, made)
 
 
 def open_origin(source: str | Path) -> Origin:

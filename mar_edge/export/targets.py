@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mar_edge.bundle import Placement, Precision
 from mar_edge.errors import OptionError
 from mar_edge.export.triton import Serving
+from mar_edge.model_spec import Placement, Precision
 
 BF16_CAPABILITY = 8.0
 """Compute capability from which NVIDIA's GPUs multiply BF16."""

@@ -1,22 +1,20 @@
-"""A model as it is deployed: the visible tokens as constants, and what a bundle says about it."""
+"""A model as it is deployed: the visible tokens as constants, and its description."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from mar_edge import bundle as bundles
-from mar_edge.bundle import Manifest, Variant
 from mar_edge.errors import CheckpointError
 from mar_edge.masking import MASK_RATIOS, cell_running_mask, visible_indices
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
+from mar_edge.model_spec import ModelSpec
 
 
 class DeployedGraph(nn.Module):
@@ -61,24 +59,19 @@ def check_classifier(path: Path, config: ModelConfig) -> None:
         raise CheckpointError(f"{path} was pre-trained only and has no classifier; train it on labels first")
 
 
-def describe(
-    path: Path, config: ModelConfig, info: CheckpointInfo, variants: list[Variant], provenance: dict[str, Any]
-) -> Manifest:
-    """Return the manifest of a checkpoint's model.
+def describe(path: Path, config: ModelConfig, info: CheckpointInfo) -> ModelSpec:
+    """Return what the model of a checkpoint is.
 
     Args:
         path: of the checkpoint, for messages.
         config: its architecture.
         info: what else it says.
-        variants: the graphs there are.
-        provenance: how all this was made.
 
     Raises:
-        CheckpointError: if the checkpoint says something that no manifest may say.
+        CheckpointError: if the checkpoint says something that no model may say.
     """
     try:
-        return Manifest(
-            format=bundles.FORMAT,
+        return ModelSpec(
             name=info.name,
             description=info.description,
             licence=info.licence,
@@ -90,8 +83,7 @@ def describe(
             idle_label=info.idle_label,
             architecture={key: value for key, value in config.to_dict().items() if key != "geometry"},
             trained_mask=round(100 * info.mask_ratio),
-            variants=variants,
-            provenance=provenance,
+            provenance=info.provenance,
         )
     except ValidationError as error:
         first = error.errors()[0]

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph, check_classifier, describe, nearest_mask
 from mar_edge.model.mar import MAR
+from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.model import Model, check_choice
 
@@ -25,16 +24,19 @@ class TorchEngine(Engine):
     """Torch in FP32, on the GPU if there is one.
 
     Args:
-        bundle: what the model says about itself, see `Bundle.of`.
+        spec: what the model is.
         variant: its mask ratio.
+        path: the checkpoint.
         model: a model with classifier; put into evaluation mode and moved to the device.
         threads: CPU threads, for all of this process; None leaves them as they are.
     """
 
     name = "torch"
 
-    def __init__(self, bundle: Bundle, variant: Variant, model: MAR, *, threads: int | None = None) -> None:
-        super().__init__(bundle, variant)
+    def __init__(
+        self, spec: ModelSpec, variant: GraphSpec, path: Path, model: MAR, *, threads: int | None = None
+    ) -> None:
+        super().__init__(spec, variant, path)
         if threads:
             torch.set_num_threads(threads)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,7 +48,7 @@ class TorchEngine(Engine):
                 # a copy: the window is the session's
                 logits = self._graph(torch.tensor(frames, device=self._device))
         except RuntimeError as error:  # as when memory runs out
-            raise EngineError(f"torch failed on {self.variant.file}: {str(error).splitlines()[0]}") from error
+            raise EngineError(f"torch failed on {self.path.name}: {str(error).splitlines()[0]}") from error
         return np.asarray(logits.float().cpu().numpy(), np.float32)
 
 
@@ -83,18 +85,8 @@ def open_checkpoint(
     percent = nearest_mask(info.mask_ratio) if mask == "auto" else mask
     if percent:
         config.geometry.check_cells()
-    # no schema: there is no graph whose file could have a proper name, and torch is what graphs are compared with
-    variant = Variant.model_construct(
-        file=path.name,
-        mask=percent,
-        precision="fp32",
-        sha256=bundles.hash_file(path),
-        size_bytes=path.stat().st_size,
-        gmacs=count_macs(config, percent / 100) / 1e9,
-        parity=Parity.model_construct(max_abs_error=0.0, bound=0.0, clips=0, source="torch itself"),
-    )
-    bundle = Bundle.of(path, describe(path, config, info, [variant], info.provenance))
-    return Model(bundle, TorchEngine(bundle, variant, model, threads=threads))
+    variant = GraphSpec(mask=percent, precision="fp32", gmacs=count_macs(config, percent / 100) / 1e9)
+    return Model(TorchEngine(describe(path, config, info), variant, path, model, threads=threads))
 
 
 def count_macs(config: ModelConfig, mask_ratio: float) -> int:

@@ -31,7 +31,7 @@ class LiveView:
 
     def __init__(self, model: Model, stream: str, console: Console) -> None:
         variant = model.variant
-        self._title = f"mar-edge  {model.manifest.name}  {stream}"
+        self._title = f"mar-edge  {model.spec.name}  {stream}"
         self._foot = f"{model.engine.name}  mask {variant.mask} %  {variant.precision}  {variant.gmacs:.2f} GMACs"
         self._events: deque[Event] = deque(maxlen=4)
         self._times: deque[float] = deque(maxlen=60)

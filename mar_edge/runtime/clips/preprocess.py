@@ -68,3 +68,21 @@ def _center_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:
     keep_w, keep_h = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
     top, left = (height - keep_h) // 2, (width - keep_w) // 2
     return frame[top : top + keep_h, left : left + keep_w]
+
+
+def crop_views(frame: NDArray[np.uint8], crops: int) -> list[NDArray[np.uint8]]:
+    """Return the crops of a picture in a multi-view evaluation.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        crops: 1 for the picture itself, 3 for squares at both ends and in the middle of its longer side.
+
+    Returns:
+        Views of the picture, uint8 (h, w, 3).
+    """
+    if crops == 1:
+        return [frame]
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    starts = [0, (max(height, width) - side) // 2, max(height, width) - side]
+    return [frame[:, s : s + side] if width >= height else frame[s : s + side] for s in starts]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError, FrameError
+from mar_edge.model_spec import GraphSpec, ModelSpec
 
 
 class Engine(ABC):
@@ -16,17 +17,19 @@ class Engine(ABC):
 
     Attributes:
         name: of the engine.
-        bundle: where the graph comes from.
-        variant: which graph it is.
+        spec: the model.
+        variant: which of its graphs it is.
+        path: the file that holds it.
     """
 
     name: str
 
-    def __init__(self, bundle: Bundle, variant: Variant) -> None:
-        self.bundle = bundle
+    def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path) -> None:
+        self.spec = spec
         self.variant = variant
-        self._shape = bundle.manifest.geometry.clip_shape
-        self._classes = len(bundle.manifest.labels)
+        self.path = path
+        self._shape = spec.geometry.clip_shape
+        self._classes = len(spec.labels)
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph.

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError
+from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.engine import Engine
 
 _INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
@@ -31,19 +31,19 @@ class OnnxRuntimeEngine(Engine):
     """ONNX Runtime on the CPU.
 
     Args:
-        bundle: the bundle.
-        variant: the graph to load.
+        spec: the model.
+        variant: which of its graphs it is.
+        path: the file that holds it.
         threads: CPU threads for one inference; None for all cores.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, variant: Variant, *, threads: int | None = None) -> None:
-        super().__init__(bundle, variant)
+    def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path, *, threads: int | None = None) -> None:
+        super().__init__(spec, variant, path)
         self._errors = onnxruntime_errors()
         self._threads = threads
         self._session = self._open()
-        path = bundle.graph_path(variant)
         (frames,), (logits,) = self._session.get_inputs(), self._session.get_outputs()
         wanted = ("tensor(uint8)", list(self._shape), [self._classes])
         if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
@@ -65,21 +65,20 @@ class OnnxRuntimeEngine(Engine):
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
-        path = self.bundle.graph_path(self.variant)
         try:
-            return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except self._errors as error:
             if self.variant.precision == "bf16" and "NOT_IMPLEMENTED" in str(error):
                 raise EngineError(
                     "ONNX Runtime has no bf16 kernels for this CPU. Choose another precision, or --engine openvino"
                 ) from error
-            raise EngineError(f"ONNX Runtime refuses {path}: {error}") from error
+            raise EngineError(f"ONNX Runtime refuses {self.path}: {error}") from error
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             logits: NDArray[np.float32] = self._session.run(["logits"], {"frames": frames})[0]
         except self._errors as error:
-            raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
+            raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
         return logits
 
     def layer_precisions(self) -> dict[str, str] | None:
@@ -120,7 +119,7 @@ class OnnxRuntimeEngine(Engine):
                     for _ in range(runs):
                         session.run(["logits"], {"frames": frames})
                 except self._errors as error:
-                    raise EngineError(f"ONNX Runtime failed on {self.variant.file}: {error}") from error
+                    raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
                 events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError
 from mar_edge.extras import require
+from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.node_names import is_product
 from mar_edge.runtime.engines.engine import Engine
 
@@ -28,8 +29,9 @@ class OpenVinoEngine(Engine):
     May be used by several threads; one inference runs at a time.
 
     Args:
-        bundle: the bundle.
-        variant: the graph to load.
+        spec: the model.
+        variant: which of its graphs it is.
+        path: the file that holds it.
         threads: CPU threads for one inference; None for all cores.
 
     Raises:
@@ -39,8 +41,8 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
 
-    def __init__(self, bundle: Bundle, variant: Variant, *, threads: int | None = None) -> None:
-        super().__init__(bundle, variant)
+    def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path, *, threads: int | None = None) -> None:
+        super().__init__(spec, variant, path)
         require("openvino", "openvino", called="OpenVINO")
         try:
             import openvino
@@ -70,10 +72,9 @@ class OpenVinoEngine(Engine):
         import openvino
         from openvino import frontend
 
-        path = self.bundle.graph_path(self.variant)
         try:
             reader = frontend.FrontEndManager().load_by_framework("onnx")  # read_model would try every format it knows
-            model = reader.convert(reader.load(str(path)))
+            model = reader.convert(reader.load(str(self.path)))
             (frames,), (logits,) = model.inputs, model.outputs
             taken = frames.element_type.get_type_name(), frames.partial_shape
             fits = taken[0] == "u8" and taken[1].compatible(openvino.PartialShape([-1, *self._shape]))
@@ -81,7 +82,7 @@ class OpenVinoEngine(Engine):
                 model.reshape({0: [1, *self._shape]})
             if not fits or list(logits.partial_shape.to_shape()) != [1, self._classes]:
                 raise EngineError(
-                    f"{path} takes {taken[0]} {taken[1]} and gives {logits.partial_shape}, which is not what its manifest "
+                    f"{self.path} takes {taken[0]} {taken[1]} and gives {logits.partial_shape}, which is not what its manifest "
                     f"says: clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
                 )
             return self._core.compile_model(model, "CPU", {**self._options, **more})
@@ -93,7 +94,7 @@ class OpenVinoEngine(Engine):
             frontend.OpConversionFailure,
             frontend.OpValidationFailure,
         ) as error:
-            raise EngineError(f"OpenVINO refuses {path}: {_last_line(error)}") from error
+            raise EngineError(f"OpenVINO refuses {self.path}: {_last_line(error)}") from error
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         # OpenVINO could share the memory of clip and result; copying takes well under 1 % of an inference, and then
@@ -102,7 +103,7 @@ class OpenVinoEngine(Engine):
             try:
                 return np.concatenate([self._request.infer({0: clip[None]})[0] for clip in frames])
             except RuntimeError as error:
-                raise EngineError(f"OpenVINO failed on {self.variant.file}: {_last_line(error)}") from error
+                raise EngineError(f"OpenVINO failed on {self.path.name}: {_last_line(error)}") from error
 
     def layer_precisions(self) -> dict[str, str]:
         """See `Engine.layer_precisions`; read from the graph that OpenVINO made of ours."""

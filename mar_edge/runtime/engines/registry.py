@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError
+from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.engines.engine import Engine
 
 EngineName = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
@@ -23,13 +25,21 @@ _MODULES = {
 
 
 def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *, threads: int | None = None) -> Engine:
+    """Load a graph of a bundle into an engine; see `load_graph`."""
+    return load_graph(bundle.manifest, variant, bundle.graph_path(variant), name, threads=threads)
+
+
+def load_graph(
+    spec: ModelSpec, variant: Variant, path: Path, name: str = "onnxruntime", *, threads: int | None = None
+) -> Engine:
     """Load a graph into an engine.
 
     Args:
-        bundle: the bundle.
-        variant: the graph.
+        spec: the model.
+        variant: which of its graphs it is.
+        path: the file that holds it.
         name: an engine's name; `auto` is ONNX Runtime, which is always there. What was measured on this device is
-            looked at by `device_choice.choose`, not here.
+            looked at by `measurement.choice`, not here.
         threads: CPU threads for one inference; None for all cores.
 
     Raises:
@@ -40,15 +50,15 @@ def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *
     if name in ("auto", "onnxruntime"):
         from mar_edge.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(bundle, variant, threads=threads)
+        return OnnxRuntimeEngine(spec, variant, path, threads=threads)
     if name == "openvino":
         from mar_edge.runtime.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(bundle, variant, threads=threads)
+        return OpenVinoEngine(spec, variant, path, threads=threads)
     if name in ("tensorrt", "tensorrt-rtx"):
         from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 
-        return TensorRTEngine(bundle, variant, module=_MODULES[name], threads=threads)
+        return TensorRTEngine(spec, variant, path, module=_MODULES[name], threads=threads)
     raise EngineError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mar_edge.bundle import BUILTIN, PRECISIONS, Bundle, Variant
+from mar_edge.bundle import BUILTIN, Bundle, Variant
 from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.model_spec import PRECISIONS
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.device.identity import device_key
 from mar_edge.runtime.engines.registry import ENGINES, engine_version

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import MarEdgeError, MissingExtraError
 from mar_edge.node_names import block_of, is_ours
-from mar_edge.runtime.clips.clip_set import open_clips
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.memory import Memory, measure_memory
 from mar_edge.runtime.measurement.timing import ROUNDS, run_in_turns
 from mar_edge.runtime.measurement.verification import choose_pairs

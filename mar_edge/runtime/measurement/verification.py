@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mar_edge.bundle import PRECISIONS, Bundle, Parity, Variant
+from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.errors import BundleError, EngineError, MarEdgeError, MissingExtraError
+from mar_edge.model_spec import PRECISIONS
 from mar_edge.node_names import part_of
-from mar_edge.runtime.clips.clip_set import ClipSet
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version
+from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare, misses
 from mar_edge.runtime.measurement.timing import Turns, run_in_turns
 

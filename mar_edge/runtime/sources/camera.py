@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.sources.source import Frame, no_warnings
+from mar_edge.reporting import Warnings
+from mar_edge.runtime.sources.source import Frame
 
 READ_TIMEOUT_S = 5.0
 
@@ -50,7 +51,7 @@ class CameraSource:
         self.index = index
         self.name = f"camera {index}"
         self.dropped = 0
-        self.warnings = no_warnings()
+        self.warnings = Warnings()
         self._open_capture = open_capture or _open_camera
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
@@ -122,7 +123,7 @@ class CameraSource:
                     self._newest = (picture, taken_s)
                     self._changed.notify_all()
         except cv2.error as error:
-            self.warnings.append(f"{self.name}: {error.err}")
+            self.warnings(f"{self.name}: {error.err}")
         finally:
             capture.release()
             with self._changed:

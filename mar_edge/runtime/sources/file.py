@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from mar_edge.runtime.sources.source import Frame, no_warnings
+from mar_edge.reporting import Warnings
+from mar_edge.runtime.sources.source import Frame
 from mar_edge.runtime.video.reader import read_frames
 
 
@@ -21,7 +22,7 @@ class FileSource:
         self.path = path
         self.name = str(path)
         self.dropped = 0
-        self.warnings = no_warnings()
+        self.warnings = Warnings()
 
     def __enter__(self) -> FileSource:
         """Nothing to open yet: reading starts with the first frame."""
@@ -38,5 +39,5 @@ class FileSource:
         Raises:
             SourceError: if the file cannot be read.
         """
-        for picture, time_s in read_frames(self.path, self.warnings.append):
+        for picture, time_s in read_frames(self.path, self.warnings):
             yield Frame(picture=picture, time_s=time_s, color="rgb")

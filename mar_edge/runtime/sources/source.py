@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import Color
 
 
@@ -33,23 +33,18 @@ class Frame:
     arrived_s: float | None = None
 
 
-def no_warnings() -> deque[str]:
-    """Return an empty list of warnings that never grows beyond 100."""
-    return deque(maxlen=100)
-
-
 class Source(Protocol):
     """Something that gives frames: a camera, a file, the demo.
 
     Attributes:
         name: for people and for the `stream` field of results.
         dropped: frames that a live source gave and nobody took.
-        warnings: what went wrong so far, the newest 100; whoever reads it may empty it.
+        warnings: what went wrong so far, the newest 100 that nobody took.
     """
 
     name: str
     dropped: int
-    warnings: deque[str]
+    warnings: Warnings
 
     def __enter__(self) -> Source:
         """Open it."""

@@ -1,4 +1,4 @@
-"""What a stream tells: predictions, events, and the answer for a whole clip."""
+"""What a stream reports: predictions, events, and the answer for a whole clip."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Prediction:
         latency_ms: from the arrival of the newest frame to this result, in milliseconds.
         mask: mask ratio of the graph, in percent.
         engine: engine that ran it.
+        doubt: why the window shows too little for a reliable answer; None if it shows enough.
         events: events that ended with this prediction.
     """
 
@@ -61,7 +62,13 @@ class Prediction:
     latency_ms: float
     mask: int
     engine: str
+    doubt: str | None = None
     events: tuple[Event, ...] = ()
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the window shows enough to be recognised."""
+        return self.doubt is None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the command line's contract."""
@@ -76,6 +83,8 @@ class Prediction:
             "latency_ms": round(self.latency_ms, 2),
             "mask": self.mask,
             "engine": self.engine,
+            "reliable": self.reliable,
+            **({"doubt": self.doubt} if self.doubt else {}),
         }
 
 
@@ -90,6 +99,7 @@ class ClipResult:
         duration_s: length of the clip in seconds.
         repeated_frames: places of a window filled by frames that were there already, because the clip has fewer frames
             than a window; 0 otherwise.
+        doubt: why the clip shows too little for a reliable answer; None if it shows enough.
         warnings: what went wrong while reading, one sentence each.
     """
 
@@ -98,7 +108,13 @@ class ClipResult:
     views: int
     duration_s: float
     repeated_frames: int = 0
+    doubt: str | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def reliable(self) -> bool:
+        """Whether most of its windows show enough to be recognised."""
+        return self.doubt is None
 
     @property
     def label(self) -> str:
@@ -125,4 +141,6 @@ class ClipResult:
             "views": self.views,
             "duration_s": round(self.duration_s, 4),
             "repeated_frames": self.repeated_frames,
+            "reliable": self.reliable,
+            **({"doubt": self.doubt} if self.doubt else {}),
         }

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.errors import FrameError, OptionError
-from mar_edge.runtime.clips.preprocess import Color, check_frame, preprocess
-from mar_edge.runtime.clips.ring_buffer import RingBuffer
-from mar_edge.runtime.clips.sampler import Sampler
+from mar_edge.errors import OptionError
+from mar_edge.reporting import Warnings
+from mar_edge.runtime.clips.preprocess import Color
+from mar_edge.runtime.clips.windows import Step, Window
 from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.sources.source import no_warnings
-from mar_edge.runtime.streams.events import EventDetector, EventRule
+from mar_edge.runtime.streams.decision import Decision
+from mar_edge.runtime.streams.events import EventRule
 from mar_edge.runtime.streams.results import Event, Prediction
-from mar_edge.runtime.streams.smoothing import Smoother, softmax
 
 TOP = 5
 
 
 class Session:
-    """Recognition on one stream of frames.
+    """Recognition on one stream of frames: a window, an engine and a decision.
 
     A gap in time or a change of the frames' size empties the window: no window mixes before and after.
     Not thread-safe; use one session for each stream and thread.
@@ -37,7 +33,7 @@ class Session:
         rule: when events begin and end.
 
     Attributes:
-        warnings: what happened that an operator should know, the newest 100; whoever reads it may empty it.
+        warnings: what an operator should know, the newest 100 that nobody took.
         frames: frames pushed so far.
         inferences: inferences so far.
     """
@@ -51,35 +47,23 @@ class Session:
         smoothing_s: float = 0.3,
         rule: EventRule | None = None,
     ) -> None:
-        manifest = engine.bundle.manifest
-        self.geometry = manifest.geometry
-        if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= self.geometry.frames):
-            raise OptionError(f"hop {hop!r} is not a whole number from 1 to the window's {self.geometry.frames} frames")
-        rule = rule or EventRule()
-        if rule.idle_label == "auto":
-            rule = replace(rule, idle_label=manifest.idle_label)
-        elif rule.idle_label is not None and rule.idle_label not in manifest.labels:
-            raise OptionError(f"idle_label '{rule.idle_label}' is not one of {', '.join(manifest.labels[:20])}")
+        length = engine.spec.geometry.frames
+        if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= length):
+            raise OptionError(f"hop {hop!r} is not a whole number from 1 to the window's {length} frames")
         self.stream = stream
-        self.hop = hop or max(1, self.geometry.frames // 8)
-        self.warnings = no_warnings()
+        self.hop = hop or max(1, length // 8)
+        self.warnings = Warnings()
         self.frames = 0
         self.inferences = 0
         self._engine = engine
-        self._labels = manifest.labels
-        self._resize = manifest.resize
-        self._rate_fps = manifest.rate_fps
-        self._sampler = Sampler(manifest.rate_fps)
-        self._window = RingBuffer(self.geometry.frames, self.geometry.clip_shape[1:])
-        self._smoother = Smoother(smoothing_s)
-        self._detector = EventDetector(stream, rule)
-        self._last_s = -math.inf
-        self._shape: tuple[int, ...] | None = None
+        self._length = length
+        self._rate_fps = engine.spec.rate_fps
+        self._window = Window(engine.spec)
+        self._decision = Decision(engine.spec, stream=stream, smoothing_s=smoothing_s, rule=rule)
         self._fresh = 0
         self._repeats = 0
         self._told_slow = False
-        self._warned_gap_at: int | None = None
-        self._ended: tuple[Event, ...] = ()
+        self._warned_at: int | None = None
 
     def push(
         self, frame: NDArray[np.uint8], time_s: float, *, color: Color = "bgr", arrived_s: float | None = None
@@ -100,100 +84,63 @@ class Session:
             EngineError: if the engine fails.
         """
         arrived_s = time.monotonic() if arrived_s is None else arrived_s
-        check_frame(frame)
-        if color not in ("bgr", "rgb"):
-            raise FrameError(f"color is 'bgr' or 'rgb', not {color!r}")
-        if not _is_time(time_s):
-            raise FrameError(f"time_s is {time_s!r}; give the capture time in seconds")
-        if time_s < self._last_s:
-            raise FrameError(
-                f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
-            )
-        self._cut_if_broken(frame, time_s)
-        self._last_s = time_s
+        step = self._window.add(frame, time_s, color=color)
+        if step.cut is not None:
+            self._cut(step.cut)
         index = self.frames
         self.frames += 1
-        places = min(self._sampler.take(time_s), self.geometry.frames)
-        if not places:
-            return None
-        picture = preprocess(
-            frame, height_px=self.geometry.height_px, width_px=self.geometry.width_px, resize=self._resize, color=color
-        )
-        for _ in range(places):
-            self._window.push(picture)
-        self._fresh += places
-        self._notice_slow_source(places)
-        if not self._window.full or self._fresh < self.hop:
+        self._fresh += step.places
+        self._notice_slow_source(step)
+        if not step.places or not step.full or self._fresh < self.hop:
             return None
         self._fresh = 0
         return self._predict(index, time_s, arrived_s)
 
     def reset(self) -> None:
         """Start anew: empty window, no open event, and time may begin anywhere."""
-        self._cut()
-        self._last_s = -math.inf
-        self._shape = None
+        self._window.reset()
+        self._decision.cut()
+        self._fresh = 0
 
     def finish(self) -> tuple[Event, ...]:
         """End the stream; return the events that no prediction has carried yet."""
-        self._cut()
-        ended, self._ended = self._ended, ()
-        return ended
+        self.reset()
+        return self._decision.take_events()
 
     def _predict(self, index: int, time_s: float, arrived_s: float) -> Prediction:
-        logits = self._engine.infer(self._window.window()[None])
+        doubt = self._window.doubt
+        logits = self._engine.infer(self._window.clip[None])[0]
         self.inferences += 1
-        smoothed = self._smoother.update(softmax(logits[0]), time_s)
-        scores = dict(zip(self._labels, smoothed.tolist(), strict=True))
-        ended = self._ended + self._detector.update(scores, time_s)
-        self._ended = ()
-        top = tuple(sorted(scores.items(), key=lambda item: -item[1])[:TOP])
+        scores, events = self._decision.update(logits, time_s, reliable=doubt is None)
         return Prediction(
             stream=self.stream,
             time_s=time_s,
             frame=index,
-            label=top[0][0],
-            score=top[0][1],
-            top=top,
+            label=scores[0][0],
+            score=scores[0][1],
+            top=scores[:TOP],
             latency_ms=1000 * (time.monotonic() - arrived_s),
             mask=self._engine.variant.mask,
             engine=self._engine.name,
-            events=ended,
+            doubt=doubt,
+            events=events,
         )
 
-    def _cut_if_broken(self, frame: NDArray[np.uint8], time_s: float) -> None:
-        if self._shape is not None and frame.shape != self._shape:
-            self.warnings.append(
-                f"{self.stream}: frame size changed from {self._shape[1]}x{self._shape[0]} to "
-                f"{frame.shape[1]}x{frame.shape[0]} at {time_s:.2f} s; the window starts anew"
-            )
-            self._cut()
-        elif self._sampler.is_gap(time_s):
-            if self._warned_gap_at != self.inferences:  # once until the next result, however many gaps there are
-                self._warned_gap_at = self.inferences
-                self.warnings.append(
-                    f"{self.stream}: no frame for {time_s - self._last_s:.2f} s before {time_s:.2f} s; the window starts anew"
-                )
-            self._cut()
-        self._shape = frame.shape
-
-    def _cut(self) -> None:
-        self._ended += self._detector.finish()
-        self._window.clear()
-        self._sampler.reset()
-        self._smoother.reset()
+    def _cut(self, reason: str) -> None:
+        if self._warned_at != self.inferences:  # once until the next result, however many gaps there are
+            self._warned_at = self.inferences
+            self.warnings(f"{self.stream}: {reason}; the window starts anew")
+        self._decision.cut()
         self._fresh = 0
 
-    def _notice_slow_source(self, places: int) -> None:
+    def _notice_slow_source(self, step: Step) -> None:
         """Warn once when repeated frames have come to a whole window more than frames that were not repeated."""
-        self._repeats = max(0, self._repeats + (places - 1 if places > 1 else -1))
-        if self._repeats >= self.geometry.frames and not self._told_slow:
+        if not step.places:
+            return
+        self._repeats = max(0, self._repeats + (step.places - 1 if step.places > 1 else -1))
+        if self._repeats >= self._length and not self._told_slow:
             self._told_slow = True
-            self.warnings.append(
-                f"{self.stream}: gives fewer than the {self._rate_fps:g} frames a second that the model wants; "
+            self.warnings(
+                f"{self.stream}: gives fewer than the {self._rate_fps:g} frames per second that the model expects; "
                 "frames are repeated, and recognition may suffer"
             )
-
-
-def _is_time(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mar_edge.bundle import Bundle, Variant
+from mar_edge.bundle import Variant
 from mar_edge.errors import OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.runtime.device import cache as device_cache
@@ -100,15 +100,15 @@ def key_of(
 
 
 def obtain(
-    bundle: Bundle, variant: Variant, key: EngineKey, *, say: Callable[[str], None], damaged: bool = False
+    graph: Path, variant: Variant, key: EngineKey, *, say: Callable[[str], None], damaged: bool = False
 ) -> bytes:
     """Return a graph's engine: the one that was kept if it serves, or else one that is built now and kept.
 
     The GPU's context must be current. Two processes do not build the same engine: one waits for the other.
 
     Args:
-        bundle: the bundle.
-        variant: the graph.
+        graph: its file.
+        variant: what a bundle says about it.
         key: what is wanted.
         say: told, in one sentence each, that and why an engine is built, and whatever else should be known.
         damaged: do not use the one that is kept: it did not load.
@@ -126,20 +126,20 @@ def obtain(
         else:
             reason = f"{path.name} does not load"
         say(
-            f"building the {dialect_name(key)} engine for {bundle.manifest.name} {variant.title} on {key.gpu}: "
+            f"building the {dialect_name(key)} engine for {graph.parent.stem} {variant.title} on {key.gpu}: "
             f"{reason}. This takes minutes, and is done once"
         )
-        return build_and_keep(bundle, variant, key, say=say, must_keep=False).data
+        return build_and_keep(graph, variant, key, say=say, must_keep=False).data
 
 
 def build_and_keep(
-    bundle: Bundle, variant: Variant, key: EngineKey, *, say: Callable[[str], None], must_keep: bool = True
+    graph: Path, variant: Variant, key: EngineKey, *, say: Callable[[str], None], must_keep: bool = True
 ) -> BuiltEngine:
     """Build a graph's engine and keep it.
 
     Args:
-        bundle: the bundle.
-        variant: the graph.
+        graph: its file.
+        variant: what a bundle says about it.
         key: what to build it for; what it leaves open is one clip, and no limit of workspace.
         say: see `obtain`.
         must_keep: whether a full disk is an error; otherwise it is said, and the engine is built again next time.
@@ -150,7 +150,7 @@ def build_and_keep(
     """
     made = replace(key, batch=key.batch or ONE_CLIP, workspace_mib=key.workspace_mib or 0)
     built = build(
-        bundle.graph_path(variant),
+        graph,
         module=key.module,
         batch=made.batch or ONE_CLIP,
         workspace_mib=made.workspace_mib or None,
@@ -189,7 +189,7 @@ class BuiltFile(NamedTuple):
 
 
 def build_to_file(
-    bundle: Bundle,
+    graph: Path,
     variant: Variant,
     *,
     module: str,
@@ -205,8 +205,8 @@ def build_to_file(
     TensorRT needs the GPU that is to run it; TensorRT-RTX needs none.
 
     Args:
-        bundle: the bundle.
-        variant: the graph.
+        graph: its file.
+        variant: what a bundle says about it.
         module: `tensorrt` or `tensorrt-rtx`.
         out: write the bare engine to this file as well, for other programs.
         device: number of the GPU, see `CudaPlace`.
@@ -233,7 +233,7 @@ def build_to_file(
         key = key_of(variant, dialect, gpu, batch=batch, workspace_mib=workspace_mib)
         stack.enter_context(_locked(key.path, say))
         started = time.monotonic()
-        built = build_and_keep(bundle, variant, key, say=say)
+        built = build_and_keep(graph, variant, key, say=say)
         seconds = time.monotonic() - started
     if out is not None:
         write_whole(out, built.data)

@@ -6,11 +6,13 @@ import contextlib
 import logging
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle, Variant
+from mar_edge.bundle import Variant
+from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
@@ -30,8 +32,9 @@ class TensorRTEngine(Engine):
     one inference runs at a time. What is on the GPU is freed by `close`, or with the object.
 
     Args:
-        bundle: the bundle.
-        variant: the graph to load.
+        spec: the model.
+        variant: which of its graphs it is.
+        path: the file that holds it.
         module: `tensorrt` or `tensorrt-rtx`.
         device: number of the GPU; by default `MAR_EDGE_CUDA_DEVICE`, or 0.
         batch: smallest, usual and largest batch that the engine is built for; by default whichever it was built for,
@@ -50,8 +53,9 @@ class TensorRTEngine(Engine):
 
     def __init__(
         self,
-        bundle: Bundle,
+        spec: ModelSpec,
         variant: Variant,
+        path: Path,
         *,
         module: str = "tensorrt",
         device: int | None = None,
@@ -60,7 +64,7 @@ class TensorRTEngine(Engine):
         threads: int | None = None,
         say: Callable[[str], None] = _log.warning,
     ) -> None:
-        super().__init__(bundle, variant)
+        super().__init__(spec, variant, path)
         self.name = module.replace("_", "-")
         dialect = tensorrt_versions.load(self.name)
         place = CudaPlace(device, extra=self.name)
@@ -71,7 +75,7 @@ class TensorRTEngine(Engine):
 
         def load(damaged: bool) -> GpuSession:
             with place.current():
-                data = obtain(bundle, variant, key, say=say, damaged=damaged)
+                data = obtain(path, variant, key, say=say, damaged=damaged)
             return GpuSession(data, dialect, place, self._shape, self._classes, say=say, kernels=kernels)
 
         session = None

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from mar_edge.errors import SourceError
+from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, motion_of, view_affine
 from mar_edge.runtime.sources.demo.scene import dead_leaves
-from mar_edge.runtime.sources.source import Frame, no_warnings
+from mar_edge.runtime.sources.source import Frame
 
 SCRIPT: tuple[tuple[str, float, float], ...] = (
     # label, seconds, speed (see `camera_path.motion_of`)
@@ -66,7 +67,7 @@ class DemoSource:
             raise SourceError(f"demo script names {unknown or 'nothing'}; there are {', '.join(LABELS)}")
         self.name = "demo"
         self.dropped = 0
-        self.warnings = no_warnings()
+        self.warnings = Warnings()
         self.size_px, self.fps, self.realtime, self.loops, self.seed = size_px, fps, realtime, loops, seed
         self.script = tuple(script)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle, Manifest, Variant
 from mar_edge.errors import SourceError
-from mar_edge.runtime.clips.preprocess import preprocess
-from mar_edge.runtime.clips.sampler import EARLY, Sampler
-from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.model import Model
+from mar_edge.model_spec import ModelSpec
+from mar_edge.reporting import Warn, no_warning
+from mar_edge.runtime.clips.sampler import EARLY
+from mar_edge.runtime.clips.whole_clip import WholeClip
+from mar_edge.runtime.clips.windows import Window
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.video.reader import list_videos, read_frames, tells_damage
 from mar_edge.runtime.video.seek import probe
@@ -43,7 +43,7 @@ class ClipSet:
     Iterating decodes one video after another, in order; nothing is kept.
 
     Attributes:
-        manifest: of the bundle whose geometry, rate and resize rule make the clips.
+        spec: of the model whose geometry, rate and resize rule make the clips.
         files: the videos; empty for the demo camera.
         windows: of each video; one number, that of the seeds, for the demo camera.
         source: what they are, for people, as `8 videos of daily`.
@@ -52,12 +52,12 @@ class ClipSet:
         strict: whether a video with damage is refused.
     """
 
-    manifest: Manifest
+    spec: ModelSpec
     files: tuple[Path, ...]
     windows: tuple[int, ...]
     source: str
     targets: tuple[int, ...] | None = None
-    warn: Callable[[str], None] = lambda _message: None
+    warn: Warn = no_warning
     strict: bool = False
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class ClipSet:
         """
         if not self.files:
             for seed in range(len(self)):
-                yield Clip(_demo_clip(self.manifest, seed), f"demo camera, seed {seed}", None)
+                yield Clip(_demo_clip(self.spec, seed), f"demo camera, seed {seed}", None)
             return
         for index, (file, windows) in enumerate(zip(self.files, self.windows, strict=True)):
             target = self.targets[index] if self.targets is not None else None
@@ -87,37 +87,36 @@ class ClipSet:
         return None if self.targets is None else np.repeat(np.asarray(self.targets, np.int64), self.windows)
 
     def _record(self, file: Path, windows: int) -> list[NDArray[np.uint8]]:
-        """Let the runtime classify the file, and keep what it would have shown to a graph."""
-        recorder = _Recorder(self.manifest)
-        result = Model(recorder.bundle, recorder).classify(file, views=(windows, 1))
-        warnings = list(result.warnings)
+        """Return what a graph is shown of the file."""
+        whole = WholeClip(file, self.spec, (windows, 1))
+        clips = [view.frames for view in whole]
         if self.strict:
-            if self.manifest.sampling == "uniform":  # which seeks, and sees no more of the file than it takes
-                for _ in read_frames(file, warnings.append):
+            if self.spec.sampling == "uniform":  # which seeks, and sees no more of the file than it takes
+                for _ in read_frames(file, whole.warnings.append):
                     pass
-            if damage := next((message for message in warnings if tells_damage(message, file)), None):
+            if damage := next((message for message in whole.warnings if tells_damage(message, file)), None):
                 raise SourceError(f"{file} cannot be used ({damage}); leave it out or record it again")
-        for message in warnings:
+        for message in whole.warnings:
             self.warn(message)
-        if result.repeated_frames:
+        if whole.repeated_frames:
             self.warn(f"{file} is shorter than a clip; its last frame was repeated")
-        return recorder.clips
+        return clips
 
 
 def open_clips(
-    manifest: Manifest,
+    spec: ModelSpec,
     data: Path | None = None,
     *,
     count: int,
     files: Sequence[Path] = (),
     targets: Sequence[int] | None = None,
-    warn: Callable[[str], None] = lambda _message: None,
+    warn: Warn = no_warning,
     strict: bool = False,
 ) -> ClipSet:
     """Choose clips.
 
     Args:
-        manifest: of the model that they are for.
+        spec: of the model that they are for.
         data: a video or a folder of videos; None for the demo camera, unless `files` are given.
         count: clips wanted. Videos spread over the folder are taken, or more than one window of each; so it may be
             a few more. It is fewer where the videos are too short for so many windows that are not copies of others.
@@ -130,7 +129,7 @@ def open_clips(
         SourceError: if there is no video, or one cannot be read.
     """
     if not files and data is None:
-        return ClipSet(manifest, (), (count,), "demo camera", warn=warn)
+        return ClipSet(spec, (), (count,), "demo camera", warn=warn)
     if not files:
         assert data is not None
         if not data.exists():
@@ -141,9 +140,9 @@ def open_clips(
     chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
     taken = tuple(files[index] for index in chosen)
     return ClipSet(
-        manifest,
+        spec,
         taken,
-        _share_out(count, [_most_windows(manifest, file) for file in taken]),
+        _share_out(count, [_most_windows(spec, file) for file in taken]),
         _describe(data, len(taken)),
         None if targets is None else tuple(targets[index] for index in chosen),
         warn,
@@ -151,7 +150,7 @@ def open_clips(
     )
 
 
-def _most_windows(manifest: Manifest, file: Path) -> int:
+def _most_windows(spec: ModelSpec, file: Path) -> int:
     """Return how many windows of a video differ enough to count as clips of their own.
 
     Of dense ones neighbours overlap by half at most; of spread ones each has frames that no other has.
@@ -160,10 +159,10 @@ def _most_windows(manifest: Manifest, file: Path) -> int:
         SourceError: if the file cannot be read.
     """
     info = probe(file)
-    length = manifest.geometry.frames
+    length = spec.geometry.frames
     last_s = info.duration_s - 1 / info.fps
-    sampled = math.floor(max(0.0, last_s) * manifest.rate_fps + EARLY) + 1  # as the sampler counts
-    if manifest.sampling == "uniform":
+    sampled = math.floor(max(0.0, last_s) * spec.rate_fps + EARLY) + 1  # as the sampler counts
+    if spec.sampling == "uniform":
         return max(1, min(sampled, info.frames) // length)
     return 1 + max(0, sampled - length) // max(1, length // 2)
 
@@ -183,35 +182,11 @@ def _describe(data: Path | None, videos: int) -> str:
     return f"{videos} video{'s' if videos > 1 else ''}" + (f" of {data.name}" if data else "")
 
 
-class _Recorder(Engine):
-    """An engine that keeps the clips it is shown."""
-
-    name = "recorder"
-
-    def __init__(self, manifest: Manifest) -> None:
-        super().__init__(Bundle.of(Path(), manifest), Variant.model_construct(mask=0, precision="fp32"))
-        self.clips: list[NDArray[np.uint8]] = []
-
-    def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.clips.extend(frames.copy())
-        return np.zeros((len(frames), self._classes), np.float32)
-
-
-def _demo_clip(manifest: Manifest, seed: int) -> NDArray[np.uint8]:
+def _demo_clip(spec: ModelSpec, seed: int) -> NDArray[np.uint8]:
     """Return the first window of the demo camera."""
-    geometry = manifest.geometry
-    sampler = Sampler(manifest.rate_fps)
-    window: list[NDArray[np.uint8]] = []
-    for frame in DemoSource(realtime=False, fps=max(30.0, manifest.rate_fps), seed=seed):
-        if places := sampler.take(frame.time_s):
-            picture = preprocess(
-                frame.picture,
-                height_px=geometry.height_px,
-                width_px=geometry.width_px,
-                resize=manifest.resize,
-                color=frame.color,
-            )
-            window += [picture] * places
-        if len(window) >= geometry.frames:
-            break
-    return np.stack((window + window[-1:] * geometry.frames)[: geometry.frames])
+    window = Window(spec)
+    frames = iter(DemoSource(realtime=False, fps=max(30.0, spec.rate_fps), loops=None, seed=seed))
+    while True:
+        frame = next(frames)
+        if window.add(frame.picture, frame.time_s, color=frame.color).full:
+            return window.clip.copy()

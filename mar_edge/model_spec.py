@@ -1,0 +1,93 @@
+"""What a model is, whatever runs it: the clips that it takes, and the classes that it gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mar_edge.geometry import Geometry
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
+"""Highest first."""
+
+Placement = Literal["any", "cpu", "tensorrt"]
+
+
+class Part(BaseModel):
+    """A checked, unchangeable part of a manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelSpec(Part):
+    """A model without its weights.
+
+    Attributes:
+        name, description, licence: for people.
+        labels: class names in the order of the logits.
+        geometry: clip and tubelet size.
+        rate_fps: frames per second at which the window is sampled.
+        resize: `stretch` or `center_crop`, see `runtime.clips.preprocess`.
+        sampling: how a whole clip is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
+        idle_label: class that is never an event; None for none.
+        architecture: configuration of the torch model.
+        trained_mask: mask ratio in percent that it was trained with.
+        provenance: command, versions and data that made it.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str
+    licence: str
+    labels: Annotated[list[str], Field(min_length=1)]
+    geometry: Geometry
+    rate_fps: Annotated[float, Field(gt=0)]
+    resize: Literal["stretch", "center_crop"]
+    sampling: Literal["dense", "uniform"] = "dense"
+    idle_label: str | None
+    architecture: dict[str, Any]
+    trained_mask: Annotated[int, Field(ge=0, lt=100)]
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels are not distinct")
+        if self.idle_label is not None and self.idle_label not in self.labels:
+            raise ValueError(f"idle_label '{self.idle_label}' is not one of the labels")
+        return self
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window in seconds."""
+        return self.geometry.frames / self.rate_fps
+
+
+class GraphSpec(Part):
+    """What is special about one graph of a model.
+
+    Attributes:
+        mask: mask ratio in percent.
+        precision: numbers that the graph computes with.
+        placement: which engines its Q/DQ nodes were placed for: `cpu` (ONNX Runtime, OpenVINO), `tensorrt`, or `any`.
+        kept: parts of the model that measurement kept in a higher precision, such as `encoder.blocks.3.norm1`: in FP32,
+            or for INT8 in that of the rest of the graph.
+        gmacs: multiply-accumulates of one clip / 1e9.
+    """
+
+    mask: Annotated[int, Field(ge=0, le=75, multiple_of=25)]
+    precision: Precision
+    placement: Placement = "any"
+    kept: tuple[str, ...] = ()
+    gmacs: Annotated[float, Field(gt=0)]
+
+    @property
+    def title(self) -> str:
+        """What people call it: `mask 50 int8`, `mask 50 int8 for cpu`."""
+        return f"mask {self.mask} {self.precision}" + ("" if self.placement == "any" else f" for {self.placement}")
+
+    def suits(self, engine: str) -> bool:
+        """Tell whether its Q/DQ nodes were placed for an engine; any engine runs it all the same."""
+        wanted = "tensorrt" if engine.startswith("tensorrt") else "cpu"
+        return self.placement in ("any", wanted)

@@ -1,0 +1,200 @@
+"""The windows of a whole clip: what a model is shown to classify it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import FrameError, OptionError
+from mar_edge.model_spec import ModelSpec
+from mar_edge.runtime.clips.segments import segment_times, segment_views
+from mar_edge.runtime.clips.windows import Intake, to_model
+from mar_edge.runtime.video.reader import read_frames
+from mar_edge.runtime.video.seek import probe, read_frames_at
+
+Views = tuple[int, int]
+"""(clips, crops) of a multi-view evaluation, as (5, 3)."""
+
+
+class View(NamedTuple):
+    """One window of a clip, in one crop.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3) RGB.
+        pictures: distinct pictures among them.
+    """
+
+    frames: NDArray[np.uint8]
+    pictures: int
+
+
+class _Sample(NamedTuple):
+    """A place of a window.
+
+    Attributes:
+        crops: uint8 (crops, H, W, 3).
+        origin: which frame of the clip it is.
+    """
+
+    crops: NDArray[np.uint8]
+    origin: int
+
+
+class WholeClip:
+    """The windows of a clip, made as those of a stream are. Iterating decodes it, and holds no more than a window.
+
+    Args:
+        clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
+        spec: the model.
+        views: (clips, crops): windows spread evenly over the clip, and 1 or 3 crops along the longer side. By default
+            all windows that fit side by side, one crop; for a model that samples uniformly one window, whose frames
+            are spread over the whole clip.
+
+    Attributes:
+        name: the file, or `frames`.
+        duration_s: length of the clip in seconds; once it is read.
+        repeated_frames: places of a window filled by frames that were there already, because the clip has fewer frames
+            than a window; once it is read.
+        warnings: one sentence for whatever should be known; once it is read.
+
+    Raises:
+        FrameError: if the frames are not pictures.
+        OptionError: if such views cannot be made.
+    """
+
+    def __init__(self, clip: str | Path | NDArray[np.uint8], spec: ModelSpec, views: Views | None = None) -> None:
+        check_views(views, spec)
+        self._file = Path(clip) if isinstance(clip, (str, Path)) else None
+        self._pictures = None if isinstance(clip, (str, Path)) else _check_clip(clip)
+        self.name = "frames" if self._file is None else str(clip)
+        self.duration_s = 0.0
+        self.repeated_frames = 0
+        self.warnings: list[str] = []
+        self._spec = spec
+        self._count = views[0] if views else None
+        self._crops = views[1] if views else 1
+
+    def __iter__(self) -> Iterator[View]:
+        """Give the windows, in order of time.
+
+        Raises:
+            SourceError: if the file cannot be read.
+        """
+        self.warnings.clear()
+        return self._spread() if self._spec.sampling == "uniform" else self._dense()
+
+    def _dense(self) -> Iterator[View]:
+        """Give windows of neighbouring samples, none across a break."""
+        length = self._spec.geometry.frames
+        longest: list[_Sample] = []
+        stretch: list[_Sample] = []
+        given = False
+        for samples, broken in self._samples():
+            if broken:
+                stretch = []
+            stretch += samples
+            while self._count is None and len(stretch) >= length:
+                given = True
+                yield from _views(stretch[:length])
+                stretch = stretch[length:]
+            if len(stretch) > len(longest):
+                longest = stretch
+        if given:
+            return
+        self.repeated_frames = max(0, length - len(longest))
+        longest = longest + longest[-1:] * self.repeated_frames
+        for start in np.linspace(0, len(longest) - length, self._count or 1).round().astype(int):
+            yield from _views(longest[start : start + length])
+
+    def _samples(self) -> Iterator[tuple[list[_Sample], bool]]:
+        """Give the clip at the model's rate, and whether it is broken before."""
+        rate_fps = self._spec.rate_fps
+        if self._pictures is not None:
+            for index, picture in enumerate(self._pictures):
+                self.duration_s = index / rate_fps
+                yield [_Sample(to_model(picture, self._spec, color="rgb", crops=self._crops), index)], False
+            return
+        assert self._file is not None
+        intake = Intake(self._spec, crops=self._crops)
+        breaks = repeats = 0
+        for index, (picture, time_s) in enumerate(read_frames(self._file, self.warnings.append)):
+            self.duration_s = time_s
+            sampled = intake.add(picture, time_s, color="rgb")
+            breaks += sampled.cut is not None
+            repeats += max(0, sampled.places - 1)
+            taken = [] if sampled.pictures is None else [_Sample(sampled.pictures, index)] * sampled.places
+            yield taken, sampled.cut is not None
+        if breaks:
+            self.warnings.append(f"{self.name} has {breaks} gaps or changes of size; no window reaches over one")
+        if repeats > self._spec.geometry.frames:
+            self.warnings.append(
+                f"{self.name} has fewer than the {rate_fps:g} frames per second that the model expects; frames were repeated"
+            )
+
+    def _spread(self) -> Iterator[View]:
+        """Give windows that each reach over the whole clip, one frame a segment."""
+        length = self._spec.geometry.frames
+        if self._file is not None:
+            info = probe(self._file)
+            frames, self.duration_s = info.frames, info.duration_s
+            if info.cut:
+                self.warnings.append(
+                    f"{self.name} ends before its header says; its frames are spread over what is there"
+                )
+        else:
+            assert self._pictures is not None
+            frames, self.duration_s = len(self._pictures), len(self._pictures) / self._spec.rate_fps
+        self.repeated_frames = max(0, length - frames)
+        for place in segment_views(self._count or 1):  # one after another, so that the pictures of one are held
+            pictures = self._pictures_at(segment_times(self.duration_s, length, place))
+            yield from _views(
+                [_Sample(to_model(one, self._spec, color="rgb", crops=self._crops), id(one)) for one in pictures]
+            )
+
+    def _pictures_at(self, times_s: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
+        """Return what the clip shows at some times; a picture that is shown at several is one array."""
+        if self._file is not None:
+            return read_frames_at(self._file, times_s)
+        assert self._pictures is not None
+        indices = np.floor(times_s * self._spec.rate_fps + 1e-6).astype(int)
+        shown = {index: self._pictures[index] for index in indices.tolist()}
+        return [shown[index] for index in indices.tolist()]
+
+
+def check_views(views: Views | None, spec: ModelSpec) -> None:
+    """Check that (clips, crops) can be made for a model; None always can.
+
+    Raises:
+        OptionError: saying why not.
+    """
+    if views is None:
+        return
+    if len(views) != 2 or views[0] < 1 or views[1] not in (1, 3):
+        raise OptionError(
+            f"views {'x'.join(map(str, views))} cannot be made; it is clips x crops, and crops are 1 or 3, as in 5x3"
+        )
+    if views[1] == 3 and spec.resize == "stretch":
+        raise OptionError(f"{spec.name} sees the whole picture, so there is nothing to crop; use views like 5x1")
+
+
+def _views(samples: list[_Sample]) -> Iterator[View]:
+    """Give every crop of a window."""
+    pictures = len({sample.origin for sample in samples})
+    for crop in np.stack([sample.crops for sample in samples], axis=1):  # (T, H, W, 3) of (crops, T, H, W, 3)
+        yield View(np.ascontiguousarray(crop), pictures)
+
+
+def _check_clip(clip: object) -> NDArray[np.uint8]:
+    if (
+        not isinstance(clip, np.ndarray)
+        or clip.ndim != 4
+        or clip.shape[-1] != 3
+        or clip.dtype != np.uint8
+        or not clip.size
+    ):
+        raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
+    return clip

@@ -1,0 +1,201 @@
+"""From frames to the window that a model sees: sampling, preprocessing, the window itself, and where it may not reach."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import FrameError
+from mar_edge.model_spec import ModelSpec
+from mar_edge.runtime.clips.preprocess import Color, check_frame, crop_views, preprocess
+from mar_edge.runtime.clips.ring_buffer import RingBuffer
+from mar_edge.runtime.clips.sampler import Sampler
+
+FEWEST_PICTURES = 5
+"""A window of fewer distinct pictures shows no motion that a model could recognise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What the model takes of a frame.
+
+    Attributes:
+        pictures: uint8 (crops, H, W, 3) RGB in the model's size; None for a frame between two samples.
+        places: of the window that it fills: 0 for a frame between two samples, more than 1 where frames are missing.
+        cut: why no window may hold this frame and an earlier one; None if it may.
+    """
+
+    pictures: NDArray[np.uint8] | None
+    places: int
+    cut: str | None
+
+
+class Intake:
+    """Brings frames to the model's rate and size, and finds where the stream is broken.
+
+    A silence that is too long to be bridged and a change of the frames' size break it.
+
+    Args:
+        spec: the model.
+        crops: 1, or 3 along the longer side.
+    """
+
+    def __init__(self, spec: ModelSpec, *, crops: int = 1) -> None:
+        self._spec = spec
+        self._crops = crops
+        self._sampler = Sampler(spec.rate_fps)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew: time may begin anywhere."""
+        self._sampler.reset()
+        self._last_s = -math.inf
+        self._shape: tuple[int, ...] | None = None
+
+    def add(self, frame: NDArray[np.uint8], time_s: float, *, color: Color) -> Sampled:
+        """Add a frame.
+
+        Args:
+            frame: uint8 (H, W, 3); not kept.
+            time_s: when it was taken, in seconds.
+            color: order of its channels.
+
+        Raises:
+            FrameError: on a wrong shape, type or time; the intake is as it was before.
+        """
+        check_frame(frame)
+        if color not in ("bgr", "rgb"):
+            raise FrameError(f"color is 'bgr' or 'rgb', not {color!r}")
+        if not _is_time(time_s):
+            raise FrameError(f"time_s is {time_s!r}; give the capture time in seconds")
+        if time_s < self._last_s:
+            raise FrameError(
+                f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
+            )
+        cut = self._break(frame.shape, time_s)
+        if cut is not None:
+            self._sampler.reset()
+        self._last_s, self._shape = time_s, frame.shape
+        places = min(self._sampler.take(time_s), self._spec.geometry.frames)
+        # frames between two samples are not resized
+        return Sampled(to_model(frame, self._spec, color=color, crops=self._crops) if places else None, places, cut)
+
+    def _break(self, shape: tuple[int, ...], time_s: float) -> str | None:
+        if self._shape is not None and shape != self._shape:
+            return (
+                f"frame size changed from {self._shape[1]}x{self._shape[0]} to {shape[1]}x{shape[0]} at {time_s:.2f} s"
+            )
+        if self._sampler.is_gap(time_s):
+            return f"no frame for {time_s - self._last_s:.2f} s before {time_s:.2f} s"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a frame did to a window.
+
+    Attributes:
+        places: that it filled.
+        full: whether the window holds a whole clip.
+        cut: why the window was emptied before; None if it was not.
+    """
+
+    places: int
+    full: bool
+    cut: str | None
+
+
+class Window:
+    """The newest clip of a stream. No window mixes what lies before and after a break.
+
+    Args:
+        spec: the model.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._intake = Intake(spec)
+        self._frames = RingBuffer(spec.geometry.frames, spec.geometry.clip_shape[1:])
+        self._origins: deque[int] = deque(maxlen=spec.geometry.frames)  # which frame fills each place
+        self._seen = 0
+
+    def add(self, frame: NDArray[np.uint8], time_s: float, *, color: Color = "bgr") -> Step:
+        """Add a frame.
+
+        Args:
+            frame: uint8 (H, W, 3); copied.
+            time_s: when it was taken, in seconds; never less than that of the frame before.
+            color: order of its channels.
+
+        Raises:
+            FrameError: on a wrong shape, type or time; the window is as it was before.
+        """
+        sampled = self._intake.add(frame, time_s, color=color)
+        if sampled.cut is not None:
+            self._empty()
+        self._seen += 1
+        if sampled.pictures is not None:
+            for _ in range(sampled.places):
+                self._frames.push(sampled.pictures[0])
+                self._origins.append(self._seen)
+        return Step(sampled.places, self._frames.full, sampled.cut)
+
+    @property
+    def clip(self) -> NDArray[np.uint8]:
+        """The clip, uint8 (T, H, W, 3) RGB, as a view that the next frame changes; only when the window is full."""
+        return self._frames.window()
+
+    @property
+    def doubt(self) -> str | None:
+        """Why an answer for this clip is not reliable; None if it is."""
+        return doubt(len(set(self._origins)), self._frames.frames)
+
+    def reset(self) -> None:
+        """Empty the window; time may begin anywhere."""
+        self._empty()
+        self._intake.reset()
+
+    def _empty(self) -> None:
+        self._frames.clear()
+        self._origins.clear()
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def doubt(pictures: int, frames: int) -> str | None:
+    """Return why a clip shows too little to be recognised; None if it shows enough.
+
+    Args:
+        pictures: distinct pictures in it.
+        frames: length of the clip.
+    """
+    if pictures >= min(FEWEST_PICTURES, frames):
+        return None
+    return f"only {pictures} distinct picture{'' if pictures == 1 else 's'} in a window of {frames} frames"
+
+
+def to_model(frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: int = 1) -> NDArray[np.uint8]:
+    """Bring a picture to a model's size and to RGB.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        spec: the model.
+        color: order of the frame's channels.
+        crops: 1, or 3 along the longer side.
+
+    Returns:
+        uint8 (crops, H, W, 3) RGB.
+    """
+    geometry = spec.geometry
+    return np.stack(
+        [
+            preprocess(part, height_px=geometry.height_px, width_px=geometry.width_px, resize=spec.resize, color=color)
+            for part in crop_views(frame, crops)
+        ]
+    )
