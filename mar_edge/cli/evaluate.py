@@ -81,14 +81,13 @@ def evaluate(
         loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
         videos = evaluations.read_videos(data, loaded.labels, root=root)
         console.print(f"{_name(loaded)} on {data}: {len(videos.videos)} videos", markup=False, soft_wrap=True)
-        with progress_bar(console) as bar:
-            tasks = {what: bar.add_task(what, total=len(videos.videos)) for what in ("checking", "classifying")}
+        with progress_bar(console) as progress:
             result = evaluations.evaluate(
                 loaded,
                 videos,
                 views=wanted,
                 skip_broken=skip_broken,
-                progress=lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
+                progress=progress,
             )
         print_evaluation(result, console)
         if sink is not None:

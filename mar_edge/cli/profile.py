@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def profile(
             stack.callback(sink.close)
         opened = open_bundle(bundle)
         # drawing takes time from what is measured
-        with console.status("", refresh_per_second=2) as status:
+        with progress_bar(console, refresh_per_second=2) as progress:
             found = profiling.profile(
                 opened,
                 engines=engine,
@@ -54,7 +55,7 @@ def profile(
                 precisions=precision,
                 threads=threads,
                 rounds=runs,
-                progress=status.update,
+                progress=progress,
             )
         line = f"{opened.manifest.name} on {device_name()}: median of {runs}, one clip of the demo camera"
         console.print(line, style="bold", markup=False, soft_wrap=True)

@@ -1,31 +1,51 @@
-"""The bar that commands show while they work through a known number of things."""
+"""The bar that every command shows while it works."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+
+    from mar_edge.reporting import Progress
 
 
-def progress_bar(console: Console, *, transient: bool = False, refresh_per_second: float = 10) -> Progress:
-    """Return a bar with counts and the time that is left; it is off where nobody watches.
+@contextmanager
+def progress_bar(console: Console, *, transient: bool = True, refresh_per_second: float = 10) -> Iterator[Progress]:
+    """Show what is being done, how much of it, and the time that is left; nothing where nobody watches.
 
     Args:
         console: on stderr.
-        transient: whether it vanishes when all is done.
+        transient: whether the bar vanishes when all is done.
         refresh_per_second: drawing takes time, which matters to a command that measures.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+    Yields:
+        What the work is to call. A new task takes the place of the one before.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
         transient=transient,
         refresh_per_second=refresh_per_second,
-    )
+    ) as bar:
+        shown = bar.add_task("starting", total=None)
+        name = ""
+
+        def report(task: str, done: int, total: int) -> None:
+            nonlocal name
+            if task != name:  # the time that is left is that of this task
+                name = task
+                bar.reset(shown, description=task, total=total or None, completed=done)
+            else:
+                bar.update(shown, total=total or None, completed=done)
+
+        yield report

@@ -64,8 +64,7 @@ def verify(
         opened = open_bundle(bundle)
         warnings: list[str] = []
         chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append)
-        with progress_bar(console, transient=True, refresh_per_second=2) as bar:
-            task = bar.add_task("", total=len(chosen))
+        with progress_bar(console, refresh_per_second=2) as progress:
             found = verification.verify(
                 opened,
                 chosen,
@@ -73,7 +72,7 @@ def verify(
                 masks=mask,
                 precisions=precision,
                 threads=threads,
-                progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+                progress=progress,
             )
         for message in dict.fromkeys(warnings):
             _warn(console, message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from mar_edge.datasets.video_list import Video, VideoList, read_video_list
 from mar_edge.errors import CheckpointError, DataError, SourceError
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.extras import require
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime import model as runtime_model
 from mar_edge.runtime.clips.segments import segment_times
 from mar_edge.runtime.clips.whole_clip import check_views
@@ -26,9 +27,6 @@ __all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "read_videos"
 
 NAMED = 10
 """How many of the things that are wrong a message names."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many are done, and of how many."""
 
 
 def open_model(
@@ -77,7 +75,7 @@ def evaluate(
     *,
     views: tuple[int, int] | None = None,
     skip_broken: bool = False,
-    progress: Progress = lambda _what, _done, _total: None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """Classify labelled videos with `model.classify`, and compare.
 

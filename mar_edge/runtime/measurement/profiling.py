@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import MarEdgeError, MissingExtraError
 from mar_edge.node_names import block_of, is_ours
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.clip_set import open_clips
@@ -22,8 +23,6 @@ from mar_edge.runtime.measurement.verification import choose_pairs
 
 PIXELS = "pixels"
 """What precedes the encoder: frames to normalised tubelets."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def profile(
     precisions: Sequence[str] | None = None,
     threads: int | None = None,
     rounds: int = ROUNDS,
-    progress: Progress = lambda _what: None,
+    progress: Progress = no_progress,
 ) -> list[Profile]:
     """Measure time, memory and the blocks' shares, on a clip of the demo camera.
 
@@ -89,7 +88,7 @@ def profile(
         precisions: None for all; FP32 in ONNX Runtime always takes part.
         threads: CPU threads for one inference; None for all cores.
         rounds: inferences that the median is taken of.
-        progress: told what is being done.
+        progress: called with what is being done.
 
     Raises:
         BundleError: if the bundle has no variant of that kind.
@@ -101,9 +100,9 @@ def profile(
     for mask, group in groupby(pairs, key=lambda pair: pair[0].mask):
         profiles = []
         for variant, engine in group:
-            progress(f"memory of {variant.title} in {engine}")
+            progress(f"memory of {variant.title} in {engine}", len(profiles), 0)
             profiles.append(_with_memory(bundle, Profile(variant, engine), threads, named=engines is not None))
-        progress(f"timing mask {mask}")
+        progress(f"timing mask {mask}", 0, 0)
         found += _with_times(bundle, profiles, clip, threads, rounds, progress)
     return found
 
@@ -142,7 +141,7 @@ def _with_times(
             if turn.failure is not None:
                 found[place] = replace(one, failure=turn.failure)
                 continue
-            progress(f"blocks of {one.variant.title} in {one.engine}")
+            progress(f"blocks of {one.variant.title} in {one.engine}", 0, 0)
             times = engine.layer_times(clip[None])
             blocks = None if times is None else block_times(times)
             found[place] = replace(one, median_ms=turn.median_ms, blocks=blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.errors import BundleError, EngineError, MarEdgeError, MissingExtraError
 from mar_edge.model_spec import PRECISIONS
 from mar_edge.node_names import part_of
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version
 from mar_edge.runtime.measurement.clip_set import ClipSet
@@ -20,9 +21,6 @@ from mar_edge.runtime.measurement.parity import compare, misses
 from mar_edge.runtime.measurement.timing import Turns, run_in_turns
 
 REFERENCE = "graph fp32"
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much is done, and of how much."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def verify(
     masks: Sequence[int] | None = None,
     precisions: Sequence[str] | None = None,
     threads: int | None = None,
-    progress: Progress = lambda _what, _done, _total: None,
+    progress: Progress = no_progress,
 ) -> list[Measurement]:
     """Compare and time every variant in every engine; FP32 in ONNX Runtime always takes part.
 
@@ -108,7 +106,7 @@ def verify(
         masks: mask ratios in percent; None for all.
         precisions: None for all.
         threads: CPU threads for one inference; None for all cores.
-        progress: told how far it is.
+        progress: called with how far it is.
 
     Raises:
         BundleError: if the bundle has no variant of that kind.
