@@ -4,7 +4,7 @@ CONSTRAINTS := constraints.txt
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 INPUTS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs package clean
 
 demo: .venv-demo/ready  ## run the built-in model on the built-in camera; ends by itself
 	.venv-demo/bin/mar-edge run --source demo
@@ -33,5 +33,19 @@ check: .venv/ready  ## lint, format, types, import rules
 	.venv/bin/python $(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
+docs: .venv/ready  ## the documentation as a site, in build/site
+	.venv/bin/mkdocs build --strict --quiet
+
+package:  ## the wheel and the sdist in dist/, checked, and the demo run from the wheel in an empty environment
+	rm -rf dist .venv-package
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python $(PIP_INSTALL) build twine
+	PIP_CONSTRAINT=$(CONSTRAINTS) .venv-package/bin/python -m build --outdir dist .
+	.venv-package/bin/twine check --strict dist/*
+	rm -rf .venv-package
+	$(PYTHON) -m venv .venv-package
+	.venv-package/bin/python $(PIP_INSTALL) dist/*.whl
+	cd dist && ../.venv-package/bin/mar-edge run --source demo:realtime=no
+
 clean:
-	rm -rf .venv .venv-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-package dist build .venv .venv-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
