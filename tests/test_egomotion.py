@@ -1,4 +1,4 @@
-"""The model that ships: what it promises, on a small sample. The full figures are in docs/egomotion.md."""
+"""The model that ships: what it promises, on a small sample. The full figures are in docs/explanation/egomotion.md."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _FORMAT = 1
 Progress = Callable[[str], None]
 
 ADVISED_CLIPS = 64
-"""From here on more clips changed neither ranges nor agreement of egomotion, see docs/calibration.md."""
+"""From here on more clips changed neither ranges nor agreement of egomotion, see docs/how-to/int8.md."""
 
 
 def too_few(clips: int) -> str | None:

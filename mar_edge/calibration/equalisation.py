@@ -18,7 +18,7 @@ from mar_edge.calibration.statistics import Statistics
 from mar_edge.model.graph_view import GraphView
 
 ALPHA = 0.5
-"""What served best: 0.25 and 0.75 were nowhere better than both this and no equalisation, see docs/calibration.md."""
+"""What served best: 0.25 and 0.75 were nowhere better than both this and no equalisation, see docs/how-to/int8.md."""
 
 OUTLIER = 8.0
 """A layer norm is equalised if its largest channel is so many times larger than the median one. Even channels gain

@@ -2,7 +2,7 @@
 
 A clip is uint8 RGB (T, H, W, 3). Every function returns a new clip and leaves its argument alone; statistics (mean,
 histogram) are those of the whole clip, so that nothing flickers. OpenCV does the work on uint8: on clips of 64 to 112
-pixels that takes tenths of a millisecond where float tensors take milliseconds (docs/training.md).
+pixels that takes tenths of a millisecond where float tensors take milliseconds (docs/how-to/own-classes.md).
 """
 
 from __future__ import annotations

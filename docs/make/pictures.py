@@ -1,6 +1,6 @@
-"""Makes the pictures of the README: docs/mask.png and docs/live_view.svg.
+"""Makes the pictures of the README: docs/pictures/mask.png and docs/pictures/live_view.svg.
 
-python docs/make_pictures.py
+python docs/make/pictures.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mar_edge.export.mask_picture import save_mask
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.sources.demo.demo import DemoSource
 
-HERE = Path(__file__).parent
+PICTURES = Path(__file__).parent.parent / "pictures"
 MOMENT_S = 6.5
 
 
@@ -43,5 +43,5 @@ def live_view(path: Path) -> None:
 
 if __name__ == "__main__":
     geometry = Geometry(frames=8, height_px=192, width_px=256)
-    save_mask(HERE / "mask.png", geometry, 50, title="What the encoder sees of a clip")
-    live_view(HERE / "live_view.svg")
+    save_mask(PICTURES / "mask.png", geometry, 50, title="What the encoder sees of a clip")
+    live_view(PICTURES / "live_view.svg")

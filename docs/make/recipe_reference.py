@@ -1,6 +1,6 @@
-"""Writes docs/recipe.md, every key of a recipe with its default and meaning, from the code that reads it.
+"""Writes docs/reference/recipe.md, every key of a recipe with its default and meaning, from the code that reads it.
 
-python docs/make_recipe_reference.py
+python docs/make/recipe_reference.py
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pydantic_core import PydanticUndefined
 from mar_edge.training.recipe import Recipe, parts_in
 from mar_edge.training.recipe_part import Part
 
-HERE = Path(__file__).parent
+DOCS = Path(__file__).parent.parent
 
 HEAD = """# Every key of a recipe
 
-Written by `python docs/make_recipe_reference.py` from the docstrings of `mar_edge/training/`; [training.md](training.md) tells how they go together.
+Written by `python docs/make/recipe_reference.py` from the docstrings of `mar_edge/training/`; [own classes](../how-to/own-classes.md) shows how they work together.
 """
 
 
 def reference() -> str:
-    """Return the text of docs/recipe.md."""
+    """Return the text of docs/reference/recipe.md."""
     return "\n".join([HEAD, *_section("", Recipe)])
 
 
@@ -75,4 +75,4 @@ def _escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "recipe.md").write_text(reference(), encoding="utf-8")
+    (DOCS / "reference" / "recipe.md").write_text(reference(), encoding="utf-8")
