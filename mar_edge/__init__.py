@@ -1,6 +1,7 @@
 """mar-edge recognises actions in live video on edge devices while looking at only half of the pixels.
 
-Everything here is loaded when it is first used, so that importing the package is quick and needs no torch.
+What stands here is the public API; the modules behind it are private, and may change with any version. Everything is
+loaded when it is first used, so that importing the package is quick and needs no torch.
 """
 
 from __future__ import annotations
@@ -8,7 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mar_edge.version import __version__ as __version__
+
 if TYPE_CHECKING:
+    from mar_edge.bundle import Bundle, open_bundle
     from mar_edge.errors import (
         BundleError,
         CheckpointError,
@@ -25,49 +29,95 @@ if TYPE_CHECKING:
         SourceError,
         TrainingError,
     )
+    from mar_edge.evaluation.evaluation import Evaluation, evaluate, open_model, read_videos
+    from mar_edge.export.triton import Serving, write_triton
+    from mar_edge.geometry import Geometry
+    from mar_edge.model.config import ModelConfig, preset
+    from mar_edge.model_spec import GraphSpec, ModelSpec
+    from mar_edge.reporting import Warnings
+    from mar_edge.runtime.engines.engine import Engine
     from mar_edge.runtime.model import Model, load
+    from mar_edge.runtime.sources.demo.demo import DemoSource
+    from mar_edge.runtime.sources.source import Frame, Source
+    from mar_edge.runtime.streams.events import EventRule
     from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
     from mar_edge.runtime.streams.session import Session
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "load": "mar_edge.runtime.model",
-    "Model": "mar_edge.runtime.model",
-    "Session": "mar_edge.runtime.streams.session",
-    "Prediction": "mar_edge.runtime.streams.results",
-    "Event": "mar_edge.runtime.streams.results",
-    "ClipResult": "mar_edge.runtime.streams.results",
+    "Bundle": "bundle",
+    "ClipResult": "runtime.streams.results",
+    "DemoSource": "runtime.sources.demo.demo",
+    "Engine": "runtime.engines.engine",
+    "Evaluation": "evaluation.evaluation",
+    "Event": "runtime.streams.results",
+    "EventRule": "runtime.streams.events",
+    "Frame": "runtime.sources.source",
+    "Geometry": "geometry",
+    "GraphSpec": "model_spec",
+    "Model": "runtime.model",
+    "ModelConfig": "model.config",
+    "ModelSpec": "model_spec",
+    "Prediction": "runtime.streams.results",
+    "Serving": "export.triton",
+    "Session": "runtime.streams.session",
+    "Source": "runtime.sources.source",
+    "Warnings": "reporting",
+    "evaluate": "evaluation.evaluation",
+    "load": "runtime.model",
+    "open_bundle": "bundle",
+    "open_model": "evaluation.evaluation",
+    "preset": "model.config",
+    "read_videos": "evaluation.evaluation",
+    "write_triton": "export.triton",
 }
 
 __all__ = [
+    "Bundle",
     "BundleError",
     "CheckpointError",
     "ClipResult",
     "DataError",
+    "DemoSource",
+    "Engine",
     "EngineError",
+    "Evaluation",
     "Event",
+    "EventRule",
     "ExportError",
+    "Frame",
     "FrameError",
+    "Geometry",
     "GeometryError",
+    "GraphSpec",
     "MarEdgeError",
     "MissingExtraError",
     "Model",
+    "ModelConfig",
+    "ModelSpec",
     "OptionError",
     "OutputError",
     "Prediction",
     "RecipeError",
+    "Serving",
     "Session",
+    "Source",
     "SourceError",
     "TrainingError",
+    "Warnings",
+    "evaluate",
     "load",
+    "open_bundle",
+    "open_model",
+    "preset",
+    "read_videos",
+    "write_triton",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mar_edge' has no attribute '{name}'")
-    return getattr(import_module(_HOMES.get(name, "mar_edge.errors")), name)
+    return getattr(import_module(f"mar_edge.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:

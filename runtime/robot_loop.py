@@ -8,7 +8,6 @@ The frames come from the demo camera; put your own camera and clock in its place
 from __future__ import annotations
 
 import mar_edge
-from mar_edge.runtime.sources.demo.demo import DemoSource
 
 
 def main() -> None:
@@ -16,9 +15,9 @@ def main() -> None:
     model = mar_edge.load("egomotion", threads=1)  # leave the other cores to the robot
     session = model.session(stream="head camera")
     before = None
-    for frame in DemoSource(realtime=False):
-        while session.warnings:  # gaps, a camera that is too slow: the newest 100 are kept
-            print(f"warning: {session.warnings.popleft()}")
+    for frame in mar_edge.DemoSource(realtime=False):
+        for warning in session.warnings.take():  # gaps, a camera that is too slow: the newest 100 are kept
+            print(f"warning: {warning}")
         try:
             result = session.push(frame.picture, frame.time_s, color=frame.color)
         except mar_edge.FrameError as error:  # a broken frame costs itself, nothing more

@@ -98,9 +98,11 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
-        "BundleError", "CheckpointError", "ClipResult", "DataError", "EngineError", "Event", "ExportError", "FrameError",
-        "GeometryError", "MarEdgeError", "MissingExtraError", "Model", "OptionError", "OutputError", "Prediction", "RecipeError",
-        "Session", "SourceError", "TrainingError", "load",
+        "Bundle", "BundleError", "CheckpointError", "ClipResult", "DataError", "DemoSource", "Engine", "EngineError", "Evaluation",
+        "Event", "EventRule", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec", "MarEdgeError",
+        "MissingExtraError", "Model", "ModelConfig", "ModelSpec", "OptionError", "OutputError", "Prediction", "RecipeError",
+        "Serving", "Session", "Source", "SourceError", "TrainingError", "Warnings", "evaluate", "load", "open_bundle",
+        "open_model", "preset", "read_videos", "write_triton",
     ]  # fmt: skip
     for name in mar_edge.__all__:
         assert getattr(mar_edge, name).__name__ == name

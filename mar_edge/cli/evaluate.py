@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge import __version__
 from mar_edge.bundle import hash_file
 from mar_edge.cli.options import (
     EngineOption,
@@ -23,6 +22,7 @@ from mar_edge.cli.options import (
     read_views,
 )
 from mar_edge.cli.progress_bar import progress_bar
+from mar_edge.version import __version__
 
 if TYPE_CHECKING:
     from mar_edge.datasets.video_list import VideoList

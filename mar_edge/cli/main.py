@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from mar_edge import __version__
 from mar_edge.cli import (
     calibrate,
     cameras,
@@ -26,6 +25,7 @@ from mar_edge.cli import (
     verify,
 )
 from mar_edge.errors import MarEdgeError
+from mar_edge.version import __version__
 
 app = typer.Typer(
     name="mar-edge",

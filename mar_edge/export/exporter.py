@@ -15,7 +15,6 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 
-import mar_edge
 from mar_edge import bundle as bundles
 from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.calibration.calibrate import PLACEMENTS, calibrated_graphs
@@ -32,6 +31,7 @@ from mar_edge.export.source_model import Origin, open_origin
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model_spec import PRECISIONS, Placement
+from mar_edge.version import __version__
 
 GATE_CLIPS = 8
 """Clips of the demo camera that graphs are compared on where no data is given."""
@@ -323,7 +323,7 @@ class Family:
             "command": shlex.join(["mar-edge", *sys.argv[1:]]),
             "source_sha256": self.origin.sha256,
             "versions": {
-                "mar_edge": mar_edge.__version__,
+                "mar_edge": __version__,
                 "torch": torch.__version__,
                 "onnx": onnx.__version__,
                 "onnxruntime": onnxruntime.__version__,

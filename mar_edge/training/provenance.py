@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-import mar_edge
 from mar_edge.bundle import hash_file
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.videos import VideosPart
+from mar_edge.version import __version__
 
 _NOT_THE_SAME_RUN = {
     "name", "description", "licence", "attribution", "idle_label",
@@ -101,7 +101,7 @@ def checkpoint_info(
             },
             **figures,
             "versions": {
-                "mar_edge": mar_edge.__version__,
+                "mar_edge": __version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-import mar_edge
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.evaluation.report import write_report
 from mar_edge.training.progress import RATE
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.training_data import TrainingData
+from mar_edge.version import __version__
 
 
 def report_training(
@@ -38,7 +38,7 @@ def report_training(
         "steps": f"{progress['step']}, seed {recipe.seed}",
         "time": f"{timedelta(seconds=round(elapsed_s))} of steps; {progress['waited_s'] / elapsed_s:.1%} of it waiting for clips",
         "mask": f"{recipe.mask.kind} {recipe.mask.ratio:.0%}",
-        "versions": f"mar-edge {mar_edge.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "versions": f"mar-edge {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
     if progress["best"]:
         best = progress["best"]

@@ -98,7 +98,7 @@ def profile(
     (clip,) = (clip.frames for clip in open_clips(bundle.manifest, count=1))
     found: list[Profile] = []
     for mask, group in groupby(pairs, key=lambda pair: pair[0].mask):
-        profiles = []
+        profiles: list[Profile] = []
         for variant, engine in group:
             progress(f"memory of {variant.title} in {engine}", len(profiles), 0)
             profiles.append(_with_memory(bundle, Profile(variant, engine), threads, named=engines is not None))
