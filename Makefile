@@ -34,7 +34,7 @@ check: .venv/ready  ## lint, format, types, import rules
 	touch $@
 
 docs: .venv/ready  ## the documentation as a site, in build/site
-	.venv/bin/mkdocs build --strict --quiet
+	.venv/bin/zensical build --strict --clean
 
 package:  ## the wheel and the sdist in dist/, checked, and the demo run from the wheel in an empty environment
 	rm -rf dist .venv-package
