@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-os.environ |= {"COLUMNS": "1000", "TERM": "dumb"}  # whatever the terminal
 
 import typer
 from typer.cli import get_docs_for_click
