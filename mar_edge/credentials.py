@@ -13,6 +13,8 @@ _SECRET_IN_PATH = re.compile(
     r"((?:user|usr|login|pass|pwd|psw|token|key|secret|auth|sig|session)[\w.-]*=)(?:[^/&;,\s'\"<>]*[^/&;,\s'\"<>:.)])?",
     re.IGNORECASE,
 )
+_AMBIGUOUS = re.compile(r"[?#]")  # before an @: in a password, or the @ is in a query
+_WORD = re.compile(r"^[^\s'\"<>]*[^\s'\"<>:,.)]")
 # "admin:secret@host", as typed without "rtsp://"; a colon and an @ deep in a file's path are no login
 _BARE_LOGIN = re.compile(r"(?:(?<=//)|(?<![\w/.@:%+~-]))[\w.%+~-]*:[^\s/@'\"]+@(?=[\w\[])")
 
@@ -41,7 +43,9 @@ def address_without_credentials(address: str) -> str:
     """Return one address with its credentials hidden, whatever characters they hold."""
     scheme = _SCHEME.match(address)
     start = scheme.end() if scheme else 0
-    _, login, rest = address[start:].rpartition("@")
+    head, login, rest = address[start:].rpartition("@")
+    if login and _AMBIGUOUS.search(head):
+        return address[:start] + HIDDEN
     place, mark, query = rest.partition("?")
     quoted = place + mark + re.sub(r"[\s'\"<>]", "_", query)
     return without_credentials(address[:start] + (f"{HIDDEN}@" if login else "") + quoted)
@@ -49,7 +53,9 @@ def address_without_credentials(address: str) -> str:
 
 def _hide(rest: str) -> str:
     """Return what follows `scheme://`, up to the next one, without credentials."""
-    _, login, rest = rest.rpartition("@")
+    head, login, rest = rest.rpartition("@")
+    if login and _AMBIGUOUS.search(head):
+        return HIDDEN + _WORD.sub("", rest, count=1)
     rest = _SECRET_IN_PATH.sub(rf"\1{HIDDEN}", _QUERY.sub(_hide_values, rest))
     return f"{HIDDEN}@{rest}" if login else rest
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -11,6 +10,11 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+    import grp
+    import pwd
 
 DEVICES = Path("/dev")
 HAS_NODES = sys.platform.startswith("linux")
@@ -84,9 +88,6 @@ def _why_refused(number: int, node: Path, error: OSError) -> str:
 
 
 def _permission_advice(node: Path) -> str:
-    import grp
-    import pwd
-
     try:
         about = node.stat()
     except OSError:
