@@ -36,6 +36,10 @@ class Warnings:
         """Add one sentence; passwords and tokens in it are hidden."""
         self._waiting.append(without_credentials(message))
 
+    def __bool__(self) -> bool:
+        """Always true: one in which nothing waits is a place for warnings too."""
+        return True
+
     def __len__(self) -> int:
         """Warnings that wait."""
         return len(self._waiting)
