@@ -165,7 +165,9 @@ class PlainSource:
             yield Frame(picture=np.full((32, 32, 3), 255, np.uint8), time_s=index / 10)
 
 
-@pytest.mark.parametrize("source", [PlainSource(), DemoSource(size_px=(64, 48), loops=None)])
+@pytest.mark.parametrize(
+    "source", [PlainSource(), DemoSource(size_px=(64, 48), loops=None), DemoSource(size_px=(64, 48), fps=0.01)]
+)
 def test_any_source_is_stopped_between_two_frames(start: Start, source: Source) -> None:
     stream = start(source)
     timer = stop_later(stream)
