@@ -37,14 +37,17 @@ if TYPE_CHECKING:
     from mar_edge.reporting import Warnings
     from mar_edge.runtime.engines.engine import Engine
     from mar_edge.runtime.model import Model, load
+    from mar_edge.runtime.sources.camera import CameraSource
     from mar_edge.runtime.sources.demo.demo import DemoSource
     from mar_edge.runtime.sources.source import Frame, Source
     from mar_edge.runtime.streams.events import EventRule
     from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
     from mar_edge.runtime.streams.session import Session
+    from mar_edge.runtime.streams.stream import Stream
 
 _HOMES = {
     "Bundle": "bundle",
+    "CameraSource": "runtime.sources.camera",
     "ClipResult": "runtime.streams.results",
     "DemoSource": "runtime.sources.demo.demo",
     "Engine": "runtime.engines.engine",
@@ -61,6 +64,7 @@ _HOMES = {
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
     "Source": "runtime.sources.source",
+    "Stream": "runtime.streams.stream",
     "Warnings": "reporting",
     "evaluate": "evaluation.evaluation",
     "load": "runtime.model",
@@ -74,6 +78,7 @@ _HOMES = {
 __all__ = [
     "Bundle",
     "BundleError",
+    "CameraSource",
     "CheckpointError",
     "ClipResult",
     "DataError",
@@ -102,6 +107,7 @@ __all__ = [
     "Session",
     "Source",
     "SourceError",
+    "Stream",
     "TrainingError",
     "Warnings",
     "evaluate",

@@ -159,7 +159,7 @@ def test_errors_are_one_line_and_exit_1(tmp_path: Path) -> None:
     ):
         fails_with(says, "run", "--source", source, "--json", "-")
         fails_with(says, "classify", source)
-    fails_with("no camera 9. Run: mar-edge cameras", "run", "--camera", "9")
+    fails_with("no camera 9: /dev/video9 does not exist", "run", "--camera", "9")
     fails_with("did you mean 'egomotion'?", "run", "--source", good, "--model", "egomotin")
     fails_with("cannot write", "run", "--source", good, "--json", tmp_path / "no" / "out.json")
     fails_with("--show needs a display", "run", "--source", good, "--show")
@@ -227,8 +227,8 @@ def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch
     from mar_edge.runtime.sources import camera as sources
 
     capture = PictureCamera([np.zeros((48, 64, 3), np.uint8)] * 3)
-    capture.may_read.release(4)
-    monkeypatch.setattr(sources, "_open_camera", lambda _index: capture)
+    capture.may_read.release(1000)
+    monkeypatch.setattr(sources, "open_camera", lambda _index: capture)
     with pytest.raises(SourceError, match="camera 0 stopped giving frames"):
         run(camera=0, json=str(tmp_path / "out.json"))
     assert records((tmp_path / "out.json").read_text())[-1]["type"] == "summary"

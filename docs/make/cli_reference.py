@@ -1,6 +1,6 @@
 """Writes docs/reference/cli.md, every command with its options, from the command line itself.
 
-    python docs/make/cli_reference.py
+python docs/make/cli_reference.py
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ from mar_edge.cli.options import (
 
 
 def classify(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Video files.")],
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP...", help="Video files; for cameras and pipes there is run.")
+    ],
     model: ModelOption = "egomotion",
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mar_edge.cli import (
     calibrate,
@@ -24,10 +25,26 @@ from mar_edge.cli import (
     train,
     verify,
 )
+from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
 from mar_edge.version import __version__
 
+
+class Commands(TyperGroup):
+    """The commands; what they quote of a wrong line shows no password."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the line names."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if hasattr(error, "format_message"):  # click's, which typer brings along under changing names
+                vars(error)["message"] = without_credentials(str(vars(error).get("message", "")))
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     name="mar-edge",
     no_args_is_help=True,
     add_completion=False,
