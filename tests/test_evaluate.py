@@ -253,7 +253,7 @@ def test_nothing_is_lost_without_a_word(bright: Model, tmp_path: Path) -> None:
     assert result.names == ("bright/0.mp4", "dark/0.mp4", "dark/1", "light/0.mp4")
     left_out, twice = result.warnings[:2]
     assert f"{tmp_path / 'data'}: 4 left out: bright/.1.mp4 (is hidden), bright/notes.txt (" in left_out
-    assert twice.endswith(": 1 files are listed under two classes: light/0.mp4 is bright/0.mp4")
+    assert twice.endswith(": 1 file is listed under two classes: light/0.mp4 is bright/0.mp4")
     (tmp_path / "data" / "dark" / "0.mp4").write_bytes(b"")
     (tmp_path / "data" / "dark" / "1").unlink()
     with pytest.raises(DataError, match=r"no video is left of the class dark: .*dark/0\.mp4 is empty"):

@@ -69,9 +69,10 @@ class VideoList:
         if self.left_out:
             said.insert(0, f"{self.source}: {name_left_out(self.source, self.left_out)}")
         if self.shared:
+            count = "1 file is" if len(self.shared) == 1 else f"{len(self.shared)} files are"
             named = ", ".join(f"{other} is {one}" for one, other in self.shared[:SHOWN])
             more = f", and {len(self.shared) - SHOWN} more" if len(self.shared) > SHOWN else ""
-            said.append(f"{self.source}: {len(self.shared)} files are listed under two classes: {named}{more}")
+            said.append(f"{self.source}: {count} listed under two classes: {named}{more}")
         return tuple(said)
 
     def say(self, video: Video, problem: str) -> str:

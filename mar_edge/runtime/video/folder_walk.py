@@ -132,7 +132,7 @@ class _Reader:
             self._found.left_out.append(unwanted)
             return False
         if is_folder and is_link and (target := _above(path)):
-            self._leave_out(path, f"is a link back to {target}, a folder above it")
+            self._leave_out(path, f"is a link back to {target}, in which it lies")
             return False
         if path.parent == self._top and (is_folder or (is_link and not path.suffix and not os.path.exists(path))):
             self._found.folders.append(path)
