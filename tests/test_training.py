@@ -384,6 +384,25 @@ def test_validation_by_held_out_groups(recipe: Path, tmp_path: Path) -> None:
     assert set(result.validation.names) == {"left_3.mp4", "right_3.mp4"}
 
 
+def test_what_training_leaves_out_is_named_and_no_class_is_lost(recipe: Path, videos: Path, tmp_path: Path) -> None:
+    for name in ("left_0", "left_1", "right_0", "right_1"):
+        home = tmp_path / "set" / name.partition("_")[0]
+        home.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes((videos.parent / f"{name}.mp4").read_bytes())  # no ending
+    (tmp_path / "set" / "left" / "left_2.mp4.part").write_bytes(b"x")
+    console = Console(record=True, width=300, file=io.StringIO())
+    folder = f"data.train={tmp_path / 'set'}"
+    assert train(recipes.load(recipe, [folder, "trainer.steps=1"]), console).finished
+    assert "1 left out: left/left_2.mp4.part (is an unfinished download or a temporary file)" in console.export_text()
+    with pytest.raises(
+        DataError, match=r"no video is left of the class left: left/left_0 is held out by data\.hold_out"
+    ):
+        train(recipes.load(recipe, [folder, "data.hold_out=['left/*']"]), QUIET)
+    (tmp_path / "set" / "up").mkdir()
+    with pytest.raises(DataError, match=r"class folder .*up holds no video; add some, or remove the folder"):
+        train(recipes.load(recipe, [folder]), QUIET)
+
+
 def test_uniform_sampling_says_so_in_the_checkpoint(recipe: Path) -> None:
     result = train(recipes.load(recipe, ["data.sampling=uniform", "trainer.steps=1"]), QUIET)
     assert checkpoint.load(result.checkpoint)[2].sampling == "uniform"

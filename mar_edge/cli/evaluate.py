@@ -79,7 +79,8 @@ def evaluate(
             sink = JsonLines(json)
             stack.callback(sink.close)
         loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
-        videos = evaluations.read_videos(data, loaded.labels, root=root)
+        with progress_bar(console) as progress:
+            videos = evaluations.read_videos(data, loaded.labels, root=root, progress=progress)
         console.print(f"{_name(loaded)} on {data}: {len(videos.videos)} videos", markup=False, soft_wrap=True)
         with progress_bar(console) as progress:
             result = evaluations.evaluate(

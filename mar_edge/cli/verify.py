@@ -63,8 +63,8 @@ def verify(
             stack.callback(sink.close)
         opened = open_bundle(bundle)
         warnings: list[str] = []
-        chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append)
         with progress_bar(console, refresh_per_second=2) as progress:
+            chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append, progress=progress)
             found = verification.verify(
                 opened,
                 chosen,

@@ -196,7 +196,7 @@ class Family:
         # the manifest of a bundle needs a variant; which one does not matter for clips
         manifest = origin.manifest([Variant.model_construct(file="none.onnx", mask=0, precision="fp32")], {})
         count = clips or (GATE_CLIPS if data is None else GATE_CLIPS_OF_DATA)
-        chosen = open_labelled_clips(manifest, data, count=count, warn=warnings.append)
+        chosen = open_labelled_clips(manifest, data, count=count, warn=warnings.append, progress=_counted(progress))
         progress(f"reading {chosen.source}")
         return cls(origin, folder, Gate(origin.model, chosen), progress, keep_going, warnings=warnings)
 
@@ -237,6 +237,7 @@ class Family:
                 count=calibration.clips or ADVISED_CLIPS,
                 warn=self.warnings.append,
                 strict=True,
+                progress=_counted(self.progress),
             ),
             self.folder,
             method=calibration.method,
@@ -358,3 +359,8 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: C
             "int8 needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "
             "like those that the model will see"
         )
+
+
+def _counted(progress: Progress) -> Callable[[str, int, int], None]:
+    """Put what is done and how much of it into one sentence."""
+    return lambda what, done, total: progress(f"{what}: {done} of {total}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_ti
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.geometry import Geometry
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
 from mar_edge.training.clip_source import Sample
@@ -26,9 +27,6 @@ from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, 
 
 CACHE_MARGIN = 8 / 7
 """Cached frames are larger than clips by this, as 256 px for 224 px crops."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being made ready, how much of it is done, and how much there is."""
 
 Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -96,39 +94,47 @@ class Split(NamedTuple):
     val: VideoList | None
 
 
-def read_split(data: VideosPart, *, labelled: bool) -> Split:
-    """Read the lists that a recipe names; no video is opened.
+def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_progress) -> Split:
+    """Read the lists and folders that a recipe names.
 
     Args:
         data: the recipe's.
         labelled: whether videos have labels; pre-training needs none.
+        progress: called while the files of a folder are opened.
 
     Raises:
-        DataError: if a list cannot be used, or there are fewer than two classes to tell apart.
+        DataError: if a list cannot be used, there are fewer than two classes, or all videos of one are held out.
     """
     if not labelled:
-        videos = _unlabelled(data.train, data.root)
+        videos = _unlabelled(data.train, data.root, progress)
         return Split(hold_out(videos, data.hold_out)[0] if data.hold_out else videos, None)
     if len(data.train) > 1:
         raise DataError(f"data.train names {len(data.train)} sources; training with labels takes one list or folder")
     labels = read_labels(data.labels) if isinstance(data.labels, Path) else data.labels
-    train = read_video_list(data.train[0], root=data.root, labels=labels)
+    train = read_video_list(data.train[0], root=data.root, labels=labels, progress=progress)
     if len(train.labels) < 2:
         raise DataError(
             f"{train.source} has one class only, '{train.labels[0]}'; add videos of what it is to be told from"
         )
     if data.hold_out:
-        return Split(*hold_out(train, data.hold_out))
+        split = Split(*hold_out(train, data.hold_out))
+        held = split.val.videos if split.val is not None else ()
+        train.check_kept(split.train, [(video, f"{video.name} is held out by data.hold_out") for video in held])
+        return split
     if data.val is None:
         return Split(train, None)
-    return Split(train, read_video_list(data.val, root=data.root, labels=train.labels))
+    return Split(train, read_video_list(data.val, root=data.root, labels=train.labels, progress=progress))
 
 
-def _unlabelled(sources: Sequence[Path], root: Path | None) -> VideoList:
-    lists = [read_video_list(source, root=root, labelled=False) for source in sources]
+def _unlabelled(sources: Sequence[Path], root: Path | None, progress: Progress) -> VideoList:
+    lists = [read_video_list(source, root=root, labelled=False, progress=progress) for source in sources]
     digest = hashlib.sha256(" ".join(videos.digest for videos in lists).encode()).hexdigest()
     return VideoList(
-        source=sources[0], videos=tuple(video for videos in lists for video in videos.videos), labels=(), digest=digest
+        source=sources[0],
+        videos=tuple(video for videos in lists for video in videos.videos),
+        labels=(),
+        digest=digest,
+        left_out=tuple(one for videos in lists for one in videos.left_out),
     )
 
 
@@ -241,7 +247,7 @@ def open_videos(
         geometry: of the clips.
         augment: the recipe's augmentation.
         flow: whether training needs optical flow.
-        progress: see `Progress`.
+        progress: called with what is being made ready.
 
     Raises:
         DataError: if videos are broken and `skip_broken` is off.
@@ -251,8 +257,9 @@ def open_videos(
     augmentation = Augmentation(augment, **size, labels=split.train.labels, resize=data.resize)
     broken: list[Broken] = []
 
-    warnings = [*augmentation.warnings]
-
+    lists = split.train, split.val
+    remarks = [remark for videos in lists if videos is not None for remark in videos.remarks]
+    warnings = [*augmentation.warnings, *dict.fromkeys(remarks)]
     smaller_px = min(geometry.height_px, geometry.width_px)
 
     def opened(videos: VideoList, side_px: int) -> tuple[VideoClips, ClipReader]:

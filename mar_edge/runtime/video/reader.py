@@ -20,14 +20,7 @@ Warn = Callable[[str], None]
 RESTART_S = 1.0
 """A jump backwards by more is a stream that starts again, as in recordings that were joined."""
 
-SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
-
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-
-
-def list_videos(folder: Path) -> list[Path]:
-    """Return the video files below a folder, by their names' endings, sorted."""
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
 
 
 def read_frames(

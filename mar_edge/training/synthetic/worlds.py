@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import RecipeError
 from mar_edge.runtime.sources.demo.scene import draw_scene
-from mar_edge.runtime.video.reader import list_videos, read_frames
+from mar_edge.runtime.video.listing import list_videos
+from mar_edge.runtime.video.reader import read_frames
 
 Picture = NDArray[np.uint8]
 
@@ -102,16 +103,16 @@ def video_worlds(files: Sequence[Path]) -> list[World]:
     return worlds
 
 
-def videos_below(folder: Path) -> list[Path]:
+def videos_below(folder: Path) -> tuple[Path, ...]:
     """Return the video files below a folder, sorted.
 
     Raises:
         RecipeError: if there is none.
     """
-    files = list_videos(folder)
-    if not files:
-        raise RecipeError(f"no videos in {folder}")
-    return files
+    found = list_videos(folder)
+    if not found.videos:
+        raise RecipeError(f"no videos in {found.remark() or folder}")
+    return found.videos
 
 
 def _one_of_each_size(files: list[Path]) -> list[Path]:
