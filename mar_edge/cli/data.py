@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge.cli.options import JsonOption
+from mar_edge.cli.options import ForceOption, JsonOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +51,7 @@ def check(
         int, typer.Option("--min-frames", min=1, metavar="N", help="A video with fewer frames cannot be used.")
     ] = 2,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Decode every video; tell of broken and short ones, duplicates, labels and lengths; exit with 1 if it is unusable."""
     from rich.console import Console
@@ -64,7 +65,7 @@ def check(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         columns = (TextColumn("reading videos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
