@@ -62,6 +62,8 @@ def one_line(error: BaseException) -> str | None:
     """Return what to print of an error; None for a fault of ours."""
     if isinstance(error, MarEdgeError):
         return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Close other programs"
     if isinstance(error, OSError) and error.errno in _NEXT_STEPS:
         place = f"{error.filename}: " if error.filename is not None else ""
         return f"{place}{error.strerror}. {_NEXT_STEPS[error.errno]}"
@@ -69,10 +71,12 @@ def one_line(error: BaseException) -> str | None:
 
 
 def print_thread_errors_in_one_line() -> None:
-    """Let an error of the machine in a thread, as TensorBoard's on a full disk, be one line."""
+    """Let an error of the machine in a thread be one line, and none where its owner raises it again."""
 
     def tell(failed: threading.ExceptHookArgs) -> None:
         line = one_line(failed.exc_value) if failed.exc_value is not None else None
+        if type(failed.thread).__module__.startswith("tensorboard."):
+            return  # its writer keeps the error for the next call
         if line is None:
             threading.__excepthook__(failed)
         else:

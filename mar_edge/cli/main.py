@@ -75,7 +75,7 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # here, where it may fail
-    except (MarEdgeError, OSError) as error:
+    except (MarEdgeError, MemoryError, OSError) as error:
         line = one_line(error)
         if line is None:
             raise

@@ -71,7 +71,9 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
     except FileNotFoundError:
         return
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Choose a place you can write to") from error
+        raise OutputError(
+            f"cannot write the {kind.name} {path}: {error.strerror}. Choose a place you can write to"
+        ) from error
 
 
 def is_stream(path: Path) -> bool:
