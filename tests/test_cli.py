@@ -179,7 +179,7 @@ def test_a_bundle_that_was_tampered_with(tmp_path: Path) -> None:
     fails_with("is not the file that was exported", "inspect", folder)
     (folder / "mask50-fp32.onnx").unlink()
     fails_with("lacks mask50-fp32.onnx", "inspect", folder)
-    fails_with("reads up to 2", "inspect", write_bundle(tmp_path / "c.mar", format=7))
+    fails_with("reads up to 3", "inspect", write_bundle(tmp_path / "c.mar", format=7))
 
 
 def test_a_short_video_is_told_and_still_classified(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch
 def test_outputs_never_replace_videos(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", [index / 10 for index in range(20)])
     before = clip.read_bytes()
-    fails_with("holds something else than JSON lines", "run", "--source", clip, "--json", clip)
-    fails_with("holds something else than JSON lines", "classify", clip, "--json", clip)
+    fails_with("was not written by mar-edge as a file of JSON lines", "run", "--source", clip, "--json", clip)
+    fails_with("was not written by mar-edge as a file of JSON lines", "classify", clip, "--json", clip)
     assert clip.read_bytes() == before
 
 

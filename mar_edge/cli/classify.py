@@ -9,6 +9,7 @@ import typer
 
 from mar_edge.cli.options import (
     EngineOption,
+    ForceOption,
     JsonOption,
     MaskOption,
     ModelOption,
@@ -29,6 +30,7 @@ def classify(
     precision: PrecisionOption = "auto",
     views: ViewsOption = None,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Classify whole clips; a clip shorter than a window is filled up by repeating its last frame."""
     from rich.console import Console
@@ -43,7 +45,7 @@ def classify(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         for clip in clips:
             try:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mar_edge.cli.options import ForceOption
+
 
 def import_(
     checkpoint: Annotated[
@@ -40,6 +42,7 @@ def import_(
     decoder_heads: Annotated[
         int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Turn a foreign checkpoint into ours; which kind it is, is found out by itself."""
     from rich.console import Console
@@ -48,6 +51,7 @@ def import_(
     from mar_edge.extras import require
 
     require("torch", "train")
+    from mar_edge.files.ownership import check_replaceable
     from mar_edge.geometry import Geometry
     from mar_edge.model import checkpoint as checkpoints
     from mar_edge.model.importers import Heads, import_checkpoint
@@ -56,6 +60,7 @@ def import_(
         raise typer.BadParameter(f"{rate} is not a number of frames a second", param_hint="--rate")
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise CheckpointError(f"{out} is the checkpoint itself; choose another name for the output")
+    check_replaceable(out, checkpoints.CHECKPOINT, force=force)
     console = Console(stderr=True, highlight=False)
     imported = import_checkpoint(
         checkpoint,
@@ -81,7 +86,7 @@ def import_(
         mask_ratio=0.5 if imported.config.classifier == "bridge" else 0.0,
         provenance={"command": f"mar-edge import {checkpoint}", "format": imported.format},
     )
-    checkpoints.save(out, imported.model, imported.config, info)
+    checkpoints.save(out, imported.model, imported.config, info, force=force)
     config = imported.config
     parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
     console.print(

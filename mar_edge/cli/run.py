@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -12,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOption, PrecisionOption, load_model
+from mar_edge.cli.endings import interrupt_on_signals
+from mar_edge.cli.options import (
+    EngineOption,
+    ForceOption,
+    JsonOption,
+    MaskOption,
+    ModelOption,
+    PrecisionOption,
+    load_model,
+)
 
 if TYPE_CHECKING:
     from mar_edge.cli.report import Report
@@ -42,6 +50,7 @@ def run(
         float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after so long.")
     ] = None,
     json: JsonOption = None,
+    force: ForceOption = False,
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
 ) -> None:
     """Recognise actions in a camera, a file or the demo, until it ends or you press Ctrl-C."""
@@ -54,14 +63,14 @@ def run(
     from mar_edge.runtime.sources.open import open_source, waits_for_reader
 
     interrupted = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends as cleanly as Ctrl-C
+    interrupt_on_signals()  # a service manager's stop and a closed terminal end as cleanly as Ctrl-C
     with ExitStack() as stack:
         opened = open_source(camera if camera is not None else str(source), say=lambda message: report.say(message))
         loaded = load_model(model, engine, mask, precision)
         session = loaded.session(stream=opened.name, hop=hop)
         sink: Sink | None = None
         if json is not None:
-            lines = JsonLines(json)
+            lines = JsonLines(json, force=force)
             sink = lines
             if waits_for_reader(opened):
                 stack.callback(lines.close)

@@ -196,4 +196,5 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
 
 def _start_worker(_index: int) -> None:
     cv2.setNumThreads(0)  # a worker is one of many
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; they are the trainer's to handle
+        signal.signal(number, signal.SIG_IGN)

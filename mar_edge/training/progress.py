@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mar_edge.errors import OutputError
 from mar_edge.extras import require
 
 RATE = "clips_per_s"
@@ -39,6 +42,9 @@ class RunLog:
         folder: for TensorBoard's files; None for a process that does not write.
         steps: of the whole training.
         rows: of an earlier start.
+
+    Raises:
+        OutputError: here and in every method, if TensorBoard's files cannot be written.
     """
 
     def __init__(self, folder: Path | None, steps: int, rows: list[dict[str, Any]]) -> None:
@@ -46,12 +52,14 @@ class RunLog:
         self._every = max(1, steps // LOG_ROWS)
         self._seen: defaultdict[str, list[float]] = defaultdict(list)
         self._board: Any = None
+        self._folder = folder
         if folder is not None:
             require("tensorboard", "train")
             from torch.utils.tensorboard import SummaryWriter
 
             done = rows[-1]["step"] if rows else 0
-            self._board = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+            with self._writing():
+                self._board = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
     def add(self, step: int, epoch: float, figures: dict[str, float]) -> None:
         """Take the figures of a step; every so often their means become a row."""
@@ -67,10 +75,21 @@ class RunLog:
             self.rows.append({"step": step, "epoch": round(epoch, 4)})
         self.rows[-1].update(figures)
         if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+            with self._writing():
+                for name, value in figures.items():
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what TensorBoard has not written yet."""
         if self._board is not None:
-            self._board.close()
+            with self._writing():
+                self._board.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self._folder}: {error.strerror}. Make room, and the same command resumes the training"
+            ) from error

@@ -33,7 +33,7 @@ class Remembered(BaseModel):
     """What is kept of a measurement.
 
     Attributes:
-        sha256: of the graph.
+        sha256: of the graph and its weights.
         engine, engine_version: what ran it.
         speed: how many times as fast as FP32 in ONNX Runtime at the same mask, in the same run.
         held: whether it kept the bounds of its precision.
@@ -100,7 +100,7 @@ def choose(
         (found, variant)
         for found in wanted
         for variant in bundle.candidates(mask, precision, engine=found.engine)
-        if variant.sha256 == found.sha256
+        if variant.digest == found.sha256
     ]
     held = [option for option in options if option[0].held]
     if held:
@@ -136,7 +136,7 @@ def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: 
     """
     new = [
         Remembered(
-            sha256=found.variant.sha256,
+            sha256=found.variant.digest,
             engine=found.engine,
             engine_version=found.engine_version or "",
             speed=found.speed,
@@ -147,7 +147,7 @@ def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: 
         if found.speed is not None
     ]
     masks = {found.variant.mask for found in measurements}
-    replaced = {variant.sha256 for variant in bundle.manifest.variants if variant.mask in masks}
+    replaced = {variant.digest for variant in bundle.manifest.variants if variant.mask in masks}
     old = [found for found in recall(bundle, threads=threads)[0] if found.sha256 not in replaced]
     path = device_cache.folder(KIND) / _file_name(bundle, threads)
     text = _File(measurements=[*old, *new]).model_dump_json(indent=2)
@@ -172,7 +172,7 @@ def recall(bundle: Bundle, *, threads: int | None = None) -> tuple[list[Remember
 
 def _file_name(bundle: Bundle, threads: int | None) -> str:
     """Name the file by everything that makes a measurement invalid when it changes."""
-    graphs = sorted(variant.sha256 for variant in bundle.manifest.variants)
+    graphs = sorted(variant.digest for variant in bundle.manifest.variants)
     key = json.dumps([device_key(), threads, graphs])
     return f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 
