@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from mar_edge.errors import CheckpointError
-from mar_edge.model.importers import Heads, import_checkpoint
+from mar_edge.model.importing.imported import Heads
+from mar_edge.model.importing.importer import import_checkpoint
 
 
 class Evil:
