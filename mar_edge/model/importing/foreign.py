@@ -17,7 +17,7 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _HEADS = {192: 3, 384: 6, 512: 8, 640: 8, 768: 12, 1024: 16, 1280: 16}
 """Attention heads by width in all published models, encoders and decoders alike; ViT-H's are 80 channels wide, not 64."""
 
-_ASIDE = {"head", "heads", "classifier", "cls", "loss", "losses", "criterion", "teacher", "ema", "momentum", "queue"}
+_ASIDE = {"head", "heads", "classifier", "loss", "losses", "criterion", "teacher", "ema", "momentum", "queue"}
 """Words in names of what stands beside a model and changes nothing of what it computes, as `aux_head`."""
 
 
@@ -145,8 +145,8 @@ class Foreign:
             CheckpointError: if one of them would change what the model computes.
         """
         for key in sorted(self.state):
-            first = key.partition(".")[0]
-            if first in taken or not _ASIDE & set(first.split("_")):
+            first, dot, _ = key.partition(".")
+            if not dot or first in taken or not _ASIDE & set(first.split("_")):
                 raise CheckpointError(
                     f"it has {key}, which this model has no place for; without it the results would be others, "
                     "so such a model cannot be imported"

@@ -28,6 +28,13 @@ _HARMLESS = (
 )  # fmt: skip
 """Libraries whose objects stand beside weights. Nothing of them is run, so these are the names for which no alarm is raised."""
 
+_PLAIN = {
+    f"{module}.{name}"
+    for module in ("builtins", "__builtin__")
+    for name in ("list", "dict", "tuple", "set", "frozenset", "int", "float", "complex", "bool", "str", "bytes",
+                 "bytearray", "slice", "range", "object")
+}  # fmt: skip
+
 _MODELS = re.compile(r"^torch\.(nn|fx|jit|export|ao)\.|^(timm|transformers)\.models\.|^torchvision\.models")
 
 # what torch raises on damaged files, found by feeding it some
@@ -103,7 +110,8 @@ def _foreign_names(file: Path) -> list[str]:
     model = next((name for name in sorted(names) if _MODELS.match(name)), None)
     if model:
         raise CheckpointError(f"{file} is a whole pickled model ({model}), which runs code when it is read. {_ADVICE}")
-    harmful = [name for name in sorted(names) if not name.startswith(tuple(f"{root}." for root in _HARMLESS))]
+    roots = tuple(f"{root}." for root in _HARMLESS)
+    harmful = [name for name in sorted(names) if name not in _PLAIN and not name.startswith(roots)]
     if harmful:
         raise CheckpointError(
             f"{file} is a pickle that would run code ({', '.join(harmful[:3])}); it was not opened further. "
