@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mar_edge.telemetry import switch_off
 from mar_edge.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
     from mar_edge.runtime.streams.session import Session
     from mar_edge.runtime.streams.stream import Stream
+
+switch_off()  # of libraries that we use; has to be before any of them loads
 
 _HOMES = {
     "Bundle": "bundle",

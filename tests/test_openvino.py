@@ -16,6 +16,7 @@ from mar_edge.bundle import Bundle
 from mar_edge.errors import EngineError, FrameError, MissingExtraError
 from mar_edge.runtime.engines.openvino_core import openvino_core
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version, load_graph
+from mar_edge.telemetry import import_openvino
 from tests.conftest import need
 from tests.fakes import write_bundle
 from tests.family import clips, damage, write_family
@@ -26,9 +27,7 @@ from tests.test_environments import BARE
 def openvino() -> Any:
     """The module."""
     need(find_spec("openvino") is not None, "openvino is not installed")
-    import openvino
-
-    return openvino
+    return import_openvino()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import onnx
-import onnxruntime
 import torch
 from onnx import ModelProto
 
@@ -33,6 +32,7 @@ from mar_edge.files.ownership import check_replaceable
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model_spec import PRECISIONS, Placement
+from mar_edge.runtime.engines.registry import engine_version
 from mar_edge.version import __version__
 
 GATE_CLIPS = 8
@@ -332,7 +332,7 @@ class Family:
                 "mar_edge": __version__,
                 "torch": torch.__version__,
                 "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
+                "onnxruntime": engine_version("onnxruntime"),
                 "python": platform.python_version(),
             },
         }

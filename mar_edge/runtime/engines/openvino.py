@@ -16,6 +16,7 @@ from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.node_names import is_product
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.openvino_core import openvino_core
+from mar_edge.telemetry import import_openvino
 
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 
@@ -69,9 +70,8 @@ class OpenVinoEngine(Engine):
 
     def _compile(self, **more: Any) -> Any:
         """Read and compile the graph for batches of one: OpenVINO fuses more when it knows all shapes."""
-        import openvino
-        from openvino import frontend
-
+        openvino = import_openvino()
+        frontend = openvino.frontend
         try:
             reader = frontend.FrontEndManager().load_by_framework("onnx")  # read_model would try every format it knows
             model = reader.convert(reader.load(str(self.path)))

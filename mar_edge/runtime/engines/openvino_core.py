@@ -6,6 +6,8 @@ import functools
 import threading
 from typing import Any
 
+from mar_edge.telemetry import import_openvino
+
 _turn = threading.Lock()
 
 
@@ -28,6 +30,4 @@ def openvino_core() -> Any:
 
 @functools.cache
 def _core() -> Any:
-    import openvino
-
-    return openvino.Core()
+    return import_openvino().Core()
