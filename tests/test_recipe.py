@@ -97,7 +97,7 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path: Path) -> N
         (["data.weights=[0, 0, 0]"], "are all 0"),
         (["idle_label=asleep"], "'asleep' is not one of"),
         (["mask.kind=random", "mask.ratio=1.5"], "mask.ratio"),
-        (["mask.kind=tube", "mask.fixed_from=3"], "fixed_from needs"),
+        (["mask.kind=tube", "mask.fixed_from=3"], "mask.fixed_from: needs kind cell_running"),
         (["augment.flip=0.5"], "are for data.kind videos"),
         (["task=pretrain", "mask.ratio=0"], "reconstructs what is hidden"),
         (["task=pretrain", "objective.class_weights=balanced"], "pre-training has no labels"),

@@ -6,7 +6,6 @@ and two processes see together what one with the doubled batch sees.
 
 from __future__ import annotations
 
-import os
 import signal
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Dataset
 
+from mar_edge.datasets.workers import cores
 from mar_edge.geometry import Grid
 from mar_edge.masking import (
     MASK_RATIOS,
@@ -42,7 +42,7 @@ MAX_WORKERS = 8
 
 def default_workers(trainers: int) -> int:
     """Return how many loader processes each of some training processes on this machine starts; one core is left for it."""
-    return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // trainers - 1))
+    return max(1, min(MAX_WORKERS, cores() // trainers - 1))
 
 
 class MaskPart(Part):

@@ -131,7 +131,7 @@ class TrainerPart(Part):
 
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
-    batch: int | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, gt=0, le=1_000_000)
     accumulate: int = Field(default=1, gt=0)
     validate_epochs: float | None = Field(default=None, gt=0)
     validate_steps: int | None = Field(default=None, gt=0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import NamedTuple
@@ -12,18 +11,18 @@ from typing import NamedTuple
 import torch
 
 from mar_edge.errors import TrainingError
-from mar_edge.geometry import CELL
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model.torch_engine import count_macs
 from mar_edge.training.batches import PREFETCH, default_workers
-from mar_edge.training.model_setup import PATCH_CLIPS
+from mar_edge.training.model_setup import PATCH_CLIPS, check_teacher
 from mar_edge.training.needs import room
+from mar_edge.training.needs.advice import MAKE_SMALLER, changed_trainer, halves, smaller
 from mar_edge.training.needs.disk import DiskNeed, disk_needs, lacking
 from mar_edge.training.needs.memory import NEW_PROCESS_BYTES, MemoryNeed, Processes, memory_need
 from mar_edge.training.needs.room import gigabytes
 from mar_edge.training.needs.speed import macs_per_s, seconds
-from mar_edge.training.needs.step_trace import StepTrace, least_bytes, trace_patch_init, trace_step
+from mar_edge.training.needs.step_trace import StepSettings, StepTrace, least_bytes, trace_patch_init, trace_step
 from mar_edge.training.optical_flow import FLOW_CHANNELS
 from mar_edge.training.recipe import STEP_CLIPS, Recipe, TrainerPart
 from mar_edge.training.start import read_architecture
@@ -126,7 +125,6 @@ def plan_training(
 class _Planner:
     def __init__(self, recipe: Recipe, split: Split | None, place: Place) -> None:
         self._recipe, self._split, self._place = recipe, split, place
-        self._traces: dict[tuple[int, int, int], tuple[StepTrace, int]] = {}
         self._room = _Room(room.free_memory_bytes(), room.free_device_bytes(place.device), room.free_shared_bytes())
 
     def plan(self, earlier: tuple[int, int] | None, force: bool) -> Plan:
@@ -173,30 +171,29 @@ class _Planner:
         free = self._room.device or self._room.host
         least = least_bytes(self._config(recipe), batch=recipe.trainer.clips, hidden=recipe.mask.ratio)
         if free is not None and least > free:
-            try:
-                instead = self._instead(recipe)
-            except OverflowError:
-                instead = _SMALLER
             _object(
-                f"this training takes at least {gigabytes(least)} of memory, and {gigabytes(free)} are free. {instead}",
+                f"this training takes at least {gigabytes(least)} of memory, and {gigabytes(free)} are free. "
+                f"{self._instead(recipe)}",
                 False,
             )
 
     def _need(self, recipe: Recipe) -> tuple[StepTrace, MemoryNeed]:
         config, place, settings = self._config(recipe), self._place, recipe.trainer
         videos = isinstance(recipe.data, VideosPart)
-        key = recipe.model.size_px, settings.clips, min(2, settings.accumulate)
-        if key not in self._traces:
-            trace = trace_step(
-                recipe,
-                config,
+        trace = trace_step(
+            StepSettings(
+                config=config,
+                objective=recipe.objective,
+                optimiser=recipe.optimiser.kind,
+                precision=settings.precision,
                 batch=settings.clips,
-                device=place.device,
+                passes=min(2, settings.accumulate),
+                hidden=recipe.mask.ratio,
                 flow_channels=FLOW_CHANNELS if videos else CameraMoves.flow_channels,
-                teacher=self._teacher,
+                teacher=self._teacher_of(config),
+                device=place.device,
             )
-            self._traces[key] = trace, self._preparing_bytes(recipe, config)
-        trace, preparing_bytes = self._traces[key]
+        )
         spread = settings.strategy == "fsdp"
         return trace, memory_need(
             trace,
@@ -207,7 +204,7 @@ class _Planner:
             averaged=recipe.optimiser.ema is not None,
             copies=int(place.trainers > 1 and not spread),
             shards=place.trainers if spread else 1,
-            preparing_bytes=preparing_bytes,
+            preparing_bytes=self._preparing_bytes(recipe, config),
         )
 
     @staticmethod
@@ -236,15 +233,15 @@ class _Planner:
             batch_bytes = recipe.trainer.clips * math.prod(recipe.model.geometry.clip_shape)
             while workers and self._place.here * (workers * PREFETCH + 1) * batch_bytes > self._room.shared:
                 workers -= 1
-        return _changed(recipe, workers=workers)
+        return changed_trainer(recipe, workers=workers)
 
     def _with_batch(self, recipe: Recipe, earlier: tuple[int, int] | None) -> Recipe:
         """Return the recipe with the largest batch that fits; the clips of a step stay the same."""
         clips = STEP_CLIPS * recipe.trainer.accumulate
         if earlier is not None and math.prod(earlier) == clips:  # a run ends bit for bit as it would have
-            return _changed(recipe, batch=earlier[0], accumulate=earlier[1])
-        for batch in _halves(STEP_CLIPS):
-            chosen = _changed(recipe, batch=batch, accumulate=clips // batch)
+            return changed_trainer(recipe, batch=earlier[0], accumulate=earlier[1])
+        for batch in halves(STEP_CLIPS):
+            chosen = changed_trainer(recipe, batch=batch, accumulate=clips // batch)
             try:
                 if self._fits(chosen, AIR) is not None:
                     return chosen
@@ -254,12 +251,15 @@ class _Planner:
 
     def _instead(self, recipe: Recipe) -> str:
         """Say what to change so that a recipe fits."""
-        for words, changed in _smaller(recipe):
-            need = self._fits(changed)
-            if need is not None:
-                takes = need.host_bytes if need.device_bytes is None else need.device_bytes
-                return f"{words} takes {gigabytes(takes)}"
-        return _SMALLER
+        try:
+            for changes, changed in smaller(recipe, lambda other: self._fits(other) is not None):
+                need = self._fits(changed)
+                if need is not None:
+                    takes = need.host_bytes if need.device_bytes is None else need.device_bytes
+                    return f"Set {changes}, which takes {gigabytes(takes)}"
+        except OverflowError:
+            pass
+        return MAKE_SMALLER
 
     def _config(self, recipe: Recipe) -> ModelConfig:
         if recipe.task == "pretrain":
@@ -269,7 +269,15 @@ class _Planner:
     @cached_property
     def _teacher(self) -> ModelConfig | None:
         distil = self._recipe.objective.distil
-        return None if distil is None else read_architecture(distil.teacher)
+        if distil is None:
+            return None
+        config = read_architecture(distil.teacher)
+        check_teacher(distil, config, self._config(self._recipe))
+        return config
+
+    def _teacher_of(self, config: ModelConfig) -> ModelConfig | None:
+        """Return the teacher as it would have to be for another size of clips."""
+        return None if self._teacher is None else replace(self._teacher, geometry=config.geometry)
 
     def _speed(self, recipe: Recipe, config: ModelConfig) -> float:
         tokens = config.geometry.tokens
@@ -294,51 +302,11 @@ class _Planner:
         return f"{told} ({shares})"
 
 
-_SMALLER = "Make model.size_px, model.frames, model.width or model.depth smaller"
-
-
 def _object(sentence: str, force: bool) -> list[str]:
     """Refuse, or return a warning where that was overruled."""
     if not force:
         raise TrainingError(f"{sentence}. {OVERRULE}")
     return [f"warning: {sentence}; started by --force"]
-
-
-def _changed(recipe: Recipe, **settings: int) -> Recipe:
-    return recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update=settings)})
-
-
-def _halves(clips: int) -> Iterator[int]:
-    """Yield a batch and what remains of it when it is halved again and again, as far as it divides."""
-    while True:
-        yield clips
-        smaller = next((part for part in range(clips // 2, 0, -1) if clips % part == 0), None)
-        if smaller is None:
-            return
-        clips = smaller
-
-
-def _smaller(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield what may be changed to need less, and the recipe then; least harmful first."""
-    settings = recipe.trainer
-    if settings.workers:
-        for workers in sorted({1, 0} - {settings.workers}, reverse=True):
-            yield f"trainer.workers={workers}", _changed(recipe, workers=workers)
-    clips = settings.clips * settings.accumulate
-    base = _changed(recipe, workers=min(settings.workers or 0, 1))
-    added = f" trainer.workers={base.trainer.workers}" if base.trainer.workers != settings.workers else ""
-    batch = settings.clips
-    for batch in list(_halves(settings.clips))[1:]:
-        changed = _changed(base, batch=batch, accumulate=clips // batch)
-        yield f"The same steps with trainer.batch={batch} trainer.accumulate={clips // batch}{added}", changed
-    last = _changed(base, batch=batch, accumulate=clips // batch)
-    whole_px = CELL * recipe.model.patch_px
-    for share in (0.75, 0.5, 0.25):
-        size_px = int(recipe.model.size_px * share) // whole_px * whole_px
-        if size_px:
-            model = recipe.model.model_copy(update={"size_px": size_px})
-            words = f"model.size_px={size_px} trainer.batch={batch} trainer.accumulate={clips // batch}{added}"
-            yield words, last.model_copy(update={"model": model})
 
 
 def _work(recipe: Recipe, config: ModelConfig) -> str:

@@ -63,8 +63,11 @@ def free_disk_bytes(folder: Path) -> tuple[int, int] | None:
 
 
 def gigabytes(count: int) -> str:
-    """Return bytes as people read them, `1.2 GB` or `340 MB`, of 1000 each."""
-    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+    """Return bytes as people read them, `1.2 GB` or `340 MB`, in powers of 1000."""
+    if count < 1e9:
+        return f"{count / 1e6:,.0f} MB"
+    unit, name = (1e9, "GB") if count < 1e12 else (1e12, "TB")
+    return f"{count / unit:.3g} {name}" if count < 1000 * unit else f"{count / unit:,.0f} {name}"
 
 
 def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:

@@ -9,14 +9,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.transformer import Block
+from mar_edge.training.needs.step_trace import AUTOCAST
 
 PROBE_MACS = 2_000_000_000
 """Forward work of the probe, at least that of one clip."""
 
 LONG_ENOUGH_S = 0.2
 REPEATS = 5
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def seconds(value: float) -> str:
@@ -34,7 +33,7 @@ def macs_per_s(config: ModelConfig, *, tokens: int, batch: int, device: torch.de
         device: to measure.
         precision: of the recipe's trainer.
     """
-    width = config.width
+    width, autocast = config.width, AUTOCAST.get(precision)
     a_clip = tokens * width * (12 * width + 2 * tokens)
     clips = max(1, min(batch, PROBE_MACS // a_clip))
     with torch.random.fork_rng(devices=[]), device:
@@ -42,7 +41,7 @@ def macs_per_s(config: ModelConfig, *, tokens: int, batch: int, device: torch.de
         x = torch.zeros(clips, tokens, width, requires_grad=True)
 
     def once() -> None:
-        with torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
             out = block(x).sum()
         out.backward()
         if device.type == "cuda":

@@ -11,7 +11,8 @@ import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,17 +22,16 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from mar_edge.model.config import ModelConfig, build
-from mar_edge.training.objective import Batch, Objective
-from mar_edge.training.optimiser import make_optimisers
+from mar_edge.training.objective import Batch, Objective, ObjectivePart
+from mar_edge.training.optimiser import OptimiserPart, make_optimisers
 from mar_edge.training.patch_init import init_patch_embedding
-from mar_edge.training.recipe import Recipe
 
-TRACED_BLOCKS = 24
+TRACED_BLOCKS = 12
 """Deeper stacks are traced with so many blocks and with fewer, and what a block adds is counted on."""
 
-SLOPE_BLOCKS = 4
+SLOPE_BLOCKS = 1
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -55,43 +55,57 @@ class StepTrace:
         return StepTrace(*(a + times * b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-def trace_step(
-    recipe: Recipe,
-    config: ModelConfig,
-    *,
-    batch: int,
-    device: torch.device,
-    flow_channels: int,
-    teacher: ModelConfig | None,
-) -> StepTrace:
-    """Trace a step of a recipe.
+@dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """What decides what a step takes.
 
-    Args:
-        recipe: what is trained.
-        config: its architecture.
+    Attributes:
+        config: the architecture.
+        objective: the loss.
+        optimiser: its kind.
+        precision: of the trainer.
         batch: clips in a forward pass.
-        device: where it will run.
+        passes: forward passes in a step; more than two take no more than two.
+        hidden: share of hidden tokens.
         flow_channels: numbers that tell the flow at a token.
         teacher: architecture of the teacher; None without distillation.
+        device: where it runs.
+    """
+
+    config: ModelConfig
+    objective: ObjectivePart
+    optimiser: Literal["adamw", "muon"]
+    precision: str
+    batch: int
+    passes: int
+    hidden: float
+    flow_channels: int
+    teacher: ModelConfig | None
+    device: torch.device
+
+
+@lru_cache(maxsize=64)
+def trace_step(settings: StepSettings) -> StepTrace:
+    """Trace a step.
 
     Raises:
         OverflowError: if sizes are beyond what numbers can hold.
     """
 
-    def traced(model: ModelConfig) -> StepTrace:
+    def traced(**depths: Any) -> StepTrace:
         try:
-            return _trace(recipe, model, batch, device, flow_channels, teacher)
-        except RuntimeError as error:  # torch's "Storage size calculation overflowed"
-            if "overflow" in str(error):
+            return _trace(replace(settings, config=replace(settings.config, **depths)))
+        except (RuntimeError, TypeError) as error:  # torch's "Storage size calculation overflowed", among others
+            if "overflow" in str(error).lower() or "too large" in str(error):
                 raise OverflowError(str(error)) from error
             raise
 
-    depths = {name: getattr(config, name) for name in ("depth", "bridge_depth", "decoder_depth")}
+    depths = {name: getattr(settings.config, name) for name in ("depth", "bridge_depth", "decoder_depth")}
     cut = {name: min(depth, TRACED_BLOCKS) for name, depth in depths.items()}
-    found = base = traced(replace(config, **cut))
+    found = base = traced(**cut)
     for name, depth in depths.items():
         if depth > cut[name]:
-            fewer = traced(replace(config, **{**cut, name: cut[name] - SLOPE_BLOCKS}))
+            fewer = traced(**{**cut, name: cut[name] - SLOPE_BLOCKS})
             rise = base.plus(fewer, -1)
             a_block = StepTrace(*(-(-value // SLOPE_BLOCKS) for value in vars(rise).values()))
             found = found.plus(a_block, depth - cut[name])
@@ -111,6 +125,7 @@ def least_bytes(config: ModelConfig, *, batch: int, hidden: float) -> int:
     return 16 * weights + batch * (math.prod(config.geometry.clip_shape) + kept)
 
 
+@lru_cache(maxsize=64)
 def trace_patch_init(config: ModelConfig, *, clips: int, visible: int) -> int:
     """Return the peak in bytes of making the patch embedding from clips, besides the model."""
     with FakeTensorMode(), _Live() as live, torch.no_grad():
@@ -124,35 +139,30 @@ def trace_patch_init(config: ModelConfig, *, clips: int, visible: int) -> int:
     return peak_bytes
 
 
-def _trace(
-    recipe: Recipe,
-    config: ModelConfig,
-    batch: int,
-    device: torch.device,
-    flow_channels: int,
-    teacher: ModelConfig | None,
-) -> StepTrace:
-    precision = recipe.trainer.precision
+def _trace(settings: StepSettings) -> StepTrace:
+    config, device = settings.config, settings.device
+    passes = min(2, settings.passes)
+    weights = None if settings.objective.class_weights == "none" else [1.0] * config.classes
     flops = FlopCounterMode(display=False)
     with FakeTensorMode(), _Live() as live, device:
         objective = Objective(
             build(config),
-            recipe.objective,
-            class_weights=None if recipe.objective.class_weights == "none" else torch.empty(config.classes),
-            teacher=None if teacher is None else build(teacher),
-            flow_channels=flow_channels,
+            settings.objective,
+            class_weights=None if weights is None else torch.tensor(weights),
+            teacher=None if settings.teacher is None else build(settings.teacher),
+            flow_channels=settings.flow_channels,
         )
-        optimisers = make_optimisers(objective, recipe.optimiser, depth=config.depth)
+        optimisers = make_optimisers(objective, OptimiserPart(kind=settings.optimiser), depth=config.depth)
         _make_state(objective, optimisers)
         kept_bytes = live.bytes
-        clips = _batch(recipe, config, batch, flow_channels)
-        for passed in range(min(2, recipe.trainer.accumulate)):  # gradients live through the second pass
-            with flops, torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST):
-                total = objective(clips).total
+        batch = _batch(settings)
+        autocast = AUTOCAST.get(settings.precision)
+        for _ in range(passes):  # gradients live through the second pass
+            with flops, torch.autocast(device.type, autocast, enabled=autocast is not None):
+                total = objective(batch).total
             with flops:
                 total.backward()
             del total
-            passes = passed + 1
         for optimiser in optimisers:
             optimiser.step()
         parameters = sum(parameter.numel() for parameter in objective.model.parameters())
@@ -169,14 +179,15 @@ def _make_state(objective: Objective, optimisers: list[torch.optim.Optimizer]) -
         optimiser.zero_grad()
 
 
-def _batch(recipe: Recipe, config: ModelConfig, batch: int, flow_channels: int) -> Batch:
-    tokens = config.geometry.tokens
-    hidden = round(tokens * recipe.mask.ratio)
+def _batch(settings: StepSettings) -> Batch:
+    geometry, batch = settings.config.geometry, settings.batch
+    hidden = round(geometry.tokens * settings.hidden)
+    flows = geometry.tokens if settings.objective.flow_weight else 0
     return Batch(
-        clips=torch.empty(batch, *config.geometry.clip_shape, dtype=torch.uint8),
-        targets=torch.empty(batch, config.classes),
-        flows=torch.empty(batch, tokens if recipe.objective.flow_weight else 0, flow_channels),
-        visible=torch.empty(batch, tokens - hidden, dtype=torch.int64),
+        clips=torch.empty(batch, *geometry.clip_shape, dtype=torch.uint8),
+        targets=torch.empty(batch, settings.config.classes),
+        flows=torch.empty(batch, flows, settings.flow_channels),
+        visible=torch.empty(batch, geometry.tokens - hidden, dtype=torch.int64),
         masked=torch.empty(batch, hidden, dtype=torch.int64),
         files=(),
     )
