@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mar_edge.datasets.cache_size import missing_bytes
-from mar_edge.training.needs.room import free_disk_bytes, gigabytes
 from mar_edge.training.needs.step_trace import StepTrace
 from mar_edge.training.recipe import Recipe
+from mar_edge.training.room import free_disk_bytes, gigabytes
 from mar_edge.training.videos import Split, VideosPart, sizings
 
 MARGIN_BYTES = 50_000_000

@@ -14,17 +14,17 @@ from mar_edge.errors import TrainingError
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model.torch_engine import count_macs
+from mar_edge.training import room
 from mar_edge.training.batches import PREFETCH, default_workers
 from mar_edge.training.model_setup import PATCH_CLIPS, check_teacher
-from mar_edge.training.needs import room
 from mar_edge.training.needs.advice import MAKE_SMALLER, changed_trainer, halves, smaller
 from mar_edge.training.needs.disk import DiskNeed, disk_needs, lacking
 from mar_edge.training.needs.memory import NEW_PROCESS_BYTES, MemoryNeed, Processes, memory_need
-from mar_edge.training.needs.room import gigabytes
 from mar_edge.training.needs.speed import macs_per_s, seconds
 from mar_edge.training.needs.step_trace import StepSettings, StepTrace, least_bytes, trace_patch_init, trace_step
 from mar_edge.training.optical_flow import FLOW_CHANNELS
 from mar_edge.training.recipe import STEP_CLIPS, Recipe, TrainerPart
+from mar_edge.training.room import gigabytes
 from mar_edge.training.start import read_architecture
 from mar_edge.training.synthetic.camera_moves import CameraMoves
 from mar_edge.training.videos import Split, VideosPart

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mar_edge.datasets.workers import cores, over_all_cores
 from mar_edge.errors import MarEdgeError, OutputError, TrainingError
-from mar_edge.training.needs.room import free_disk_bytes, free_memory_bytes, gigabytes
+from mar_edge.training.room import free_disk_bytes, free_memory_bytes, gigabytes
 from mar_edge.training.synthetic.symmetry import Film
 
 Progress = Callable[[int, int], None]
