@@ -267,7 +267,8 @@ def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "cl
     except ValidationError as error:
         raise RecipeError(explain(error, Recipe, file)) from error
     if recipe.task != task:
-        raise RecipeError(f"{path} has task '{recipe.task}'. Run: mar-edge {COMMANDS[recipe.task]} {typed(path)}")
+        command = f"mar-edge {COMMANDS[recipe.task]} {typed(path)}"
+        raise RecipeError(f"{path} has task '{recipe.task}'. Run: {command}")
     recipe._file = file
     return recipe
 
