@@ -168,7 +168,7 @@ def test_run_says_what_it_runs_and_why(bundle: Bundle) -> None:
     arguments = ["--source", "demo:realtime=no", "--model", bundle.path, "--max-seconds", "2", "--json", os.devnull]
     done = run("run", *arguments, "--engine", "openvino")
     assert done.exit_code == 0, done.stderr
-    expected = f"tiny: fp32 at mask 50 in openvino, not measured here yet, see mar-edge verify {bundle.path}"
+    expected = f"tiny: fp32 at mask 50 in openvino, not measured here yet. Run: mar-edge verify {bundle.path}"
     assert done.stderr.splitlines()[0] == expected
 
 

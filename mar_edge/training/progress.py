@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mar_edge.errors import OutputError
 from mar_edge.extras import require
+from mar_edge.training.needs.speed import seconds
 
 RATE = "clips_per_s"
 """Name of the figure that tells the speed."""
+
+MEASURED_STEPS = 3
+"""Steps after the first that say how long the others will take."""
 
 LOG_ROWS = 500
 """About so many rows has the log of a whole training."""
@@ -33,6 +39,36 @@ def training_bar(console: Console, *, quiet: bool) -> Progress:
         console=console,
         disable=quiet or not console.is_terminal,
     )
+
+
+class Pace:
+    """Measures the first steps, and says how long the rest will take.
+
+    Args:
+        steps: of the whole training.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._began: tuple[int, float] | None = None
+        self._told = False
+
+    def after(self, step: int) -> str | None:
+        """Return a sentence once some steps after the first have been measured.
+
+        Args:
+            step: steps done so far.
+        """
+        now_s = time.monotonic()
+        if self._began is None:  # the first step also warms up
+            self._began = step, now_s
+        done = step - self._began[0]
+        if self._told or done < MEASURED_STEPS or step >= self._steps:
+            return None
+        self._told = True
+        step_s = (now_s - self._began[1]) / done
+        left = timedelta(seconds=round(step_s * (self._steps - step)))
+        return f"measured: {seconds(step_s)} a step, about {left} left"
 
 
 class RunLog:

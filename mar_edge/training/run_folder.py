@@ -43,6 +43,16 @@ KINDS = {
 """What a run writes, and replaces; the state is read before it is replaced, and TensorBoard's files get new names."""
 
 
+def earlier_passes(path: Path) -> tuple[int, int] | None:
+    """Return the batch and the forward passes a step of an earlier start in a folder; None if they are not known."""
+    try:
+        progress = torch.load(path / STATE, weights_only=True, mmap=True, map_location="cpu")["progress"]
+        batch, passes = progress["passes"]
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError):
+        return None  # there is none, it is damaged, which `resume` reports, or of an earlier version
+    return int(batch), int(passes)
+
+
 class RunFolder:
     """The folder of a run, for one training at a time.
 
@@ -105,7 +115,7 @@ class RunFolder:
                 partial.unlink()
             raise OutputError(
                 f"cannot write {target}: {error}. The checkpoint before it is still whole; make room, and the same "
-                "command goes on from it"
+                "command resumes from it"
             ) from error
 
     def resume(self, state: dict[str, Any]) -> dict[str, Any] | None:

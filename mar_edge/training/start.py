@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from mar_edge.bundle import open_bundle
@@ -103,6 +105,23 @@ def _other_encoder(model: MAR, source: MAR) -> list[str]:
     if heads[0] != heads[1]:  # no shape shows them
         other.append(f"{max(heads[0])} attention heads instead of {max(heads[1])}")
     return other
+
+
+def read_architecture(place: str) -> ModelConfig:
+    """Read the architecture of a checkpoint, a bundle or a built-in model, without its weights.
+
+    Raises:
+        CheckpointError: if a checkpoint cannot be read.
+        BundleError: if there is no such bundle.
+    """
+    if not place.endswith(".safetensors"):
+        manifest = open_bundle(place).manifest
+        return ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
+    try:
+        with safe_open(Path(place), framework="pt") as file:
+            return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return load_weights(place)[1]  # says what is wrong with it
 
 
 def load_weights(place: str) -> tuple[MAR, ModelConfig, CheckpointInfo]:
