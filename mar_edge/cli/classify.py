@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
+from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import (
     EngineOption,
     ForceOption,
@@ -36,17 +36,12 @@ def classify(
     from rich.console import Console
 
     from mar_edge.errors import MarEdgeError
-    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     wanted = read_views(views)
     loaded = load_model(model, engine, mask, precision)
     failed: list[str] = []
-    with ExitStack() as stack:
-        sink = None
-        if json is not None:
-            sink = JsonLines(json, force=force)
-            stack.callback(sink.close)
+    with json_output(json, force=force) as sink:
         for clip in clips:
             try:
                 result = loaded.classify(clip, views=wanted)

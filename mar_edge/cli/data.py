@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.progress_bar import progress_bar
 
@@ -59,14 +59,9 @@ def check(
 
     from mar_edge.datasets.video_check import check_videos, require_usable
     from mar_edge.datasets.video_list import read_labels
-    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
-    with ExitStack() as stack:
-        sink = None
-        if json is not None:
-            sink = JsonLines(json, force=force)
-            stack.callback(sink.close)
+    with json_output(json, force=force) as sink:
         with progress_bar(console) as progress:
             splits, problems = check_videos(
                 data,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import (
     EngineOption,
     ForceOption,
@@ -26,40 +26,47 @@ from mar_edge.files.graph_files import hash_file, hash_graph
 from mar_edge.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mar_edge.datasets.video_list import VideoList
     from mar_edge.evaluation.metrics import Evaluation
     from mar_edge.runtime.model import Model
 
 
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A built-in model, a bundle's folder, or a checkpoint (.safetensors).")
+]
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="Labelled videos: a CSV with the columns path and label, a list 'path label', or a folder per class.",
+    ),
+]
+RootOption = Annotated[
+    Path | None, typer.Option("--root", metavar="DIR", help="What paths in DATA start from; default: its own folder.")
+]
+SkipBrokenOption = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave out videos that cannot be read, and name them.")
+]
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report with pictures.")
+]
+
+
 def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="A built-in model, a bundle's folder, or a checkpoint (.safetensors)."),
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(
-            "--data",
-            metavar="DATA",
-            help="Labelled videos: a CSV with the columns path and label, a list 'path label', or a folder per class.",
-        ),
-    ],
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", metavar="DIR", help="What paths in DATA start from; default: its own folder."),
-    ] = None,
+    model: ModelArgument,
+    data: DataOption,
+    root: RootOption = None,
     views: ViewsOption = None,
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out videos that cannot be read, and name them.")
-    ] = False,
+    skip_broken: SkipBrokenOption = False,
     json: JsonOption = None,
     force: ForceOption = False,
-    report: Annotated[
-        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report with pictures.")
-    ] = None,
+    report: ReportOption = None,
 ) -> None:
     """Judge a model on labelled videos: accuracy and its interval, confusion, calibration."""
     from rich.console import Console
@@ -68,37 +75,23 @@ def evaluate(
     from mar_edge.evaluation import evaluation as evaluations
     from mar_edge.evaluation.report import check_report_path, write_report
     from mar_edge.extras import require
-    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
     wanted = read_views(views)
     if report is not None:
         require("matplotlib", "train")
         check_report_path(report, force=force)
-    with ExitStack() as stack:
-        sink = None
-        if json is not None:
-            sink = JsonLines(json, force=force)
-            stack.callback(sink.close)
+    with json_output(json, force=force) as sink:
         loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
         with progress_bar(console) as progress:
             videos = evaluations.read_videos(data, loaded.labels, root=root, progress=progress)
-        console.print(f"{_name(loaded)} on {data}: {len(videos.videos)} videos", markup=False, soft_wrap=True)
-        with progress_bar(console) as progress:
-            result = evaluations.evaluate(
-                loaded,
-                videos,
-                views=wanted,
-                skip_broken=skip_broken,
-                progress=progress,
-            )
+            line = f"{_name(loaded)} on {data}: {len(videos.videos)} videos"
+            console.print(line, markup=False, soft_wrap=True)
+            result = evaluations.evaluate(loaded, videos, views=wanted, skip_broken=skip_broken, progress=progress)
         print_evaluation(result, console)
         if sink is not None:
-            for message in result.warnings:
-                sink({"type": "warning", "stream": str(data), "message": message})
-            for record in result.clips_json():
+            for record in _records(loaded, videos, result):
                 sink(record)
-            sink({**result.to_json(), **_record(loaded, videos)})
     if report is not None:
         write_report(
             report,
@@ -114,6 +107,14 @@ def evaluate(
 def _name(model: Model) -> str:
     variant = model.variant
     return f"{model.spec.name} ({model.engine.name}, mask {variant.mask} %, {variant.precision}, {variant.gmacs:.4g} GMACs)"
+
+
+def _records(model: Model, videos: VideoList, result: Evaluation) -> Iterator[dict[str, Any]]:
+    """Give what is written as JSON: warnings, one record a clip, and the evaluation."""
+    for message in result.warnings:
+        yield {"type": "warning", "stream": str(videos.source), "message": message}
+    yield from result.clips_json()
+    yield {**result.to_json(), **_record(model, videos)}
 
 
 def _record(model: Model, videos: VideoList) -> dict[str, Any]:

@@ -4,50 +4,64 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mar_edge.cli.options import ForceOption
 
+if TYPE_CHECKING:
+    from mar_edge.model.importing.imported import Imported
+
+
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="Official MAR or VideoMAE (.pth), or Hugging Face VideoMAE (a folder, its file, or its shards).",
+    ),
+]
+OutOption = Annotated[Path, typer.Option("-o", "--out", metavar="OUT.safetensors", help="The checkpoint to write.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="Class names, one a line.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the model; default: the output file's.")]
+LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the weights.")]
+FramesOption = Annotated[
+    int | None, typer.Option("--frames", min=1, help="Frames in a clip; default: what the file says, else 16.")
+]
+SizeOption = Annotated[
+    int | None, typer.Option("--size", min=1, help="Side of a clip in pixels; default: what the file says, else 224.")
+]
+RateOption = Annotated[float, typer.Option("--rate", min=0.1, help="Frames a second at which clips are sampled.")]
+SamplingOption = Annotated[
+    Literal["dense", "uniform"],
+    typer.Option(
+        "--sampling",
+        help="dense: frames at --rate (Kinetics); uniform: spread over the whole video (Something-Something).",
+    ),
+]
+HeadsOption = Annotated[
+    int | None,
+    typer.Option("--heads", min=1, help="Attention heads of the encoder; default: as published for its width."),
+]
+BridgeHeadsOption = Annotated[
+    int | None, typer.Option("--bridge-heads", min=1, help="Those of the bridging classifier.")
+]
+DecoderHeadsOption = Annotated[int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")]
+
 
 def import_(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="Official MAR or VideoMAE (.pth), or Hugging Face VideoMAE (a folder, its file, or its shards).",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.safetensors", help="The checkpoint to write.")],
-    labels: Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="Class names, one a line.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model; default: the output file's.")] = None,
-    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = "unknown",
-    frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Frames in a clip; default: what the file says, else 16.")
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option("--size", min=1, help="Side of a clip in pixels; default: what the file says, else 224."),
-    ] = None,
-    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Frames a second at which clips are sampled.")] = 7.5,
-    sampling: Annotated[
-        Literal["dense", "uniform"],
-        typer.Option(
-            "--sampling",
-            help="dense: frames at --rate (Kinetics); uniform: spread over the whole video (Something-Something).",
-        ),
-    ] = "dense",
-    heads: Annotated[
-        int | None,
-        typer.Option("--heads", min=1, help="Attention heads of the encoder; default: as published for its width."),
-    ] = None,
-    bridge_heads: Annotated[
-        int | None, typer.Option("--bridge-heads", min=1, help="Those of the bridging classifier.")
-    ] = None,
-    decoder_heads: Annotated[
-        int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")
-    ] = None,
+    checkpoint: CheckpointArgument,
+    out: OutOption,
+    labels: LabelsOption = None,
+    name: NameOption = None,
+    licence: LicenceOption = "unknown",
+    frames: FramesOption = None,
+    size: SizeOption = None,
+    rate: RateOption = 7.5,
+    sampling: SamplingOption = "dense",
+    heads: HeadsOption = None,
+    bridge_heads: BridgeHeadsOption = None,
+    decoder_heads: DecoderHeadsOption = None,
     force: ForceOption = False,
 ) -> None:
     """Turn a foreign checkpoint into ours; which kind it is, is found out by itself."""
@@ -74,19 +88,11 @@ def import_(
         size_px=size,
         heads=Heads(encoder=heads, bridge=bridge_heads, decoder=decoder_heads),
     )
-    classes = imported.config.classes
-    names = _read_labels(labels) if labels else imported.labels or [f"class_{index}" for index in range(classes)]
-    source = labels or "config.json"
-    if len(names) != classes:
-        raise CheckpointError(f"{source} has {len(names)} different names, but the model has {classes} classes")
-    if len(set(names)) != classes:
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CheckpointError(f"{source} has the name '{twice}' more than once; give every class its own")
     info = checkpoints.CheckpointInfo(
         name=name or out.stem,
         description=f"Imported from {imported.format}",
         licence=licence,
-        labels=names,
+        labels=_labels(labels, imported),
         rate_fps=rate,
         resize=imported.resize,
         sampling=sampling,
@@ -94,24 +100,42 @@ def import_(
         provenance={"command": f"mar-edge import {checkpoint}", "format": imported.format},
     )
     checkpoints.save(out, imported.model, imported.config, info, force=force)
-    config = imported.config
-    parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
-    console.print(
-        f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {classes} classes", soft_wrap=True
-    )
-    console.print(
-        f"width {config.width}, depth {config.depth}, heads {config.heads}, classifier {config.classifier}, "
-        f"{config.geometry.frames} frames of {config.geometry.width_px} x {config.geometry.height_px} px at {rate:g} frames/s",
-        soft_wrap=True,
-        markup=False,
-    )
-    for tensor, reason in imported.unused.items():
-        console.print(f"not used: {tensor} ({reason})", markup=False)
-    for note in imported.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-    if not classes:
-        console.print("it has no classifier: name it as start.weights of a recipe to train one", soft_wrap=True)
+    for line in _summary(checkpoint, imported, rate):
+        console.print(line, soft_wrap=True, markup=False)
     console.print(f"every tensor of the model was filled; written to {out}", soft_wrap=True, markup=False)
+
+
+def _labels(path: Path | None, imported: Imported) -> list[str]:
+    """Return the class names: of a file, of the checkpoint, or numbers.
+
+    Raises:
+        CheckpointError: if they are not one different name for each class.
+    """
+    from mar_edge.errors import CheckpointError
+
+    classes = imported.config.classes
+    names = _read_labels(path) if path else imported.labels or [f"class_{index}" for index in range(classes)]
+    source = path or "config.json"
+    if len(names) != classes:
+        raise CheckpointError(f"{source} has {len(names)} different names, but the model has {classes} classes")
+    if len(set(names)) != classes:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CheckpointError(f"{source} has the name '{twice}' more than once; give every class its own")
+    return names
+
+
+def _summary(checkpoint: Path, imported: Imported, rate_fps: float) -> list[str]:
+    """Return what was found, for people."""
+    config, geometry = imported.config, imported.config.geometry
+    parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
+    return [
+        f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {config.classes} classes",
+        f"width {config.width}, depth {config.depth}, heads {config.heads}, classifier {config.classifier}, "
+        f"{geometry.frames} frames of {geometry.width_px} x {geometry.height_px} px at {rate_fps:g} frames/s",
+        *(f"not used: {tensor} ({reason})" for tensor, reason in imported.unused.items()),
+        *(f"note: {note}" for note in imported.notes),
+        *([] if config.classes else ["it has no classifier: name it as start.weights of a recipe to train one"]),
+    ]
 
 
 def _read_labels(path: Path) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
@@ -38,14 +38,9 @@ def profile(
     from mar_edge.bundle import open_bundle
     from mar_edge.runtime.device.identity import device_name
     from mar_edge.runtime.measurement import profiling
-    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
-    with ExitStack() as stack:
-        sink = None
-        if json is not None:
-            sink = JsonLines(json, force=force)
-            stack.callback(sink.close)
+    with json_output(json, force=force) as sink:
         opened = open_bundle(bundle)
         # drawing takes time from what is measured
         with progress_bar(console, refresh_per_second=2) as progress:
