@@ -16,8 +16,10 @@ from mar_edge.datasets.clip_reader import MIN_FRAMES, judge
 from mar_edge.datasets.video_list import UNLABELLED, Video, VideoList, read_video_list
 from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import DataError, SourceError
-from mar_edge.runtime.video.reader import decode, list_videos, open_video, with_times
-from mar_edge.runtime.video.seek import duration_of, probe
+from mar_edge.runtime.video.decoding import read_timed
+from mar_edge.runtime.video.opening import OpenVideo
+from mar_edge.runtime.video.probe import probe
+from mar_edge.runtime.video.reader import list_videos, tells_damage
 
 CLIP_FRAMES = 16
 """A shorter video fills a clip of most models only by repeating frames."""
@@ -32,6 +34,7 @@ KINDS: dict[str, str] = {
     "two_labels": "files with two labels",
     "one_class": "splits of one class only",
     "damaged": "damaged files, usable",
+    "clock": "files whose times were repaired, or that change within",
     "brief": "files shorter than a clip",
     "duplicate": "duplicates within a split",
     "no_videos": "classes or folders without videos",
@@ -219,24 +222,19 @@ def _inspect(job: _Job) -> Facts:
     changed = 0
     try:
         info = probe(job.path)
-        with open_video(job.path) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # every core has a file of its own
-            frames = decode(container, stream, job.path, warnings.append)
+        with OpenVideo(job.path, threads=1) as video:  # every core has a file of its own
             size = None
-            for frame, time_s in with_times(frames, stream, job.path, warnings.append):
+            for frame, time_s, shown_s in read_timed(video, warnings.append):
                 times_s.append(time_s)
+                duration_s = time_s + shown_s
                 size = size or (frame.width, frame.height)
                 changed += size != (frame.width, frame.height)
         sha256 = _sha256(job.path) if job.hashed else None
     except (SourceError, OSError) as error:
         return Facts(error=str(error))
-    if not times_s:
-        return Facts(error=f"{job.path} holds no picture that can be decoded; it is damaged or not a video")
     if changed:
         warnings.append(f"{job.path.name}: the picture changes its size")
     gaps_s = np.diff(times_s)
-    duration_s = duration_of(np.array(times_s), info.fps)
     return Facts(
         frames=len(times_s),
         announced=info.announced,
@@ -272,7 +270,11 @@ def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems:
         if reason is not None:
             tell("error", "short" if fact.error is None and "too short" in reason else "broken", reason)
             continue
-        told = [warning.removeprefix(f"{video.path.name}: ") for warning in fact.warnings[:2]]
+        for warning in fact.warnings:
+            if not tells_damage(warning, video.path):
+                tell("warning", "clock", f"{video.name}: {warning.removeprefix(f'{video.path.name}: ')}")
+        damage = [warning for warning in fact.warnings if tells_damage(warning, video.path)]
+        told = [warning.removeprefix(f"{video.path.name}: ") for warning in damage[:2]]
         if fact.frames < fact.announced:
             told.append(f"{fact.frames} of {fact.announced} frames can be read")
         if told:
