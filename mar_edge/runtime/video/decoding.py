@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import av
@@ -12,10 +12,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mar_edge.errors import SourceError
+from mar_edge.reporting import Warn
 from mar_edge.runtime.video.clock import REORDERED, Clock, Timed
 from mar_edge.runtime.video.opening import OpenVideo, reason_of
-
-Warn = Callable[[str], None]
 
 MAX_LAST_S = 60.0
 """A last picture that the file shows for longer is not believed."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mar_edge.errors import SourceError
+from mar_edge.reporting import no_warning
 from mar_edge.runtime.video.clock import MIN_RISE_S
 from mar_edge.runtime.video.decoding import decode, no_picture
 from mar_edge.runtime.video.opening import OpenVideo
@@ -51,7 +52,7 @@ def why_not_video(path: Path) -> str | None:
     """
     try:
         with OpenVideo(path, threads=1) as video:
-            if next(decode(video, _ignore), None) is None:
+            if next(decode(video, no_warning), None) is None:
                 raise no_picture(video)
     except SourceError as error:
         return str(error)
@@ -65,7 +66,7 @@ def probe(path: Path) -> VideoInfo:
         SourceError: if the file is missing, is no video, or its first pictures cannot be decoded.
     """
     with OpenVideo(path, threads=1) as video:
-        frame = next(decode(video, _ignore), None)
+        frame = next(decode(video, no_warning), None)
         if frame is None:
             raise no_picture(video)
         width_px, height_px = upright_size(frame, pixel_aspect_of(video.stream))
@@ -118,7 +119,3 @@ def _index_of(video: OpenVideo) -> Index | None:
     agrees = abs(duration_s - span_s) <= max(2 * step_s, 0.001 * span_s)
     rises = bool((np.diff(stamps) * float(stream.time_base) > MIN_RISE_S).all())
     return Index(len(stamps), duration_s, end <= video.container.size and agrees and rises and video.timing.sound)
-
-
-def _ignore(_message: str) -> None:
-    pass

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.runtime.video.decoding import Warn, read_timed
+from mar_edge.reporting import Warn, no_warning
+from mar_edge.runtime.video.decoding import read_timed
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.orientation import pixel_aspect_of, upright
 
@@ -45,7 +46,7 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def read_frames(
-    path: Path, warn: Warn | None = None, *, threads: int | None = None
+    path: Path, warn: Warn = no_warning, *, threads: int | None = None
 ) -> Iterator[tuple[NDArray[np.uint8], float]]:
     """Decode a file frame by frame, see `read_shown_frames`.
 
@@ -59,7 +60,7 @@ def read_frames(
         yield frame.picture, frame.time_s
 
 
-def read_shown_frames(path: Path, warn: Warn | None = None, *, threads: int | None = None) -> Iterator[ShownFrame]:
+def read_shown_frames(path: Path, warn: Warn = no_warning, *, threads: int | None = None) -> Iterator[ShownFrame]:
     """Decode a file frame by frame, with the time for which each is shown.
 
     Every picture that can be decoded is given, in the order of display. Time stamps are those of the stream, counted
@@ -76,12 +77,12 @@ def read_shown_frames(path: Path, warn: Warn | None = None, *, threads: int | No
     """
     with OpenVideo(path, threads=threads) as video:
         aspect = pixel_aspect_of(video.stream)
-        for frame, time_s, duration_s in read_timed(video, warn or _ignore):
+        for frame, time_s, duration_s in read_timed(video, warn):
             yield ShownFrame(upright(frame, aspect), time_s, duration_s)
 
 
 def read_steady_frames(
-    path: Path, warn: Warn | None = None, *, threads: int | None = None
+    path: Path, warn: Warn = no_warning, *, threads: int | None = None
 ) -> Iterator[tuple[NDArray[np.uint8], float]]:
     """Decode a file frame by frame, and give a picture that is held again and again while the file shows it.
 
@@ -98,7 +99,7 @@ def read_steady_frames(
     with OpenVideo(path, threads=threads) as video:
         aspect = pixel_aspect_of(video.stream)
         step_s = video.timing.step_s
-        for frame, time_s, duration_s in read_timed(video, warn or _ignore):
+        for frame, time_s, duration_s in read_timed(video, warn):
             picture = upright(frame, aspect)
             yield picture, time_s
             if duration_s > max(HELD_S, 3 * step_s):
@@ -110,7 +111,3 @@ def tells_damage(message: str, path: Path) -> bool:
     """Return whether a warning about a file says that some of it could not be decoded."""
     said = message.removeprefix(str(path)).removeprefix(path.name)  # a name may say anything
     return "damaged" in said
-
-
-def _ignore(_message: str) -> None:
-    pass

@@ -12,6 +12,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from mar_edge.reporting import no_warning
 from mar_edge.runtime.video.clock import Clock, Timed
 from mar_edge.runtime.video.decoding import decode, no_picture, timed
 from mar_edge.runtime.video.opening import OpenVideo
@@ -119,7 +120,7 @@ class _Film:
     def _rewind(self) -> None:
         """Start with the first frame."""
         self._clock = Clock(self._video.timing.step_s)
-        self._frames = timed(self._video, decode(self._video, _ignore), self._clock)
+        self._frames = timed(self._video, decode(self._video, no_warning), self._clock)
         first = next(self._frames, None)
         if first is None:
             raise no_picture(self._video)
@@ -155,10 +156,6 @@ class _Film:
             self._video.seek(time_s + self._first_stamp_s)
             self._clock = Clock(self._video.timing.step_s, first_s=self._first_stamp_s)
             # pictures that come out before the key frame lean on others that were not read
-            frames = itertools.dropwhile(lambda frame: not frame.key_frame, decode(self._video, _ignore))
+            frames = itertools.dropwhile(lambda frame: not frame.key_frame, decode(self._video, no_warning))
             return timed(self._video, frames, self._clock)
         return iter(())
-
-
-def _ignore(_message: str) -> None:
-    pass
