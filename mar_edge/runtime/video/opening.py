@@ -28,7 +28,9 @@ _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
 
 _PICTURE_FORMATS = ("image2", "ico", "brender_pix", "jpegxl_anim")
 _PICTURE_BRANDS = ("avif", "avis", "heic", "heix", "heim", "heis", "mif1", "msf1")
-_MAYBE_ANIMATED = ("gif", "apng")
+_ANIMATED_FORMATS = ("gif", "apng")
+_FEWEST_PIPED = 4
+"""Fewer pictures one after another are still no video: cameras put previews behind a JPEG."""
 
 _PLAYLIST_FORMATS = ("concat", "hls", "applehttp", "dash", "sdp", "imf", "lavfi")
 """Formats that only name other files."""
@@ -135,7 +137,8 @@ class OpenVideo:
         """
         name = self.container.format.name
         pictures = sum(packet.size > 0 for packet in self._head)
-        still = name in _PICTURE_FORMATS or name.endswith("_pipe") or (name in _MAYBE_ANIMATED and pictures == 1)
+        still = name in _PICTURE_FORMATS or (name in _ANIMATED_FORMATS and pictures < 2)
+        still = still or (name.endswith("_pipe") and pictures < _FEWEST_PIPED)
         brand = str(self.container.metadata.get("major_brand", ""))
         if still or brand in _PICTURE_BRANDS:
             kind = brand if brand in _PICTURE_BRANDS else self.stream.codec_context.name

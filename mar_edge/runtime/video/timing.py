@@ -100,7 +100,7 @@ def timing_of(format: ContainerFormat, stream: VideoStream, head: Sequence[Packe
         head: the stream's first packets.
     """
     kept = [packet for packet in head if packet.size and not packet.is_discard]
-    made_up = bool(format.flags & _NO_TIMESTAMPS)
+    made_up = bool(format.flags & _NO_TIMESTAMPS) or format.name.endswith("_pipe")
     has_pts = any(packet.pts is not None for packet in kept)
     from_dts = not has_pts and any(packet.dts is not None for packet in kept)
     clocked = not made_up and (has_pts or from_dts)
@@ -108,7 +108,9 @@ def timing_of(format: ContainerFormat, stream: VideoStream, head: Sequence[Packe
     in_file = [value for packet in kept if (value := packet.dts if from_dts else packet.pts) is not None]
     period_s = _period_s(stamps_s)
     declared_fps, refused_fps = _declared_rate(stream, made_up=not clocked)
-    step_s = period_s or 1 / (declared_fps or GUESSED_RATE_FPS)
+    # time stamps that are all equal do not contradict a rate that is too high
+    rate_fps = refused_fps if clocked and refused_fps is not None and refused_fps > MAX_RATE_FPS else GUESSED_RATE_FPS
+    step_s = period_s or 1 / (declared_fps or rate_fps)
     return Timing(
         clocked=clocked,
         from_dts=from_dts,
