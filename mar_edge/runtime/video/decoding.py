@@ -1,0 +1,128 @@
+"""Decodes a video stream: every picture that can be had, in the order of display, with its time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from mar_edge.errors import SourceError
+from mar_edge.reporting import Warn
+from mar_edge.runtime.video.clock import REORDERED, Clock, Timed
+from mar_edge.runtime.video.opening import OpenVideo, reason_of
+
+MAX_LAST_S = 60.0
+"""A last picture that the file shows for longer is not believed."""
+
+_OWN_DURATIONS = ("mov", "gif", "apng")
+"""Formats that store how long each picture is shown."""
+
+_BROADCAST = ("mpegts", "mpeg")
+"""Formats of transmission: a time without pictures is lost, as they cannot say that a picture is held."""
+
+
+class TimedFrame(NamedTuple):
+    """A decoded picture, as the decoder gives it.
+
+    Attributes:
+        frame: PyAV's.
+        time_s: from the first picture, rising strictly.
+        duration_s: how long the file shows it, see `ShownFrame`.
+    """
+
+    frame: VideoFrame
+    time_s: float
+    duration_s: float
+
+
+def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
+    """Decode packet by packet, so that one damaged packet costs no more than itself.
+
+    Raises:
+        SourceError: if there is no decoder.
+    """
+    name = video.path.name
+    damaged = 0
+    for packet in video.packets():
+        video.losses += packet.is_corrupt
+        video.timing.prepare(packet)
+        try:
+            yield from packet.decode()
+        except av.error.EOFError:
+            break
+        except av.error.DecoderNotFoundError as error:
+            raise SourceError(f"{video.path} cannot be decoded: {reason_of(error)}") from error
+        except av.error.FFmpegError as error:
+            damaged += 1
+            video.losses += 1
+            if damaged == 1:
+                warn(f"{name}: damaged data skipped: {reason_of(error)}")
+    if video.stopped is not None:
+        warn(f"{name}: damaged, reading stopped early: {video.stopped}")
+    if damaged > 1:
+        warn(f"{name}: {damaged} damaged packets skipped in all")
+
+
+def timed(video: OpenVideo, frames: Iterator[VideoFrame], clock: Clock) -> Iterator[Timed[VideoFrame]]:
+    """Give decoded pictures their times."""
+    stamped = ((frame, video.timing.stamp_s(frame)) for frame in frames)
+    return clock.run(clock.sort(stamped) if video.timing.decode_order else stamped)
+
+
+def read_timed(video: OpenVideo, warn: Warn) -> Iterator[TimedFrame]:
+    """Decode a video from its start.
+
+    Args:
+        video: just opened.
+        warn: called with one sentence for whatever was damaged, repaired or is implausible.
+
+    Raises:
+        SourceError: if no picture can be decoded.
+    """
+    name = video.path.name
+    for message in video.timing.notices(name):
+        warn(message)
+    clock = Clock(video.timing.step_s)
+    losses = deque([0], maxlen=REORDERED)
+    shown: Timed[VideoFrame] | None = None
+    for following in timed(video, decode(video, warn), clock):
+        if following.item.is_corrupt:
+            warn(f"{name}: damaged picture at {following.time_s:.2f} s")
+        losses.append(video.losses + following.item.is_corrupt)
+        if shown is not None:
+            lossy = following.fresh or losses[-1] != losses[0]
+            yield TimedFrame(shown.item, shown.time_s, _shown_s(video, following.time_s - shown.time_s, lossy=lossy))
+        shown = following
+    if shown is None:
+        raise no_picture(video)
+    yield TimedFrame(shown.item, shown.time_s, last_s(video, shown.item))
+    repairs = clock.notice(name, sorted_silently=video.timing.sorts_silently)
+    if repairs is not None and video.timing.clocked and not video.timing.too_fast:
+        warn(repairs)
+
+
+def last_s(video: OpenVideo, last: VideoFrame | Packet[VideoStream]) -> float:
+    """Return how long the last picture is shown: as the file says where it can, else as long as most others."""
+    timing = video.timing
+    if last.duration and last.time_base and timing.sound and not video.stream.codec_context.has_b_frames:
+        own_s = float(last.duration * last.time_base)
+        if video.container.format.name.startswith(_OWN_DURATIONS) and timing.step_s < own_s <= MAX_LAST_S:
+            return own_s
+    return timing.step_s
+
+
+def no_picture(video: OpenVideo) -> SourceError:
+    """Return the error for a file none of whose pictures can be decoded."""
+    return SourceError(f"{video.path} holds no picture that can be decoded; it is damaged or not a video")
+
+
+def _shown_s(video: OpenVideo, gap_s: float, *, lossy: bool) -> float:
+    """Return how long a picture is shown of the time up to the next."""
+    step_s = video.timing.step_s
+    lost = lossy or video.container.format.name in _BROADCAST
+    return step_s if lost and gap_s > 1.5 * step_s else gap_s
