@@ -387,7 +387,7 @@ def test_the_command_tells_errors_in_one_line(weights: Path, videos: Path, tmp_p
         ([weights, "--data", videos, "--views", "2x2"], "crops are 1 or 3"),
         ([weights, "--data", videos, "--engine", "onnxruntime"], "mar-edge export"),
         ([weights, "--data", videos, "--report", tmp_path / "r.mp4"], "a report is an HTML file"),
-        ([weights, "--data", videos, "--json", videos], "something else than JSON lines"),
+        ([weights, "--data", videos, "--json", videos], "was not written by mar-edge as a file of JSON lines"),
         ([tmp_path, "--data", videos], "has no manifest.json"),
     ]
     for arguments, says in cases:

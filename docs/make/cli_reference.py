@@ -1,6 +1,6 @@
 """Writes docs/reference/cli.md, every command with its options, from the command line itself.
 
-    python docs/make/cli_reference.py
+python docs/make/cli_reference.py
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def reference() -> str:
     """Return the text of docs/reference/cli.md."""
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="mar-edge"), name="mar-edge")
-    heading, _, rest = text.partition("\n")
+    _heading, _, rest = text.partition("\n")
     lines = [line.rstrip() for line in rest.strip().splitlines()]
     return "\n".join(["# Command line", "", INTRODUCTION, *lines, ""])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge.cli.options import JsonOption
+from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def check(
         int, typer.Option("--min-frames", min=1, metavar="N", help="A video with fewer frames cannot be used.")
     ] = 2,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Decode every video; tell of broken and short ones, duplicates, labels and lengths; exit with 1 if it is unusable."""
     from rich.console import Console
@@ -64,7 +65,7 @@ def check(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         with progress_bar(console) as progress:
             splits, problems = check_videos(

@@ -194,6 +194,12 @@ def open_clips(
     return ClipReader(kept, sizing, [fact for fact in found if not isinstance(fact, str)]), broken
 
 
+def uncached(videos: VideoList, sizing: Sizing, cache: Path) -> list[Path]:
+    """Return the videos of a list, each once, that are not yet in a cache."""
+    jobs = dict.fromkeys(_job(video, sizing, cache) for video in videos.videos)
+    return [job.path for job in jobs if isinstance(job, _Job) and _from_cache(job) is None]
+
+
 class _Facts(NamedTuple):
     """What is known of a usable video: its length, the size of frames to give, where they are cached."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from mar_edge.datasets.clip_reader import Broken, ClipReader, open_clips
+from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
@@ -22,7 +22,7 @@ from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
-from mar_edge.training.recipe_part import Part
+from mar_edge.training.recipe_part import Part, refuse
 from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, draw_figures
 
 CACHE_MARGIN = 8 / 7
@@ -76,9 +76,9 @@ class VideosPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> VideosPart:
         if self.val is not None and self.hold_out:
-            raise ValueError("give val or hold_out, not both")
+            refuse(("hold_out", "give val or hold_out, not both"))
         if self.figures is not None and self.cache is None:
-            raise ValueError("figures are drawn once, into a cache; set cache to a folder")
+            refuse(("cache", "figures are drawn once, into a cache; set it to a folder"))
         return self
 
 
@@ -230,6 +230,18 @@ class Opened(NamedTuple):
     warnings: list[str]
 
 
+def sizings(data: VideosPart, split: Split, geometry: Geometry) -> list[tuple[VideoList, Sizing]]:
+    """Return the lists of a recipe, training first, and how their frames are resized before they are kept."""
+    smaller_px = min(geometry.height_px, geometry.width_px)
+    # validation sees what the runtime makes of a picture: resized once
+    sides = [(split.train, data.cache_px or round(CACHE_MARGIN * smaller_px)), (split.val, smaller_px)]
+    return [
+        (videos, Sizing(data.resize, side_px, round(side_px * geometry.width_px / geometry.height_px), side_px))
+        for videos, side_px in sides
+        if videos is not None
+    ]
+
+
 def open_videos(
     data: VideosPart,
     split: Split,
@@ -260,15 +272,11 @@ def open_videos(
     lists = split.train, split.val
     remarks = [remark for videos in lists if videos is not None for remark in videos.remarks]
     warnings = [*augmentation.warnings, *dict.fromkeys(remarks)]
-    smaller_px = min(geometry.height_px, geometry.width_px)
 
-    def opened(videos: VideoList, side_px: int) -> tuple[VideoClips, ClipReader]:
+    def opened(videos: VideoList, sizing: Sizing) -> tuple[VideoClips, ClipReader]:
         reader, left_out = open_clips(
             videos,
-            resize=data.resize,
-            height_px=side_px,
-            width_px=round(side_px * geometry.width_px / geometry.height_px),
-            short_side_px=side_px,
+            **vars(sizing),
             cache=data.cache,
             skip_broken=data.skip_broken,
             progress=lambda done, total: progress("decoding videos", done, total),
@@ -278,9 +286,8 @@ def open_videos(
         clips = VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
         return clips, reader
 
-    train, reader = opened(split.train, data.cache_px or round(CACHE_MARGIN * smaller_px))
-    # validation sees what the runtime makes of a picture: resized once
-    val = None if split.val is None else opened(split.val, smaller_px)[0]
+    (train, reader), *held = [opened(videos, sizing) for videos, sizing in sizings(data, split, geometry)]
+    val = held[0][0] if held else None
     warnings += _doubts(data, split, reader)
     figures = None
     if data.figures is not None and data.cache is not None:
