@@ -79,11 +79,11 @@ def _inspect(job: _Job) -> Facts:
         info = probe(job.path)
         with OpenVideo(job.path, threads=1) as video:  # every core has a file of its own
             size = None
-            for frame, time_s, shown_s in read_timed(video, warnings.append):
-                times_s.append(time_s)
-                duration_s = time_s + shown_s
-                size = size or (frame.width, frame.height)
-                changed += size != (frame.width, frame.height)
+            for shown in read_timed(video, lambda frame: (frame.width, frame.height), warnings.append):
+                times_s.append(shown.time_s)
+                duration_s = shown.time_s + shown.duration_s
+                size = size or shown.item
+                changed += size != shown.item
         sha256 = _sha256(job.path) if job.hashed else None
     except (SourceError, OSError) as error:
         return Facts(error=str(error))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 RESTART_S = 0.25
 """Time stamps that go back by more belong to another recording, joined to the one before."""
@@ -28,7 +29,8 @@ _FOLLOWERS = 3
 T = TypeVar("T")
 
 
-class Timed(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[T]):
     """Something with its time.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import av
 from av.packet import Packet
@@ -26,18 +27,29 @@ _BROADCAST = ("mpegts", "mpeg")
 """Formats of transmission: a time without pictures is lost, as they cannot say that a picture is held."""
 
 
-class TimedFrame(NamedTuple):
-    """A decoded picture, as the decoder gives it.
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Generic[T]):
+    """What was made of a decoded picture, and when the file shows it.
 
     Attributes:
-        frame: PyAV's.
+        item: of the picture.
         time_s: from the first picture, rising strictly.
-        duration_s: how long the file shows it, see `ShownFrame`.
+        duration_s: how long it is shown, see `ShownFrame`.
     """
 
-    frame: VideoFrame
+    item: T
     time_s: float
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded(Generic[T]):
+    item: T
+    is_corrupt: bool
+    own_s: float | None
 
 
 def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
@@ -68,17 +80,17 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
         warn(f"{name}: {damaged} damaged packets skipped in all")
 
 
-def timed(video: OpenVideo, frames: Iterator[VideoFrame], clock: Clock) -> Iterator[Timed[VideoFrame]]:
-    """Give decoded pictures their times."""
-    stamped = ((frame, video.timing.stamp_s(frame)) for frame in frames)
+def timed(video: OpenVideo, stamped: Iterator[tuple[T, float | None]], clock: Clock) -> Iterator[Timed[T]]:
+    """Give items in the order of display their times, by their time stamps in seconds."""
     return clock.run(clock.sort(stamped) if video.timing.decode_order else stamped)
 
 
-def read_timed(video: OpenVideo, warn: Warn) -> Iterator[TimedFrame]:
+def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn) -> Iterator[Shown[T]]:
     """Decode a video from its start.
 
     Args:
         video: just opened.
+        convert: called with every picture at once, while it is in the processor's cache.
         warn: called with one sentence for whatever was damaged, repaired or is implausible.
 
     Raises:
@@ -89,30 +101,43 @@ def read_timed(video: OpenVideo, warn: Warn) -> Iterator[TimedFrame]:
         warn(message)
     clock = Clock(video.timing.step_s)
     losses = deque([0], maxlen=REORDERED)
-    shown: Timed[VideoFrame] | None = None
-    for following in timed(video, decode(video, warn), clock):
+    shown: Timed[_Decoded[T]] | None = None
+    for following in timed(video, _converted(video, convert, warn), clock):
         if following.item.is_corrupt:
             warn(f"{name}: damaged picture at {following.time_s:.2f} s")
-        losses.append(video.losses + following.item.is_corrupt)
+        losses.append(video.losses)
         if shown is not None:
             lossy = following.fresh or losses[-1] != losses[0]
-            yield TimedFrame(shown.item, shown.time_s, _shown_s(video, following.time_s - shown.time_s, lossy=lossy))
+            shown_s = _shown_s(video, following.time_s - shown.time_s, lossy=lossy)
+            yield Shown(shown.item.item, shown.time_s, shown_s)
         shown = following
     if shown is None:
         raise no_picture(video)
-    yield TimedFrame(shown.item, shown.time_s, last_s(video, shown.item))
+    yield Shown(shown.item.item, shown.time_s, last_s(video, shown.item.own_s))
     repairs = clock.notice(name, sorted_silently=video.timing.sorts_silently)
     if repairs is not None and video.timing.clocked and not video.timing.too_fast:
         warn(repairs)
 
 
-def last_s(video: OpenVideo, last: VideoFrame | Packet[VideoStream]) -> float:
-    """Return how long the last picture is shown: as the file says where it can, else as long as most others."""
+def own_s(part: VideoFrame | Packet[VideoStream]) -> float | None:
+    """Return how long a picture or packet says that it is shown."""
+    return float(part.duration * part.time_base) if part.duration and part.time_base else None
+
+
+def last_s(video: OpenVideo, declared_s: float | None) -> float:
+    """Return how long the last picture is shown: as the file says where it can, else as long as most others.
+
+    Args:
+        video: the file.
+        declared_s: see `own_s`.
+    """
     timing = video.timing
-    if last.duration and last.time_base and timing.sound and not video.stream.codec_context.has_b_frames:
-        own_s = float(last.duration * last.time_base)
-        if video.container.format.name.startswith(_OWN_DURATIONS) and timing.step_s < own_s <= MAX_LAST_S:
-            return own_s
+    believed = declared_s is not None and timing.step_s < declared_s <= MAX_LAST_S
+    # with pictures in another order it is that of the packet decoded last
+    in_order = timing.sound and not video.stream.codec_context.has_b_frames
+    if believed and in_order and video.container.format.name.startswith(_OWN_DURATIONS):
+        assert declared_s is not None
+        return declared_s
     return timing.step_s
 
 
@@ -126,3 +151,11 @@ def _shown_s(video: OpenVideo, gap_s: float, *, lossy: bool) -> float:
     step_s = video.timing.step_s
     lost = lossy or video.container.format.name in _BROADCAST
     return step_s if lost and gap_s > 1.5 * step_s else gap_s
+
+
+def _converted(
+    video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn
+) -> Iterator[tuple[_Decoded[T], float | None]]:
+    for frame in decode(video, warn):
+        video.losses += frame.is_corrupt
+        yield _Decoded(convert(frame), frame.is_corrupt, own_s(frame)), video.timing.stamp_s(frame)

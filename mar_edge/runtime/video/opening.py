@@ -17,9 +17,9 @@ from mar_edge.errors import SourceError
 from mar_edge.runtime.video.folder_walk import why_missing
 from mar_edge.runtime.video.timing import Timing, timing_of
 
-HEAD_PACKETS = 300
-HEAD_BYTES = 8_000_000
-"""How much is read ahead to learn how the file keeps time."""
+HEAD_PACKETS = 130
+HEAD_BYTES = 3_000_000
+"""How much is read ahead to learn how the file keeps time: more than a second of 120 frames per second."""
 
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 """Covers of music, chapter thumbnails and still pictures are stored as video streams."""

@@ -28,47 +28,60 @@ class _Orientation(NamedTuple):
     upside_down: bool
 
 
-def upright(frame: VideoFrame, pixel_aspect: Fraction | None = None) -> NDArray[np.uint8]:
-    """Return a decoded frame as uint8 (H, W, 3) RGB, as a player shows it.
+class Display:
+    """Shows decoded pictures of a stream as a player does.
 
     Args:
-        frame: as decoded.
-        pixel_aspect: width of a pixel over its height, see `pixel_aspect_of`.
+        stream: whose pixels may not be square.
     """
-    turn = _orientation(frame)
-    width, height = _square_size(frame, pixel_aspect)
-    if (width, height) != (frame.width, frame.height):
-        frame = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BICUBIC)
-    picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-    if turn.transpose:
-        picture = np.asarray(cv2.transpose(picture), dtype=np.uint8)
-    if turn.mirror or turn.upside_down:
-        axes = -1 if turn.mirror and turn.upside_down else 1 if turn.mirror else 0
-        picture = np.asarray(cv2.flip(picture, axes), dtype=np.uint8)
-    return picture
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._pixel_aspect = _pixel_aspect(stream)
+        self._rotation: int | None = None
+        self._orientation = _Orientation(False, False, False)
+
+    def picture(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return a decoded frame as uint8 (H, W, 3) RGB."""
+        turn = self._turn(frame)
+        width, height = self._square_size(frame)
+        if (width, height) != (frame.width, frame.height):
+            frame = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BICUBIC)
+        picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+        if turn.transpose:
+            picture = np.asarray(cv2.transpose(picture), dtype=np.uint8)
+        if turn.mirror or turn.upside_down:
+            axes = -1 if turn.mirror and turn.upside_down else 1 if turn.mirror else 0
+            picture = np.asarray(cv2.flip(picture, axes), dtype=np.uint8)
+        return picture
+
+    def size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return (width, height) of a frame's picture."""
+        width, height = self._square_size(frame)
+        return (height, width) if self._turn(frame).transpose else (width, height)
+
+    def _turn(self, frame: VideoFrame) -> _Orientation:
+        # asking PyAV for the matrix makes a reference cycle, so that the frame's memory stays until the next collection
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            self._orientation = _orientation(frame)
+        return self._orientation
+
+    def _square_size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Return (width, height) with square pixels; the picture is stretched, so that nothing is lost."""
+        aspect = self._pixel_aspect
+        if aspect is None:
+            return frame.width, frame.height
+        if aspect > 1:
+            return round(frame.width * aspect), frame.height
+        return frame.width, round(frame.height / aspect)
 
 
-def upright_size(frame: VideoFrame, pixel_aspect: Fraction | None = None) -> tuple[int, int]:
-    """Return (width, height) of what `upright` gives."""
-    width, height = _square_size(frame, pixel_aspect)
-    return (height, width) if _orientation(frame).transpose else (width, height)
-
-
-def pixel_aspect_of(stream: VideoStream) -> Fraction | None:
+def _pixel_aspect(stream: VideoStream) -> Fraction | None:
     """Return the width of a pixel over its height, as the container says, else the codec; None for square ones."""
     for aspect in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
         if aspect and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
             return None if abs(aspect - 1) < SQUARE_ENOUGH else Fraction(aspect)
     return None
-
-
-def _square_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:
-    """Return (width, height) with square pixels; the picture is stretched, so that nothing is lost."""
-    if pixel_aspect is None:
-        return frame.width, frame.height
-    if pixel_aspect > 1:
-        return round(frame.width * pixel_aspect), frame.height
-    return frame.width, round(frame.height / pixel_aspect)
 
 
 def _orientation(frame: VideoFrame) -> _Orientation:

@@ -13,7 +13,7 @@ from mar_edge.reporting import no_warning
 from mar_edge.runtime.video.clock import MIN_RISE_S
 from mar_edge.runtime.video.decoding import decode, no_picture
 from mar_edge.runtime.video.opening import OpenVideo
-from mar_edge.runtime.video.orientation import pixel_aspect_of, upright_size
+from mar_edge.runtime.video.orientation import Display
 from mar_edge.runtime.video.scan import scan
 
 
@@ -69,7 +69,7 @@ def probe(path: Path) -> VideoInfo:
         frame = next(decode(video, no_warning), None)
         if frame is None:
             raise no_picture(video)
-        width_px, height_px = upright_size(frame, pixel_aspect_of(video.stream))
+        width_px, height_px = Display(video.stream).size(frame)
         warnings = video.timing.notices(path.name)
         index = _index_of(video)
     if index is not None and index.sound:

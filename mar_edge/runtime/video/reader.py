@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.video.decoding import read_timed
 from mar_edge.runtime.video.opening import OpenVideo
-from mar_edge.runtime.video.orientation import pixel_aspect_of, upright
+from mar_edge.runtime.video.orientation import Display
 
 HELD_S = 0.5
 """A picture that is shown for longer, and for several times the usual, is held by the recorder: nothing moved."""
@@ -68,9 +68,8 @@ def read_shown_frames(path: Path, warn: Warn = no_warning, *, threads: int | Non
         SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
     """
     with OpenVideo(path, threads=threads) as video:
-        aspect = pixel_aspect_of(video.stream)
-        for frame, time_s, duration_s in read_timed(video, warn):
-            yield ShownFrame(upright(frame, aspect), time_s, duration_s)
+        for shown in read_timed(video, Display(video.stream).picture, warn):
+            yield ShownFrame(shown.item, shown.time_s, shown.duration_s)
 
 
 def read_steady_frames(
@@ -89,14 +88,12 @@ def read_steady_frames(
         SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
     """
     with OpenVideo(path, threads=threads) as video:
-        aspect = pixel_aspect_of(video.stream)
         step_s = video.timing.step_s
-        for frame, time_s, duration_s in read_timed(video, warn):
-            picture = upright(frame, aspect)
-            yield picture, time_s
-            if duration_s > max(HELD_S, 3 * step_s):
-                for place in range(1, round(min(duration_s, MAX_HELD_S) / step_s)):
-                    yield picture, time_s + place * step_s
+        for shown in read_timed(video, Display(video.stream).picture, warn):
+            yield shown.item, shown.time_s
+            if shown.duration_s > max(HELD_S, 3 * step_s):
+                for place in range(1, round(min(shown.duration_s, MAX_HELD_S) / step_s)):
+                    yield shown.item, shown.time_s + place * step_s
 
 
 def tells_damage(message: str, path: Path) -> bool:

@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from mar_edge.runtime.video.clock import Clock
-from mar_edge.runtime.video.decoding import last_s
+from mar_edge.runtime.video.decoding import last_s, own_s
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.timing import in_display_order
 
@@ -63,7 +63,7 @@ def _scan(path: Path) -> Scan:
                 if packet.size and not packet.is_discard:
                     frames += 1
                     if packet.pts is not None and packet.pts > last_stamp:
-                        last_stamp, last_duration_s = packet.pts, last_s(video, packet)
+                        last_stamp, last_duration_s = packet.pts, last_s(video, own_s(packet))
                     yield packet
 
         stamps_s = in_display_order(counted(), from_dts=timing.from_dts).tolist()

@@ -16,7 +16,7 @@ from mar_edge.reporting import no_warning
 from mar_edge.runtime.video.clock import Clock, Timed
 from mar_edge.runtime.video.decoding import decode, no_picture, timed
 from mar_edge.runtime.video.opening import OpenVideo
-from mar_edge.runtime.video.orientation import pixel_aspect_of, upright
+from mar_edge.runtime.video.orientation import Display
 from mar_edge.runtime.video.scan import scan
 
 SLACK_S = 0.0015
@@ -98,7 +98,7 @@ class _Film:
             self._show(self._next)
             self._next = next(self._frames, None)
         if self._picture is None:
-            self._picture = upright(self._shown.item, pixel_aspect_of(self._video.stream))
+            self._picture = self._display.picture(self._shown.item)
         return self._picture
 
     def _show(self, frame: _Timed) -> None:
@@ -119,8 +119,9 @@ class _Film:
 
     def _rewind(self) -> None:
         """Start with the first frame."""
+        self._display = Display(self._video.stream)
         self._clock = Clock(self._video.timing.step_s)
-        self._frames = timed(self._video, decode(self._video, no_warning), self._clock)
+        self._frames = timed(self._video, self._stamped(decode(self._video, no_warning)), self._clock)
         first = next(self._frames, None)
         if first is None:
             raise no_picture(self._video)
@@ -157,5 +158,8 @@ class _Film:
             self._clock = Clock(self._video.timing.step_s, first_s=self._first_stamp_s)
             # pictures that come out before the key frame lean on others that were not read
             frames = itertools.dropwhile(lambda frame: not frame.key_frame, decode(self._video, no_warning))
-            return timed(self._video, frames, self._clock)
+            return timed(self._video, self._stamped(frames), self._clock)
         return iter(())
+
+    def _stamped(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, float | None]]:
+        return ((frame, self._video.timing.stamp_s(frame)) for frame in frames)

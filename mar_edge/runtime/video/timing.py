@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from mar_edge.runtime.video.clock import MIN_RISE_S, RESTART_S, Clock
+from mar_edge.runtime.video.clock import MIN_RISE_S, RESTART_S
 
 MAX_RATE_FPS = 2000.0
 MIN_RATE_FPS = 0.1
@@ -62,9 +61,8 @@ class Timing:
 
     def stamp_s(self, frame: VideoFrame) -> float | None:
         """Return a decoded frame's own time stamp in seconds; None if it has none that counts."""
-        if not self.clocked or frame.pts is None or frame.time_base is None:
-            return None
-        return float(frame.pts * frame.time_base)
+        # PyAV's types promise a time
+        return frame.time if self.clocked and frame.pts is not None else None
 
     def prepare(self, packet: Packet[VideoStream]) -> None:
         """Give a packet without presentation time its time of decoding, which the decoder hands on to its picture."""
@@ -80,7 +78,7 @@ class Timing:
         if self.too_fast:
             return [
                 f"{name}: its time stamps say {1 / self.step_s:.0f} frames a second, which is implausible; times and "
-                f"results cannot be relied on. Set the true rate: ffmpeg -i {name} -vf setpts=N/RATE/TB OUT.mp4"
+                f"results cannot be relied on. Set the true rate: ffmpeg -i {name} -vf setpts=N/RATE/TB -r RATE OUT.mp4"
             ]
         if self.clocked:
             return []
@@ -89,7 +87,7 @@ class Timing:
             source += f": its header says {self.refused_fps:.6g}, which is implausible"
         return [
             f"{name}: the file has no time stamps; its frames are timed at {1 / self.step_s:.5g} a second, {source}. "
-            f"If that is wrong, set the true rate: ffmpeg -r RATE -i {name} -c copy OUT.mp4"
+            f"If that is wrong, set the true rate: ffmpeg -r RATE -i {name} OUT.mp4"
         ]
 
 
@@ -111,8 +109,6 @@ def timing_of(format: ContainerFormat, stream: VideoStream, head: Sequence[Packe
     period_s = _period_s(stamps_s)
     declared_fps, refused_fps = _declared_rate(stream, made_up=not clocked)
     step_s = period_s or 1 / (declared_fps or GUESSED_RATE_FPS)
-    clock = Clock(step_s)
-    deque(clock.run((None, stamp if stamp == stamp else None) for stamp in stamps_s.tolist()), maxlen=0)
     return Timing(
         clocked=clocked,
         from_dts=from_dts,
@@ -122,7 +118,7 @@ def timing_of(format: ContainerFormat, stream: VideoStream, head: Sequence[Packe
         refused_fps=refused_fps,
         too_fast=clocked and step_s < 1 / MAX_RATE_FPS,
         sorts_silently=format.name == "avi",
-        even=not clock.repaired,
+        even=bool((np.diff(stamps_s) > MIN_RISE_S).all()),
     )
 
 
@@ -139,23 +135,25 @@ def in_display_order(packets: Iterable[Packet[VideoStream]], *, from_dts: bool) 
         float64 (N,) seconds; NaN for a packet without time stamp.
     """
     ordered: list[float] = []
-    recording: list[float] = []
-    last_dts_s = -np.inf
+    recording: list[int] = []
+    last_dts: int | None = None
+    ticks, per_s = 1, 1
     for packet in packets:
-        base = packet.time_base
-        stamp = packet.dts if from_dts else packet.pts
-        if packet.dts is not None:
-            dts_s = float(packet.dts * base)
-            if dts_s < last_dts_s - RESTART_S:
+        if last_dts is None:
+            ticks, per_s = packet.time_base.numerator, packet.time_base.denominator
+        dts = packet.dts
+        stamp = dts if from_dts else packet.pts
+        if dts is not None:
+            if last_dts is not None and (dts - last_dts) * ticks / per_s < -RESTART_S:
                 ordered += sorted(recording)
                 recording = []
-            last_dts_s = dts_s
+            last_dts = dts
         if stamp is None:
             ordered += [*sorted(recording), np.nan]
             recording = []
         else:
-            recording.append(float(stamp * base))
-    return np.array(ordered + sorted(recording))
+            recording.append(stamp)
+    return np.array(ordered + sorted(recording), dtype=np.float64) * ticks / per_s
 
 
 def _period_s(stamps_s: NDArray[np.float64]) -> float | None:
