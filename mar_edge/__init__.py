@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mar_edge.telemetry import switch_off
 from mar_edge.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -37,14 +38,19 @@ if TYPE_CHECKING:
     from mar_edge.reporting import Warnings
     from mar_edge.runtime.engines.engine import Engine
     from mar_edge.runtime.model import Model, load
+    from mar_edge.runtime.sources.camera import CameraSource
     from mar_edge.runtime.sources.demo.demo import DemoSource
     from mar_edge.runtime.sources.source import Frame, Source
     from mar_edge.runtime.streams.events import EventRule
     from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
     from mar_edge.runtime.streams.session import Session
+    from mar_edge.runtime.streams.stream import Stream
+
+switch_off()  # of libraries that we use; has to be before any of them loads
 
 _HOMES = {
     "Bundle": "bundle",
+    "CameraSource": "runtime.sources.camera",
     "ClipResult": "runtime.streams.results",
     "DemoSource": "runtime.sources.demo.demo",
     "Engine": "runtime.engines.engine",
@@ -61,6 +67,7 @@ _HOMES = {
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
     "Source": "runtime.sources.source",
+    "Stream": "runtime.streams.stream",
     "Warnings": "reporting",
     "evaluate": "evaluation.evaluation",
     "load": "runtime.model",
@@ -74,6 +81,7 @@ _HOMES = {
 __all__ = [
     "Bundle",
     "BundleError",
+    "CameraSource",
     "CheckpointError",
     "ClipResult",
     "DataError",
@@ -102,6 +110,7 @@ __all__ = [
     "Session",
     "Source",
     "SourceError",
+    "Stream",
     "TrainingError",
     "Warnings",
     "evaluate",

@@ -14,12 +14,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from mar_edge.errors import BundleError, OutputError
+from mar_edge.errors import BundleError
 from mar_edge.files.atomic_folder import written_whole
+from mar_edge.files.graph_files import PLAIN_NAME, hash_all, weight_names
+from mar_edge.files.graph_files import hash_file as hash_file
+from mar_edge.files.ownership import FolderKind
 from mar_edge.model_spec import PRECISIONS, GraphSpec, ModelSpec, Part
 
-FORMAT = 2
-"""2 came with precisions beside fp32; a bundle of format 1 reads as it is."""
+FORMAT = 3
+"""2 came with precisions beside fp32, 3 with a schema id and weights beside a graph; older bundles read as they are."""
+
+SCHEMA = "mar-edge/bundle"
+"""Says that a manifest is ours; those of format 1 and 2 are known by the hash of their own content alone."""
 
 MANIFEST = "manifest.json"
 SUFFIX = ".mar"
@@ -54,6 +60,20 @@ class Parity(Part):
     reference_top1: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+class WeightFile(Part):
+    """A file beside a graph that holds weights of it.
+
+    Attributes:
+        file: its name inside the bundle, by which the graph knows it.
+        sha256: of the file.
+        size_bytes: of the file.
+    """
+
+    file: Annotated[str, Field(pattern=PLAIN_NAME)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(gt=0)]
+
+
 class Variant(GraphSpec):
     """One graph of a bundle.
 
@@ -62,6 +82,7 @@ class Variant(GraphSpec):
         quantisation: how INT8 was made (method, clips, equalisation); empty for others.
         sha256: of the file.
         size_bytes: of the file.
+        weights: files beside it that hold its weights; none unless it is larger than one file may be.
         parity: measured at export.
     """
 
@@ -69,7 +90,23 @@ class Variant(GraphSpec):
     quantisation: dict[str, Any] = Field(default_factory=dict)
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size_bytes: Annotated[int, Field(gt=0)]
+    weights: tuple[WeightFile, ...] = ()
     parity: Parity
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all its files."""
+        return (self.file, *(part.file for part in self.weights))
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all its files."""
+        return self.size_bytes + sum(part.size_bytes for part in self.weights)
+
+    @property
+    def digest(self) -> str:
+        """What tells the graph and its weights from all others; the file's sha256 where it holds them itself."""
+        return hash_all(self.sha256, {part.file: part.sha256 for part in self.weights})
 
 
 class Manifest(ModelSpec):
@@ -138,10 +175,10 @@ class Bundle:
             )
         if version not in range(1, FORMAT + 1):
             raise BundleError(f"{file} has format {version!r}, expected 1 to {FORMAT}. Export the bundle again")
-        if values.pop("sha256", None) != _digest({key: value for key, value in values.items() if key != "format"}):
+        if not _is_whole(values):
             raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
         try:
-            return Manifest.model_validate(values)
+            return Manifest.model_validate({key: values[key] for key in values if key not in ("schema", "sha256")})
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "manifest"
@@ -152,19 +189,29 @@ class Bundle:
         return self.path / variant.file
 
     def verify(self) -> None:
-        """Check that every graph is there and unchanged.
+        """Check that every graph and its weights are there and unchanged, and that no graph reads anything else.
 
         Raises:
             BundleError: naming the file.
         """
         for variant in self.manifest.variants:
-            file = self.graph_path(variant)
-            if not file.is_file():
-                raise BundleError(f"{self.path} lacks {variant.file}. Copy or export the bundle again")
-            if hash_file(file) != variant.sha256:
-                raise BundleError(
-                    f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again"
-                )
+            self._check(variant.file, variant.sha256)
+            listed = {part.file for part in variant.weights}
+            for name in weight_names(self.graph_path(variant)):
+                if name not in listed:
+                    raise BundleError(
+                        f"{self.graph_path(variant)} keeps weights in '{name}', which {MANIFEST} does not list. "
+                        "Export the bundle again"
+                    )
+            for part in variant.weights:
+                self._check(part.file, part.sha256)
+
+    def _check(self, name: str, sha256: str) -> None:
+        file = self.path / name
+        if not file.is_file():
+            raise BundleError(f"{self.path} lacks {name}. Copy or export the bundle again")
+        if hash_file(file) != sha256:
+            raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
 
     def candidates(
         self, mask: int | Literal["auto"] = "auto", precision: str = "auto", *, engine: str = "onnxruntime"
@@ -238,14 +285,43 @@ def _is_dir(path: Path) -> bool:
         return False
 
 
-def write_manifest(folder: Path, values: dict[str, Any]) -> None:
-    """Write manifest.json with the hash of its own content."""
-    text = json.dumps({"format": FORMAT, "sha256": _digest(values), **values}, indent=2)
+def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write manifest.json with its schema and the hash of its own content.
+
+    Weights beside the graphs are looked up here, whoever wrote them, so that none is ever left out.
+
+    Raises:
+        BundleError: if a graph cannot be read.
+    """
+    content = {key: value for key, value in values.items() if key not in ("schema", "sha256")}
+    content["variants"] = [_with_weights(folder, variant) for variant in values["variants"]]
+    text = json.dumps({"schema": SCHEMA, "format": FORMAT, "sha256": _digest(content), **content}, indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def _with_weights(folder: Path, variant: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says of a graph, with the weights that lie beside it."""
+    graph = folder / variant["file"]
+    rest = {key: value for key, value in variant.items() if key != "weights"}
+    names = weight_names(graph) if graph.is_file() and graph.parent == folder else []
+    # a link or a file elsewhere is not listed, and so refused when the bundle is opened
+    files = [folder / name for name in names if Path(name).name == name and not (folder / name).is_symlink()]
+    weights = [
+        {"file": file.name, "sha256": hash_file(file), "size_bytes": file.stat().st_size}
+        for file in files
+        if file.is_file()
+    ]
+    return {**rest, "size_bytes": graph.stat().st_size, "weights": weights} if weights else rest
+
+
+def _is_whole(values: Mapping[str, Any]) -> bool:
+    """Tell whether a manifest is as it was written, by the hash of its content."""
+    return values.get("sha256") == _digest(values)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in values.items() if key not in ("schema", "format", "sha256")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def builtin_names() -> list[str]:
@@ -253,32 +329,35 @@ def builtin_names() -> list[str]:
     return sorted(path.stem for path in BUILTIN.glob(f"*{SUFFIX}"))
 
 
+def _contents(folder: Path) -> set[str] | None:
+    """Return the files of a bundle, relative to it; None if its manifest is not ours."""
+    try:
+        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if values.get("schema") != SCHEMA and not _is_whole(values):
+            return None
+        names = {MANIFEST}
+        for variant in values["variants"]:
+            names |= {variant["file"], *(part["file"] for part in variant.get("weights", ()))}
+        return names
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+BUNDLE = FolderKind("bundle", MANIFEST, _contents)
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Give a folder to fill; it becomes the bundle when the block ends well, and vanishes when it does not.
 
     A bundle that is there already is replaced whole, or kept.
 
+    Args:
+        path: where the bundle is to be.
+        force: replace more than a bundle, see `files.ownership`.
+
     Raises:
         OutputError: if the place cannot be written, or holds something that is no bundle.
     """
-    if path.exists() and not (path / MANIFEST).is_file():
-        raise OutputError(f"{path} is there and is no bundle; choose another name or remove it")
-    with written_whole(path) as folder:
+    with written_whole(path, BUNDLE, force=force) as folder:
         yield folder
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal.
-
-    Raises:
-        BundleError: if it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()

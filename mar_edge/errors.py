@@ -16,14 +16,20 @@ MarEdgeError                 anything below; the command line prints it as one l
 ├── OutputError              an output path that cannot be written
 └── MissingExtraError        an optional part that is not installed
 ```
-The message says what was seen, what was expected and what to do next.
+The message says what was seen, what was expected and what to do next; passwords and tokens in it are hidden.
 """
 
 from __future__ import annotations
 
+from mar_edge.credentials import without_credentials
+
 
 class MarEdgeError(Exception):
     """Base of all errors that mar-edge raises on purpose."""
+
+    def __init__(self, *args: object) -> None:
+        # here, so that no place that quotes an address or a library's message has to think of it
+        super().__init__(*(without_credentials(one) if isinstance(one, str) else one for one in args))
 
 
 class GeometryError(MarEdgeError, ValueError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from mar_edge.credentials import without_credentials
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much; of 0 where that is not known."""
 
@@ -31,8 +33,12 @@ class Warnings:
         self._waiting: deque[str] = deque(maxlen=limit)
 
     def __call__(self, message: str) -> None:
-        """Add one sentence."""
-        self._waiting.append(message)
+        """Add one sentence; passwords and tokens in it are hidden."""
+        self._waiting.append(without_credentials(message))
+
+    def __bool__(self) -> bool:
+        """Always true: one in which nothing waits is a place for warnings too."""
+        return True
 
     def __len__(self) -> int:
         """Warnings that wait."""

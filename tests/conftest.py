@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import mar_edge  # noqa: F401 - before any test module imports ONNX Runtime, whose telemetry it switches off
+
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("MAR_EDGE_SHARED", ROOT.parent / "shared"))
 IN_CI = os.environ.get("MAR_EDGE_CI") == "1"

@@ -168,7 +168,7 @@ def make_module(version: str, machine: Machine) -> types.ModuleType:
         def get_error(self, index: int) -> Any:
             return self._errors[index]
 
-        def parse(self, data: bytes) -> bool:
+        def parse(self, data: bytes, path: str | None = None) -> bool:
             import onnx
 
             if machine.call("parse"):

@@ -34,6 +34,7 @@ from mar_edge.export.graph import write_graph
 from mar_edge.geometry import Geometry
 from mar_edge.model.graph_view import GraphView, block_of
 from mar_edge.model_spec import Placement
+from mar_edge.runtime.engines.openvino_core import openvino_core
 from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare, misses
 from tests.conftest import need
@@ -161,10 +162,8 @@ def test_a_quantised_graph_computes_nearly_the_same(case: Case) -> None:
 
 def test_openvino_computes_what_onnx_runtime_computes(case: Case) -> None:
     need(find_spec("openvino") is not None, "openvino is not installed")
-    import openvino
-
     graph = case.quantised()
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(
         core.read_model(graph.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )

@@ -159,7 +159,7 @@ def test_errors_are_one_line_and_exit_1(tmp_path: Path) -> None:
     ):
         fails_with(says, "run", "--source", source, "--json", "-")
         fails_with(says, "classify", source)
-    fails_with("no camera 9. Run: mar-edge cameras", "run", "--camera", "9")
+    fails_with("no camera 9: /dev/video9 does not exist", "run", "--camera", "9")
     fails_with("did you mean 'egomotion'?", "run", "--source", good, "--model", "egomotin")
     fails_with("cannot write", "run", "--source", good, "--json", tmp_path / "no" / "out.json")
     fails_with("--show needs a display", "run", "--source", good, "--show")
@@ -179,7 +179,7 @@ def test_a_bundle_that_was_tampered_with(tmp_path: Path) -> None:
     fails_with("is not the file that was exported", "inspect", folder)
     (folder / "mask50-fp32.onnx").unlink()
     fails_with("lacks mask50-fp32.onnx", "inspect", folder)
-    fails_with("reads up to 2", "inspect", write_bundle(tmp_path / "c.mar", format=7))
+    fails_with("reads up to 3", "inspect", write_bundle(tmp_path / "c.mar", format=7))
 
 
 def test_a_short_video_is_told_and_still_classified(tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch
     from mar_edge.runtime.sources import camera as sources
 
     capture = PictureCamera([np.zeros((48, 64, 3), np.uint8)] * 3)
-    capture.may_read.release(4)
-    monkeypatch.setattr(sources, "_open_camera", lambda _index: capture)
+    capture.may_read.release(1000)
+    monkeypatch.setattr(sources, "open_camera", lambda _index: capture)
     with pytest.raises(SourceError, match="camera 0 stopped giving frames"):
         run(camera=0, json=str(tmp_path / "out.json"))
     assert records((tmp_path / "out.json").read_text())[-1]["type"] == "summary"
@@ -238,8 +238,8 @@ def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch
 def test_outputs_never_replace_videos(tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", [index / 10 for index in range(20)])
     before = clip.read_bytes()
-    fails_with("holds something else than JSON lines", "run", "--source", clip, "--json", clip)
-    fails_with("holds something else than JSON lines", "classify", clip, "--json", clip)
+    fails_with("was not written by mar-edge as a file of JSON lines", "run", "--source", clip, "--json", clip)
+    fails_with("was not written by mar-edge as a file of JSON lines", "classify", clip, "--json", clip)
     assert clip.read_bytes() == before
 
 

@@ -182,23 +182,25 @@ def write_broken(folder: Path) -> dict[str, str]:
 def test_broken_videos_are_all_told_or_left_out(videos: Path, tmp_path: Path, cached: bool) -> None:
     says = write_broken(tmp_path)
     cache = tmp_path / "cache" if cached else None
-    source = write_list(tmp_path, ["steady.mp4", *says, "tall.mp4"])
+    source = write_list(tmp_path, ["steady.mp4", *says, "tall.mp4", "uneven.mkv"])
     with pytest.raises(DataError) as error:
         open_list(source, cache=cache)
-    assert str(error.value).startswith(f"7 of 9 videos of {source} cannot be used: ")
+    assert str(error.value).startswith(f"7 of 10 videos of {source} cannot be used: ")
     assert "data.skip_broken=true" in str(error.value)
     for line, (name, reason) in enumerate(says.items(), 3):
         assert f"{source}:{line}: " in str(error.value)
         assert name in str(error.value) and reason in str(error.value)
     reader, broken = open_list(source, cache=cache, skip_broken=True)
-    assert [video.name for video in reader.videos.videos] == ["steady.mp4", "tall.mp4"]
+    assert [video.name for video in reader.videos.videos] == ["steady.mp4", "tall.mp4", "uneven.mkv"]
     assert reader.videos.labels == ("even", "odd")
     assert [one.video.name for one in broken] == list(says)
     assert reader.read(1, TIMES_S).shape == (6, 72, 36, 3)
     if cache is not None:
-        assert len(list(cache.iterdir())) == 2
+        assert len(list(cache.iterdir())) == 3
     with pytest.raises(DataError, match="7 of 7 videos"):
         open_list(write_list(tmp_path, list(says)), cache=cache, skip_broken=True)
+    with pytest.raises(DataError, match=r"no video is left of the class even: .*list\.csv:3: .*empty\.mp4 is empty"):
+        open_list(write_list(tmp_path, ["steady.mp4", "empty.mp4", "tall.mp4"]), cache=cache, skip_broken=True)
 
 
 @pytest.mark.parametrize("cached", [False, True])

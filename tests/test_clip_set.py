@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mar_edge.bundle import Manifest, open_bundle
-from mar_edge.errors import SourceError
+from mar_edge.errors import DataError, SourceError
 from mar_edge.evaluation.labelled_clips import open_labelled_clips
 from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
 from tests.fakes import manifest
@@ -121,6 +121,23 @@ def test_folders_that_are_no_labels_are_told(tmp_path: Path) -> None:
     warnings.clear()
     labels = open_labelled_clips(tiny(), tmp_path / "labelled", count=2, warn=warnings.append).labels()
     assert labels is not None and labels.tolist() == [0, 1]
+    (tmp_path / "labelled" / "left" / ".away.mp4").write_bytes(b"")
+    open_labelled_clips(tiny(), tmp_path / "labelled", count=2, warn=warnings.append)
+    assert warnings == [f"{tmp_path / 'labelled'}: 1 left out: left/.away.mp4 (is hidden)"]
+    warnings.clear()
+    (tmp_path / "labelled" / "left").rename(tmp_path / "labelled" / "Left")
+    (tmp_path / "labelled" / "right").rename(tmp_path / "labelled" / "RIGHT")
+    with pytest.raises(DataError, match=r"'Left' .*did you mean 'left'\?.*'RIGHT' .*did you mean 'right'\?"):
+        open_labelled_clips(tiny(), tmp_path / "labelled", count=2)
     films(tmp_path / "flat", 8, 8)
     assert open_labelled_clips(tiny(), tmp_path / "flat", count=2, warn=warnings.append).labels() is None
     assert not warnings
+    (tmp_path / "flat" / "0.mp4").rename(tmp_path / "flat" / "zero")
+    (tmp_path / "flat" / "notes").write_text("two squares")
+    assert len(open_labelled_clips(tiny(), tmp_path / "flat" / "zero", count=1)) == 1  # a video, not a list
+    assert open_labelled_clips(tiny(), tmp_path / "flat", count=2, warn=warnings.append).files[1].name == "zero"
+    assert warnings[0].startswith(f"{tmp_path / 'flat'}: 1 left out: notes (")
+    (tmp_path / "flat" / "zero").unlink()
+    (tmp_path / "flat" / "1.mp4").unlink()
+    with pytest.raises(SourceError, match=r"no video in .*flat \(.*1 left out: notes \("):
+        open_labelled_clips(tiny(), tmp_path / "flat", count=2)

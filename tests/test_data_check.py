@@ -80,7 +80,7 @@ def test_short_videos(tmp_path: Path) -> None:
     done = check(tmp_path / "train")
     assert done.returncode == 0
     assert "Sit/brief.mp4 has only 9 frames (0.30 s)" in done.stderr
-    assert "3 videos can be used, 1 warnings" in done.stderr
+    assert done.stderr.endswith("3 videos can be used, 1 warning\n")
     strict = check(tmp_path / "train", "--min-frames", "10")
     assert strict.returncode == 1
     assert "Sit/brief.mp4 is too short: 9 frames, but 10 are needed" in strict.stderr
@@ -125,12 +125,12 @@ def test_labels_and_classes(tmp_path: Path) -> None:
     assert re.search(
         r"val\.csv:2: label 'Jmup' of .* is not one of the 2 known ones; did you mean 'Jump'\?", unknown.stderr
     )
-    assert "val.csv: class 'Jump' has no video that can be used" in unknown.stderr
+    assert "val.csv: class 'Jump' has no video" in unknown.stderr
     single = check(write_csv(tmp_path / "one.csv", [(one, "Jump"), (two, "Jump")]))
     assert single.returncode == 1
     assert "one.csv: only the class 'Jump' has videos that can be used; a classifier needs two classes" in single.stderr
     numbers = write_csv(tmp_path / "numbers.csv", [(one, "1"), (three, "2")])
-    assert "class '0' has no video that can be used; do the numbers count from 1?" in check(numbers).stderr
+    assert "the labels are numbers that start at 1, so class 0 has no video" in check(numbers).stderr
     (tmp_path / "labels.txt").write_text("walk\njump\nsit\n")
     named = check(numbers, "--labels", tmp_path / "labels.txt")
     assert named.returncode == 0
@@ -140,12 +140,44 @@ def test_labels_and_classes(tmp_path: Path) -> None:
     assert "bad.csv:3: no label in" in lines.stderr
 
 
-def test_an_empty_class_folder_is_told(tmp_path: Path) -> None:
+def test_a_class_folder_without_videos_is_an_error(tmp_path: Path) -> None:
     write_set(tmp_path, {"Jump": 1, "Sit": 1})
     (tmp_path / "Stand").mkdir()
+    (tmp_path / "Turn").mkdir()
+    (tmp_path / "Turn" / "notes.txt").write_text("to do")
     done = check(tmp_path)
+    assert done.returncode == 1
+    assert f"the class folder {tmp_path / 'Stand'} holds no video; add some, or remove the folder" in done.stderr
+    assert f"the class folder {tmp_path / 'Turn'} holds no video (1 left out: notes.txt (" in done.stderr
+
+
+def test_what_is_left_out_is_named_and_counted(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    write_set(clips, {"Jump": 2, "Sit": 2})
+    (clips / "Sit" / "1.mp4").rename(clips / "Sit" / "RECORDING")
+    for number in range(12):
+        (clips / "Jump" / f".{number}.mp4").write_bytes(b"")
+    (clips / "Sit" / "0.mp4.part").write_bytes(b"x")
+    (clips / "Sit" / "again.mp4").symlink_to(clips / "Jump" / "0.mp4")
+    done = check(clips, "--json", tmp_path / "out.jsonl")
+    assert "files and folders left out (13):" in done.stderr
+    assert "Sit/0.mp4.part is an unfinished download or a temporary file" in done.stderr
+    assert "Jump/.8.mp4 is hidden" not in done.stderr and "and 3 more" in done.stderr
+    lines = records((tmp_path / "out.jsonl").read_text())
+    left_out = [line["message"] for line in lines if line["type"] == "problem" and line["kind"] == "left_out"]
+    assert len(left_out) == 13 and "Jump/.11.mp4 is hidden" in left_out
+    assert done.returncode == 1
+    assert "Sit/again.mp4 is the same file as clips/Jump/0.mp4, but is 'Sit', not 'Jump'" in done.stderr
+    split = next(line for line in lines if line["type"] == "split")
+    assert split["classes"] == {"Jump": 2, "Sit": 3}
+
+
+def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
+    one, two, three, four = write_set(tmp_path / "clips", {"Jump": 2, "Sit": 2})
+    done = check(write_csv(tmp_path / "l.csv", [(one, "Jump"), (two, "jump"), (three, "Sit"), (four, "S\u200bit")]))
     assert done.returncode == 0
-    assert f"{tmp_path / 'Stand'} holds no videos" in done.stderr
+    assert "labels 'Jump' (1 video) and 'jump' (1 video) differ only in upper and lower case" in done.stderr
+    assert "'Sit' (1 video) and 'S\\u200bit' (1 video) differ only in characters that cannot be seen" in done.stderr
 
 
 def test_lists_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:

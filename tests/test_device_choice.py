@@ -79,8 +79,32 @@ def taken(bundle: Bundle, **options: Any) -> tuple[str, str]:
 def test_without_a_measurement_it_is_fp32_in_onnx_runtime(bundle: Bundle) -> None:
     choice = choose(bundle)
     assert (choice.engine, choice.variant.precision, choice.variant.mask) == ("onnxruntime", "fp32", 50)
-    assert choice.reason == f"not measured here yet, see mar-edge verify {bundle.path}"
-    assert "not measured here yet, see mar-edge verify egomotion" in mar_edge.load("egomotion").reason
+    assert choice.reason == f"not measured here yet. Run: mar-edge verify {bundle.path}"
+    assert "not measured here yet. Run: mar-edge verify egomotion" in mar_edge.load("egomotion").reason
+
+
+def test_a_measurement_with_another_number_of_threads_is_named_with_the_command_that_is_missing(bundle: Bundle) -> None:
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_fp32=1.3))
+    reason = f"measured here with all cores, not with 1 thread. Run: mar-edge verify {bundle.path} --threads 1"
+    assert choose(bundle, threads=1).reason == reason
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_fp32=1.3), threads=2)
+    assert choose(bundle, threads=1).reason.startswith("measured here with all cores and 2 threads, not with 1 thread.")
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_fp32=1.3), threads=1)
+    assert choose(bundle, threads=1).reason.startswith("1.30x the speed")
+
+
+def test_measured_with_one_thread_alone(bundle: Bundle) -> None:
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_fp32=1.3), threads=1)
+    assert choose(bundle).reason == (
+        f"measured here with 1 thread, not with all cores. Run: mar-edge verify {bundle.path}"
+    )
+
+
+def test_a_measurement_of_another_mask_or_version_is_not_called_missing(bundle: Bundle, device: dict[str, str]) -> None:
+    remember(bundle, measured(bundle, onnxruntime_fp32=1.0, openvino_fp32=1.3))
+    assert choose(bundle, mask=75).reason.startswith("measured here, but not this engine, mask and precision")
+    device |= {"onnxruntime": "1.32.0", "openvino": "2027.0.0"}
+    assert choose(bundle).reason.startswith("measured here, but not this engine, mask and precision")
 
 
 def test_the_fastest_that_held_its_bounds_is_taken(bundle: Bundle) -> None:

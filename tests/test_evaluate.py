@@ -243,6 +243,40 @@ def test_broken_files_are_all_named_before_any_work_or_left_out(bright: Model, t
         evaluate(bright, none, skip_broken=True)
 
 
+def test_nothing_is_lost_without_a_word(bright: Model, tmp_path: Path) -> None:
+    for name in ("dark/0.mp4", "dark/1", "bright/0.mp4", "bright/.1.mp4"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_grey(tmp_path / "film.mp4", 255 if "bright" in name else 0).rename(tmp_path / "data" / name)
+    (tmp_path / "data" / "bright" / "notes.txt").write_text("sunny")
+    (tmp_path / "data" / "light").symlink_to("bright")
+    result = evaluate(bright, read_videos(tmp_path / "data", bright.labels))
+    assert result.names == ("bright/0.mp4", "dark/0.mp4", "dark/1", "light/0.mp4")
+    left_out, twice = result.warnings[:2]
+    assert f"{tmp_path / 'data'}: 4 left out: bright/.1.mp4 (is hidden), bright/notes.txt (" in left_out
+    assert twice.endswith(": 1 file is listed under two classes: light/0.mp4 is bright/0.mp4")
+    (tmp_path / "data" / "dark" / "0.mp4").write_bytes(b"")
+    (tmp_path / "data" / "dark" / "1").unlink()
+    with pytest.raises(DataError, match=r"no video is left of the class dark: .*dark/0\.mp4 is empty"):
+        evaluate(bright, read_videos(tmp_path / "data", bright.labels), skip_broken=True)
+    (tmp_path / "data" / "dark" / "0.mp4").unlink()
+    with pytest.raises(DataError, match=r"the class folder .*dark holds no video; add some, or remove the folder"):
+        read_videos(tmp_path / "data", bright.labels)
+
+
+def test_labels_that_only_look_like_the_models_are_refused_with_the_nearest(bright: Model, tmp_path: Path) -> None:
+    rows = [("a.mp4", "DARK"), ("b.mp4", "bri\u200bght"), ("c.mp4", "_light_")]
+    with pytest.raises(DataError) as caught:
+        read_videos(write_list(tmp_path, rows), bright.labels)
+    for near in ("dark", "bright", "light"):
+        assert f"did you mean '{near}'?" in str(caught.value)
+    doubtful = read_videos(write_list(tmp_path, [("a.mp4", "1"), ("b.mp4", "02")]), bright.labels)
+    assert [video.label for video in doubtful.videos] == [1, 2]
+    assert doubtful.remarks == (
+        f"{tmp_path / 'list.csv'}: the labels are numbers that start at 1, so class 0 has no video; classes are counted "
+        "from 0",
+    )
+
+
 def test_views_that_cannot_be_made_are_told_before_any_work(bright: Model, tmp_path: Path) -> None:
     videos = read_videos(write_list(tmp_path, [("missing.mp4", "dark")]), bright.labels)
     for views, says in (((0, 1), "views 0x1"), ((2, 2), "crops are 1 or 3"), ((5, 3), "nothing to crop")):
@@ -353,7 +387,7 @@ def test_the_command_tells_errors_in_one_line(weights: Path, videos: Path, tmp_p
         ([weights, "--data", videos, "--views", "2x2"], "crops are 1 or 3"),
         ([weights, "--data", videos, "--engine", "onnxruntime"], "mar-edge export"),
         ([weights, "--data", videos, "--report", tmp_path / "r.mp4"], "a report is an HTML file"),
-        ([weights, "--data", videos, "--json", videos], "something else than JSON lines"),
+        ([weights, "--data", videos, "--json", videos], "was not written by mar-edge as a file of JSON lines"),
         ([tmp_path, "--data", videos], "has no manifest.json"),
     ]
     for arguments, says in cases:

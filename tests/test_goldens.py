@@ -19,7 +19,8 @@ from torch import Tensor
 from mar_edge import masking
 from mar_edge.errors import CheckpointError
 from mar_edge.model.config import build, preset
-from mar_edge.model.importers import Heads, Imported, import_checkpoint
+from mar_edge.model.importing.imported import Heads, Imported
+from mar_edge.model.importing.importer import import_checkpoint
 from mar_edge.model.mar import patchify
 from mar_edge.training.objective import Batch, Objective, ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart, lr_share, make_optimisers

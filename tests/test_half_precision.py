@@ -28,6 +28,7 @@ from mar_edge.export.tensor_types import element_types
 from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.model.config import build
 from mar_edge.model.mar import BridgingClassifier
+from mar_edge.runtime.engines.openvino_core import openvino_core
 from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.parity import BOUNDS, compare, misses
 from tests.conftest import need
@@ -452,10 +453,8 @@ def test_onnx_runtime_runs_fp16_and_refuses_bf16(graph: ModelProto, clips: Clips
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_openvino_runs_it(graph: ModelProto, clips: Clips, precision: str, tmp_path: Path) -> None:
     need(find_spec("openvino") is not None, "openvino is not installed")
-    import openvino
-
     onnx.save(to_half(graph, precision, MIXED), tmp_path / "half.onnx")
-    compiled = openvino.Core().compile_model(tmp_path / "half.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(tmp_path / "half.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     logits = compiled([clips])[0]
     assert logits.dtype == np.float32
     assert np.abs(logits - run(graph, clips)).max() < BOUNDS[precision].max_abs_error

@@ -1,4 +1,8 @@
-"""Models of real size, with weights that behave like trained ones: every precision exports, holds, and builds."""
+"""Models of real width, with weights that behave like trained ones: every precision exports, holds, and builds.
+
+Two of the presets' 12 or 24 blocks and 128 px instead of 224, so that it takes seconds: blocks are alike. The presets whole, at every mask and in every
+precision: benchmarks/preset_graphs.py, with its results in docs/results/preset_graphs.md.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import pytest
 
 from mar_edge.bundle import Bundle
 from mar_edge.export.exporter import CalibrationOptions, export
+from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import preset
@@ -18,11 +23,12 @@ CLIPS = 1
 """Of the demo camera, to calibrate and to compare on: enough to fail where numbers overflow or are cut. With more, and all
 methods of choosing ranges: benchmarks/preset_graphs.py."""
 
-SLOW = pytest.mark.slow
+BLOCKS = 2
+GEOMETRY = Geometry(height_px=128, width_px=128)
 
 
 def export_preset(name: str, mask: int, folder: Path) -> Bundle:
-    config = preset(name, decoder_depth=0)
+    config = preset(name, geometry=GEOMETRY, depth=BLOCKS, decoder_depth=0)
     info = CheckpointInfo(name=name, labels=[f"class {n}" for n in range(config.classes)], rate_fps=8, mask_ratio=0.5)
     checkpoint.save(folder / "model.safetensors", realistic(config), config, info)
     return export(
@@ -37,15 +43,7 @@ def export_preset(name: str, mask: int, folder: Path) -> Bundle:
 
 @pytest.mark.parametrize(
     ("name", "mask"),
-    [
-        ("small", 0),
-        ("small", 50),
-        ("small", 75),
-        pytest.param("base", 0, marks=SLOW),
-        pytest.param("base", 50, marks=SLOW),
-        pytest.param("base", 75, marks=SLOW),
-        pytest.param("large", 75, marks=SLOW),
-    ],
+    [("small", 0), ("small", 50), ("small", 75), ("base", 0), ("base", 50), ("base", 75), ("large", 75)],
 )
 def test_every_precision_of_a_preset_holds_and_builds_in_tensorrt(name: str, mask: int, tmp_path: Path) -> None:
     bundle = export_preset(name, mask, tmp_path)  # fails where a graph misses the bounds of its precision

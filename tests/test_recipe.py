@@ -1,7 +1,8 @@
-"""Recipes: every problem is told, at once, with what to do."""
+"""Recipes: every problem is reported, at once, with the key, where it stands, and what to do."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 
 from mar_edge.errors import RecipeError
 from mar_edge.training import recipe as recipes
+from mar_edge.training.recipe_errors import all_keys
+from mar_edge.training.videos import VideosPart
 from tests.conftest import ROOT
 
 
@@ -62,7 +65,8 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path: Path) -> N
     for key, near in (
         ("sed", "seed"), ("model.widht", "width"), ("data.rate_pfs", "rate_fps"), ("objective.distil.techer", "teacher"),
     ):  # fmt: skip
-        assert f"unknown key '{key}'; did you mean '{near}'?" in message
+        above = key.rpartition(".")[0]
+        assert f"unknown key '{key}'; did you mean '{f'{above}.' * bool(above)}{near}'?" in message
     assert "objective.distil.teacher is missing" in message
     assert "trainer.batch: " in message
 
@@ -71,10 +75,10 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path: Path) -> N
     ("overrides", "says"),
     [
         (["model.size_px=112"], "64 px|96 px or 128 px"),
-        (["mask.ratio=0.4"], "mask: ratio 0.4"),
+        (["mask.ratio=0.4"], "mask.ratio: 0.4 is not one of"),
         (["trainer.steps"], "is not an override"),
         (["name.first=x"], "is not a key"),
-        (["data.kind=pictures"], "data.*camera_moves.*videos"),
+        (["data.kind=pictures"], "data.kind: 'pictures' is not one of camera_moves, videos"),
         (["trainer.steps=many"], "trainer.steps"),
         (["trainer.steps={"], "cannot be read as YAML"),
         (["trainer.steps=null"], "trainer: give steps or epochs"),
@@ -87,13 +91,13 @@ def test_every_problem_is_told_at_once_with_the_nearest_key(tmp_path: Path) -> N
         (["model.width=-3"], "model.width"),
         (["seed=-1"], "seed"),
         (["optimiser.lr=.inf"], "optimiser.lr"),
-        (["optimiser.min_lr=1"], "must not be above lr"),
+        (["optimiser.min_lr=1"], "min_lr: 1 must not be above lr"),
         (["optimiser.warmup_epochs=1"], "warmup_steps or warmup_epochs"),
         (["optimiser.schedule=[[5, 1], [2, 0]]"], "do not rise"),
         (["data.weights=[0, 0, 0]"], "are all 0"),
         (["idle_label=asleep"], "'asleep' is not one of"),
         (["mask.kind=random", "mask.ratio=1.5"], "mask.ratio"),
-        (["mask.kind=tube", "mask.fixed_from=3"], "fixed_from needs"),
+        (["mask.kind=tube", "mask.fixed_from=3"], "mask.fixed_from: needs kind cell_running"),
         (["augment.flip=0.5"], "are for data.kind videos"),
         (["task=pretrain", "mask.ratio=0"], "reconstructs what is hidden"),
         (["task=pretrain", "objective.class_weights=balanced"], "pre-training has no labels"),
@@ -128,3 +132,122 @@ def test_a_file_that_is_no_recipe(tmp_path: Path, text: str) -> None:
         recipes.load(tmp_path / "recipe.yaml")
     with pytest.raises(RecipeError, match="cannot read the recipe"):
         recipes.load(tmp_path / "no.yaml")
+
+
+def refused(path: Path, text: str, *overrides: str) -> str:
+    path.write_text(text)
+    with pytest.raises(RecipeError) as error:
+        recipes.load(path, list(overrides))
+    assert "discriminator" not in str(error.value)
+    assert "\n" not in str(error.value)
+    return str(error.value).replace(str(path), path.name)
+
+
+GOOD = """\
+name: tiny
+description: a test
+licence: Apache-2.0
+model: {frames: 4, size_px: 32}
+data:
+  kind: videos
+  train: list.csv
+trainer:
+  steps: 6
+  out: run
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("  steps: 6", "  stpes: 6", "recipe.yaml:9: unknown key 'trainer.stpes'; did you mean 'trainer.steps'?"),
+        ("trainer:", "trainr:", "recipe.yaml:8: unknown key 'trainr'; did you mean 'trainer'?"),
+        ("  out: run", "  out: run\n  size_px: 64", "recipe.yaml:11: unknown key 'trainer.size_px'; did you mean 'model.size_px'?"),
+        ("  out: run", "  out: run\n  xyzzy: 1", "recipe.yaml:11: unknown key 'trainer.xyzzy'; there are steps, epochs, batch"),
+        ("size_px: 32}", "size_px: 32, heads: many}", "recipe.yaml:4: model.heads: expected a whole number, not 'many'"),
+        ("size_px: 32}", "size_px: 100}", "recipe.yaml:4: model.size_px: 100, which does not divide into patches of 16 px"),
+        ("size_px: 32}", "size_px: 48}", "recipe.yaml:4: model.size_px: 48 makes 3 tokens of 16 px"),
+        ("frames: 4", "frames: 5", "recipe.yaml:4: model.frames: 5 frames do not divide into tubelets"),
+        ("size_px: 32}", "size_px: 32, bridge_heads: 7}", "recipe.yaml:4: model.bridge_heads: a width of 512 does not divide into 7"),
+        ("  kind: videos", "  kind: vidoes", "recipe.yaml:6: data.kind: 'vidoes' is not one of camera_moves, videos; did you mean 'videos'?"),
+        ("  kind: videos\n", "", "recipe.yaml:5: data.kind is missing; there are camera_moves, videos"),
+        ("  train: list.csv\n", "", "recipe.yaml:5: data.train is missing"),
+        ("name: tiny\n", "", "recipe.yaml: name is missing"),
+        ("name: tiny", "name: 2024", "recipe.yaml:1: name: expected text, not 2024; put it in quotes"),
+        ("name: tiny", "name: yes", "recipe.yaml:1: name: expected text, not True; put it in quotes"),
+        ("model: {frames: 4, size_px: 32}", "model:", "recipe.yaml:4: model: expected keys and values, not nothing"),
+        ("data:\n  kind: videos\n  train: list.csv", "data: list.csv", "recipe.yaml:5: data: expected keys and values, not 'list.csv'"),
+        ("  steps: 6", "  steps: 6\n  devices: two", "recipe.yaml:10: trainer.devices: expected auto or a whole number, not 'two'"),
+        ("  steps: 6", "  steps: 6\n  precision: fp8", "recipe.yaml:10: trainer.precision: 'fp8' is not one of 32, bf16, fp16"),
+        ("  steps: 6", "  steps: 6\n  steps: 7", "recipe.yaml:10: the key 'trainer.steps' stands in line 9 already"),
+        ("  steps: 6", "  steps: 6\n  epochs: 1", "recipe.yaml:8: trainer: give steps or epochs"),
+        ("  steps: 6", "  steps: 6.5", "recipe.yaml:9: trainer.steps: expected a whole number, not 6.5"),
+        ("  steps: 6", "  steps: 0", "recipe.yaml:9: trainer.steps: expected a number above 0, not 0"),
+        ("  train: list.csv", "  train: [list.csv, [a]]", "recipe.yaml:7: data.train.1: expected a path"),
+        ("  train: list.csv", "  train: list.csv\n  labels: 3", "recipe.yaml:8: data.labels: expected a list or a path, not 3"),
+        ("  train: list.csv", "  train: list.csv\n  val: a\n  hold_out: [b]", "recipe.yaml:9: data.hold_out: give val or hold_out, not both"),
+        ("  out: run", "  out: run\nmask:\n  kind: tube\n  fixed_from: 3", "recipe.yaml:13: mask.fixed_from: needs kind cell_running"),
+        ("  out: run", "  out: run\naugment:\n  crop_scale: [0.9, 0.1]", "recipe.yaml:12: augment.crop_scale: the first value is the smaller one"),
+        ("  out: run", "  out: [run", "cannot read the recipe recipe.yaml:11: not valid YAML: expected ',' or ']'"),
+        ("  out: run", " out: run", "cannot read the recipe recipe.yaml:10: not valid YAML: "),
+        ("  out: run", "\tout: run", "cannot read the recipe recipe.yaml:10: not valid YAML: found character"),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_key_the_line_and_the_nearest_key(tmp_path: Path, old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    assert says in refused(tmp_path / "recipe.yaml", GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainer.stpes=3", "trainer.stpes=3: unknown key 'trainer.stpes'; did you mean 'trainer.steps'?"),
+        ("steps=3", "steps=3: unknown key 'steps'; did you mean 'trainer.steps'?"),
+        ("trainr.steps=3", "trainr.steps=3: unknown key 'trainr'; did you mean 'trainer'?"),
+        ("trainer.steps=many", "trainer.steps=many: trainer.steps: expected a whole number, not 'many'"),
+        ("data.kind=pictures", "data.kind=pictures: data.kind: 'pictures' is not one of camera_moves, videos"),
+        ("model.heads=7", "model.heads=7: model.heads: a width of 768 does not divide into 7 heads; 6 or 8 would fit"),
+        ("trainer=3", "trainer=3: trainer: expected keys and values, not 3"),
+        ("name.first=x", "name.first=x: 'name.first' is not a key, because name has a value, not keys"),
+        ("trainer.steps={", "trainer.steps={: the value of 'trainer.steps' cannot be read as YAML"),
+        ("mask.ratio=0.4", "mask.ratio=0.4: mask.ratio: 0.4 is not one of"),
+        ("--steps=3", "--steps=3: unknown key '--steps'; did you mean 'trainer.steps'?"),
+        ("trainer..steps=3", "'trainer..steps=3' is not an override"),
+    ],
+)
+def test_an_error_of_an_override_names_the_override(tmp_path: Path, override: str, says: str) -> None:
+    assert says in refused(tmp_path / "recipe.yaml", GOOD, override)
+
+
+def test_no_key_of_a_recipe_speaks_of_pydantic(tmp_path: Path) -> None:
+    """Every key is given values of a wrong kind; the message names the key and is in words."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD)
+    for keys in all_keys(recipes.Recipe):
+        if keys[0] != "data" or (keys[1:] and keys[1] in VideosPart.model_fields):
+            for value in ("{a: {b: 1}}", "[[[1]]]", ".nan", "-1e99"):
+                override = f"{'.'.join(keys)}={value}"
+                try:
+                    recipes.load(path, [override])
+                except RecipeError as error:
+                    assert ".".join(keys[:1]) in str(error)
+                    for jargon in (
+                        "Input",
+                        "instance",
+                        "discriminator",
+                        "pydantic",
+                        "valid dictionary",
+                        "Unable",
+                        "tuple[",
+                    ):
+                        assert jargon not in str(error), str(error)
+
+
+def test_what_a_recipe_was_read_from_is_remembered(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(GOOD)
+    recipe = recipes.load(path, ["trainer.steps=3", "seed=7"])
+    assert recipe.file is not None
+    assert (recipe.file.path, recipe.file.overrides) == (path, ("trainer.steps=3", "seed=7"))
+    assert recipe.file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (recipe.trainer.steps, recipe.seed) == (3, 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import re
 import subprocess
 import sys
@@ -208,7 +209,7 @@ def test_a_report_replaces_reports_only_and_whole(tmp_path: Path, monkeypatch: p
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OutputError, match="No space left on device"):
         write_report(path, title="second", facts={})
     assert "first" in path.read_text(encoding="utf-8")

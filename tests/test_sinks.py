@@ -12,7 +12,7 @@ import pytest
 
 from mar_edge.errors import OutputError
 from mar_edge.runtime.sinks.background import Background
-from mar_edge.runtime.sinks.json_lines import JsonLines
+from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines
 
 
 def test_json_lines_to_a_file(tmp_path: Path) -> None:
@@ -20,22 +20,21 @@ def test_json_lines_to_a_file(tmp_path: Path) -> None:
     lines({"type": "summary", "stream": "ä"})
     lines({"type": "summary"})
     lines.close()
-    assert [json.loads(line) for line in (tmp_path / "out.json").read_text().splitlines()] == [
-        {"type": "summary", "stream": "ä"},
-        {"type": "summary"},
-    ]
+    first, second = [json.loads(line) for line in (tmp_path / "out.json").read_text().splitlines()]
+    assert list(first.items()) == [("type", "summary"), ("schema", SCHEMA), ("stream", "ä")]
+    assert second == {"type": "summary"}
 
 
 def test_older_lines_stay_until_the_first_record_and_other_files_for_good(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
-    out.write_text('{"type": "summary", "old": 1}\n')
-    lines = JsonLines(str(out))
-    assert "old" in out.read_text()
-    lines({"type": "summary"})
-    lines.close()
-    assert out.read_text() == '{"type": "summary"}\n'
+    for name in ("old", "new"):
+        lines = JsonLines(str(out))
+        assert name == "old" or "old" in out.read_text()
+        lines({"type": "summary", "stream": name})
+        lines.close()
+    assert [json.loads(line)["stream"] for line in out.read_text().splitlines()] == ["new"]
     (tmp_path / "clip.mp4").write_bytes(b"\x00\x00\x00\x20ftyp")
-    with pytest.raises(OutputError, match="holds something else than JSON lines"):
+    with pytest.raises(OutputError, match="was not written by mar-edge as a file of JSON lines"):
         JsonLines(str(tmp_path / "clip.mp4"))
     assert (tmp_path / "clip.mp4").read_bytes() == b"\x00\x00\x00\x20ftyp"
 
@@ -60,7 +59,7 @@ def test_a_full_disk_is_told() -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Choose a file you can write to"):
         JsonLines(str(tmp_path / "no" / "out.json"))
-    with pytest.raises(OutputError, match="Is a directory"):
+    with pytest.raises(OutputError, match="is a folder; name a file in it"):
         JsonLines(str(tmp_path))
 
 

@@ -144,7 +144,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(recipe: Path, tmp_path: Path)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     stopped_at = checkpoint.load(tmp_path / "run" / "last.safetensors")[2].provenance["step"]
     assert 0 < stopped_at < 60
     assert train(recipes.load(recipe, [steps]), QUIET).finished
@@ -201,7 +201,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_clips(recipe: Path, tmp_pa
     torch.save(state, tmp_path / "run" / "last.state.pt")
     spoilt = (tmp_path / "run" / "last.state.pt").read_bytes()
     assert spoilt != before
-    with pytest.raises(TrainingError, match=r"loss of step 2 is not a number; its clips: (left|right)_\d.mp4"):
+    with pytest.raises(TrainingError, match=r"loss of step 2 is NaN or infinite; its clips: (left|right)_\d.mp4"):
         train(recipes.load(recipe), QUIET)
     assert (tmp_path / "run" / "last.state.pt").read_bytes() == spoilt, "nothing is written over it"
 
@@ -251,7 +251,7 @@ def test_a_run_goes_on_from_other_places_and_without_what_it_started_from(
         console = Console(record=True, width=200, file=io.StringIO())
         result = train(recipes.load(recipe, [f"start.weights={start}", *elsewhere]), console)
         assert result.finished
-        assert "goes on from step" in console.export_text()
+        assert "resumes from step" in console.export_text()
         assert result.validation is not None
         if result.best is not None:
             result.best.unlink()
@@ -382,6 +382,25 @@ def test_validation_by_held_out_groups(recipe: Path, tmp_path: Path) -> None:
     result = train(recipes.load(recipe, ["data.hold_out=['*_3.mp4']", "trainer.steps=1"]), QUIET)
     assert result.validation is not None
     assert set(result.validation.names) == {"left_3.mp4", "right_3.mp4"}
+
+
+def test_what_training_leaves_out_is_named_and_no_class_is_lost(recipe: Path, videos: Path, tmp_path: Path) -> None:
+    for name in ("left_0", "left_1", "right_0", "right_1"):
+        home = tmp_path / "set" / name.partition("_")[0]
+        home.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes((videos.parent / f"{name}.mp4").read_bytes())  # no ending
+    (tmp_path / "set" / "left" / "left_2.mp4.part").write_bytes(b"x")
+    console = Console(record=True, width=300, file=io.StringIO())
+    folder = f"data.train={tmp_path / 'set'}"
+    assert train(recipes.load(recipe, [folder, "trainer.steps=1"]), console).finished
+    assert "1 left out: left/left_2.mp4.part (is an unfinished download or a temporary file)" in console.export_text()
+    with pytest.raises(
+        DataError, match=r"no video is left of the class left: left/left_0 is held out by data\.hold_out"
+    ):
+        train(recipes.load(recipe, [folder, "data.hold_out=['left/*']"]), QUIET)
+    (tmp_path / "set" / "up").mkdir()
+    with pytest.raises(DataError, match=r"class folder .*up holds no video; add some, or remove the folder"):
+        train(recipes.load(recipe, [folder]), QUIET)
 
 
 def test_uniform_sampling_says_so_in_the_checkpoint(recipe: Path) -> None:

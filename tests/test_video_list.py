@@ -63,13 +63,17 @@ def test_lists_without_header(tmp_path: Path, text: str, expected: list[tuple[st
 
 
 def test_a_folder_per_class(tmp_path: Path) -> None:
-    for name in ("Jump/a.mp4", "Jump/deep/b.mov", "Sit/a.MP4", "Sit/notes.txt", ".git/x.mp4", "empty/readme.md"):
+    for name in ("Jump/a.mp4", "Jump/deep/b.mov", "Sit/a.MP4", "Sit/notes.txt", ".git/x.mp4"):
         write(tmp_path / name, "")
     videos = read_video_list(tmp_path)
     assert pairs(videos) == [("Jump/a.mp4", "Jump"), ("Jump/deep/b.mov", "Jump"), ("Sit/a.MP4", "Sit")]
     assert videos.labels == ("Jump", "Sit")
     assert {video.line for video in videos.videos} == {0}
     assert videos.say(videos.videos[0], "is dark") == "is dark"
+    assert videos.remarks == (f"{tmp_path}: 2 left out: .git (is hidden), Sit/notes.txt (is empty (0 bytes))",)
+    write(tmp_path / "empty/readme.md", "read me")
+    with pytest.raises(DataError, match=r"class folder .*empty holds no video \(1 left out: readme.md"):
+        read_video_list(tmp_path)
 
 
 def test_numbers_are_classes_by_value_and_may_have_names(tmp_path: Path) -> None:
@@ -161,7 +165,9 @@ def test_sources_that_are_no_lists(tmp_path: Path) -> None:
         read_video_list(tmp_path)
     for split in ("train", "val"):
         write(tmp_path / "set" / split / "Jump" / "b.mp4", "")
-    with pytest.raises(DataError, match="holds splits, not classes; give them one by one: .*train .*val"):
+    with pytest.raises(
+        DataError, match="holds splits, not classes; give them one by one, as in: mar-edge data check .*train .*val"
+    ):
         read_video_list(tmp_path / "set")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="holds no videos"):

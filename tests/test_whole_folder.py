@@ -12,10 +12,13 @@ import pytest
 from mar_edge.errors import OutputError
 from mar_edge.files import atomic_folder as whole_folder
 from mar_edge.files.atomic_folder import written_whole
+from mar_edge.files.ownership import FolderKind
+
+KIND = FolderKind("thing", "file", lambda folder: {"file"} if (folder / "file").is_file() else None)
 
 
 def fill(path: Path, text: str) -> None:
-    with written_whole(path) as folder:
+    with written_whole(path, KIND) as folder:
         (folder / "file").write_text(text)
 
 
@@ -49,7 +52,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_what_fails_while_it_is_filled_leaves_the_old_one(tmp_path: Path, kind: type[BaseException]) -> None:
     fill(tmp_path / "a.mar", "old")
-    with pytest.raises(kind), written_whole(tmp_path / "a.mar") as folder:
+    with pytest.raises(kind), written_whole(tmp_path / "a.mar", KIND) as folder:
         (folder / "file").write_text("half")
         raise kind
     assert (tmp_path / "a.mar" / "file").read_text() == "old"
@@ -79,13 +82,14 @@ def test_an_interrupt_while_they_change_places_in_three_steps(
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from mar_edge.files.atomic_folder import written_whole\n"
-        "with written_whole(Path(sys.argv[1])) as folder:\n"
+        "from tests.test_whole_folder import KIND\n"
+        "with written_whole(Path(sys.argv[1]), KIND) as folder:\n"
         "    (folder / 'file').write_text('half'); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.mar"], check=False)
     assert done.returncode == -9
     assert len(names(tmp_path)) == 1
-    with written_whole(tmp_path / "a.mar"):  # one that lives beside it is left alone
+    with written_whole(tmp_path / "a.mar", KIND):  # one that lives beside it is left alone
         fill(tmp_path / "b.mar", "other")
         fill(tmp_path / "a.mar", "new")
         assert len([name for name in names(tmp_path) if name.startswith(".a.mar.")]) == 1
@@ -94,5 +98,5 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*a\.mar.*Choose a folder you can write to"):
+    with pytest.raises(OutputError, match=r"cannot write .*a\.mar.*Choose a place you can write to"):
         fill(tmp_path / "file" / "a.mar", "new")

@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 import onnx
 from onnx import ModelProto
 
-from mar_edge.bundle import hash_file
 from mar_edge.calibration.collection import collect, collect_from, too_few
 from mar_edge.calibration.equalisation import ALPHA, equalise, uneven
 from mar_edge.calibration.held_clips import HeldClips
@@ -23,6 +22,7 @@ from mar_edge.calibration.statistics import Statistics
 from mar_edge.calibration.trade_off import Row, trade_off
 from mar_edge.calibration.trial import Trial
 from mar_edge.errors import ExportError, OptionError, OutputError
+from mar_edge.files.graph_files import hash_graph
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model_spec import Placement
 from mar_edge.node_names import block_of, part_of
@@ -193,7 +193,7 @@ class _Work:
         self, graph_path: Path, clips: HeldClips, cache: Path | None, progress: Progress, threads: int | None
     ) -> None:
         self._clips, self._cache, self._progress, self._threads = clips, cache, progress, threads
-        self._hash = hash_file(graph_path)
+        self._hash = hash_graph(graph_path)
         self._statistics = collect(graph_path, clips, cache=self._cache_file(""), progress=progress, threads=threads)
         self.view = GraphView.read(graph_path)
         progress("running the clips in fp32")

@@ -14,11 +14,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from mar_edge.bundle import hash_file
 from mar_edge.calibration.placement import sites
 from mar_edge.calibration.statistics import Statistics, TensorStatistics
 from mar_edge.calibration.trial import open_session
 from mar_edge.errors import ExportError, SourceError
+from mar_edge.files.graph_files import hash_graph
 from mar_edge.model.graph_view import GraphView, block_of
 from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
@@ -78,7 +78,7 @@ def collect(
     """
     view = GraphView.read(graph_path)
     return collect_from(
-        view, watched(view), clips, key=hash_file(graph_path), cache=cache, progress=progress, threads=threads
+        view, watched(view), clips, key=hash_graph(graph_path), cache=cache, progress=progress, threads=threads
     )
 
 

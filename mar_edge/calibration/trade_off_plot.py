@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 from mar_edge.calibration.trade_off import Row
 from mar_edge.evaluation.plot_style import BLUE, ORANGE, tidy
 from mar_edge.extras import require
-from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.atomic_file import write_output
+from mar_edge.files.marks import PICTURE, mark_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, title: str = "") -> None:
+def plot(
+    rows: Sequence[Row], path: Path, *, target_drop: float | None = None, title: str = "", force: bool = False
+) -> None:
     """Draw the loss, the divergence and the share of INT8 over the blocks kept in FP32.
 
     Args:
@@ -24,6 +27,7 @@ def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, t
         path: of the PNG.
         target_drop: drawn as a line.
         title: above all, as the name of the model and the mask.
+        force: replace a file that is no picture of mar-edge.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
@@ -54,7 +58,7 @@ def plot(rows: Sequence[Row], path: Path, *, target_drop: float | None = None, t
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     picture = BytesIO()
     figure.savefig(picture, dpi=110, format="png")
-    write_whole(path, picture.getvalue())
+    write_output(path, mark_png(picture.getvalue()), kind=PICTURE, force=force)
 
 
 def _label(row: Row) -> str:

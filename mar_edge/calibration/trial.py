@@ -16,6 +16,7 @@ from mar_edge.errors import ExportError
 from mar_edge.runtime.engines.onnxruntime import onnxruntime_errors
 from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare
+from mar_edge.telemetry import import_onnxruntime
 
 
 def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
@@ -24,8 +25,7 @@ def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
     Raises:
         ExportError: if it refuses the graph.
     """
-    import onnxruntime as ort
-
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     options.enable_cpu_mem_arena = False  # with a session for every block, each would hold on to what it once needed

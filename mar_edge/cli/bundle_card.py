@@ -78,7 +78,7 @@ def print_variants(manifest: Manifest, console: Console) -> None:
         parity = variant.parity
         table.add_row(
             variant.title,
-            f"{variant.size_bytes / 1e6:.1f} MB",
+            f"{variant.total_bytes / 1e6:.1f} MB",
             f"{variant.gmacs:.4g}",
             _number(parity.cosine, "{:.6f}"),
             _number(parity.top1_agreement, "{:.1%}"),
@@ -97,7 +97,7 @@ def print_variants(manifest: Manifest, console: Console) -> None:
         for text in _shared(variants, tell):
             rows.add_row(title, text)
             title = ""
-    rows.add_row("files", Text(", ".join(variant.file for variant in variants)))
+    rows.add_row("files", Text(", ".join(name for variant in variants for name in variant.files)))
     console.print(rows)
     console.print()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mar_edge.cli.options import CalibrateMethodOption, KeepGoingOption, MasksOption, TargetDropOption
+from mar_edge.cli.options import CalibrateMethodOption, ForceOption, KeepGoingOption, MasksOption, TargetDropOption
 
 
 def calibrate(
@@ -32,11 +32,12 @@ def calibrate(
     method: CalibrateMethodOption = "auto",
     target_drop: TargetDropOption = None,
     keep_going: KeepGoingOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Make the INT8 graphs of a bundle, with activation ranges from real clips; tell what each block costs."""
     from rich.console import Console
 
-    from mar_edge.cli.export_tables import print_quantised, print_variants, tell_failures
+    from mar_edge.cli.export_tables import check_pictures, print_quantised, print_variants, tell_failures
     from mar_edge.extras import require
 
     for package in ("torch", "onnx"):
@@ -45,6 +46,8 @@ def calibrate(
     from mar_edge.export.int8 import calibrate as start
     from mar_edge.runtime.device import cache as device_cache
 
+    if target_drop is not None:
+        check_pictures(out or Path(bundle), force=force)
     options = CalibrationOptions(
         data=data,
         clips=clips,
@@ -55,7 +58,9 @@ def calibrate(
     )
     console = Console(stderr=True, highlight=False)
     with console.status("calibrating") as status:
-        calibrated = start(bundle, options, out=out, masks=mask, keep_going=keep_going, progress=status.update)
-    print_quantised(calibrated, out or Path(bundle), target_drop, console)
+        calibrated = start(
+            bundle, options, out=out, masks=mask, keep_going=keep_going, force=force, progress=status.update
+        )
+    print_quantised(calibrated, out or Path(bundle), target_drop, console, force=force)
     print_variants(calibrated.bundle, console)
     tell_failures(calibrated, console)

@@ -6,11 +6,18 @@ import typer
 
 
 def cameras() -> None:
-    """List the cameras that open."""
-    from mar_edge.runtime.sources.camera import list_cameras
+    """List the cameras that open, and why others do not."""
+    from mar_edge.runtime.sources.camera_list import list_cameras
 
-    found = list_cameras()
-    for index, width, height, fps in found:
-        typer.echo(f"{index}: {width}x{height} at {fps:g} frames/s    mar-edge run --camera {index}")
-    if not found:
+    opens = False
+    for camera in list_cameras():
+        if camera.trouble is None:
+            opens = True
+            typer.echo(
+                f"{camera.index}: {camera.width_px}x{camera.height_px} at {camera.fps:g} frames/s    "
+                f"mar-edge run --camera {camera.index}"
+            )
+        else:
+            typer.echo(camera.trouble.removesuffix(". Run: mar-edge cameras"), err=True)
+    if not opens:
         typer.echo("no camera found. Without one, run: mar-edge run --source demo", err=True)

@@ -9,6 +9,7 @@ import typer
 
 from mar_edge.cli.options import (
     EngineOption,
+    ForceOption,
     JsonOption,
     MaskOption,
     ModelOption,
@@ -20,13 +21,16 @@ from mar_edge.cli.options import (
 
 
 def classify(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Video files.")],
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP...", help="Video files; for cameras and pipes there is run.")
+    ],
     model: ModelOption = "egomotion",
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
     views: ViewsOption = None,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Classify whole clips; a clip shorter than a window is filled up by repeating its last frame."""
     from rich.console import Console
@@ -41,7 +45,7 @@ def classify(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         for clip in clips:
             try:

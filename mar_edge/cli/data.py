@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge.cli.options import JsonOption
+from mar_edge.cli.options import ForceOption, JsonOption
+from mar_edge.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,10 +52,10 @@ def check(
         int, typer.Option("--min-frames", min=1, metavar="N", help="A video with fewer frames cannot be used.")
     ] = 2,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Decode every video; tell of broken and short ones, duplicates, labels and lengths; exit with 1 if it is unusable."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from mar_edge.datasets.video_check import check_videos, require_usable
     from mar_edge.datasets.video_list import read_labels
@@ -64,17 +65,15 @@ def check(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
-        columns = (TextColumn("reading videos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("", total=None)
+        with progress_bar(console) as progress:
             splits, problems = check_videos(
                 data,
                 root=root,
                 labels=None if labels is None else read_labels(labels),
                 min_frames=min_frames,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=progress,
             )
         if sink is not None:
             for record in _records(splits, problems):
@@ -83,7 +82,7 @@ def check(
     _print_classes(splits, console)
     _print_problems(problems, splits, console)
     require_usable(problems)
-    warnings = f", {len(problems)} warnings" if problems else ""
+    warnings = f", {len(problems)} warning{'s' * (len(problems) > 1)}" if problems else ""
     console.print(f"{sum(sum(split.usable) for split in splits)} videos can be used{warnings}", style="green")
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge.bundle import hash_file
 from mar_edge.cli.options import (
     EngineOption,
+    ForceOption,
     JsonOption,
     MaskOption,
     PrecisionOption,
@@ -22,6 +22,7 @@ from mar_edge.cli.options import (
     read_views,
 )
 from mar_edge.cli.progress_bar import progress_bar
+from mar_edge.files.graph_files import hash_file, hash_graph
 from mar_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def evaluate(
         bool, typer.Option("--skip-broken", help="Leave out videos that cannot be read, and name them.")
     ] = False,
     json: JsonOption = None,
+    force: ForceOption = False,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a report with pictures.")
     ] = None,
@@ -72,14 +74,15 @@ def evaluate(
     wanted = read_views(views)
     if report is not None:
         require("matplotlib", "train")
-        check_report_path(report)
+        check_report_path(report, force=force)
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
-        videos = evaluations.read_videos(data, loaded.labels, root=root)
+        with progress_bar(console) as progress:
+            videos = evaluations.read_videos(data, loaded.labels, root=root, progress=progress)
         console.print(f"{_name(loaded)} on {data}: {len(videos.videos)} videos", markup=False, soft_wrap=True)
         with progress_bar(console) as progress:
             result = evaluations.evaluate(
@@ -103,6 +106,7 @@ def evaluate(
             facts=_facts(loaded, videos, result),
             evaluation=result,
             pictures=lambda index: evaluations.show(result.paths[index]),
+            force=force,
         )
         console.print(f"report: {report}", markup=False, soft_wrap=True)
 
@@ -118,7 +122,7 @@ def _record(model: Model, videos: VideoList) -> dict[str, Any]:
     return {
         "model": model.spec.name,
         "file": str(model.engine.path),
-        "sha256": hash_file(model.engine.path),
+        "sha256": _sha256(model.engine.path),
         "engine": model.engine.name,
         "mask": variant.mask,
         "precision": variant.precision,
@@ -139,7 +143,7 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
     a_clip = evaluation.windows / len(evaluation.names)
     return {
         "model": f"{spec.name}: {spec.description}" if spec.description else spec.name,
-        "file": f"{model.engine.path}\nsha256 {hash_file(model.engine.path)}",
+        "file": f"{model.engine.path}\nsha256 {_sha256(model.engine.path)}",
         "runs as": f"mask {variant.mask} %, {variant.precision}, in {model.engine.name}",
         "trained by": str(spec.provenance.get("command", "unknown")),
         "data": f"{videos.source}: {len(evaluation.names)} videos\ndigest {videos.digest}",
@@ -149,3 +153,8 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
         "command": shlex.join(["mar-edge", *sys.argv[1:]]),
         "versions": f"mar-edge {__version__}, Python {platform.python_version()}, {platform.platform()}",
     }
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a checkpoint, or of a graph with its weights."""
+    return hash_graph(path) if path.suffix == ".onnx" else hash_file(path)

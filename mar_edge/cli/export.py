@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, KeepGoingOption, TargetDropOption
+from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption, KeepGoingOption, TargetDropOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,11 +87,12 @@ def export(
         Path | None,
         typer.Option("--triton", metavar="DIR", help="Write a model repository for Triton Inference Server as well."),
     ] = None,
+    force: ForceOption = False,
 ) -> None:
     """Export a model to a bundle of ONNX graphs, each compared with torch before it is kept."""
     from rich.console import Console
 
-    from mar_edge.cli.export_tables import print_quantised, print_variants, tell_failures
+    from mar_edge.cli.export_tables import check_pictures, print_quantised, print_variants, tell_failures
     from mar_edge.extras import require
 
     for package in ("torch", "onnx", "onnxscript"):
@@ -100,7 +101,8 @@ def export(
     from mar_edge.export.exporter import CalibrationOptions
     from mar_edge.export.exporter import export as start
     from mar_edge.export.targets import load
-    from mar_edge.export.triton import check_place, write_triton
+    from mar_edge.export.triton import REPOSITORY, write_triton
+    from mar_edge.files.ownership import check_replaceable
     from mar_edge.runtime.device import cache as device_cache
     from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 
@@ -112,7 +114,9 @@ def export(
         workspace = workspace or target.workspace_mib
         batch = batch or target.batch
     if triton is not None:
-        check_place(triton)
+        check_replaceable(triton, REPOSITORY, force=force)
+    if target_drop is not None:
+        check_pictures(out, force=force)
     if build is not None:
         tensorrt_versions.load(build)  # before minutes of work, not after them
     calibration = None
@@ -136,15 +140,16 @@ def export(
             clips=clips,
             calibration=calibration,
             keep_going=keep_going,
+            force=force,
             progress=status.update,
         )
-    print_quantised(exported, out, target_drop, console)
+    print_quantised(exported, out, target_drop, console, force=force)
     print_variants(exported.bundle, console)
     if build is not None:
         _build(exported.bundle, build, workspace, batch or 1, console)
     if triton is not None:
         serving = None if target is None else target.serving
-        names = write_triton(exported.bundle, triton, serving=serving)
+        names = write_triton(exported.bundle, triton, serving=serving, force=force)
         console.print(f"{triton}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)
     tell_failures(exported, console)
 

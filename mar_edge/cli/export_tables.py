@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mar_edge.files.marks import PICTURE
+from mar_edge.files.ownership import check_replaceable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +37,7 @@ def print_variants(bundle: Bundle, console: Console) -> None:
         table.add_row(
             variant.title,
             f"{variant.gmacs:.4g}",
-            f"{variant.size_bytes / 1e6:.1f}",
+            f"{variant.total_bytes / 1e6:.1f}",
             "-" if parity.cosine is None else f"{parity.cosine:.6f}",
             f"{parity.max_abs_error:.1e}",
             "-" if parity.kl is None else f"{parity.kl:.0e}",
@@ -50,13 +54,25 @@ def print_variants(bundle: Bundle, console: Console) -> None:
     console.print(f"{bundle.path}: compared {told}", markup=False, soft_wrap=True)
 
 
-def print_quantised(exported: Exported, out: Path, target_drop: float | None, console: Console) -> None:
+def check_pictures(out: Path, *, force: bool = False) -> None:
+    """Check that the trade-offs of a bundle may be drawn beside it.
+
+    Raises:
+        OutputError: if a file of one's name is something else.
+    """
+    for path in sorted(out.parent.glob(f"{glob.escape(out.stem)}-mask*-trade-off.png")):
+        check_replaceable(path, PICTURE, force=force)
+
+
+def print_quantised(
+    exported: Exported, out: Path, target_drop: float | None, console: Console, *, force: bool = False
+) -> None:
     """Print which blocks INT8 hurts, and what keeping them costs; draw the latter beside the bundle."""
     for graph in exported.quantised:
         if graph.damages:
             _print_damages(graph, console)
         if graph.rows:
-            _print_trade_off(graph, out, target_drop, console)
+            _print_trade_off(graph, out, target_drop, console, force)
 
 
 def tell_failures(exported: Exported, console: Console) -> None:
@@ -91,7 +107,7 @@ def _print_damages(graph: Quantised, console: Console) -> None:
         console.print(f"and {len(graph.damages) - WORST} blocks that it hurts less", style="dim")
 
 
-def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, console: Console) -> None:
+def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, console: Console, force: bool) -> None:
     from rich.table import Table
 
     from mar_edge.calibration.trade_off_plot import plot
@@ -114,7 +130,7 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
         )
     console.print(table)
     picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
-    plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}")
+    plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}", force=force)
     console.print(f"drawn in {picture}", style="dim", markup=False, soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mar_edge.cli.options import MaskOption, PrecisionOption, mask_percent
+from mar_edge.cli.options import ForceOption, MaskOption, PrecisionOption, mask_percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,7 @@ def inspect(
         ),
     ] = "cpu",
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write the mask as a picture.")] = None,
+    force: ForceOption = False,
 ) -> None:
     """Show what a bundle is: labels, geometry, variants with their work and parity, provenance, and its mask.
 
@@ -48,6 +49,10 @@ def inspect(
         from mar_edge.extras import require
 
         require("onnx", "export")
+    if png is not None:
+        from mar_edge.export.mask_picture import check_picture_path, save_mask
+
+        check_picture_path(png, force=force)
     opened = open_bundle(bundle)
     variant = opened.variant(mask_percent(mask), precision, engine=ENGINE_OF[placement])
     console = Console(highlight=False)
@@ -58,9 +63,7 @@ def inspect(
         print_variants(opened.manifest, console)
         print_mask(opened.manifest, variant.mask, console)
     if png is not None:
-        from mar_edge.export.mask_picture import save_mask
-
-        save_mask(png, opened.manifest.geometry, variant.mask, title=opened.manifest.name)
+        save_mask(png, opened.manifest.geometry, variant.mask, title=opened.manifest.name, force=force)
         Console(stderr=True, highlight=False).print(f"{png}: mask {variant.mask} %", markup=False, soft_wrap=True)
 
 

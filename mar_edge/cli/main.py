@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mar_edge.cli import (
     calibrate,
@@ -24,10 +23,28 @@ from mar_edge.cli import (
     train,
     verify,
 )
+from mar_edge.cli.endings import exit_on_signals, one_line, print_thread_errors_in_one_line
+from mar_edge.cli.standard_streams import open_standard_streams
+from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
 from mar_edge.version import __version__
 
+
+class Commands(TyperGroup):
+    """The commands; what they quote of a wrong line shows no password."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the line names."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if hasattr(error, "format_message"):  # click's, which typer brings along under changing names
+                vars(error)["message"] = without_credentials(str(vars(error).get("message", "")))
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     name="mar-edge",
     no_args_is_help=True,
     add_completion=False,
@@ -66,16 +83,20 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error made on purpose is one line and exit code 1."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a bar shows a question mark
-    # a service manager's stop cleans up as Ctrl-C does; `run` and `train` end in their own ways
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
+    """Run the command line; an error made on purpose, or by the machine, is one line and exit code 1."""
+    open_standard_streams()
+    print_thread_errors_in_one_line()
+    exit_on_signals()  # `run` and `train` end in their own ways
     try:
-        app()
-    except MarEdgeError as error:
-        print(f"mar-edge: {' '.join(str(error).split())}", file=sys.stderr)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where it may fail
+    except (MarEdgeError, MemoryError, OSError) as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        print(f"mar-edge: {line}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

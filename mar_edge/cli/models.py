@@ -17,7 +17,7 @@ def models() -> None:
     for name in builtin_names():
         manifest = open_bundle(name).manifest
         gmacs = "/".join(f"{variant.gmacs:.3g}" for variant in manifest.variants)
-        size = sum(variant.size_bytes for variant in manifest.variants) / 1e6
+        size = sum(variant.total_bytes for variant in manifest.variants) / 1e6
         table.add_row(
             name,
             str(len(manifest.labels)),

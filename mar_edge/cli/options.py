@@ -96,6 +96,10 @@ KeepGoingOption = Annotated[
 JsonOption = Annotated[
     str | None, typer.Option("--json", metavar="FILE|-", help="Write JSON lines to a file, or to stdout with '-'.")
 ]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Replace what is in the place of an output, even if mar-edge did not write it."),
+]
 
 ViewsOption = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
 
@@ -30,6 +30,7 @@ def profile(
     ] = 15,
     threads: ThreadsOption = None,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Measure time and memory of every graph on this device, and which blocks of the model take the time."""
     from rich.console import Console
@@ -43,7 +44,7 @@ def profile(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         opened = open_bundle(bundle)
         # drawing takes time from what is measured
@@ -95,7 +96,7 @@ def _print_totals(same: list[Profile], console: Console) -> None:
             f"{one.median_ms:.1f}",
             "-" if base is None else f"{base / one.median_ms:.2f}x",
             f"{one.gmacs_per_s:.4g}",
-            f"{one.variant.size_bytes / 1e6:.1f}",
+            f"{one.variant.total_bytes / 1e6:.1f}",
             *("-" if value is None else f"{value:.0f}" for value in memory),
         )
     console.print(table)

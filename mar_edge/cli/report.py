@@ -93,6 +93,10 @@ class Report:
         if self._window is not None:
             self.closed = not self._window.draw(frame, prediction)
 
+    def say(self, message: str) -> None:
+        """Tell people what it waits for; no record."""
+        self.console.print(message, style="dim", markup=False, soft_wrap=True)
+
     def finish(self) -> None:
         """Tell what is left, and the summary."""
         self._tell_warnings()
@@ -100,7 +104,9 @@ class Report:
         if not self._session.inferences:
             manifest = self._model.spec
             window_s = manifest.geometry.frames / manifest.rate_fps
-            if self._last_time_s < window_s:
+            if not self._session.frames:
+                why = "no frame came, so nothing was recognised"
+            elif self._last_time_s < window_s:
                 why = (
                     f"{self._last_time_s:.2f} s seen, shorter than one window of {window_s:.2f} s; nothing was recognised. "
                     "For a short clip run: mar-edge classify CLIP, which repeats frames"

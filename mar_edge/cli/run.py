@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import EngineOption, JsonOption, MaskOption, ModelOption, PrecisionOption, load_model
+from mar_edge.cli.endings import interrupt_on_signals
+from mar_edge.cli.options import (
+    EngineOption,
+    ForceOption,
+    JsonOption,
+    MaskOption,
+    ModelOption,
+    PrecisionOption,
+    load_model,
+)
 
 if TYPE_CHECKING:
     from mar_edge.cli.report import Report
@@ -23,7 +33,12 @@ if TYPE_CHECKING:
 
 def run(
     camera: Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")] = None,
-    source: Annotated[str | None, typer.Option("--source", metavar="URI", help="A video file, or 'demo'.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source", metavar="URI", help="A video file, a pipe ('-' for stdin), a camera's device, or 'demo'."
+        ),
+    ] = None,
     model: ModelOption = "egomotion",
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
@@ -35,6 +50,7 @@ def run(
         float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after so long.")
     ] = None,
     json: JsonOption = None,
+    force: ForceOption = False,
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
 ) -> None:
     """Recognise actions in a camera, a file or the demo, until it ends or you press Ctrl-C."""
@@ -44,22 +60,21 @@ def run(
     from mar_edge.errors import MarEdgeError
     from mar_edge.runtime.sinks.background import Background
     from mar_edge.runtime.sinks.json_lines import JsonLines
-    from mar_edge.runtime.sources.file import FileSource
-    from mar_edge.runtime.sources.open import open_source
+    from mar_edge.runtime.sources.open import open_source, waits_for_reader
 
     interrupted = False
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's stop ends as cleanly as Ctrl-C
+    interrupt_on_signals()  # a service manager's stop and a closed terminal end as cleanly as Ctrl-C
     with ExitStack() as stack:
-        opened = open_source(camera if camera is not None else str(source))
+        opened = open_source(camera if camera is not None else str(source), say=lambda message: report.say(message))
         loaded = load_model(model, engine, mask, precision)
         session = loaded.session(stream=opened.name, hop=hop)
         sink: Sink | None = None
         if json is not None:
-            lines = JsonLines(json)
+            lines = JsonLines(json, force=force)
             sink = lines
-            if isinstance(opened, FileSource):
+            if waits_for_reader(opened):
                 stack.callback(lines.close)
-            else:  # a file waits for its reader, a camera does not
+            else:
                 background = Background(lines, warn=opened.warnings)
                 stack.callback(_close, background, lines)
                 sink = background
@@ -87,7 +102,7 @@ def _close(background: Background, lines: JsonLines) -> None:
 
 def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:
     began_s = time.monotonic()
-    with opened:
+    with opened, _patience(opened, session, max_seconds):
         for frame in opened:
             live = frame.arrived_s is not None
             passed_s = time.monotonic() - began_s if live else frame.time_s
@@ -96,3 +111,21 @@ def _loop(opened: Source, session: Session, report: Report, max_seconds: float |
             report.add(frame, session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s))
             if report.closed:
                 return
+
+
+@contextmanager
+def _patience(opened: Source, session: Session, max_seconds: float | None) -> Iterator[None]:
+    """Stop a source that has given nothing when the time is over: without a frame nobody else looks at the clock."""
+    from mar_edge.runtime.sources.source import Stoppable
+
+    if max_seconds is None or not isinstance(opened, Stoppable):
+        yield
+        return
+    source = opened
+    timer = threading.Timer(max_seconds, lambda: None if session.frames else source.stop())
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -17,19 +17,23 @@ OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[key=value ...]", help="Values to set otherwise, as trainer.max_minutes=5."),
 ]
+ForceOption = Annotated[
+    bool,
+    typer.Option("--force", help="Start even if the estimate says that memory or disk do not suffice."),
+]
 
 
-def train(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
-    """Train a model on labelled clips; started again, it goes on where it stopped."""
-    _start(recipe, overrides, "classify")
+def train(recipe: RecipeArgument, overrides: OverridesArgument = None, force: ForceOption = False) -> None:
+    """Train a model on labelled clips; started again, it resumes where it stopped."""
+    _start(recipe, overrides, "classify", force=force)
 
 
-def pretrain(recipe: RecipeArgument, overrides: OverridesArgument = None) -> None:
-    """Pre-train a model on clips without labels by reconstruction; started again, it goes on where it stopped."""
-    _start(recipe, overrides, "pretrain")
+def pretrain(recipe: RecipeArgument, overrides: OverridesArgument = None, force: ForceOption = False) -> None:
+    """Pre-train a model on clips without labels by reconstruction; started again, it resumes where it stopped."""
+    _start(recipe, overrides, "pretrain", force=force)
 
 
-def _start(path: Path, overrides: list[str] | None, task: Task) -> None:
+def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) -> None:
     from rich.console import Console
 
     from mar_edge.extras import require
@@ -40,12 +44,12 @@ def _start(path: Path, overrides: list[str] | None, task: Task) -> None:
     from mar_edge.training.trainer import train as start
 
     console = Console(stderr=True, highlight=False)
-    result = start(recipes.load(path, overrides, task=task), console)
+    result = start(recipes.load(path, overrides, task=task), console, force=force)
     if result.rank:
         _leave(result.interrupted)
         return
     said = [f"step {result.step} of {result.steps}"]
-    said[0] += "" if result.finished else "; the same command goes on"
+    said[0] += "" if result.finished else "; the same command resumes"
     if result.accuracy is not None:
         said.append(f"top-1 of the last training steps {result.accuracy:.3f}")
     if result.best is not None:

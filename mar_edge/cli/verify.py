@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge.cli.options import EnginesOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
+from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
 
@@ -42,6 +42,7 @@ def verify(
     ] = 50,
     threads: ThreadsOption = None,
     json: JsonOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Compare every graph with FP32 on this device, time it, and remember what --engine auto and --precision auto take.
 
@@ -59,12 +60,12 @@ def verify(
     with ExitStack() as stack:
         sink = None
         if json is not None:
-            sink = JsonLines(json)
+            sink = JsonLines(json, force=force)
             stack.callback(sink.close)
         opened = open_bundle(bundle)
         warnings: list[str] = []
-        chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append)
         with progress_bar(console, refresh_per_second=2) as progress:
+            chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append, progress=progress)
             found = verification.verify(
                 opened,
                 chosen,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import struct
 import time
@@ -25,6 +26,9 @@ PARTIAL = ".partial"
 
 ABANDONED_S = 3600.0
 """A partial file that nobody wrote to for so long was left by a killed process."""
+
+_PARTIAL_NAME = re.compile(rf".+{re.escape(SUFFIX)}\.\d+-[0-9a-f]+{re.escape(PARTIAL)}")
+"""Of our partial files; others in the folder are not ours to remove."""
 
 _MAGIC = b"marclip1"
 _TRAILER = struct.Struct("<8sQQQd")  # magic, frames, height, width, duration in seconds
@@ -170,7 +174,7 @@ def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None
 def remove_abandoned(folder: Path) -> None:
     """Remove what killed processes left; what another process writes right now stays."""
     with suppress(OSError):
-        for path in folder.glob(f"*{PARTIAL}"):
+        for path in (path for path in folder.iterdir() if _PARTIAL_NAME.fullmatch(path.name)):
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > ABANDONED_S:
                     path.unlink()

@@ -19,6 +19,7 @@ from mar_edge.datasets.video_list import Video, VideoList
 from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import DataError, OutputError, SourceError
 from mar_edge.runtime.clips.preprocess import Resize, preprocess
+from mar_edge.runtime.video.folder_walk import why_missing
 from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_shown_frames
 from mar_edge.runtime.video.seek import newest_frames, read_frames_at
@@ -177,7 +178,7 @@ def open_clips(
 
     Raises:
         DataError: if a video is missing, empty, too short, too damaged or no video, naming each; with `skip_broken`
-            only if none is left.
+            only if none is left, or none of a class.
         OutputError: if the cache cannot be written.
     """
     sizing = Sizing(resize, height_px, width_px, short_side_px)
@@ -185,9 +186,18 @@ def open_clips(
     pairs = list(zip(videos.videos, found, strict=True))
     broken = [Broken(video, fact) for video, fact in pairs if isinstance(fact, str)]
     if broken and not (skip_broken and len(broken) < len(pairs)):
-        raise DataError(_complaint(videos, broken))
+        raise DataError(
+            f"{_complaint(videos, broken)}. Repair or remove them, or leave them out with data.skip_broken=true"
+        )
     kept = videos.keep([video for video, fact in pairs if not isinstance(fact, str)])
+    videos.check_kept(kept, [(one.video, one.reason) for one in broken])
     return ClipReader(kept, sizing, [fact for fact in found if not isinstance(fact, str)]), broken
+
+
+def uncached(videos: VideoList, sizing: Sizing, cache: Path) -> list[Path]:
+    """Return the videos of a list, each once, that are not yet in a cache."""
+    jobs = dict.fromkeys(_job(video, sizing, cache) for video in videos.videos)
+    return [job.path for job in jobs if isinstance(job, _Job) and _from_cache(job) is None]
 
 
 class _Facts(NamedTuple):
@@ -240,7 +250,7 @@ def _job(video: Video, sizing: Sizing, cache: Path | None) -> _Job | str:
     try:
         stat = video.path.stat()
     except OSError as error:
-        return f"no such file: {video.path}" if error.errno == errno.ENOENT else f"{video.path}: {error.strerror}"
+        return why_missing(video.path) if error.errno == errno.ENOENT else f"{video.path}: {error.strerror}"
     if cache is None:
         return _Job(video.path, stat.st_size, sizing, None)
     identity = [os.path.abspath(video.path), stat.st_size, stat.st_mtime_ns, asdict(sizing), VERSION]
@@ -319,7 +329,4 @@ def _room(found: Sequence[_Facts | str | None], cache: Path | None) -> str:
 def _complaint(videos: VideoList, broken: Sequence[Broken]) -> str:
     told = "; ".join(videos.say(one.video, one.reason) for one in broken[:SHOWN])
     more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-    return (
-        f"{len(broken)} of {len(videos.videos)} videos of {videos.source} cannot be used: {told}{more}. Repair or "
-        "remove them, or leave them out with data.skip_broken=true"
-    )
+    return f"{len(broken)} of {len(videos.videos)} videos of {videos.source} cannot be used: {told}{more}"

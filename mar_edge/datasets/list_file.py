@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mar_edge.errors import DataError
-from mar_edge.runtime.video.reader import SUFFIXES
+from mar_edge.runtime.video.listing import is_named_video, why_no_video
 
 _FILE_NAME = re.compile(r".*\.(?:[A-Za-z][A-Za-z0-9]{1,4}|3g[p2])")
 _FRAME_COUNT = re.compile(r"(.*\S)\s+(\d+)")
@@ -55,7 +55,8 @@ def _lines(source: Path) -> list[tuple[int, str]]:
     except FileNotFoundError as error:
         raise DataError(f"no such file or folder: {source}") from error
     except UnicodeDecodeError as error:
-        kind = "is a video" if source.suffix.lower() in SUFFIXES else "is not text in UTF-8"
+        is_video = is_named_video(source) or why_no_video(source) is None
+        kind = "is a video" if is_video else "is not text in UTF-8"
         raise DataError(
             f"{source} {kind}; a list of videos is a CSV with the columns path and label, or a folder per class"
         ) from error

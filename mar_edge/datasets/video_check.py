@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
+from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.clip_reader import MIN_FRAMES, judge
+from mar_edge.datasets.video_facts import Facts, read_facts
 from mar_edge.datasets.video_list import UNLABELLED, Video, VideoList, read_video_list
-from mar_edge.datasets.workers import over_all_cores
-from mar_edge.errors import DataError, SourceError
-from mar_edge.runtime.video.decoding import read_timed
-from mar_edge.runtime.video.opening import OpenVideo
-from mar_edge.runtime.video.probe import probe
-from mar_edge.runtime.video.reader import list_videos, tells_damage
+from mar_edge.errors import DataError
+from mar_edge.reporting import Progress, no_progress
+from mar_edge.runtime.video.listing import list_videos
+from mar_edge.runtime.video.reader import tells_damage
 
 CLIP_FRAMES = 16
 """A shorter video fills a clip of most models only by repeating frames."""
@@ -28,6 +25,7 @@ Severity = Literal["error", "warning"]
 
 KINDS: dict[str, str] = {
     "list": "bad lines of a list",
+    "folder": "folders that cannot be used",
     "broken": "broken files",
     "short": "too short files",
     "leak": "files in two splits",
@@ -37,7 +35,9 @@ KINDS: dict[str, str] = {
     "clock": "files whose times were repaired, or that change within",
     "brief": "files shorter than a clip",
     "duplicate": "duplicates within a split",
-    "no_videos": "classes or folders without videos",
+    "no_videos": "classes without videos",
+    "labels": "labels that look like mistakes",
+    "left_out": "files and folders left out",
 }
 """What can be wrong, in the order it is told."""
 
@@ -65,34 +65,6 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         """Return the record for JSON lines."""
         return {"type": "problem", **asdict(self)}
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a file turned out to hold.
-
-    Attributes:
-        frames: that could be decoded.
-        announced: that the header or the packets promise.
-        duration_s: from the first frame to the end of the last.
-        fps: frames a second, on average.
-        steady: whether all frames are about equally far apart.
-        width_px, height_px: of the upright picture.
-        warnings: of the decoder.
-        error: why the file cannot be read; None if it can.
-        sha256: of the bytes, where another file has the same size.
-    """
-
-    frames: int = 0
-    announced: int = 0
-    duration_s: float = 0.0
-    fps: float = 0.0
-    steady: bool = True
-    width_px: int = 0
-    height_px: int = 0
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
-    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +119,7 @@ def check_videos(
     root: Path | None = None,
     labels: Sequence[str] | None = None,
     min_frames: int = MIN_FRAMES,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[list[Split], list[Problem]]:
     """Decode every video of some lists on all cores.
 
@@ -157,7 +129,7 @@ def check_videos(
         root: what relative paths start from; by default the folder of each list.
         labels: the known classes; by default those of the first list.
         min_frames: fewer make a video unusable.
-        progress: called with (videos done, videos in all).
+        progress: called with what is done, how much of it, and how much there is.
 
     Raises:
         DataError: if a list cannot be read at all.
@@ -165,10 +137,10 @@ def check_videos(
     problems: list[Problem] = []
     lists: list[VideoList] = []
     for source in sources:
-        videos = _read(source, root, labels, problems)
+        videos = _read(source, root, labels, problems, progress)
         labels = labels or videos.labels or None
         lists.append(videos)
-    facts = _inspect_all([video.path for videos in lists for video in videos.videos], progress)
+    facts = read_facts([video.path for videos in lists for video in videos.videos], progress)
     splits = []
     for videos in lists:
         own, facts = facts[: len(videos.videos)], facts[len(videos.videos) :]
@@ -181,79 +153,22 @@ def check_videos(
     return splits, problems
 
 
-def _read(source: Path, root: Path | None, labels: Sequence[str] | None, problems: list[Problem]) -> VideoList:
-    found = list_videos(source) if source.is_dir() else []
+def _read(
+    source: Path, root: Path | None, labels: Sequence[str] | None, problems: list[Problem], progress: Progress
+) -> VideoList:
+    found = list_videos(source, progress=progress).videos if source.is_dir() else ()
     plain = bool(found) and all(path.parent == source for path in found)
+    split = str(source)
 
     def tell(line: int, problem: str) -> None:
-        problems.append(Problem("error", "list", str(source), line, "", problem))
+        problems.append(Problem("error", "list" if line else "folder", split, line, "", problem))
 
-    videos = read_video_list(source, root=root, labels=labels, labelled=not plain, on_problem=tell)
-    if source.is_dir() and not plain:
-        for home in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            if not list_videos(home):
-                problems.append(Problem("warning", "no_videos", str(source), 0, str(home), f"{home} holds no videos"))
+    videos = read_video_list(source, root=root, labels=labels, labelled=not plain, on_problem=tell, progress=progress)
+    problems += [Problem("warning", "labels", split, 0, "", doubt) for doubt in videos.doubts]
+    for path, reason, _ in videos.left_out:
+        named = f"{path.relative_to(source).as_posix()} {reason}"
+        problems.append(Problem("warning", "left_out", split, 0, str(path), named))
     return videos
-
-
-class _Job(NamedTuple):
-    path: Path
-    hashed: bool
-
-
-def _inspect_all(paths: Sequence[Path], progress: Callable[[int, int], None] | None) -> list[Facts]:
-    """Look into every file once, however often it is listed."""
-    sizes = {path: path.stat().st_size for path in set(paths) if path.is_file()}
-    often = Counter(sizes.values())
-    jobs = [_Job(path, often[sizes.get(path, -1)] > 1) for path in dict.fromkeys(paths)]
-    facts: dict[Path, Facts] = {}
-    for place, result in over_all_cores(_inspect, jobs):
-        path = jobs[place].path
-        facts[path] = result or Facts(error=f"{path} crashes the decoder")
-        if progress is not None:
-            progress(len(facts), len(jobs))
-    return [facts[path] for path in paths]
-
-
-def _inspect(job: _Job) -> Facts:
-    """Decode a file to its end."""
-    warnings: list[str] = []
-    times_s: list[float] = []
-    changed = 0
-    try:
-        info = probe(job.path)
-        with OpenVideo(job.path, threads=1) as video:  # every core has a file of its own
-            size = None
-            for shown in read_timed(video, lambda frame: (frame.width, frame.height), warnings.append):
-                times_s.append(shown.time_s)
-                duration_s = shown.time_s + shown.duration_s
-                size = size or shown.item
-                changed += size != shown.item
-        sha256 = _sha256(job.path) if job.hashed else None
-    except (SourceError, OSError) as error:
-        return Facts(error=str(error))
-    if changed:
-        warnings.append(f"{job.path.name}: the picture changes its size")
-    gaps_s = np.diff(times_s)
-    return Facts(
-        frames=len(times_s),
-        announced=info.announced,
-        duration_s=round(duration_s, 6),
-        fps=round(len(times_s) / duration_s, 4),
-        steady=not len(gaps_s) or bool(gaps_s.max() < 1.5 * np.median(gaps_s)),
-        width_px=info.width_px,
-        height_px=info.height_px,
-        warnings=tuple(warnings),
-        sha256=sha256,
-    )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems: list[Problem]) -> Split:
@@ -319,22 +234,24 @@ def _find_duplicates(splits: Sequence[Split], problems: list[Problem]) -> None:
 
 
 def _check_classes(split: Split, problems: list[Problem], *, training: bool) -> None:
-    """Tell of classes that nothing can be learnt or said about."""
+    """Report classes that nothing can be learnt or said about."""
     counts = split.counts()
     source = str(split.videos.source)
     if not counts:
         return
-    empty = [label for label, count in counts.items() if not count]
-    if len(counts) - len(empty) < 2:
+    listed = split.videos.counts()
+    kept = [label for label, count in counts.items() if count]
+    if len(kept) < 2:
         severity: Severity = "error" if training else "warning"
-        kept = [label for label in counts if label not in empty]
         only = f"only the class '{kept[0]}' has videos that can be used" if kept else "no video can be used"
         problems.append(Problem(severity, "one_class", source, 0, "", f"{only}; a classifier needs two classes"))
-    for label in empty:
-        hint = "; do the numbers count from 1?" if label == "0" and training else ""
-        problems.append(
-            Problem("warning", "no_videos", source, 0, "", f"class '{label}' has no video that can be used{hint}")
-        )
+    for label in (label for label, count in listed.items() if count and not counts[label]):
+        lost = f"none of the {listed[label]} videos of class '{label}' can be used"
+        problems.append(Problem("error", "no_videos", source, 0, "", lost))
+    if never := [label for label, count in listed.items() if not count]:
+        names = f"class '{never[0]}' has" if len(never) == 1 else f"{len(never)} classes have"
+        which = f": {some(never)}" if len(never) > 1 else ""
+        problems.append(Problem("warning", "no_videos", source, 0, "", f"{names} no video{which}"))
 
 
 def require_usable(problems: Sequence[Problem]) -> None:

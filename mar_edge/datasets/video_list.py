@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mar_edge.datasets.class_folders import Rows, read_folder
+from mar_edge.datasets.class_numbers import Problem, label_doubts, number_classes, some
 from mar_edge.datasets.list_file import Row, read_rows
 from mar_edge.errors import DataError
-from mar_edge.runtime.video.reader import list_videos
-
-MAX_CLASSES = 100_000
-"""A class number beyond is taken for a mistake, for instance an identifier."""
+from mar_edge.reporting import Progress, no_progress
+from mar_edge.runtime.video.folder_walk import LeftOut
+from mar_edge.runtime.video.listing import name_left_out
 
 SHOWN = 10
 """Problems that one error tells; the rest is counted."""
 
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-"""Folders named so, and nothing else beside them, hold classes and are none."""
-
 UNLABELLED = -1
-
-Problem = Callable[[int, str], None]
-"""Called with a line's number and what is wrong there."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +49,31 @@ class VideoList:
         videos: in the list's order.
         labels: class names in the order of their numbers; empty without labels.
         digest: hash of names, labels and class names, so that a copy elsewhere has the same.
+        left_out: what lies in the folder and is not read, with the reasons.
+        doubts: sentences about labels that look like mistakes.
+        shared: names of videos that are one file, but are listed under two classes.
     """
 
     source: Path
     videos: tuple[Video, ...]
     labels: tuple[str, ...]
     digest: str
+    left_out: tuple[LeftOut, ...] = ()
+    doubts: tuple[str, ...] = ()
+    shared: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences that a person should read before the videos are used."""
+        said = [f"{self.source}: {doubt}" for doubt in self.doubts]
+        if self.left_out:
+            said.insert(0, f"{self.source}: {name_left_out(self.source, self.left_out)}")
+        if self.shared:
+            count = "1 file is" if len(self.shared) == 1 else f"{len(self.shared)} files are"
+            named = ", ".join(f"{other} is {one}" for one, other in self.shared[:SHOWN])
+            more = f", and {len(self.shared) - SHOWN} more" if len(self.shared) > SHOWN else ""
+            said.append(f"{self.source}: {count} listed under two classes: {named}{more}")
+        return tuple(said)
 
     def say(self, video: Video, problem: str) -> str:
         """Put the line before a problem with a video: `train.csv:17: ...`; a folder has no lines."""
@@ -78,6 +90,36 @@ class VideoList:
     def keep(self, videos: Sequence[Video]) -> VideoList:
         """Return a list of some of the videos, with the same classes."""
         return replace(self, videos=tuple(videos), digest=_digest(videos, self.labels))
+
+    def relabel(self, classes: Sequence[int], labels: Sequence[str]) -> VideoList:
+        """Return the list with other classes.
+
+        Args:
+            classes: the new number of every label of this list.
+            labels: names of the new classes.
+        """
+        videos = tuple(replace(video, label=classes[video.label]) for video in self.videos)
+        return replace(self, videos=videos, labels=tuple(labels), digest=_digest(videos, labels))
+
+    def check_kept(self, kept: VideoList, reasons: Sequence[tuple[Video, str]]) -> None:
+        """Check that no class has lost all its videos.
+
+        Args:
+            kept: what is left of this list.
+            reasons: why each of the others is left out, as sentences.
+
+        Raises:
+            DataError: naming the classes and the first of their videos.
+        """
+        left = kept.counts()
+        lost = [label for label, count in self.counts().items() if count and not left[label]]
+        if lost:
+            said = [self.say(video, reason) for video, reason in reasons if self.labels[video.label] in lost]
+            more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+            raise DataError(
+                f"{self.source}: no video is left of the class{'es' * (len(lost) > 1)} {some(lost)}: "
+                f"{'; '.join(said[:SHOWN])}{more}"
+            )
 
     def check_classes(self) -> None:
         """Check that there is something to learn.
@@ -103,8 +145,9 @@ def read_video_list(
     labels: Sequence[str] | None = None,
     labelled: bool = True,
     on_problem: Problem | None = None,
+    progress: Progress = no_progress,
 ) -> VideoList:
-    """Read a list of videos; the videos themselves are not touched.
+    """Read a list of videos. Files that a list names are not touched; those in a folder are shown to the decoder.
 
     Args:
         source: a CSV with the columns `path` and `label`; a list of `path label` lines, separated by space, tab or
@@ -114,7 +157,8 @@ def read_video_list(
             names sorted, or, where all are numbers, 0 to the largest.
         labelled: whether labels are needed; without, every video of a folder or list is taken and labels are ignored.
         on_problem: called with (line, problem) for every line that cannot be used, which is then left out; by default
-            all of them are told in one error.
+            all of them are told in one error. Line 0 is that of a folder.
+        progress: see `list_videos`.
 
     Raises:
         DataError: if the source cannot be read, is empty, lacks a column, or has lines that cannot be used.
@@ -123,24 +167,37 @@ def read_video_list(
     tell = on_problem or (lambda line, problem: found.append((line, problem)))
     if source.is_dir():
         root = source
-        rows = _folder_rows(source, tell) if labelled else _plain_rows(source)
+        rows, left_out, shared = read_folder(source, tell, labelled=labelled, progress=progress)
     else:
         root = root or source.parent
-        rows = read_rows(source, tell, labelled=labelled)
+        rows, left_out, shared = _listed(read_rows(source, tell, labelled=labelled))
     if not rows and not found:
-        raise DataError(f"{source} holds no videos")
-    names, numbers = _number(rows, labels, tell) if labelled else ((), [UNLABELLED] * len(rows))
-    if found:
-        found.sort()
-        told = [f"{source}:{line}: {problem}" if line else problem for line, problem in found[:SHOWN]]
-        more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise DataError("; ".join(told) + more)
+        raise DataError(f"{source} holds no videos" + (f"; {name_left_out(source, left_out)}" if left_out else ""))
+    names, numbers = number_classes(rows, labels, tell) if labelled else ((), [UNLABELLED] * len(rows))
+    _refuse(source, found)
     videos = tuple(
         Video(path=root / row.name, label=number, line=row.line, name=row.name)
         for row, number in zip(rows, numbers, strict=True)
         if number is not None
     )
-    return VideoList(source=source, videos=videos, labels=names, digest=_digest(videos, names))
+    return VideoList(
+        source=source,
+        videos=videos,
+        labels=names,
+        digest=_digest(videos, names),
+        left_out=left_out,
+        doubts=label_doubts(rows, labels) if labelled else (),
+        shared=shared,
+    )
+
+
+def _refuse(source: Path, found: list[tuple[int, str]]) -> None:
+    """Raise one error for all problems of a list."""
+    if found:
+        found.sort()
+        told = [f"{source}:{line}: {problem}" if line else problem for line, problem in found[:SHOWN]]
+        more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise DataError("; ".join(told) + more)
 
 
 def read_labels(path: Path) -> list[str]:
@@ -184,60 +241,16 @@ def hold_out(videos: VideoList, patterns: Sequence[str]) -> tuple[VideoList, Vid
     return videos.keep(kept), videos.keep(held)
 
 
-def _folder_rows(folder: Path, tell: Problem) -> list[Row]:
-    """List the videos of a folder per class."""
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    rows = [Row(0, path.relative_to(folder).as_posix(), home.name) for home in classes for path in list_videos(home)]
-    stray = [path for path in list_videos(folder) if path.parent == folder]
-    if stray and not rows:
-        raise DataError(
-            f"{folder} holds videos but no folder per class; expected {folder}/CLASS/{stray[0].name}, or give a list"
-        )
-    if rows and {home.name.lower() for home in classes} <= SPLITS:
-        raise DataError(f"{folder} holds splits, not classes; give them one by one: {' '.join(map(str, classes))}")
-    for path in stray:
-        tell(0, f"{path} lies beside the class folders; move it into one")
-    return rows
-
-
-def _plain_rows(folder: Path) -> list[Row]:
-    return [Row(0, path.relative_to(folder).as_posix(), "") for path in list_videos(folder)]
-
-
-def _number(
-    rows: Sequence[Row], known: Sequence[str] | None, tell: Problem
-) -> tuple[tuple[str, ...], list[int | None]]:
-    """Return the class names and every row's class number; None where there is none."""
-    by_number = all(re.fullmatch(r"[+-]?\d+", row.label, re.ASCII) for row in rows)
-    if known is None and by_number:
-        numbers = [_class_number(row, MAX_CLASSES, tell) for row in rows]
-        return tuple(map(str, range(1 + max((n for n in numbers if n is not None), default=-1)))), numbers
-    names = tuple(sorted({row.label for row in rows})) if known is None else tuple(known)
-    places = {name: place for place, name in enumerate(names)}
-    out: list[int | None] = []
-    for row in rows:
-        place = places.get(row.label)
-        if place is None and by_number:
-            place = _class_number(row, len(names), tell)
-        elif place is None:
-            near = difflib.get_close_matches(row.label, names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {_some(names)}"
-            tell(row.line, f"label '{row.label}' of {row.name} is not one of the {len(names)} known ones; {hint}")
-        out.append(place)
-    return names, out
-
-
-def _class_number(row: Row, classes: int, tell: Problem) -> int | None:
-    # the length first: Python refuses to read numbers of thousands of digits
-    number = int(row.label) if len(row.label) < 10 else MAX_CLASSES
-    if 0 <= number < classes:
-        return number
-    tell(row.line, f"label {row.label[:40]} of {row.name} is not a class number from 0 to {classes - 1}")
-    return None
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+def _listed(rows: list[Row]) -> Rows:
+    """Find the files that a list has under two labels."""
+    first: dict[str, Row] = {}
+    pairs = [(first.setdefault(row.name, row), row) for row in rows]
+    shared = tuple(
+        (f"{one.name} of line {one.line} ('{one.label}')", f"line {other.line} ('{other.label}')")
+        for one, other in pairs
+        if one.label != other.label
+    )
+    return Rows(rows, (), shared)
 
 
 def _digest(videos: Sequence[Video], labels: Sequence[str]) -> str:

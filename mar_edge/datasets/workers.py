@@ -21,7 +21,9 @@ AHEAD = 4
 """Jobs that wait at each process, so that none runs dry."""
 
 
-def over_all_cores(task: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[int, Result | None]]:
+def over_all_cores(
+    task: Callable[[Job], Result], jobs: Sequence[Job], *, processes: int | None = None
+) -> Iterator[tuple[int, Result | None]]:
     """Do jobs in parallel.
 
     A file that crashes the decoder costs nothing but itself: after a crash the jobs that were under way run again, each
@@ -30,6 +32,7 @@ def over_all_cores(task: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterat
     Args:
         task: a function of a module, so that other processes find it.
         jobs: what to call it with.
+        processes: at once; one a core by default.
 
     Yields:
         Index of a job and its result, in the order they are done; None where its process died.
@@ -38,6 +41,7 @@ def over_all_cores(task: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterat
         MarEdgeError: if no process can be started.
         Exception: the first that a job raises.
     """
+    processes = processes or cores()
     waiting = deque(range(len(jobs)))
     suspects: deque[int] = deque()
     while waiting or suspects:
@@ -48,7 +52,7 @@ def over_all_cores(task: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterat
                 _check_start()
                 yield alone, None
         else:
-            suspects.extend((yield from _run(task, jobs, waiting, processes=min(len(waiting), _cores()))))
+            suspects.extend((yield from _run(task, jobs, waiting, processes=min(len(waiting), processes))))
 
 
 def _run(
@@ -90,7 +94,9 @@ def _start() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends workers at once and without words
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; they end workers without words
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -101,5 +107,6 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.datasets.video_list import Video, VideoList, read_video_list
+from mar_edge.datasets.label_likeness import nearest
+from mar_edge.datasets.video_list import VideoList, read_video_list
 from mar_edge.errors import CheckpointError, DataError, SourceError
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.extras import require
@@ -65,7 +66,7 @@ def open_model(
     if len(str(path)) < 200 and path.is_file():
         raise CheckpointError(
             f"{path} is no model: a bundle is a folder NAME.mar, a checkpoint a file .safetensors. "
-            f"For a checkpoint of others run: mar-edge import {path} -o OUT.safetensors"
+            f"For a checkpoint of others run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
         )
     return runtime_model.load(name_or_path, **options)
 
@@ -88,22 +89,18 @@ def evaluate(
         progress: told how far it is.
 
     Raises:
-        DataError: if a label is none of the model's, a file cannot be read (naming all that cannot), or none can.
+        DataError: if a label is none of the model's, a file cannot be read (naming all that cannot), or none can of a
+            class.
         OptionError: if such views cannot be made.
     """
     began_s = time.monotonic()
     check_views(views, model.spec)
     classes = match_labels(videos, model.labels)
-    broken: dict[int, str] = {}
     # every file is opened first, so that a broken one is told in seconds and not after hours
-    for index, video in enumerate(videos.videos):
-        progress("checking", index, len(videos.videos))
-        if reason := _cannot_be_read(video):
-            broken[index] = videos.say(video, reason)
-    if broken and not skip_broken:
-        raise DataError(_tell_broken(broken, len(videos.videos)))
+    broken = _find_broken(videos, progress)
+    _check_broken(broken, videos, skip_broken=skip_broken)
     scores: dict[int, NDArray[np.float32]] = {}
-    warnings: list[str] = []
+    warnings = list(videos.remarks)
     windows = short = 0
     for index, video in enumerate(videos.videos):
         progress("classifying", index, len(videos.videos))
@@ -112,15 +109,14 @@ def evaluate(
         try:
             result = model.classify(video.path, views=views)
         except SourceError as error:
-            broken[index] = videos.say(video, str(error))
+            broken[index] = str(error)
             continue
         scores[index] = np.fromiter(result.scores.values(), np.float32)
         windows += result.views
         short += result.repeated_frames > 0
         warnings += [f"{video.name}: {message}" for message in result.warnings]
     progress("classifying", len(videos.videos), len(videos.videos))
-    if broken and (not skip_broken or not scores):
-        raise DataError(_tell_broken(broken, len(videos.videos)))
+    _check_broken(broken, videos, skip_broken=skip_broken)
     kept = [videos.videos[index] for index in scores]
     return Evaluation(
         labels=tuple(model.labels),
@@ -131,25 +127,28 @@ def evaluate(
         views=views,
         windows=windows,
         short=short,
-        broken=tuple(broken[index] for index in sorted(broken)),
+        broken=tuple(videos.say(videos.videos[index], broken[index]) for index in sorted(broken)),
         warnings=tuple(warnings),
         elapsed_s=time.monotonic() - began_s,
     )
 
 
-def read_videos(source: Path, labels: Sequence[str], *, root: Path | None = None) -> VideoList:
+def read_videos(
+    source: Path, labels: Sequence[str], *, root: Path | None = None, progress: Progress = no_progress
+) -> VideoList:
     """Read a list or folder of labelled videos for a model.
 
     Args:
         source: see `video_list.read_video_list`.
         labels: the model's classes.
         root: what relative paths start from; by default the folder of the list.
+        progress: called while the files of a folder are opened.
 
     Raises:
         DataError: as `read_video_list` and `match_labels`.
     """
-    match_labels(read_video_list(source, root=root), labels)  # tells an unknown label once, not once a line
-    return read_video_list(source, root=root, labels=labels)
+    videos = read_video_list(source, root=root, progress=progress)
+    return videos.relabel(match_labels(videos, labels), labels)
 
 
 def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
@@ -167,9 +166,9 @@ def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
         told = []
         for label in unknown[:NAMED]:
             first = next(video for video in videos.videos if videos.labels[video.label] == label)
-            near = difflib.get_close_matches(label, labels, n=1)
+            near = nearest(label, labels)
             where = f"line {first.line}" if first.line else first.name
-            told.append(f"'{label}' ({where}{f', did you mean {near[0]!r}?' if near else ''})")
+            told.append(f"'{label}' ({where}{f', did you mean {near!r}?' if near is not None else ''})")
         more = f" and {len(unknown) - NAMED} more" if unknown[NAMED:] else ""
         have = ", ".join(labels[:NAMED]) + (f" and {len(labels) - NAMED} more" if labels[NAMED:] else "")
         raise DataError(
@@ -192,17 +191,25 @@ def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
     return np.stack([np.asarray(cv2.resize(picture, (width, height)), np.uint8) for picture in pictures])
 
 
-def _cannot_be_read(video: Video) -> str | None:
-    """Return why a video gives no picture; None if it does."""
-    try:
-        probe(video.path)
-    except SourceError as error:
-        return str(error)
-    return None
+def _find_broken(videos: VideoList, progress: Progress) -> dict[int, str]:
+    """Return why videos give no picture, by their places in the list."""
+    broken = {}
+    for index, video in enumerate(videos.videos):
+        progress("checking", index, len(videos.videos))
+        try:
+            probe(video.path)
+        except SourceError as error:
+            broken[index] = str(error)
+    return broken
 
 
-def _tell_broken(broken: dict[int, str], total: int) -> str:
-    listed = "; ".join(broken[index] for index in sorted(broken))
-    return (
-        f"{len(broken)} of {total} videos cannot be read: {listed}. Mend the list, or leave them out with --skip-broken"
-    )
+def _check_broken(broken: dict[int, str], videos: VideoList, *, skip_broken: bool) -> None:
+    """Check that no video is broken, or that some of every class are left."""
+    if broken and (not skip_broken or len(broken) == len(videos.videos)):
+        listed = "; ".join(videos.say(videos.videos[index], broken[index]) for index in sorted(broken))
+        raise DataError(
+            f"{len(broken)} of {len(videos.videos)} videos cannot be read: {listed}. Mend the list, or leave them out with "
+            "--skip-broken"
+        )
+    left = [video for index, video in enumerate(videos.videos) if index not in broken]
+    videos.check_kept(videos.keep(left), [(videos.videos[index], broken[index]) for index in sorted(broken)])

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mar_edge.bundle import Manifest
-from mar_edge.evaluation.evaluation import NAMED, match_labels, read_videos
+from mar_edge.datasets.label_likeness import likeness
+from mar_edge.evaluation.evaluation import NAMED, read_videos
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
-from mar_edge.runtime.video.reader import SUFFIXES, list_videos
+from mar_edge.runtime.video.listing import is_named_video, list_videos, why_no_video
 
 
 def open_labelled_clips(
@@ -18,6 +20,7 @@ def open_labelled_clips(
     count: int,
     warn: Callable[[str], None] = lambda _message: None,
     strict: bool = False,
+    progress: Progress = no_progress,
 ) -> ClipSet:
     """Choose clips, with classes where the data has them.
 
@@ -26,33 +29,37 @@ def open_labelled_clips(
         data: a video; a folder of videos; a folder with a subfolder for each class; or a list with the columns path
             and label (see `video_list`). None for the demo camera.
         count: clips wanted, see `open_clips`.
-        warn: see `ClipSet`. Also told of a folder with subfolders of videos none of which is named as a class.
+        warn: see `ClipSet`. Also called with what a folder has that is not read, with labels that look like mistakes,
+            and for a folder with subfolders of videos none of which is named as a class.
         strict: see `ClipSet`.
+        progress: called while the files of a folder are opened.
 
     Raises:
         SourceError: if there is no video, or one cannot be read.
         DataError: if a list cannot be read, or has a label that the model does not know.
     """
     if data is None or not _has_labels(data, manifest.labels):
-        if data is not None and data.is_dir() and (message := _no_labels(data, manifest)):
+        if data is not None and data.is_dir() and (message := _no_labels(data, manifest, progress)):
             warn(message)
-        return open_clips(manifest, data, count=count, warn=warn, strict=strict)
-    videos = read_videos(data, manifest.labels)
-    classes = match_labels(videos, manifest.labels)
+        return open_clips(manifest, data, count=count, warn=warn, strict=strict, progress=progress)
+    videos = read_videos(data, manifest.labels, progress=progress)
+    for message in videos.remarks:
+        warn(message)
     return open_clips(
         manifest,
         data,
         count=count,
         files=[video.path for video in videos.videos],
-        targets=[classes[video.label] for video in videos.videos],
+        targets=[video.label for video in videos.videos],
         warn=warn,
         strict=strict,
     )
 
 
-def _no_labels(folder: Path, manifest: Manifest) -> str | None:
+def _no_labels(folder: Path, manifest: Manifest, progress: Progress) -> str | None:
     """Return what should be said of subfolders with videos, as they may have been meant as classes."""
-    found = sorted({path.relative_to(folder).parts[0] for path in list_videos(folder) if path.parent != folder})
+    videos = list_videos(folder, progress=progress).videos
+    found = sorted({path.relative_to(folder).parts[0] for path in videos if path.parent != folder})
     if not found:
         return None
     told = ", ".join(found[:NAMED]) + (f" and {len(found) - NAMED} more" if found[NAMED:] else "")
@@ -64,6 +71,8 @@ def _no_labels(folder: Path, manifest: Manifest) -> str | None:
 
 
 def _has_labels(data: Path, labels: list[str]) -> bool:
+    """Return whether data has labels: a list, or a folder with one that is, or looks like, a label of the model."""
     if data.is_dir():
-        return any((data / label).is_dir() for label in labels)
-    return data.suffix.lower() not in SUFFIXES and data.is_file()
+        known = {likeness(label) for label in labels}
+        return any(likeness(path.name) in known for path in data.iterdir() if path.is_dir())
+    return data.is_file() and not is_named_video(data) and why_no_video(data) is not None

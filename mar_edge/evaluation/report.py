@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from numpy.typing import NDArray
 from mar_edge.errors import MarEdgeError, OutputError
 from mar_edge.evaluation import report_figures as figures
 from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pairs
-from mar_edge.evaluation.report_style import page
+from mar_edge.evaluation.report_style import REPORT, page
+from mar_edge.files.atomic_file import write_output
+from mar_edge.files.ownership import check_replaceable
 
 TABLE_CLASSES = 25
 """A confusion matrix of more classes is drawn as a picture, with the most confused pairs beside it."""
@@ -32,16 +32,15 @@ Pictures = Callable[[int], NDArray[np.uint8]]
 """Gives the frames of a clip of the evaluation, uint8 (T, h, w, 3) RGB; may raise a MarEdgeError."""
 
 
-def check_report_path(path: Path) -> None:
+def check_report_path(path: Path, *, force: bool = False) -> None:
     """Check that a report may be written to a path, before the work whose report it is.
 
     Raises:
-        OutputError: if the name does not end in .html, so that no other file is ever replaced, or it is a folder.
+        OutputError: if the name does not end in .html, or something else is there.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"a report is an HTML file; name it {path.with_suffix('.html')} instead of {path}")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file in it")
+    check_replaceable(path, REPORT, force=force)
 
 
 def write_report(
@@ -52,8 +51,9 @@ def write_report(
     history: Sequence[Mapping[str, Any]] = (),
     evaluation: Evaluation | None = None,
     pictures: Pictures | None = None,
+    force: bool = False,
 ) -> None:
-    """Write a report; a file that is there is replaced only by a whole one.
+    """Write a report; one that is there is replaced only by a whole one.
 
     Args:
         path: ends in .html.
@@ -63,12 +63,13 @@ def write_report(
             other number is a part of the loss. Shares are 0 to 1.
         evaluation: of the finished model; None leaves all but the curves and the facts out.
         pictures: gives frames for the examples that the model got most wrong; None for no pictures.
+        force: replace a file that is no report of mar-edge.
 
     Raises:
         OutputError: if the file cannot be written.
         MissingExtraError: if matplotlib is not installed.
     """
-    check_report_path(path)
+    check_report_path(path, force=force)
     sections = []
     if evaluation is not None:
         sections.append(_cards(evaluation))
@@ -81,7 +82,9 @@ def write_report(
         sections += _left_out(evaluation)
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
     sections.append(_section("Facts", f'<table class="facts">{rows}</table>'))
-    _write(path, page(title, sections))
+    # names may hold bytes that are no text
+    text = page(title, sections).encode("utf-8", errors="replace")
+    write_output(path, text, kind=REPORT, force=force, advice="Choose a file you can write to")
 
 
 def _cards(evaluation: Evaluation) -> str:
@@ -278,18 +281,3 @@ def _image(uri: str, words: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # names may hold bytes that are no text
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise OutputError(
-            f"cannot write the report {path}: {error.strerror}. Choose a file you can write to"
-        ) from error

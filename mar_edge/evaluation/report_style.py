@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from mar_edge.files.ownership import FileKind
+
 _STYLE = """
 :root { --ink: #1b2430; --soft: #5b6675; --line: #e3e7ec; --paper: #ffffff; --blue: #2563a8; --good: #2f8f5b; --bad: #b3402e; }
 * { box-sizing: border-box; }
@@ -64,6 +66,15 @@ details summary { cursor: pointer; color: var(--blue); }
 """
 
 
+_START = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="mar-edge/report/1">"""
+
+REPORT = FileKind("report", lambda file: file.read(len(_START)) == _START.encode())
+
+
 def page(title: str, sections: list[str]) -> str:
     """Return a whole HTML page that loads nothing from anywhere.
 
@@ -73,10 +84,7 @@ def page(title: str, sections: list[str]) -> str:
     """
     return "\n".join(
         [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
+            _START,
             # nothing is fetched and nothing runs, whatever a file name or a label may hold
             '<meta http-equiv="Content-Security-Policy" '
             "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import onnx
-import onnxruntime
 import torch
 from onnx import ModelProto
 
@@ -28,9 +27,12 @@ from mar_edge.export.gate import Gate
 from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.export.half.precision import choose_kept, to_half
 from mar_edge.export.source_model import Origin, open_origin
+from mar_edge.files.graph_files import remove_graph
+from mar_edge.files.ownership import check_replaceable
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model_spec import PRECISIONS, Placement
+from mar_edge.runtime.engines.registry import engine_version
 from mar_edge.version import __version__
 
 GATE_CLIPS = 8
@@ -113,13 +115,14 @@ def export(
     clips: int | None = None,
     calibration: CalibrationOptions | None = None,
     keep_going: bool = False,
+    force: bool = False,
     progress: Progress = lambda _message: None,
 ) -> Exported:
     """Export a model to a bundle.
 
     Args:
         source: mar-edge's own checkpoint, or a bundle (path or built-in name) with a graph in FP32.
-        out: the bundle's folder; replaced whole if it is one already.
+        out: the bundle's folder; replaced whole if it is one already, see `files.ownership`.
         masks: mask ratios in percent; by default the one it was trained with.
         precisions: of `bundle.PRECISIONS`.
         data: videos that every graph is compared with torch on, see `open_labelled_clips`; by default those of the
@@ -127,6 +130,7 @@ def export(
         clips: how many; by default 8 of the demo camera, or 64 of the data.
         calibration: for INT8.
         keep_going: leave out a variant that misses its bounds, instead of failing.
+        force: replace more than a bundle, see `files.ownership`.
         progress: told what is being done.
 
     Raises:
@@ -135,6 +139,7 @@ def export(
         SourceError, DataError: if the data or the calibration's has no video, or one that cannot be read.
         OutputError: if the bundle cannot be written.
     """
+    check_replaceable(out, bundles.BUNDLE, force=force)  # before the work
     origin = open_origin(source)
     wanted = list(dict.fromkeys(masks)) if masks else [nearest_mask(origin.info.mask_ratio)]
     kinds = list(dict.fromkeys(precisions))
@@ -143,7 +148,7 @@ def export(
         origin.config.geometry.check_cells()
     if data is None and calibration is not None:
         data = calibration.data
-    with bundles.writing(out) as folder:
+    with bundles.writing(out, force=force) as folder:
         family = Family.start(origin, folder, data, clips, progress, keep_going=keep_going)
         for mask in wanted:
             family.write(mask, kinds, calibration)
@@ -196,7 +201,7 @@ class Family:
         # the manifest of a bundle needs a variant; which one does not matter for clips
         manifest = origin.manifest([Variant.model_construct(file="none.onnx", mask=0, precision="fp32")], {})
         count = clips or (GATE_CLIPS if data is None else GATE_CLIPS_OF_DATA)
-        chosen = open_labelled_clips(manifest, data, count=count, warn=warnings.append)
+        chosen = open_labelled_clips(manifest, data, count=count, warn=warnings.append, progress=_counted(progress))
         progress(f"reading {chosen.source}")
         return cls(origin, folder, Gate(origin.model, chosen), progress, keep_going, warnings=warnings)
 
@@ -217,7 +222,7 @@ class Family:
                 assert calibration is not None
                 self.write_int8(base, mask, calibration)
         if "fp32" not in precisions:
-            base.unlink()
+            remove_graph(base)
             self.variants = [v for v in self.variants if v.file != base.name]
 
     def write_int8(self, base: Path, mask: int, calibration: CalibrationOptions) -> None:
@@ -237,6 +242,7 @@ class Family:
                 count=calibration.clips or ADVISED_CLIPS,
                 warn=self.warnings.append,
                 strict=True,
+                progress=_counted(self.progress),
             ),
             self.folder,
             method=calibration.method,
@@ -311,7 +317,7 @@ class Family:
             if not self.keep_going or precision == "fp32":
                 raise
             self.failures.append(str(error))
-            path.unlink()
+            remove_graph(path)
             return variant
         self.variants.append(variant.model_copy(update={"parity": parity}))
         return variant
@@ -326,7 +332,7 @@ class Family:
                 "mar_edge": __version__,
                 "torch": torch.__version__,
                 "onnx": onnx.__version__,
-                "onnxruntime": onnxruntime.__version__,
+                "onnxruntime": engine_version("onnxruntime"),
                 "python": platform.python_version(),
             },
         }
@@ -358,3 +364,8 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: C
             "int8 needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "
             "like those that the model will see"
         )
+
+
+def _counted(progress: Progress) -> Callable[[str, int, int], None]:
+    """Put what is done and how much of it into one sentence."""
+    return lambda what, done, total: progress(f"{what}: {done} of {total}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from mar_edge.bundle import BUILTIN, open_bundle
 from mar_edge.errors import ExportError, OutputError
 from mar_edge.export.exporter import CalibrationOptions, Exported, Family
 from mar_edge.export.source_model import open_origin
+from mar_edge.files.graph_files import copy_graph
+from mar_edge.files.ownership import check_replaceable
 
 
 def calibrate(
@@ -20,6 +21,7 @@ def calibrate(
     out: Path | None = None,
     masks: Sequence[int] | None = None,
     keep_going: bool = False,
+    force: bool = False,
     progress: Callable[[str], None] = lambda _message: None,
 ) -> Exported:
     """Make the INT8 graphs of a bundle, and compare them with torch as `export` does.
@@ -32,6 +34,7 @@ def calibrate(
         out: the bundle to write; by default `source` itself.
         masks: mask ratios in percent; by default all that the bundle has in FP32.
         keep_going: leave out a variant that misses its bounds, instead of failing.
+        force: replace more than a bundle, see `files.ownership`.
         progress: told what is being done.
 
     Raises:
@@ -44,6 +47,8 @@ def calibrate(
     bundle = open_bundle(source)
     if out is None and bundle.path.parent == BUILTIN:
         raise OutputError(f"{source} is built in; choose where its INT8 graphs go: add -o {source}.mar")
+    target = out or bundle.path
+    check_replaceable(target, bundles.BUNDLE, force=force)
     origin = open_origin(bundle.path)
     bases = {variant.mask: variant for variant in bundle.manifest.variants if variant.precision == "fp32"}
     wanted = list(dict.fromkeys(masks)) if masks else list(bases)
@@ -51,12 +56,11 @@ def calibrate(
         if mask not in bases:
             have = ", ".join(map(str, bases))
             raise ExportError(f"{bundle.path} has no graph with mask {mask} in fp32 to calibrate; it has {have}")
-    target = out or bundle.path
-    with bundles.writing(target) as folder:
+    with bundles.writing(target, force=force) as folder:
         family = Family.start(origin, folder, options.data, None, progress, keep_going=keep_going)
         for variant in bundle.manifest.variants:
             if variant.precision != "int8" or variant.mask not in wanted:
-                shutil.copyfile(bundle.graph_path(variant), folder / variant.file)
+                copy_graph(bundle.graph_path(variant), folder / variant.file)
                 family.variants.append(variant)
         for mask in wanted:
             family.write_int8(folder / bases[mask].file, mask, options)

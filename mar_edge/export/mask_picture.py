@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError
-from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.atomic_file import write_output
+from mar_edge.files.marks import PICTURE, mark_png
+from mar_edge.files.ownership import check_replaceable
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask
 from mar_edge.runtime.sources.demo.demo import DemoSource
@@ -26,7 +28,18 @@ PAPER, HIDDEN, LINE = (255, 255, 255), (228, 232, 237), (205, 211, 219)
 INK, SOFT = (36, 43, 53), (102, 112, 126)
 
 
-def save_mask(path: Path, geometry: Geometry, mask: int, *, title: str) -> None:
+def check_picture_path(path: Path, *, force: bool = False) -> None:
+    """Check that a picture may be written to a path.
+
+    Raises:
+        OutputError: if the name does not end in .png, or something else is there.
+    """
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path} does not end with .png; choose a name that does")
+    check_replaceable(path, PICTURE, force=force)
+
+
+def save_mask(path: Path, geometry: Geometry, mask: int, *, title: str, force: bool = False) -> None:
     """Write a PNG of a mask, laid over frames of the demo camera.
 
     Args:
@@ -34,17 +47,17 @@ def save_mask(path: Path, geometry: Geometry, mask: int, *, title: str) -> None:
         geometry: of the clip.
         mask: percent of hidden tubelets, one that the cell running mask knows.
         title: whose mask it is.
+        force: replace a file that is no picture of mar-edge.
 
     Raises:
         GeometryError: if the grid has no cells for the mask.
         OutputError: if the file cannot be written.
     """
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path} does not end with .png; choose a name that does")
+    check_picture_path(path, force=force)
     done, data = cv2.imencode(".png", cv2.cvtColor(draw_mask(geometry, mask, title=title), cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError(f"OpenCV cannot encode the picture {path}")
-    write_whole(path, data.tobytes())
+    write_output(path, mark_png(data.tobytes()), kind=PICTURE, force=force)
 
 
 def draw_mask(geometry: Geometry, mask: int, *, title: str) -> Picture:

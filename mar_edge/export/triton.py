@@ -7,24 +7,27 @@ all, which builds a TensorRT engine from the graph itself; engines made elsewher
 
 from __future__ import annotations
 
+import json
 import math
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from mar_edge.bundle import Bundle, Manifest, Variant
-from mar_edge.errors import ExportError, OptionError, OutputError
+from mar_edge.errors import ExportError, OptionError
 from mar_edge.files.atomic_folder import written_whole
+from mar_edge.files.graph_files import copy_graph
+from mar_edge.files.ownership import FolderKind
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """What ONNX Runtime hands the graph to: TensorRT on a GPU, OpenVINO on an x86 CPU, or nothing, on any CPU."""
 
 MARKER = ".mar-edge-triton"
-"""File that says a folder is ours to replace."""
+"""File that says a folder is ours to replace, and which files of it we wrote: others add models of their own."""
+
+SCHEMA = "mar-edge/triton-repository/1"
 
 VERSION = "1"
 LABELS = "labels.txt"
@@ -65,7 +68,12 @@ class Serving:
 
 
 def write_triton(
-    bundle: Bundle, out: Path, *, variants: Sequence[Variant] | None = None, serving: Serving | None = None
+    bundle: Bundle,
+    out: Path,
+    *,
+    variants: Sequence[Variant] | None = None,
+    serving: Serving | None = None,
+    force: bool = False,
 ) -> list[str]:
     """Write a model repository.
 
@@ -74,6 +82,7 @@ def write_triton(
         out: the repository's folder; replaced whole if it is one of ours, refused if it holds something else.
         variants: graphs to serve; by default all that suit the accelerator. bf16 is left out: the backend has none.
         serving: how; by default with TensorRT.
+        force: replace files that others added, too; see `files.ownership`.
 
     Returns:
         Names of the models.
@@ -85,13 +94,16 @@ def write_triton(
     how = serving or Serving()
     manifest = bundle.manifest
     models = {_model_name(manifest, variant): variant for variant in _suited(bundle, variants, how.accelerator)}
-    with _replacing(out) as folder:
+    with written_whole(out, REPOSITORY, force=force) as folder:
         for name, variant in models.items():
             model = folder / name
             (model / VERSION).mkdir(parents=True)
-            shutil.copyfile(bundle.graph_path(variant), model / VERSION / "model.onnx")
+            copy_graph(bundle.graph_path(variant), model / VERSION / "model.onnx")
             (model / LABELS).write_text(_label_lines(manifest), encoding="utf-8")
             (model / "config.pbtxt").write_text(_config(name, manifest, variant, how), encoding="utf-8")
+        written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        mark = json.dumps({"schema": SCHEMA, "files": written}, indent=2)
+        (folder / MARKER).write_text(mark + "\n", encoding="utf-8")
     return list(models)
 
 
@@ -193,20 +205,13 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def check_place(out: Path) -> None:
-    """Check that a repository may be written to a place, before there is one.
+def _contents(folder: Path) -> set[str] | None:
+    """Return the files of a repository that we wrote, relative to it; None if there is no mark of ours."""
+    try:
+        mark = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return {MARKER, *mark["files"]} if mark["schema"] == SCHEMA else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
 
-    Raises:
-        OutputError: if the folder is there and is none of ours.
-    """
-    if out.exists() and not (out / MARKER).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputError(f"{out} is there and was not written by mar-edge; choose another folder or remove it")
 
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """Give a folder to fill; it becomes `out` when the block ends well, and vanishes when it does not."""
-    check_place(out)
-    with written_whole(out) as folder:
-        yield folder
-        (folder / MARKER).write_text("This folder is replaced whole by mar-edge export --triton.\n")
+REPOSITORY = FolderKind("model repository", MARKER, _contents)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mar_edge.errors import OutputError
+from mar_edge.files.ownership import FolderKind, check_replaceable
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -21,17 +22,20 @@ _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, kind: FolderKind, *, force: bool = False) -> Iterator[Path]:
     """Give a folder to fill; it takes its place when the block ends well, and vanishes when it does not.
 
     What processes that were killed left beside it goes, too.
 
     Args:
-        path: where the folder is to be; replaced whole if it is there, or kept.
+        path: where the folder is to be; see `check_replaceable` for what is replaced whole there, or kept.
+        kind: what it is.
+        force: replace more, see `check_replaceable`.
 
     Raises:
-        OutputError: if the place cannot be written.
+        OutputError: if something else is there, or the place cannot be written.
     """
+    check_replaceable(path, kind, force=force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -41,14 +45,23 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield partial
         os.chmod(partial, 0o755)
-        if path.exists():
+        check_replaceable(path, kind, force=force)  # what somebody put there meanwhile is not ours either
+        if os.path.lexists(path):
             _exchange(partial, path)
         else:
             os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)  # by now the old folder, or what was never finished
+        _remove(partial)  # by now the old folder, or what was never finished
+
+
+def _remove(path: Path) -> None:
+    """Remove what is in a folder's place: a folder, or the file that it replaced."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _exchange(first: Path, second: Path) -> None:

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
+import re
+import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from mar_edge.errors import CheckpointError, OutputError
+from mar_edge.files.atomic_file import write_output
+from mar_edge.files.ownership import FileKind
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import MAR
 
 FORMAT = 1
+
+_HEADER_BYTES = 100_000_000
+"""Longest header that safetensors allows."""
+
+
+def _is_ours(file: BinaryIO) -> bool:
+    """Tell our checkpoints from other safetensors files: their header is JSON, after its length."""
+    try:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size)) if size <= _HEADER_BYTES else {}
+        return re.fullmatch(r"mar-edge \d+", header["__metadata__"]["format"]) is not None
+    except (struct.error, ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
+CHECKPOINT = FileKind("checkpoint", _is_ours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,29 +66,30 @@ class CheckpointInfo:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
-def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo) -> None:
-    """Write a checkpoint; a file that is there is replaced only by a whole one.
+def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo, *, force: bool = False) -> None:
+    """Write a checkpoint; one that is there is replaced only by a whole one.
+
+    Args:
+        path: the file.
+        model: its weights.
+        config: its architecture.
+        info: what else it says.
+        force: replace a file that is no checkpoint of mar-edge.
 
     Raises:
-        OutputError: if the file cannot be written.
+        OutputError: if the file cannot be written, or is something else.
     """
     metadata = {
         "format": f"mar-edge {FORMAT}",
         "config": json.dumps(config.to_dict()),
         "info": json.dumps(asdict(info)),
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # written by us: safetensors' own file could be read by nobody else
-        partial.write_bytes(to_bytes({key: value.contiguous() for key, value in model.state_dict().items()}, metadata))
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise OutputError(
-            f"cannot write the checkpoint {path}: {error}. Make room, or choose a folder you can write to"
-        ) from error
+        data = to_bytes({key: value.contiguous() for key, value in model.state_dict().items()}, metadata)
+    except SafetensorError as error:
+        raise OutputError(f"cannot write the checkpoint {path}: {error}") from error
+    advice = "Make room, or choose a folder you can write to"
+    write_output(path, data, kind=CHECKPOINT, force=force, advice=advice)
 
 
 def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:

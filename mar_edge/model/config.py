@@ -37,6 +37,7 @@ class ModelConfig:
         norm_eps: layer norms of the encoder and of the decoder's blocks.
         outer_norm_eps: the norm before a mean-pooling head and the decoder's last norm.
         layer_scale: whether encoder blocks have LayerScale gains.
+        final_norm: whether a layer norm follows the encoder's last block; before a mean-pooling head there is none.
         drop_path: drop path of the last encoder block while training.
         input_norm: how pixels are normalised, see `mar.InputNorm`.
         positions: the position tables, see `mar.Positions`.
@@ -57,6 +58,7 @@ class ModelConfig:
     norm_eps: float = 1e-6
     outer_norm_eps: float = 1e-6
     layer_scale: bool = False
+    final_norm: bool = True
     drop_path: float = 0.0
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
@@ -133,7 +135,7 @@ def build(config: ModelConfig) -> MAR:
         norm_eps=config.norm_eps,
         drop_path=config.drop_path,
         layer_scale=config.layer_scale,
-        final_norm=config.classifier != "mean_pool",
+        final_norm=config.final_norm and config.classifier != "mean_pool",
         input_norm=config.input_norm,
         positions=config.positions,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,12 @@ from mar_edge.runtime.clips.windows import doubt
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.choice import choose
-from mar_edge.runtime.sources.open import open_source
+from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
+from mar_edge.runtime.streams.results import ClipResult, Event
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.smoothing import softmax
+from mar_edge.runtime.streams.stream import Stream
 
 
 class Model:
@@ -66,41 +67,24 @@ class Model:
         on_event: Callable[[Event], None] | None = None,
         on_warning: Callable[[str], None] | None = None,
         **options: Any,
-    ) -> Iterator[Prediction]:
+    ) -> Stream:
         """Recognise a source until it ends.
 
         Args:
-            source: camera index, file path, `"demo"`, or a source object.
+            source: camera number, file path, pipe, `"demo"`, or a source object; see `open_source`.
             on_event: called with every event, also with the one that the end of the stream cuts off.
             on_warning: called with whatever an operator should know.
             **options: those of `Session`.
 
-        Yields:
-            Predictions in order of time.
+        Returns:
+            Predictions in order of time, to iterate over; its `stop` ends it from any thread.
 
         Raises:
-            SourceError: if the source cannot be opened or read.
+            SourceError: if the source names nothing; while iterating, if it cannot be opened or read.
         """
-        opened = open_source(source)
+        opened = open_source(source, say=on_warning)
         session = self.session(**{"stream": opened.name, **options})
-
-        def tell(events: tuple[Event, ...]) -> None:
-            if on_event is not None:
-                for event in events:
-                    on_event(event)
-            for message in (*opened.warnings.take(), *session.warnings.take()):
-                if on_warning is not None:
-                    on_warning(message)
-
-        try:
-            with opened:
-                for frame in opened:
-                    result = session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s)
-                    tell(result.events if result else ())
-                    if result:
-                        yield result
-        finally:
-            tell(session.finish())
+        return Stream(opened, session, on_event=on_event, on_warning=on_warning)
 
     def classify(self, clip: str | Path | NDArray[np.uint8], *, views: Views | None = None) -> ClipResult:
         """Classify a whole clip.
@@ -114,7 +98,7 @@ class Model:
             FrameError: if the frames are not pictures.
             OptionError: if such views cannot be made.
         """
-        whole = WholeClip(clip, self.spec, views)
+        whole = WholeClip(clip_file(clip) if isinstance(clip, (str, Path)) else clip, self.spec, views)
         logits: list[NDArray[np.float32]] = []
         doubts: list[str] = []
         for view in whole:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Dataset
 
+from mar_edge.datasets.workers import cores
 from mar_edge.geometry import Grid
 from mar_edge.masking import (
     MASK_RATIOS,
@@ -30,7 +31,18 @@ from mar_edge.masking import (
 from mar_edge.training.augmentation.mixing import MixPart, mix
 from mar_edge.training.clip_source import ClipSource
 from mar_edge.training.objective import Batch
-from mar_edge.training.recipe_part import Part
+from mar_edge.training.recipe_part import Part, refuse
+
+PREFETCH = 3
+"""Batches that every loader process makes ahead."""
+
+MAX_WORKERS = 8
+"""Loader processes that a trainer starts unless the recipe says otherwise."""
+
+
+def default_workers(trainers: int) -> int:
+    """Return how many loader processes each of some training processes on this machine starts; one core is left for it."""
+    return max(1, min(MAX_WORKERS, cores() // trainers - 1))
 
 
 class MaskPart(Part):
@@ -49,9 +61,9 @@ class MaskPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> MaskPart:
         if self.kind == "cell_running" and self.ratio not in MASK_RATIOS:
-            raise ValueError(f"ratio {self.ratio} is not one of {', '.join(map(str, MASK_RATIOS))}")
+            refuse(("ratio", f"{self.ratio:g} is not one of {', '.join(map(str, MASK_RATIOS))}"))
         if self.kind != "cell_running" and self.fixed_from is not None:
-            raise ValueError("fixed_from needs kind cell_running: only that mask is one that a graph runs with")
+            refuse(("fixed_from", "needs kind cell_running: a graph runs with no other mask"))
         return self
 
     def test_mask(self, grid: Grid) -> Mask:
@@ -188,7 +200,7 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
         batch_size=None,
         sampler=range(first, last),
         num_workers=workers,
-        prefetch_factor=3 if workers else None,
+        prefetch_factor=PREFETCH if workers else None,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
     )
@@ -196,4 +208,5 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
 
 def _start_worker(_index: int) -> None:
     cv2.setNumThreads(0)  # a worker is one of many
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; they are the trainer's to handle
+        signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: the step in progress ends, and what was learned is saved."""
+"""Ctrl-C, SIGTERM and SIGHUP while training: the step in progress ends, and what was learned is saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 class Interrupts:
     """While open, the first interrupt is only noted; a second Ctrl-C ends the process at once.
 
-    SLURM and torchrun send SIGTERM before they kill.
+    SLURM and torchrun send SIGTERM before they kill, a terminal sends SIGHUP when it closes. What was ignored when the
+    process began, as `nohup` does, stays so.
 
     Attributes:
         signal: number of the first interrupt; None if there was none.
@@ -23,7 +24,9 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():  # signals go nowhere else
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -53,14 +53,29 @@ def make_objective(
     ), notes
 
 
-def _teacher(settings: DistilPart, config: ModelConfig, labels: tuple[str, ...]) -> MAR:
-    teacher, its_config, info = load_weights(settings.teacher)
+def check_teacher(settings: DistilPart, its_config: ModelConfig, config: ModelConfig) -> None:
+    """Check that a teacher can judge what the student sees.
+
+    Args:
+        settings: the recipe's.
+        its_config: the teacher's architecture.
+        config: the student's.
+
+    Raises:
+        CheckpointError: if it has no classifier.
+        RecipeError: if it sees other clips.
+    """
     if its_config.classifier == "none":
         raise CheckpointError(f"the teacher {settings.teacher} was pre-trained only and has no classifier")
     if its_config.geometry != config.geometry:
         raise RecipeError(
             f"the teacher {settings.teacher} sees {its_config.geometry}, the student {config.geometry}; they must be the same"
         )
+
+
+def _teacher(settings: DistilPart, config: ModelConfig, labels: tuple[str, ...]) -> MAR:
+    teacher, its_config, info = load_weights(settings.teacher)
+    check_teacher(settings, its_config, config)
     if tuple(info.labels) != labels:
         raise RecipeError(
             f"the teacher {settings.teacher} knows {', '.join(info.labels)}, the data {', '.join(labels)}; "

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mar_edge.training.recipe_part import Part, Share
+from mar_edge.training.recipe_part import Part, Share, refuse
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -56,12 +56,13 @@ class OptimiserPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> OptimiserPart:
         if self.warmup_steps is not None and self.warmup_epochs is not None:
-            raise ValueError("give warmup_steps or warmup_epochs, not both")
+            refuse(("warmup_epochs", "give warmup_steps or warmup_epochs, not both"))
         steps = [step for step, _ in self.schedule or []]
         if steps != sorted(set(steps)):
-            raise ValueError(f"the steps of schedule do not rise: {steps}")
-        if max(self.min_lr, self.warmup_lr) > self.lr:
-            raise ValueError(f"min_lr {self.min_lr} and warmup_lr {self.warmup_lr} must not be above lr {self.lr}")
+            refuse(("schedule", f"its steps do not rise: {steps}"))
+        for key in ("min_lr", "warmup_lr"):
+            if getattr(self, key) > self.lr:
+                refuse((key, f"{getattr(self, key):g} must not be above lr {self.lr:g}"))
         return self
 
 

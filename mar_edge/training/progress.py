@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mar_edge.errors import OutputError
 from mar_edge.extras import require
+from mar_edge.training.needs.speed import seconds
 
 RATE = "clips_per_s"
 """Name of the figure that tells the speed."""
+
+MEASURED_STEPS = 3
+"""Steps after the first that say how long the others will take."""
 
 LOG_ROWS = 500
 """About so many rows has the log of a whole training."""
@@ -32,6 +41,36 @@ def training_bar(console: Console, *, quiet: bool) -> Progress:
     )
 
 
+class Pace:
+    """Measures the first steps, and says how long the rest will take.
+
+    Args:
+        steps: of the whole training.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._began: tuple[int, float] | None = None
+        self._told = False
+
+    def after(self, step: int) -> str | None:
+        """Return a sentence once some steps after the first have been measured.
+
+        Args:
+            step: steps done so far.
+        """
+        now_s = time.monotonic()
+        if self._began is None:  # the first step also warms up
+            self._began = step, now_s
+        done = step - self._began[0]
+        if self._told or done < MEASURED_STEPS or step >= self._steps:
+            return None
+        self._told = True
+        step_s = (now_s - self._began[1]) / done
+        left = timedelta(seconds=round(step_s * (self._steps - step)))
+        return f"measured: {seconds(step_s)} a step, about {left} left"
+
+
 class RunLog:
     """Rows of figures over the steps, kept, and sent to TensorBoard.
 
@@ -39,6 +78,9 @@ class RunLog:
         folder: for TensorBoard's files; None for a process that does not write.
         steps: of the whole training.
         rows: of an earlier start.
+
+    Raises:
+        OutputError: here and in every method, if TensorBoard's files cannot be written.
     """
 
     def __init__(self, folder: Path | None, steps: int, rows: list[dict[str, Any]]) -> None:
@@ -46,12 +88,14 @@ class RunLog:
         self._every = max(1, steps // LOG_ROWS)
         self._seen: defaultdict[str, list[float]] = defaultdict(list)
         self._board: Any = None
+        self._folder = folder
         if folder is not None:
             require("tensorboard", "train")
             from torch.utils.tensorboard import SummaryWriter
 
             done = rows[-1]["step"] if rows else 0
-            self._board = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+            with self._writing():
+                self._board = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
     def add(self, step: int, epoch: float, figures: dict[str, float]) -> None:
         """Take the figures of a step; every so often their means become a row."""
@@ -67,10 +111,21 @@ class RunLog:
             self.rows.append({"step": step, "epoch": round(epoch, 4)})
         self.rows[-1].update(figures)
         if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+            with self._writing():
+                for name, value in figures.items():
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Write what TensorBoard has not written yet."""
         if self._board is not None:
-            self._board.close()
+            with self._writing():
+                self._board.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self._folder}: {error.strerror}. Make room, and the same command resumes the training"
+            ) from error

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
-from mar_edge.bundle import hash_file
+from mar_edge.bundle import MANIFEST, hash_file
 from mar_edge.model.checkpoint import CheckpointInfo
-from mar_edge.training.recipe import Recipe
+from mar_edge.training.recipe import COMMANDS, Recipe
 from mar_edge.training.videos import VideosPart
 from mar_edge.version import __version__
 
@@ -23,8 +25,15 @@ _NOT_THE_SAME_RUN = {
         "validate_epochs", "accelerator", "devices", "nodes", "strategy",
     )),
 }  # fmt: skip
-"""Keys that may change while a run goes on: words, how one sitting goes, and what is known by other means: clips by their
+"""Keys that may change before a run resumes: words, how one sitting goes, and what is known by other means: clips by their
 hash, batch, accumulate and devices by their product, and weights to start from by what became of them."""
+
+
+_PLACES = {
+    "data.cache", "data.train", "data.val", "data.root", "data.labels", "data.pictures", "data.videos",
+    "start.weights", "objective.distil.teacher", "trainer.out",
+}  # fmt: skip
+"""Keys that name files and folders."""
 
 
 def identity_of(recipe: Recipe, data_digest: str, batch: int) -> dict[str, str]:
@@ -63,19 +72,6 @@ def checkpoint_info(
         figures: step, and what was measured there.
     """
     videos = recipe.data if isinstance(recipe.data, VideosPart) else None
-    command = {"classify": "train", "pretrain": "pretrain"}[recipe.task]
-    # where things lie on the machine of whoever trained is nobody's business
-    places = {"cache", "pictures", "videos", "train", "val", "root"}
-    said = recipe.model_dump(
-        mode="json",
-        exclude={
-            "attribution": True,
-            "trainer": {"out"},
-            "data": places,
-            "start": {"weights"},
-            "objective": {"distil": {"teacher"}},
-        },
-    )
     return CheckpointInfo(
         name=recipe.name,
         description=recipe.description,
@@ -87,9 +83,9 @@ def checkpoint_info(
         mask_ratio=recipe.mask.ratio,
         idle_label=recipe.idle_label,
         provenance={
-            "command": f"mar-edge {command} {recipe.name}.yaml",
+            **_origin(recipe),
             "data": list(recipe.attribution),
-            "recipe": said,
+            "recipe": _shown(recipe.model_dump(mode="json", exclude={"attribution"})),
             "data_digest": data_digest,
             "started_from": {
                 key: _fingerprint(place)
@@ -109,7 +105,61 @@ def checkpoint_info(
     )
 
 
-def _fingerprint(place: str) -> str:
-    """Return the name of weights and, if they are a file that is still there, its hash."""
+def _origin(recipe: Recipe) -> dict[str, Any]:
+    """Return the command, and the file, that a recipe comes from."""
+    file = recipe.file
+    if file is None:
+        return {"command": "mar_edge.training.trainer.train, a recipe that was made in Python"}
+    overrides = [_shown_override(override) for override in file.overrides]
+    words = ["mar-edge", COMMANDS[recipe.task], _place(file.path), *overrides]
+    return {
+        "command": shlex.join(words),
+        "recipe_file": {"path": _place(file.path), "sha256": file.sha256, "overrides": overrides},
+    }
+
+
+def _shown(values: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Return a recipe's values, with places on this machine as `_place` shows them."""
+    return {
+        key: _shown(value, f"{above}{key}.") if isinstance(value, dict) else _shown_value(f"{above}{key}", value)
+        for key, value in values.items()
+    }
+
+
+def _shown_value(key: str, value: Any) -> Any:
+    if key not in _PLACES:
+        return value
+    if isinstance(value, (list, tuple)) and key != "data.labels":
+        return [_place(place) for place in value]
+    return _place(value) if isinstance(value, str) else value
+
+
+def _shown_override(override: str) -> str:
+    key, _, text = override.partition("=")
+    value = yaml.safe_load(text)
+    if isinstance(value, dict):
+        return f"{key}={json.dumps(_shown(value, f'{key}.'))}"
+    if key not in _PLACES:
+        return override
+    return f"{key}={_place(value)}" if isinstance(value, str) else f"{key}={json.dumps(_shown_value(key, value))}"
+
+
+def _place(place: str | Path) -> str:
+    """Return a place as others may see it: from the working folder on, or the last name alone.
+
+    Where things lie on the machine of whoever trained is nobody's business.
+    """
     path = Path(place)
+    if not path.is_absolute():
+        return str(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+
+
+def _fingerprint(place: str) -> str:
+    """Return the name of weights and, if they are still there, the hash of the file or of the bundle's manifest."""
+    path = Path(place)
+    if path.is_dir():
+        path = path / MANIFEST
+    if path.is_file() and path.name == MANIFEST:
+        return f"{Path(place).name} manifest sha256 {hash_file(path)}"
     return f"{path.name} sha256 {hash_file(path)}" if path.is_file() else path.name

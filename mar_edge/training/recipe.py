@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import torch
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from mar_edge.errors import RecipeError
+from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
-from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.augmentation.augmentation import AugmentPart
@@ -20,12 +18,21 @@ from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
 from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
-from mar_edge.training.recipe_part import Part
+from mar_edge.training.recipe_errors import explain
+from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
+from mar_edge.training.recipe_part import Part, refuse
 from mar_edge.training.start import StartPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart
 
 Task = Literal["classify", "pretrain"]
+
+COMMANDS: dict[Task, str] = {"classify": "train", "pretrain": "pretrain"}
+"""The command of each task."""
+
+
+STEP_CLIPS = 64
+"""Clips in a forward pass unless the recipe says otherwise."""
 
 
 class ModelPart(Part):
@@ -61,6 +68,35 @@ class ModelPart(Part):
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
 
+    @model_validator(mode="after")
+    def _fits(self) -> ModelPart:
+        refuse(
+            self._of_the_size(),
+            self._of_the_heads("", True),
+            self._of_the_heads("bridge_", self.classifier == "bridge"),
+            self._of_the_heads("decoder_", self.decoder_depth > 0),
+        )
+        return self
+
+    def _of_the_size(self) -> tuple[str, str] | None:
+        try:
+            self.geometry.check_cells()
+        except GeometryError as error:
+            key = next(
+                (key for key in ("frames", "patch_px") if str(error).startswith((key, f"{self.frames} frames"))), ""
+            )
+            return key or "size_px", str(error).removeprefix("height_px ").removeprefix("is ")
+        return None
+
+    def _of_the_heads(self, of: str, used: bool) -> tuple[str, str] | None:
+        width, heads = getattr(self, f"{of}width"), getattr(self, f"{of}heads")
+        if not used or width % heads == 0:
+            return None
+        return (
+            f"{of}heads",
+            f"a width of {width} does not divide into {heads} heads; {_divisors(width, heads)} would fit",
+        )
+
     @property
     def geometry(self) -> Geometry:
         """Frames and size of a clip."""
@@ -71,7 +107,6 @@ class ModelPart(Part):
         values = self.model_dump(exclude={"frames", "size_px", "patch_px"})
         if not classes:
             values["classifier"] = "none"
-        self.geometry.check_cells()
         return ModelConfig(geometry=self.geometry, classes=classes, **values)
 
 
@@ -80,11 +115,12 @@ class TrainerPart(Part):
 
     Attributes:
         steps, epochs: optimiser steps, or passes over the training clips; one of the two.
-        batch: clips in one forward pass of one process.
-        accumulate: forward passes in one optimiser step.
+        batch: clips in one forward pass of one process; null for 64 a step, in as many equal passes as it takes to fit
+            into the memory.
+        accumulate: forward passes in one optimiser step; with `batch: null` so many times 64 clips.
         validate_epochs, validate_steps: how often to validate, besides at the end.
         checkpoint_steps: how often to save, besides at the end.
-        max_minutes: stop after so long; the same command goes on.
+        max_minutes: stop after so long; the same command resumes.
         accelerator, devices, nodes: as in Lightning Fabric; `auto` takes every GPU there is, else one CPU process.
         strategy: `ddp` copies the model to every device; `fsdp` shards it (for large and huge).
         precision: `32`, or autocast to `bf16` or `fp16`.
@@ -95,7 +131,7 @@ class TrainerPart(Part):
 
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
-    batch: int = Field(default=64, gt=0)
+    batch: int | None = Field(default=None, gt=0, le=1_000_000)
     accumulate: int = Field(default=1, gt=0)
     validate_epochs: float | None = Field(default=None, gt=0)
     validate_steps: int | None = Field(default=None, gt=0)
@@ -107,8 +143,13 @@ class TrainerPart(Part):
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Literal["32", "bf16", "fp16"] = "32"
     workers: int | None = Field(default=None, ge=0)
-    threads: int | None = Field(default=None, gt=0)
+    threads: int | None = Field(default=None, gt=0, le=1024)
     out: Path
+
+    @property
+    def clips(self) -> int:
+        """Clips in a forward pass of one process."""
+        return self.batch or STEP_CLIPS
 
     @model_validator(mode="before")
     @classmethod
@@ -122,7 +163,7 @@ class TrainerPart(Part):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give steps or epochs, one of the two; set the other to null")
         if self.validate_steps is not None and self.validate_epochs is not None:
-            raise ValueError("give validate_steps or validate_epochs, not both")
+            refuse(("validate_epochs", "give validate_steps or validate_epochs, not both"))
         return self
 
 
@@ -157,54 +198,59 @@ class Recipe(Part):
     optimiser: OptimiserPart = OptimiserPart()
     trainer: TrainerPart
 
+    _file: RecipeFile | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> RecipeFile | None:
+        """What it was read from; None for a recipe that was made in Python."""
+        return self._file
+
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        problems = [*self._of_the_task(), *self._of_the_data(), *self._of_the_strategy()]
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(*self._of_the_task(), *self._of_the_data(), *self._of_the_strategy())
         return self
 
-    def _of_the_task(self) -> list[str]:
-        problems = []
-        if self.task == "pretrain":
-            if isinstance(self.data, VideosPart) and self.data.val is not None:
-                problems.append(
-                    "pre-training does not validate, and so takes no data.val; leave videos out by data.hold_out"
-                )
-            if not self.model.decoder_depth or not self.objective.reconstruction_weight or not self.mask.ratio:
-                problems.append(
-                    "pre-training reconstructs what is hidden: model.decoder_depth, objective.reconstruction_weight and "
-                    "mask.ratio must be above 0"
-                )
-            if self.objective.distil or self.mix != MixPart() or self.objective.class_weights != "none":
-                problems.append(
-                    "pre-training has no labels, and so no objective.distil, mix or objective.class_weights"
-                )
-        return problems
+    def _of_the_task(self) -> Iterator[tuple[str, str]]:
+        if self.task != "pretrain":
+            return
+        if isinstance(self.data, VideosPart) and self.data.val is not None:
+            yield "data.val", "pre-training does not validate; leave videos out by data.hold_out"
+        needed = {
+            "model.decoder_depth": self.model.decoder_depth,
+            "objective.reconstruction_weight": self.objective.reconstruction_weight,
+            "mask.ratio": self.mask.ratio,
+        }
+        yield from (
+            (key, "pre-training reconstructs what is hidden; set it above 0") for key in needed if not needed[key]
+        )
+        unwanted = {
+            "objective.distil": self.objective.distil is not None,
+            "mix": self.mix != MixPart(),
+            "objective.class_weights": self.objective.class_weights != "none",
+        }
+        yield from ((key, "pre-training has no labels; leave it out") for key in unwanted if unwanted[key])
 
-    def _of_the_data(self) -> list[str]:
-        problems = []
-        films = isinstance(self.data, CameraMovesPart)
-        if films and self.idle_label not in (None, *LABELS):
-            problems.append(f"idle_label '{self.idle_label}' is not one of {', '.join(LABELS)}")
-        if films and (self.augment, self.mix) != (AugmentPart(), MixPart()):
-            problems.append("augment and mix are for data.kind videos; camera moves have their own symmetries")
-        if isinstance(self.data, VideosPart) and self.objective.flow_weight and self.mix != MixPart():
-            problems.append("objective.flow_weight and mix do not go together: a mixture of two clips has no flow")
-        return problems
+    def _of_the_data(self) -> Iterator[tuple[str, str]]:
+        if isinstance(self.data, CameraMovesPart):
+            if self.idle_label not in (None, *LABELS):
+                yield "idle_label", f"'{self.idle_label}' is not one of {', '.join(LABELS)}"
+            for key, off in (("augment", self.augment == AugmentPart()), ("mix", self.mix == MixPart())):
+                if not off:
+                    yield key, "augment and mix are for data.kind videos; camera moves have their own symmetries"
+        elif self.objective.flow_weight and self.mix != MixPart():
+            yield "objective.flow_weight", "does not go together with mix: a mixture of two clips has no flow"
 
-    def _of_the_strategy(self) -> list[str]:
-        problems = []
+    def _of_the_strategy(self) -> Iterator[tuple[str, str]]:
         if self.trainer.strategy == "fsdp" and (self.optimiser.kind == "muon" or self.optimiser.ema is not None):
-            problems.append(
-                "trainer.strategy fsdp shards the weights, which neither muon nor ema can work on; use adamw"
+            yield (
+                "trainer.strategy",
+                "fsdp shards the weights, which neither muon nor ema can work on; use adamw without ema",
             )
         if self.trainer.precision == "fp16" and self.optimiser.kind == "muon":
-            problems.append("trainer.precision fp16 scales the loss for one optimiser; use bf16 with muon")
-        return problems
+            yield "trainer.precision", "fp16 scales the loss for one optimiser; use bf16 with muon"
 
 
-def load(path: Path, overrides: list[str] | None = None, *, task: Task = "classify") -> Recipe:
+def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "classify") -> Recipe:
     """Read a recipe and apply `key.key=value` overrides.
 
     Args:
@@ -213,81 +259,22 @@ def load(path: Path, overrides: list[str] | None = None, *, task: Task = "classi
         task: what it is wanted for.
 
     Raises:
-        RecipeError: naming every problem, with the nearest known key for an unknown one.
+        RecipeError: naming every problem, where it stands, and the nearest known key for an unknown one.
     """
+    file = read_recipe(path, overrides or ())
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path} is not a recipe: expected keys and values, got {type(values).__name__}")
-    for override in overrides or []:
-        _override(values, override)
-    try:
-        recipe = Recipe.model_validate(values)
-        with torch.device("meta"):  # no weights are made
-            build(recipe.model.config(classes=0 if recipe.task == "pretrain" else 2))
+        recipe = Recipe.model_validate(file.values)
     except ValidationError as error:
-        raise RecipeError(f"{path}: " + "; ".join(_explain(problem) for problem in error.errors())) from error
-    except ValueError as error:  # a geometry or heads that do not divide
-        raise RecipeError(f"{path}: model: {error}") from error
+        raise RecipeError(explain(error, Recipe, file)) from error
     if recipe.task != task:
-        command = {"classify": "train", "pretrain": "pretrain"}[recipe.task]
-        raise RecipeError(f"{path} has task '{recipe.task}'. Run: mar-edge {command} {path}")
+        command = f"mar-edge {COMMANDS[recipe.task]} {typed(path)}"
+        raise RecipeError(f"{path} has task '{recipe.task}'. Run: {command}")
+    recipe._file = file
     return recipe
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise RecipeError(f"'{override}' is not an override; write key=value, for instance trainer.max_minutes=5")
-    place: Any = values
-    for key in keys[:-1]:
-        place = place.setdefault(key, {}) if isinstance(place, dict) else None
-    if not isinstance(place, dict):
-        raise RecipeError(f"'{path}' is not a key of the recipe")
-    try:
-        place[keys[-1]] = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise RecipeError(f"the value of '{path}' cannot be read as YAML: {text}") from error
-
-
-def _explain(problem: Any) -> str:
-    parts: list[type[Part]] = [Recipe]
-    where: list[str] = []
-    for key in problem["loc"]:
-        inside = (
-            parts_in(parts[-1].model_fields[where[-1]].annotation)
-            if where and where[-1] in parts[-1].model_fields
-            else []
-        )
-        kind = [
-            part
-            for part in inside
-            if "kind" in part.model_fields and key in get_args(part.model_fields["kind"].annotation)
-        ]
-        if kind:  # the discriminator's value is no key
-            parts.append(kind[0])
-            continue
-        if len(inside) == 1:
-            parts.append(inside[0])
-        where.append(str(key))
-    name = ".".join(where)
-    if problem["type"] == "value_error":
-        return f"{name}: {problem['ctx']['error']}" if name else str(problem["ctx"]["error"])
-    if problem["type"] == "missing":
-        return f"{name} is missing"
-    if problem["type"] != "extra_forbidden":
-        return f"{name}: {problem['msg']} (it is {problem['input']!r})"
-    fields = parts[-1].model_fields
-    near = difflib.get_close_matches(where[-1], fields, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(fields)}"
-    return f"unknown key '{name}'; {hint}"
-
-
-def parts_in(annotation: Any) -> list[type[Part]]:
-    """Return the parts that an annotation allows."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
-        return [annotation]
-    return [part for argument in get_args(annotation) for part in parts_in(argument)]
+def _divisors(width: int, heads: int) -> str:
+    """Return the numbers of heads near a wished one that a width divides into."""
+    below = next((count for count in range(min(heads, width), 0, -1) if width % count == 0), 1)
+    above = next((count for count in range(heads, min(width, 4 * heads) + 1) if width % count == 0), None)
+    return f"{below}" if above is None else f"{below} or {above}"

@@ -15,6 +15,11 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from mar_edge.errors import CheckpointError, OutputError
+from mar_edge.evaluation.report_style import REPORT as REPORT_KIND
+from mar_edge.files.atomic_file import write_output
+from mar_edge.files.marks import lines_kind, mark_record
+from mar_edge.files.ownership import FileKind, check_replaceable
+from mar_edge.model.checkpoint import CHECKPOINT
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -22,6 +27,30 @@ STATE = "last.state.pt"
 LOG = "log.jsonl"
 REPORT = "report.html"
 TENSORBOARD = "tensorboard"
+LOCK = ".lock"
+PARTIAL = f".{STATE}.mar-edge-partial"
+
+LOG_SCHEMA = "mar-edge/training-log/1"
+LOG_KIND = lines_kind("training log", LOG_SCHEMA, "step")
+
+KINDS = {
+    LAST: CHECKPOINT,
+    BEST: CHECKPOINT,
+    LOG: LOG_KIND,
+    REPORT: REPORT_KIND,
+    LOCK: FileKind("lock", lambda file: not file.read(1)),
+}
+"""What a run writes, and replaces; the state is read before it is replaced, and TensorBoard's files get new names."""
+
+
+def earlier_passes(path: Path) -> tuple[int, int] | None:
+    """Return the batch and the forward passes a step of an earlier start in a folder; None if they are not known."""
+    try:
+        progress = torch.load(path / STATE, weights_only=True, mmap=True, map_location="cpu")["progress"]
+        batch, passes = progress["passes"]
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError):
+        return None  # there is none, it is damaged, which `resume` reports, or of an earlier version
+    return int(batch), int(passes)
 
 
 class RunFolder:
@@ -33,14 +62,16 @@ class RunFolder:
         fabric: whose processes share the folder; the first one writes.
 
     Raises:
-        OutputError: if the folder cannot be made, or another process trains in it.
+        OutputError: if the folder cannot be made, another process trains in it, or it holds files of other kinds under
+            the names of a run.
     """
 
     def __init__(self, path: Path, identity: dict[str, str], fabric: Fabric) -> None:
         self.path = path
         self._identity = identity
         self._fabric = fabric
-        self._lock = FileLock(path / ".lock", blocking=False)
+        self._lock = FileLock(path / LOCK, blocking=False)
+        _check_names(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             if fabric.is_global_zero:
@@ -74,7 +105,7 @@ class RunFolder:
             OutputError: if it cannot be written.
         """
         target = self.path / STATE
-        partial = target.with_name(STATE + ".partial")
+        partial = target.with_name(PARTIAL)
         try:
             self._fabric.save(partial, {**state, "progress": progress, "identity": self._identity})
             if self._fabric.is_global_zero:
@@ -84,7 +115,7 @@ class RunFolder:
                 partial.unlink()
             raise OutputError(
                 f"cannot write {target}: {error}. The checkpoint before it is still whole; make room, and the same "
-                "command goes on from it"
+                "command resumes from it"
             ) from error
 
     def resume(self, state: dict[str, Any]) -> dict[str, Any] | None:
@@ -106,7 +137,10 @@ class RunFolder:
         except CheckpointError:
             raise
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{path} is damaged; delete the folder {self.path} to start anew") from error
+            raise CheckpointError(
+                f"{path} is damaged, or no state of a training. Move it away to start anew, or set trainer.out to another "
+                "folder"
+            ) from error
         progress: dict[str, Any] = rest["progress"]
         return progress
 
@@ -129,8 +163,18 @@ class RunFolder:
         Raises:
             OutputError: if it cannot be written.
         """
-        path = self.path / LOG
-        try:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error}") from error
+        marked = [row if index else mark_record(row, LOG_SCHEMA) for index, row in enumerate(rows)]
+        text = "".join(json.dumps(row) + "\n" for row in marked)
+        write_output(self.path / LOG, text.encode(), kind=LOG_KIND)
+
+
+def _check_names(folder: Path) -> None:
+    """Check that nothing is lost in a folder that a run is to write to."""
+    for name, kind in KINDS.items():
+        check_replaceable(folder / name, kind, advice="Set trainer.out to another folder")
+    for name in (STATE, PARTIAL):
+        if (folder / name).is_dir():
+            raise OutputError(f"{folder / name} is a folder. Set trainer.out to another folder")
+    board = folder / TENSORBOARD
+    if board.exists() and not board.is_dir():
+        raise OutputError(f"{board} is a file, and a run needs a folder there. Set trainer.out to another folder")

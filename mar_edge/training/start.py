@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from mar_edge.bundle import open_bundle
 from mar_edge.errors import CheckpointError
@@ -14,6 +17,7 @@ from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
+from mar_edge.model.transformer import Attention
 from mar_edge.training.recipe_part import Part
 
 
@@ -47,31 +51,77 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     """
     if settings.weights is None:
         return []
-    source, _, _ = load_weights(settings.weights)
-    theirs, ours = source.state_dict(), model.state_dict()
-    other = [
-        f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} instead of {tuple(tensor.shape)}"
-        for name, tensor in ours.items()
-        if name.startswith("encoder.") and not name.endswith("positions")
-        if name not in theirs or theirs[name].shape != tensor.shape
-    ]
+    source, config, _ = load_weights(settings.weights)
+    other = _other_encoder(model, source)
     if other:
         raise CheckpointError(
             f"the encoder of {settings.weights} is another than this recipe's: {'; '.join(other[:3])}. "
             "Set width, depth, heads, frames and patch_px of model as in that checkpoint"
         )
+    theirs, ours = source.state_dict(), model.state_dict()
     wanted = {name for name in ours if settings.parts == "all" or name.startswith("encoder.")}
     fits = {name for name in wanted if name in theirs and theirs[name].shape == ours[name].shape}
     model.load_state_dict({name: theirs[name] if name in fits else tensor for name, tensor in ours.items()})
     notes = []
-    for part, label in (("encoder.", "position table"), ("classifier.", "classifier"), ("decoder.", "decoder")):
+    for part, label in _PARTS.items():
         left = sorted(name for name in wanted - fits if name.startswith(part))
         if left:
             notes.append(
                 f"{settings.weights}: {len(left)} tensors of the {label} do not fit and start fresh, "
                 f"for instance {left[0]}"
             )
+    if config.input_norm != model.encoder.input_norm:
+        notes.append(
+            f"{settings.weights} was trained with input_norm '{config.input_norm}', this recipe has "
+            f"'{model.encoder.input_norm}'"
+        )
     return notes
+
+
+_PARTS = {
+    "encoder.positions": "position table",
+    "encoder.norm.": "encoder's last norm",
+    "classifier.": "classifier",
+    "decoder.": "decoder",
+}
+
+
+def _other_encoder(model: MAR, source: MAR) -> list[str]:
+    """Return in what the encoders differ, so that weights cannot be taken over."""
+    theirs, ours = source.state_dict(), model.state_dict()
+    fresh = {"encoder.positions"}
+    if isinstance(source.encoder.norm, nn.Identity):  # a mean-pooling head followed, which has the norm
+        fresh |= {"encoder.norm.weight", "encoder.norm.bias"}
+    other = [
+        f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} instead of {tuple(tensor.shape)}"
+        for name, tensor in ours.items()
+        if name.startswith("encoder.") and name not in fresh
+        if name not in theirs or theirs[name].shape != tensor.shape
+    ]
+    blocks = [name for name in theirs if name.startswith("encoder.blocks.") and name not in ours]
+    if blocks:
+        other.append(f"{blocks[0]}, which this recipe's has not")
+    heads = [{part.heads for part in one.encoder.modules() if isinstance(part, Attention)} for one in (source, model)]
+    if heads[0] != heads[1]:  # no shape shows them
+        other.append(f"{max(heads[0])} attention heads instead of {max(heads[1])}")
+    return other
+
+
+def read_architecture(place: str) -> ModelConfig:
+    """Read the architecture of a checkpoint, a bundle or a built-in model, without its weights.
+
+    Raises:
+        CheckpointError: if a checkpoint cannot be read.
+        BundleError: if there is no such bundle.
+    """
+    if not place.endswith(".safetensors"):
+        manifest = open_bundle(place).manifest
+        return ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
+    try:
+        with safe_open(Path(place), framework="pt") as file:
+            return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return load_weights(place)[1]  # says what is wrong with it
 
 
 def load_weights(place: str) -> tuple[MAR, ModelConfig, CheckpointInfo]:

@@ -9,13 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mar_edge.datasets.class_numbers import some
 from mar_edge.errors import DataError, RecipeError
+from mar_edge.reporting import Progress
+from mar_edge.runtime.video.listing import list_videos
 from mar_edge.training.batches import Order
 from mar_edge.training.clip_source import Blend, ClipSource
 from mar_edge.training.objective import balanced_weights
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.synthetic import camera_moves
-from mar_edge.training.videos import Opened, Progress, VideoClips, VideosPart, open_videos, read_split
+from mar_edge.training.synthetic.camera_moves import CameraMovesPart
+from mar_edge.training.videos import Opened, Split, VideoClips, VideosPart, open_videos, read_split
 
 
 @dataclass(frozen=True)
@@ -43,29 +47,51 @@ class TrainingData:
         return balanced_weights(torch.bincount(torch.from_numpy(self.train.classes), minlength=len(self.labels)))
 
 
-def open_data(recipe: Recipe, progress: Progress) -> TrainingData:
+def read_lists(recipe: Recipe, progress: Progress) -> Split | None:
+    """Read the lists and folders of videos that a recipe names; None for a recipe without.
+
+    Args:
+        recipe: what is trained.
+        progress: called while the files of a folder are opened.
+
+    Raises:
+        DataError: if a list cannot be used.
+    """
+    if not isinstance(recipe.data, VideosPart):
+        return None
+    return read_split(recipe.data, labelled=recipe.task == "classify", progress=progress)
+
+
+def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> TrainingData:
     """Make a recipe's data ready.
+
+    Args:
+        recipe: what is trained.
+        split: of `read_lists`.
+        progress: called with what is made ready, how much of it is done, and how much there is.
 
     Raises:
         DataError: if lists or videos cannot be used.
         RecipeError: if the recipe asks for what the data does not have.
         OutputError: if a cache cannot be written.
     """
-    if not isinstance(recipe.data, VideosPart):
+    if not isinstance(recipe.data, VideosPart) or split is None:
+        assert isinstance(recipe.data, CameraMovesPart)
         films = camera_moves.prepare(
             recipe.data,
             geometry=recipe.model.geometry,
             progress=lambda done, total: progress("filming clips", done, total),
         )
-        return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, [])
-    return _open_videos(recipe, recipe.data, progress)
+        notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
+        return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, notes)
+    return _open_videos(recipe, recipe.data, split, progress)
 
 
-def _open_videos(recipe: Recipe, data: VideosPart, progress: Progress) -> TrainingData:
+def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progress) -> TrainingData:
     labelled = recipe.task == "classify"
     opened = open_videos(
         data,
-        read_split(data, labelled=labelled),
+        split,
         geometry=recipe.model.geometry,
         augment=recipe.augment,
         flow=bool(recipe.objective.flow_weight),
@@ -79,9 +105,9 @@ def _open_videos(recipe: Recipe, data: VideosPart, progress: Progress) -> Traini
     counts = np.bincount(classes, minlength=len(opened.train.labels)) if labelled else np.array([len(classes)])
     empty = [label for label, count in zip(opened.train.labels, counts, strict=False) if not count]
     if not counts.sum() or np.count_nonzero(counts) < len(opened.train.labels) == 2:
-        raise DataError(f"{data.train[0]} leaves nothing to train with: no clips of {', '.join(empty) or 'any kind'}")
+        raise DataError(f"{data.train[0]} leaves nothing to train with: no clips of {some(empty) or 'any kind'}")
     if empty:
-        notes.append(f"no training clips of {', '.join(empty)}: the model cannot learn them")
+        notes.append(f"no training clips of {some(empty)}: the model cannot learn them")
     if labelled and recipe.idle_label is not None and recipe.idle_label not in opened.train.labels:
         raise RecipeError(
             f"idle_label '{recipe.idle_label}' is not one of the labels: {', '.join(opened.train.labels)}"

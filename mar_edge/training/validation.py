@@ -14,7 +14,7 @@ from mar_edge.training.videos import VideoClips
 
 
 @torch.no_grad()
-def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric) -> Evaluation:
+def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch: int) -> Evaluation:
     """Judge a model on all validation videos, each process its part of them.
 
     Args:
@@ -22,6 +22,7 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric) -> Evalu
         clips: the videos; the scores of a video are the mean over its views.
         mask: the mask (t, h, w) to see them by.
         fabric: where it runs.
+        batch: most views in a forward pass.
     """
     model.eval()
     visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
@@ -29,11 +30,11 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric) -> Evalu
     # with sharded weights every process must call the model equally often
     for first in range(0, len(clips.classes), fabric.world_size):
         index = min(first + fabric.global_rank, len(clips.classes) - 1)
-        views = torch.from_numpy(clips.views(index)).to(fabric.device)
-        with fabric.autocast():
-            logits = model(views, visible)
+        views = torch.from_numpy(clips.views(index))
+        with fabric.autocast():  # more at a time than in training may not fit
+            logits = torch.cat([model(part.to(fabric.device), visible).float() for part in torch.split(views, batch)])
         if first + fabric.global_rank < len(clips.classes):
-            scores[index] = F.softmax(logits.float(), dim=1).mean(dim=0)
+            scores[index] = F.softmax(logits, dim=1).mean(dim=0)
     if fabric.world_size > 1:
         scores = fabric.all_reduce(scores, reduce_op="sum")  # type: ignore[assignment]
     return Evaluation(

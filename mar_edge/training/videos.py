@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -12,23 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from mar_edge.datasets.clip_reader import Broken, ClipReader, open_clips
+from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.geometry import Geometry
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
-from mar_edge.training.recipe_part import Part
+from mar_edge.training.recipe_part import Part, refuse
 from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, draw_figures
 
 CACHE_MARGIN = 8 / 7
 """Cached frames are larger than clips by this, as 256 px for 224 px crops."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being made ready, how much of it is done, and how much there is."""
 
 Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
@@ -78,9 +76,9 @@ class VideosPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> VideosPart:
         if self.val is not None and self.hold_out:
-            raise ValueError("give val or hold_out, not both")
+            refuse(("hold_out", "give val or hold_out, not both"))
         if self.figures is not None and self.cache is None:
-            raise ValueError("figures are drawn once, into a cache; set cache to a folder")
+            refuse(("cache", "figures are drawn once, into a cache; set it to a folder"))
         return self
 
 
@@ -96,39 +94,47 @@ class Split(NamedTuple):
     val: VideoList | None
 
 
-def read_split(data: VideosPart, *, labelled: bool) -> Split:
-    """Read the lists that a recipe names; no video is opened.
+def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_progress) -> Split:
+    """Read the lists and folders that a recipe names.
 
     Args:
         data: the recipe's.
         labelled: whether videos have labels; pre-training needs none.
+        progress: called while the files of a folder are opened.
 
     Raises:
-        DataError: if a list cannot be used, or there are fewer than two classes to tell apart.
+        DataError: if a list cannot be used, there are fewer than two classes, or all videos of one are held out.
     """
     if not labelled:
-        videos = _unlabelled(data.train, data.root)
+        videos = _unlabelled(data.train, data.root, progress)
         return Split(hold_out(videos, data.hold_out)[0] if data.hold_out else videos, None)
     if len(data.train) > 1:
         raise DataError(f"data.train names {len(data.train)} sources; training with labels takes one list or folder")
     labels = read_labels(data.labels) if isinstance(data.labels, Path) else data.labels
-    train = read_video_list(data.train[0], root=data.root, labels=labels)
+    train = read_video_list(data.train[0], root=data.root, labels=labels, progress=progress)
     if len(train.labels) < 2:
         raise DataError(
             f"{train.source} has one class only, '{train.labels[0]}'; add videos of what it is to be told from"
         )
     if data.hold_out:
-        return Split(*hold_out(train, data.hold_out))
+        split = Split(*hold_out(train, data.hold_out))
+        held = split.val.videos if split.val is not None else ()
+        train.check_kept(split.train, [(video, f"{video.name} is held out by data.hold_out") for video in held])
+        return split
     if data.val is None:
         return Split(train, None)
-    return Split(train, read_video_list(data.val, root=data.root, labels=train.labels))
+    return Split(train, read_video_list(data.val, root=data.root, labels=train.labels, progress=progress))
 
 
-def _unlabelled(sources: Sequence[Path], root: Path | None) -> VideoList:
-    lists = [read_video_list(source, root=root, labelled=False) for source in sources]
+def _unlabelled(sources: Sequence[Path], root: Path | None, progress: Progress) -> VideoList:
+    lists = [read_video_list(source, root=root, labelled=False, progress=progress) for source in sources]
     digest = hashlib.sha256(" ".join(videos.digest for videos in lists).encode()).hexdigest()
     return VideoList(
-        source=sources[0], videos=tuple(video for videos in lists for video in videos.videos), labels=(), digest=digest
+        source=sources[0],
+        videos=tuple(video for videos in lists for video in videos.videos),
+        labels=(),
+        digest=digest,
+        left_out=tuple(one for videos in lists for one in videos.left_out),
     )
 
 
@@ -224,6 +230,18 @@ class Opened(NamedTuple):
     warnings: list[str]
 
 
+def sizings(data: VideosPart, split: Split, geometry: Geometry) -> list[tuple[VideoList, Sizing]]:
+    """Return the lists of a recipe, training first, and how their frames are resized before they are kept."""
+    smaller_px = min(geometry.height_px, geometry.width_px)
+    # validation sees what the runtime makes of a picture: resized once
+    sides = [(split.train, data.cache_px or round(CACHE_MARGIN * smaller_px)), (split.val, smaller_px)]
+    return [
+        (videos, Sizing(data.resize, side_px, round(side_px * geometry.width_px / geometry.height_px), side_px))
+        for videos, side_px in sides
+        if videos is not None
+    ]
+
+
 def open_videos(
     data: VideosPart,
     split: Split,
@@ -241,7 +259,7 @@ def open_videos(
         geometry: of the clips.
         augment: the recipe's augmentation.
         flow: whether training needs optical flow.
-        progress: see `Progress`.
+        progress: called with what is being made ready.
 
     Raises:
         DataError: if videos are broken and `skip_broken` is off.
@@ -251,17 +269,14 @@ def open_videos(
     augmentation = Augmentation(augment, **size, labels=split.train.labels, resize=data.resize)
     broken: list[Broken] = []
 
-    warnings = [*augmentation.warnings]
+    lists = split.train, split.val
+    remarks = [remark for videos in lists if videos is not None for remark in videos.remarks]
+    warnings = [*augmentation.warnings, *dict.fromkeys(remarks)]
 
-    smaller_px = min(geometry.height_px, geometry.width_px)
-
-    def opened(videos: VideoList, side_px: int) -> tuple[VideoClips, ClipReader]:
+    def opened(videos: VideoList, sizing: Sizing) -> tuple[VideoClips, ClipReader]:
         reader, left_out = open_clips(
             videos,
-            resize=data.resize,
-            height_px=side_px,
-            width_px=round(side_px * geometry.width_px / geometry.height_px),
-            short_side_px=side_px,
+            **vars(sizing),
             cache=data.cache,
             skip_broken=data.skip_broken,
             progress=lambda done, total: progress("decoding videos", done, total),
@@ -271,9 +286,8 @@ def open_videos(
         clips = VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
         return clips, reader
 
-    train, reader = opened(split.train, data.cache_px or round(CACHE_MARGIN * smaller_px))
-    # validation sees what the runtime makes of a picture: resized once
-    val = None if split.val is None else opened(split.val, smaller_px)[0]
+    (train, reader), *held = [opened(videos, sizing) for videos, sizing in sizings(data, split, geometry)]
+    val = held[0][0] if held else None
     warnings += _doubts(data, split, reader)
     figures = None
     if data.figures is not None and data.cache is not None:

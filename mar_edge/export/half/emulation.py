@@ -17,11 +17,13 @@ Assumed of the hardware, on the safe side of what TensorRT documents:
 
 from __future__ import annotations
 
-import onnxruntime as ort
+from typing import Any
+
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from mar_edge.export.half.steps import Speller
 from mar_edge.export.tensor_types import HALF, element_types
+from mar_edge.telemetry import import_onnxruntime
 
 
 def emulate(model: ModelProto) -> ModelProto:
@@ -56,12 +58,13 @@ def emulate(model: ModelProto) -> ModelProto:
     return result
 
 
-def session(model: ModelProto) -> ort.InferenceSession:
+def session(model: ModelProto) -> Any:
     """Load a graph into ONNX Runtime as it is: without optimisations, and computed in the order it is written in.
 
     The default order leaves what only an output needs to the end, and so holds all tensors that probes reduce to a number:
     5.9 GiB instead of 1.1 for the small preset.
     """
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED

@@ -28,13 +28,9 @@ def check_frame(frame: object) -> NDArray[np.uint8]:
     if not isinstance(frame, np.ndarray):
         raise FrameError(f"a frame is a numpy array of shape (H, W, 3), not {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-        raise FrameError(
-            f"a frame has shape (H, W, 3), not {frame.shape}; for a grey picture use numpy.stack([grey] * 3, -1)"
-        )
+        raise FrameError(f"a frame has shape (H, W, 3), not {frame.shape}{_shape_advice(frame)}")
     if frame.dtype != np.uint8:
-        raise FrameError(
-            f"a frame has dtype uint8 with values 0 to 255, not {frame.dtype}; convert it with .astype('uint8')"
-        )
+        raise FrameError(f"a frame has dtype uint8 with values 0 to 255, not {frame.dtype}; {_type_advice(frame)}")
     return frame
 
 
@@ -61,6 +57,24 @@ def preprocess(
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         frame = np.asarray(cv2.resize(frame, (width_px, height_px), interpolation=how), dtype=np.uint8)
     return frame if color == "rgb" else frame[..., ::-1]
+
+
+def _shape_advice(frame: NDArray[np.generic]) -> str:
+    if frame.size and (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 1)):
+        return "; for a grey picture use cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)"
+    if frame.size and frame.ndim == 3 and frame.shape[2] == 4:
+        return "; drop its alpha channel with frame[..., :3]"
+    if frame.size and frame.ndim == 3 and frame.shape[0] in (1, 3):
+        return "; put the channels last with frame.transpose(1, 2, 0)"
+    return ""
+
+
+def _type_advice(frame: NDArray[np.generic]) -> str:
+    if frame.dtype == np.uint16:
+        return "convert 16 bit with (frame >> 8).astype('uint8')"
+    if np.issubdtype(frame.dtype, np.floating):
+        return "convert values from 0 to 1 with (255 * frame).astype('uint8')"
+    return "convert it with .astype('uint8')"
 
 
 def _center_crop(frame: NDArray[np.uint8], aspect: float) -> NDArray[np.uint8]:

@@ -45,7 +45,10 @@ def location(kind: str) -> Path:
 
 def _root() -> Path:
     if chosen := os.environ.get(VARIABLE):
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:  # ~ of a user that is not there
+            raise OutputError(f"there is no home folder for {VARIABLE}={chosen}. Set it to a whole path") from error
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():  # the XDG specification says that a relative path is to be ignored
         return base / "mar-edge"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mar_edge.errors import EngineError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.telemetry import import_onnxruntime
 
 _INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
 _PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
@@ -22,8 +23,7 @@ _KERNEL = "_kernel_time"
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
     """Return all that ONNX Runtime raises; its exceptions have no common base."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    state = import_onnxruntime().capi.onnxruntime_pybind11_state
     return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
@@ -54,8 +54,7 @@ class OnnxRuntimeEngine(Engine):
 
     def _open(self, profile: Path | None = None) -> Any:
         """Load the graph; a profile of every inference goes to files whose names begin so."""
-        import onnxruntime as ort
-
+        ort = import_onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is raised, and told by us
         # spinning threads would take the core that the robot's own loop needs

@@ -15,6 +15,8 @@ from mar_edge.extras import require
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.node_names import is_product
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.openvino_core import openvino_core
+from mar_edge.telemetry import import_openvino
 
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 
@@ -45,11 +47,10 @@ class OpenVinoEngine(Engine):
         super().__init__(spec, variant, path)
         require("openvino", "openvino", called="OpenVINO")
         try:
-            import openvino
+            self._core = openvino_core()
         except (ImportError, OSError) as error:
             raise EngineError(f"OpenVINO is installed but does not load: {_last_line(error)}") from error
 
-        self._core = openvino.Core()
         if variant.precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError(
                 f"this CPU ({self._core.get_property('CPU', 'FULL_DEVICE_NAME')}) has no BF16 arithmetic. "
@@ -69,9 +70,8 @@ class OpenVinoEngine(Engine):
 
     def _compile(self, **more: Any) -> Any:
         """Read and compile the graph for batches of one: OpenVINO fuses more when it knows all shapes."""
-        import openvino
-        from openvino import frontend
-
+        openvino = import_openvino()
+        frontend = openvino.frontend
         try:
             reader = frontend.FrontEndManager().load_by_framework("onnx")  # read_model would try every format it knows
             model = reader.convert(reader.load(str(self.path)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from importlib import import_module
+from contextlib import suppress
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from mar_edge.bundle import Bundle, Variant
 from mar_edge.errors import EngineError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.telemetry import import_openvino
 
 EngineName = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 ENGINES: tuple[str, ...] = ("auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
@@ -22,6 +24,13 @@ _MODULES = {
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
 }
+_PACKAGES = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino"),
+    "openvino": ("openvino",),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
+}
+"""Packages that bring the module of an engine."""
 
 
 def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *, threads: int | None = None) -> Engine:
@@ -69,9 +78,22 @@ def available_engines() -> list[str]:
 
 
 def engine_version(name: str) -> str | None:
-    """Return the version of an engine; None if it is not there or does not load."""
+    """Return the version of an engine; None if it is not there.
+
+    It is that of the installed package: to load an engine for it would take time, memory, and whatever else it does.
+    """
+    if find_spec(_MODULES[name]) is None:
+        return None
+    versions = set()
+    for package in _PACKAGES[name]:
+        with suppress(metadata.PackageNotFoundError):
+            versions.add(metadata.version(package))
+    if len(versions) == 1:
+        return versions.pop()
+    # a Jetson's own TensorRT may come without metadata; of two packages for one module the last one installed counts
     try:
-        return str(import_module(_MODULES[name]).__version__)
+        module = import_openvino() if name == "openvino" else import_module(_MODULES[name])
+        return str(module.__version__)
     except (ImportError, OSError):  # a library that it needs may be missing
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 KIND = "measurements"
 
+MAX_THREADS = 64
+"""Numbers of threads up to which measurements are looked for, to say which there are."""
+
 MARGIN = 0.05
 """A lower precision must be faster by this share: less may be the noise of measuring."""
 
@@ -33,7 +37,7 @@ class Remembered(BaseModel):
     """What is kept of a measurement.
 
     Attributes:
-        sha256: of the graph.
+        sha256: of the graph and its weights.
         engine, engine_version: what ran it.
         speed: how many times as fast as FP32 in ONNX Runtime at the same mask, in the same run.
         held: whether it kept the bounds of its precision.
@@ -100,7 +104,7 @@ def choose(
         (found, variant)
         for found in wanted
         for variant in bundle.candidates(mask, precision, engine=found.engine)
-        if variant.sha256 == found.sha256
+        if variant.digest == found.sha256
     ]
     held = [option for option in options if option[0].held]
     if held:
@@ -115,7 +119,11 @@ def choose(
         engine = "openvino" if variant.precision == "bf16" else "onnxruntime"
     if options:
         why_not = "nothing else held its bounds here when mar-edge verify measured it"
-    return Choice(engine, variant, why_not or f"not measured here yet, see mar-edge verify {called(bundle)}")
+    elif remembered:
+        why_not = (
+            f"measured here, but not this engine, mask and precision as they are now. Run: {_command(bundle, threads)}"
+        )
+    return Choice(engine, variant, why_not or _why_unmeasured(bundle, threads))
 
 
 def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: int | None = None) -> Path:
@@ -136,7 +144,7 @@ def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: 
     """
     new = [
         Remembered(
-            sha256=found.variant.sha256,
+            sha256=found.variant.digest,
             engine=found.engine,
             engine_version=found.engine_version or "",
             speed=found.speed,
@@ -147,7 +155,7 @@ def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: 
         if found.speed is not None
     ]
     masks = {found.variant.mask for found in measurements}
-    replaced = {variant.sha256 for variant in bundle.manifest.variants if variant.mask in masks}
+    replaced = {variant.digest for variant in bundle.manifest.variants if variant.mask in masks}
     old = [found for found in recall(bundle, threads=threads)[0] if found.sha256 not in replaced]
     path = device_cache.folder(KIND) / _file_name(bundle, threads)
     text = _File(measurements=[*old, *new]).model_dump_json(indent=2)
@@ -167,12 +175,40 @@ def recall(bundle: Bundle, *, threads: int | None = None) -> tuple[list[Remember
     try:
         return _File.model_validate_json(text).measurements, None
     except ValidationError:
-        return [], f"{path} is damaged, so what was measured here is lost; run mar-edge verify {called(bundle)} again"
+        return [], f"{path} is damaged, so what was measured here is lost. Run: {_command(bundle, threads)}"
+
+
+def _why_unmeasured(bundle: Bundle, threads: int | None) -> str:
+    """Say what was measured with other numbers of threads, if anything was, and what to run."""
+    others = [other for other in (None, *range(1, MAX_THREADS + 1)) if other != threads]
+    measured = [other for other in others if _is_measured(bundle, other)]
+    command = _command(bundle, threads)
+    if not measured:
+        return f"not measured here yet. Run: {command}"
+    there = " and ".join(_with(other) for other in measured[:3])
+    return f"measured here with {there}, not with {_with(threads)}. Run: {command}"
+
+
+def _is_measured(bundle: Bundle, threads: int | None) -> bool:
+    try:
+        return (device_cache.location(KIND) / _file_name(bundle, threads)).exists()
+    except OutputError:
+        return False
+
+
+def _command(bundle: Bundle, threads: int | None) -> str:
+    """Return what measures a bundle with some number of threads."""
+    option = "" if threads is None else f" --threads {threads}"
+    return f"mar-edge verify {shlex.quote(called(bundle))}{option}"
+
+
+def _with(threads: int | None) -> str:
+    return "all cores" if threads is None else f"{threads} thread{'s' * (threads > 1)}"
 
 
 def _file_name(bundle: Bundle, threads: int | None) -> str:
     """Name the file by everything that makes a measurement invalid when it changes."""
-    graphs = sorted(variant.sha256 for variant in bundle.manifest.variants)
+    graphs = sorted(variant.digest for variant in bundle.manifest.variants)
     key = json.dumps([device_key(), threads, graphs])
     return f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
 

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import SourceError
 from mar_edge.model_spec import ModelSpec
-from mar_edge.reporting import Warn, no_warning
+from mar_edge.reporting import Progress, Warn, no_progress, no_warning
 from mar_edge.runtime.clips.sampler import EARLY
 from mar_edge.runtime.clips.whole_clip import WholeClip
 from mar_edge.runtime.clips.windows import Window
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.video.listing import list_videos
 from mar_edge.runtime.video.probe import probe
-from mar_edge.runtime.video.reader import list_videos, read_frames, tells_damage
+from mar_edge.runtime.video.reader import read_frames, tells_damage
 
 
 class Clip(NamedTuple):
@@ -112,6 +113,7 @@ def open_clips(
     targets: Sequence[int] | None = None,
     warn: Warn = no_warning,
     strict: bool = False,
+    progress: Progress = no_progress,
 ) -> ClipSet:
     """Choose clips.
 
@@ -124,6 +126,7 @@ def open_clips(
         targets: class of each of `files`.
         warn: see `ClipSet`.
         strict: see `ClipSet`.
+        progress: see `list_videos`.
 
     Raises:
         SourceError: if there is no video, or one cannot be read.
@@ -134,9 +137,7 @@ def open_clips(
         assert data is not None
         if not data.exists():
             raise SourceError(f"there is no file or folder {data}")
-        files = [data] if data.is_file() else list_videos(data)
-        if not files:
-            raise SourceError(f"no video in {data}; give a video file, or a folder that has some")
+        files = [data] if data.is_file() else _videos_of(data, warn, progress)
     chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
     taken = tuple(files[index] for index in chosen)
     return ClipSet(
@@ -148,6 +149,18 @@ def open_clips(
         warn,
         strict,
     )
+
+
+def _videos_of(folder: Path, warn: Warn, progress: Progress) -> tuple[Path, ...]:
+    """Return the videos below a folder; say what is left out."""
+    listing = list_videos(folder, progress=progress)
+    remark = listing.remark()
+    if not listing.videos:
+        seen = f" ({remark})" if remark else ""
+        raise SourceError(f"no video in {folder}{seen}; give a video file, or a folder that has some")
+    if remark is not None:
+        warn(remark)
+    return listing.videos
 
 
 def _most_windows(spec: ModelSpec, file: Path) -> int:

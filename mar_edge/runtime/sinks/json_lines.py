@@ -10,30 +10,46 @@ from pathlib import Path
 from typing import IO, Any
 
 from mar_edge.errors import OutputError
+from mar_edge.files.marks import lines_kind, mark_record
+from mar_edge.files.ownership import check_replaceable
+
+SCHEMA = "mar-edge/json-lines/1"
+"""The first line of a file has it as its second key, `schema`; stdout needs none."""
+
+JSON_LINES = lines_kind("file of JSON lines", SCHEMA, "type")
 
 
 class JsonLines:
     """Writes one JSON object a line.
 
     A file that is there keeps its content until the first record comes, and is left alone if it is something else than
-    JSON lines.
+    JSON lines of mar-edge.
 
     Args:
         target: a file's path, or `-` for stdout.
+        force: replace a file that is something else.
 
     Raises:
         OutputError: if the file cannot be opened, or holds something else.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, force: bool = False) -> None:
         self.target = target
         self._abandoned = False
         self._file: IO[str]
+        self._fresh = False
+        if target == "-":
+            if sys.stdout is None:  # closed before Python began
+                raise OutputError("cannot write JSON lines: stdout is closed. Open it, or choose a file")
+            self._file = sys.stdout
+            return
+        path = Path(target)
+        check_replaceable(path, JSON_LINES, force=force)
         try:
-            self._file = sys.stdout if target == "-" else _open(Path(target))
+            self._fresh = path.is_file() or not path.exists()
+            self._file = path.open("a" if self._fresh else "w", encoding="utf-8")
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
-        self._fresh = target != "-" and Path(target).is_file()
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record.
@@ -46,6 +62,7 @@ class JsonLines:
         try:
             if self._fresh:
                 self._file.truncate(0)
+                record = mark_record(record, SCHEMA)
             self._fresh = False
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
@@ -68,13 +85,3 @@ class JsonLines:
         else:
             with suppress(OSError):
                 self._file.close()
-
-
-def _open(path: Path) -> IO[str]:
-    file = path.open("a+", encoding="utf-8", errors="replace") if path.is_file() else path.open("w", encoding="utf-8")
-    if path.is_file() and path.stat().st_size:
-        file.seek(0)
-        if file.read(1) != "{":
-            file.close()
-            raise OutputError(f"{path} holds something else than JSON lines; choose another name or remove it")
-    return file

@@ -2,159 +2,135 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from mar_edge.errors import SourceError
+from mar_edge.errors import MarEdgeError, SourceError
 from mar_edge.reporting import Warnings
+from mar_edge.runtime.sources.capture import Capture, CaptureThread, open_camera
+from mar_edge.runtime.sources.device_node import LIST, why_not_open, why_silent
 from mar_edge.runtime.sources.source import Frame
 
 READ_TIMEOUT_S = 5.0
-
-
-class Capture(Protocol):
-    """What `CameraSource` needs of `cv2.VideoCapture`; tests and other cameras bring their own."""
-
-    def isOpened(self) -> bool:
-        """Whether the device is there."""
-        ...
-
-    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
-        """Wait for the next picture, BGR."""
-        ...
-
-    def release(self) -> None:
-        """Give the device back."""
-        ...
+CLOSE_S = 0.8
+"""How long closing waits for a driver; one that takes longer gives the camera back when it returns."""
 
 
 class CameraSource:
     """A live camera that never queues: whoever asks gets the newest frame, older ones are counted as dropped.
 
+    A read that fails, is empty or raises is skipped; a warning says how many were. Grey, BGRA and 16 bit pictures are
+    converted to BGR.
+
     Args:
         index: camera number.
         open_capture: opens the device; OpenCV's capture by default.
-        timeout_s: how long to wait for a frame.
+        timeout_s: a camera that gives no picture for so long is lost. Opening may take twice as long.
+        name: for people; `camera 0` by default.
     """
 
     def __init__(
-        self, index: int, *, open_capture: Callable[[int], Capture] | None = None, timeout_s: float = READ_TIMEOUT_S
+        self,
+        index: int,
+        *,
+        open_capture: Callable[[int], Capture] | None = None,
+        timeout_s: float = READ_TIMEOUT_S,
+        name: str | None = None,
     ) -> None:
         self.index = index
-        self.name = f"camera {index}"
+        self.name = name or f"camera {index}"
         self.dropped = 0
         self.warnings = Warnings()
-        self._open_capture = open_capture or _open_camera
+        self._open_capture = open_capture or open_camera
+        self._has_node = open_capture is None
         self._timeout_s = timeout_s
-        self._changed = threading.Condition()
-        self._newest: tuple[NDArray[np.uint8], float] | None = None
-        self._ended = False  # the camera gave up
-        self._stop = threading.Event()  # whoever opened it closed it; each reading thread has its own
-        self._thread: threading.Thread | None = None
+        self._reading: CaptureThread | None = None
 
     def __enter__(self) -> CameraSource:
         """Open the camera and start reading.
 
         Raises:
-            SourceError: if there is no such camera.
+            SourceError: if it cannot be opened; the message says whether it is missing, not permitted or in use.
         """
-        capture = self._open_capture(self.index)
-        if not capture.isOpened():
-            capture.release()
-            raise SourceError(f"no camera {self.index}. Run: mar-edge cameras")
-        self._newest, self._ended, self._stop = None, False, threading.Event()
-        self._thread = threading.Thread(
-            target=self._read, args=(capture, self._stop), name=f"mar-edge {self.name}", daemon=True
+        if self._reading is not None:
+            raise SourceError(f"{self.name} is open already; make one source for each stream")
+        reading = CaptureThread(
+            lambda: self._open_capture(self.index),
+            name=self.name,
+            warn=self.warnings,
+            on_drop=self._count_drop,
         )
-        self._thread.start()
+        self._reading = reading
+        try:
+            if not reading.open(2 * self._timeout_s):
+                raise self._not_opened(reading) from reading.error
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop reading and give the camera back."""
-        with self._changed:
-            self._stop.set()
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(self._timeout_s)
-            self._thread = None
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.stop()
+            if not reading.join(CLOSE_S):
+                self.warnings(f"{self.name} does not answer; it is given back when its driver does")
 
     def __iter__(self) -> Iterator[Frame]:
         """Give the newest unseen frame, waiting for it.
 
         Raises:
-            SourceError: if the camera stops giving frames.
+            SourceError: if the camera gives no frames for the timeout.
         """
+        reading = self._reading
+        if reading is None:
+            raise SourceError(f"{self.name} is not open; use it as in: with camera: for frame in camera")
         start_s: float | None = None
         while True:
-            with self._changed:
-                self._changed.wait_for(self._something, self._timeout_s)
-                newest, self._newest = self._newest, None
-            if self._stop.is_set():
+            newest = reading.newest(self._timeout_s)
+            if reading.stopped:
                 return
             if newest is None:
-                reason = "stopped giving frames" if self._ended else f"gave no frame for {self._timeout_s:g} s"
-                raise SourceError(f"{self.name} {reason}; check its cable and that no other program uses it")
+                raise self._lost(reading)
             picture, taken_s = newest
             start_s = taken_s if start_s is None else start_s
             yield Frame(picture=picture, time_s=taken_s - start_s, color="bgr", arrived_s=taken_s)
 
-    def _something(self) -> bool:
-        return self._newest is not None or self._ended or self._stop.is_set()
+    def stop(self) -> None:
+        """End the iteration; any thread may call it."""
+        if (reading := self._reading) is not None:
+            reading.stop()
 
-    def _read(self, capture: Capture, stop: threading.Event) -> None:
-        try:
-            while not stop.is_set():
-                good, picture = capture.read()
-                taken_s = time.monotonic()
-                if not good or picture is None:
-                    break
-                with self._changed:
-                    self.dropped += self._newest is not None
-                    self._newest = (picture, taken_s)
-                    self._changed.notify_all()
-        except cv2.error as error:
-            self.warnings(f"{self.name}: {error.err}")
-        finally:
-            capture.release()
-            with self._changed:
-                if not stop.is_set():
-                    self._ended = True
-                self._changed.notify_all()
+    def _count_drop(self) -> None:
+        self.dropped += 1
 
+    def _not_opened(self, reading: CaptureThread) -> MarEdgeError:
+        if isinstance(reading.error, MarEdgeError):
+            return reading.error
+        if reading.error is not None:
+            return SourceError(f"{self.name} cannot be opened: {type(reading.error).__name__}: {reading.error}. {LIST}")
+        if reading.opened is None:
+            return SourceError(
+                f"{self.name} has not opened for {2 * self._timeout_s:g} s, its driver does not answer; plug it in again"
+            )
+        if self._has_node:
+            return SourceError(why_not_open(self.index))
+        return SourceError(f"no {self.name}, or another program uses it. {LIST}")
 
-def list_cameras(limit: int = 10) -> list[tuple[int, int, int, float]]:
-    """Return (index, width, height, frames a second) of every camera that opens, trying indices below `limit`."""
-    found = []
-    for index in range(limit):
-        capture = _open_camera(index)
-        if capture.isOpened():
-            size = [capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)]
-            found.append((index, int(size[0]), int(size[1]), size[2]))
-        capture.release()
-    return found
-
-
-def _open_camera(index: int) -> cv2.VideoCapture:
-    with _quiet_opencv():
-        return cv2.VideoCapture(index)
-
-
-@contextlib.contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """OpenCV warns on stderr about every index that is no camera; our one line says it better."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    def _lost(self, reading: CaptureThread) -> SourceError:
+        if reading.refusal is not None:
+            return SourceError(f"{self.name} {reading.refusal}")
+        if reading.error is not None:
+            return SourceError(f"{self.name} stopped giving frames: {type(reading.error).__name__}: {reading.error}")
+        if reading.failing:
+            reads = "1 read" if reading.failing == 1 else f"{reading.failing} reads"
+            why = f"{reads} failed, the last gave {reading.failure}"
+        else:
+            why = "its driver does not answer"
+        advice = "check its cable and that no other program uses it"
+        if self._has_node:
+            advice = f"it {why_silent(self.index)}"
+        return SourceError(f"{self.name} stopped giving frames: none for {self._timeout_s:g} s, {why}; {advice}")

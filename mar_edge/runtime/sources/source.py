@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,4 +58,13 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[Frame]:
         """Give frames until the source ends or is closed."""
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A source that may wait for long and can be woken; others are asked between two frames."""
+
+    def stop(self) -> None:
+        """End the iteration soon; any thread may call it."""
         ...

@@ -7,6 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.credentials import without_credentials
 from mar_edge.errors import OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import Color
@@ -50,7 +51,7 @@ class Session:
         length = engine.spec.geometry.frames
         if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= length):
             raise OptionError(f"hop {hop!r} is not a whole number from 1 to the window's {length} frames")
-        self.stream = stream
+        self.stream = without_credentials(stream)
         self.hop = hop or max(1, length // 8)
         self.warnings = Warnings()
         self.frames = 0
@@ -59,7 +60,7 @@ class Session:
         self._length = length
         self._rate_fps = engine.spec.rate_fps
         self._window = Window(engine.spec)
-        self._decision = Decision(engine.spec, stream=stream, smoothing_s=smoothing_s, rule=rule)
+        self._decision = Decision(engine.spec, stream=self.stream, smoothing_s=smoothing_s, rule=rule)
         self._fresh = 0
         self._repeats = 0
         self._told_slow = False

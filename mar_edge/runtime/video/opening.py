@@ -14,6 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mar_edge.errors import SourceError
+from mar_edge.runtime.video.folder_walk import why_missing
 from mar_edge.runtime.video.timing import Timing, timing_of
 
 HEAD_PACKETS = 130
@@ -155,7 +156,7 @@ def _open(path: Path) -> InputContainer:
         if path.is_dir():
             raise SourceError(f"{path} is a directory; name a video file in it")
         if not path.exists():
-            raise SourceError(f"no such file: {path}")
+            raise SourceError(why_missing(path))
         if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes)")
         # the protocol is named, or a colon in a file's name would be taken for one; what a file names is not fetched

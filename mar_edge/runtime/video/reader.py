@@ -14,9 +14,6 @@ from mar_edge.runtime.video.decoding import read_timed
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.orientation import Display
 
-SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm")
-
-
 HELD_S = 0.5
 """A picture that is shown for longer, and for several times the usual, is held by the recorder: nothing moved."""
 
@@ -38,11 +35,6 @@ class ShownFrame(NamedTuple):
     picture: NDArray[np.uint8]
     time_s: float
     duration_s: float
-
-
-def list_videos(folder: Path) -> list[Path]:
-    """Return the video files below a folder, by their names' endings, sorted."""
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
 
 
 def read_frames(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +17,22 @@ from pydantic import Field, model_validator
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.clip_source import Sample
-from mar_edge.training.recipe_part import Part, Share
+from mar_edge.training.recipe_part import Part, Share, refuse
 from mar_edge.training.synthetic import symmetry
-from mar_edge.training.synthetic.film_store import Films, FilmStore, Progress, film_all
+from mar_edge.training.synthetic.film_store import FilmStore, Progress, film_all
 from mar_edge.training.synthetic.symmetry import Film
-from mar_edge.training.synthetic.virtual_camera import Filming, film_many
-from mar_edge.training.synthetic.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
+from mar_edge.training.synthetic.virtual_camera import Filming, films
+from mar_edge.training.synthetic.worlds import (
+    DRAWN_BYTES,
+    PICTURE_BYTES,
+    World,
+    drawn_worlds,
+    picture_files,
+    picture_worlds,
+    video_bytes,
+    video_worlds,
+    videos_below,
+)
 
 
 class CameraMovesPart(Part):
@@ -53,7 +65,7 @@ class CameraMovesPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> CameraMovesPart:
         if not sum(self.weights):
-            raise ValueError("weights are all 0; say how much of drawn scenes, pictures and videos there shall be")
+            refuse(("weights", "are all 0; give the shares of drawn scenes, pictures and videos"))
         return self
 
 
@@ -99,12 +111,29 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
     store = film_all(
         data.cache / f"camera_moves-{digest}",
         studio,
+        shape=geometry.clip_shape,
         clips=data.clips,
         chunk=data.chunk,
         seed=data.seed,
+        process_bytes=functools.partial(_process_bytes, data),
         progress=progress,
     )
     return CameraMoves(store, digest)
+
+
+def _process_bytes(data: CameraMovesPart) -> int:
+    """Return the memory that what is filmed takes in one process."""
+    drawn, pictures, videos = data.weights
+    total = data.drawn_per_chunk * DRAWN_BYTES if drawn else 0
+    if pictures:
+        total += sum(len(picture_files(folder)) for folder in data.pictures) * PICTURE_BYTES
+    if videos:
+        total += sum(video_bytes(path) for path in _video_files(data))
+    return total
+
+
+def _video_files(data: CameraMovesPart) -> list[Path]:
+    return [path for folder in data.videos for path in videos_below(folder) if path.name not in data.videos_held_out]
 
 
 @dataclass(frozen=True)
@@ -112,16 +141,13 @@ class _Studio:
     data: CameraMovesPart
     filming: Filming
 
-    def film(self, count: int, seed: int) -> Films:
+    def film(self, count: int, seed: int) -> Iterator[Film]:
         data = self.data
         groups = [drawn_worlds(data.drawn_per_chunk, seed), *_worlds(data)]
         used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
-        return Films(
-            *film_many([group for group, _ in used], [weight for _, weight in used], count, self.filming, seed)
-        )
+        return films([group for group, _ in used], [weight for _, weight in used], count, self.filming, seed)
 
 
 @lru_cache(maxsize=1)  # pictures and videos are read once in each process
 def _worlds(data: CameraMovesPart) -> tuple[list[World], list[World]]:
-    videos = [path for folder in data.videos for path in videos_below(folder) if path.name not in data.videos_held_out]
-    return list(picture_worlds(data.pictures)), list(video_worlds(videos))
+    return list(picture_worlds(data.pictures)), list(video_worlds(_video_files(data)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,8 @@ from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.synthetic.figure_film import film_figure
-from mar_edge.training.synthetic.film_store import Films, FilmStore, Progress, film_all
+from mar_edge.training.synthetic.film_store import FilmStore, Progress, film_all
+from mar_edge.training.synthetic.symmetry import Film
 
 BACKGROUND_FRAMES = 8
 """Frames of a video whose median is its background."""
@@ -110,8 +111,21 @@ def draw_figures(
     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     studio = _Studio(digest, reader, tuple(known.items()), geometry, rate_fps)
     return film_all(
-        cache / f"figures-{digest}", studio, clips=part.clips, chunk=CHUNK, seed=part.seed, progress=progress
+        cache / f"figures-{digest}",
+        studio,
+        shape=geometry.clip_shape,
+        clips=part.clips,
+        chunk=CHUNK,
+        seed=part.seed,
+        process_bytes=lambda: _process_bytes(reader),
+        progress=progress,
     )
+
+
+def _process_bytes(reader: ClipReader) -> int:
+    """Return the memory that the backgrounds take in one process: all of them, and the frames of one while it is made."""
+    sizes = [3 * height_px * width_px for height_px, width_px in map(reader.size, range(len(reader)))]
+    return sum(sizes) + 5 * BACKGROUND_FRAMES * max(sizes)
 
 
 @dataclass(frozen=True)
@@ -122,14 +136,12 @@ class _Studio:
     geometry: Geometry
     rate_fps: float
 
-    def film(self, count: int, seed: int) -> Films:
+    def film(self, count: int, seed: int) -> Iterator[Film]:
         rng = np.random.default_rng([seed, 1])
         grounds = _backgrounds(self)
-        clips = np.empty((count, *self.geometry.clip_shape), np.uint8)
-        labels = np.empty(count, np.int64)
-        for index in range(count):
-            action, labels[index] = self.labels[int(rng.integers(len(self.labels)))]
-            clips[index] = film_figure(
+        for _ in range(count):
+            action, label = self.labels[int(rng.integers(len(self.labels)))]
+            clip = film_figure(
                 action,
                 grounds[int(rng.integers(len(grounds)))],
                 frames=self.geometry.frames,
@@ -137,7 +149,7 @@ class _Studio:
                 rate_fps=self.rate_fps,
                 rng=rng,
             )
-        return Films(clips, labels, np.zeros((count, 0), np.float32))
+            yield Film(clip, label, np.zeros(0, np.float32))
 
 
 @lru_cache(maxsize=1)  # videos are read once in each process, not for every chunk

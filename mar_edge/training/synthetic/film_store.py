@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.datasets.workers import over_all_cores
-from mar_edge.errors import MarEdgeError, OutputError
+from mar_edge.datasets.workers import cores, over_all_cores
+from mar_edge.errors import MarEdgeError, OutputError, TrainingError
+from mar_edge.training.room import free_disk_bytes, free_memory_bytes, gigabytes
+from mar_edge.training.synthetic.symmetry import Film
 
 Progress = Callable[[int, int], None]
 
-
-class Films(NamedTuple):
-    """A chunk of clips.
-
-    Attributes:
-        clips: uint8 (N, T, H, W, 3) RGB.
-        labels: class indices (N,).
-        flows: float32 (N, t, h, w, 2), see `objective.Batch`; (N, 0) where not known.
-    """
-
-    clips: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    flows: NDArray[np.float32]
+PROCESS_BYTES = 250_000_000
+"""Memory of a process that films, besides what it films."""
 
 
 class Studio(Protocol):
-    """Makes chunks; it is sent to other processes."""
+    """Makes clips; it is sent to other processes."""
 
-    def film(self, count: int, seed: int) -> Films:
-        """Film so many clips; a seed makes the same again."""
+    def film(self, count: int, seed: int) -> Iterator[Film]:
+        """Film so many clips, one after the other; a seed makes the same again."""
 
 
 class FilmStore:
@@ -45,7 +37,7 @@ class FilmStore:
 
     Attributes:
         labels: class index of every clip (N,).
-        flows: of every clip, as in `Films`.
+        flows: of every clip, float32 (N, t, h, w, 2), see `objective.Batch`; (N, 0) where not known.
     """
 
     def __init__(self, folder: Path, counts: list[int]) -> None:
@@ -72,37 +64,55 @@ class _Job(NamedTuple):
     folder: Path
     number: int
     clips: int
+    shape: tuple[int, ...]
     seed: int
     studio: Studio
 
 
-def film_all(folder: Path, studio: Studio, *, clips: int, chunk: int, seed: int, progress: Progress) -> FilmStore:
+def film_all(
+    folder: Path,
+    studio: Studio,
+    *,
+    shape: tuple[int, ...],
+    clips: int,
+    chunk: int,
+    seed: int,
+    process_bytes: Callable[[], int],
+    progress: Progress,
+) -> FilmStore:
     """Film what is not there yet.
 
     Args:
         folder: of these clips alone, named by all that decides them.
         studio: makes them.
+        shape: of a clip, (T, H, W, 3).
         clips: how many in all.
         chunk: how many in one file.
         seed: of the filming.
+        process_bytes: tells the memory that what is filmed takes in one process.
         progress: called with (chunks done, chunks in all).
 
     Raises:
-        OutputError: if the folder cannot be written.
+        OutputError: if the folder cannot be written, or its disk has no room.
+        TrainingError: if the memory does not hold what is filmed.
         MarEdgeError: if a process that films dies.
     """
+    _check_disk(folder, shape, clips, chunk)
     counts = [min(chunk, clips - start) for start in range(0, clips, chunk)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         jobs = [
-            _Job(folder, number, count, seed * 10_000 + number, studio)
+            _Job(folder, number, count, shape, seed * 10_000 + number, studio)
             for number, count in enumerate(counts)
             if not (folder / f"{number}.labels.npy").exists()
         ]
         done = len(counts) - len(jobs)
-        for _, finished in over_all_cores(_film, jobs):
+        processes = _processes(process_bytes()) if jobs else 1
+        for _, finished in over_all_cores(_film, jobs, processes=processes):
             if finished is None:
-                raise MarEdgeError("a process that films clips died; the memory may be full. The same command goes on")
+                raise MarEdgeError(
+                    "a process that films clips died; the memory may be full. The same command resumes with what is done"
+                )
             done += 1
             progress(done, len(counts))
     except OSError as error:
@@ -112,9 +122,44 @@ def film_all(folder: Path, studio: Studio, *, clips: int, chunk: int, seed: int,
     return FilmStore(folder, counts)
 
 
+def _check_disk(folder: Path, shape: tuple[int, ...], clips: int, chunk: int) -> None:
+    """Check that the clips that are not there yet fit on the disk."""
+    done = sum(1 for _ in folder.glob("*.labels.npy")) if folder.is_dir() else 0
+    needed_bytes = max(0, clips - done * chunk) * math.prod(shape)
+    room = free_disk_bytes(folder)
+    if room is not None and needed_bytes > room[0]:
+        raise OutputError(
+            f"{clips:,} clips take {gigabytes(needed_bytes)} in {folder}, and {gigabytes(room[0])} are free there. Make fewer "
+            "or smaller ones, or set data.cache to a folder on a larger disk"
+        )
+
+
+def _processes(each_bytes: int) -> int:
+    """Return how many processes may film at a time."""
+    free_bytes = free_memory_bytes()
+    each_bytes += PROCESS_BYTES
+    if free_bytes is None:
+        return cores()
+    if each_bytes > free_bytes:
+        raise TrainingError(
+            f"filming clips takes {gigabytes(each_bytes)} of memory for what is filmed, and {gigabytes(free_bytes)} are free. "
+            "Give fewer or shorter data.videos, fewer data.pictures, or a smaller data.drawn_per_chunk"
+        )
+    return min(cores(), free_bytes // each_bytes)
+
+
 def _film(job: _Job) -> bool:
-    films = job.studio.film(job.clips, job.seed)
-    np.save(job.folder / f"{job.number}.clips.npy", films.clips)
-    np.save(job.folder / f"{job.number}.flows.npy", films.flows)
-    np.save(job.folder / f"{job.number}.labels.npy", films.labels)  # last: its presence says that the chunk is whole
+    labels: list[int] = []
+    flows: list[NDArray[np.float32]] = []
+    # clip by clip: a chunk may be larger than the memory
+    with (job.folder / f"{job.number}.clips.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (job.clips, *job.shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for clip, label, flow in job.studio.film(job.clips, job.seed):
+            file.write(np.ascontiguousarray(clip, np.uint8).data)
+            labels.append(label)
+            flows.append(flow)
+    np.save(job.folder / f"{job.number}.flows.npy", np.stack(flows))
+    # last: its presence says that the chunk is whole
+    np.save(job.folder / f"{job.number}.labels.npy", np.array(labels, np.int64))
     return True

@@ -5,6 +5,7 @@ Everything random comes from the generator passed in, so a seed makes the same c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import cv2
@@ -311,8 +312,8 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
         _overlay(x, rng)
     if rng.random() < 0.7:
         strength = float(np.exp(rng.uniform(np.log(0.3), np.log(7)))) * (0.3 + 0.7 * min(1.0, gain))
-        start = int(rng.integers(0, _NOISE.size - x.size))
-        x = x + strength * _NOISE[start : start + x.size].reshape(x.shape)
+        start = int(rng.integers(0, max(1, _NOISE.size - x.size)))
+        x = x + strength * np.resize(_NOISE[start:], x.shape)  # a clip that is larger has it more than once
     out: Clip = np.clip(x + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(rng.integers(25, 80))]
@@ -365,14 +366,20 @@ def film_many(
     Returns:
         Clips uint8 (count, frames, size, size, 3), class indices (count,), and flows float32 (count, t, h, w, 2).
     """
-    rng = np.random.default_rng(seed)
     clips = np.empty((count, *filming.geometry.clip_shape), np.uint8)
+    labels = np.empty(count, np.int64)
     flows = np.empty((count, *filming.geometry.grid, 2), np.float32)
+    for index, made in enumerate(films(worlds, weights, count, filming, seed)):
+        clips[index], labels[index], flows[index] = made
+    return clips, labels, flows
+
+
+def films(worlds: list[list[World]], weights: list[float], count: int, filming: Filming, seed: int) -> Iterator[Film]:
+    """Film clips as `film_many` does, one after the other."""
+    rng = np.random.default_rng(seed)
     objects = [world for group in worlds for world in group]
     share = np.array(weights) / np.sum(weights)
-    labels = np.arange(count) % len(LABELS)
     for index in range(count):
         group = worlds[int(rng.choice(len(worlds), p=share))]
         world = group[int(rng.integers(len(group)))]
-        clips[index], _, flows[index] = film(LABELS[labels[index]], world, objects, filming, rng)
-    return clips, labels, flows
+        yield film(LABELS[index % len(LABELS)], world, objects, filming, rng)

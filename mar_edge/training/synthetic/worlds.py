@@ -10,14 +10,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.errors import RecipeError
+from mar_edge.errors import RecipeError, SourceError
 from mar_edge.runtime.sources.demo.scene import draw_scene
-from mar_edge.runtime.video.reader import list_videos, read_frames
+from mar_edge.runtime.video.listing import list_videos
+from mar_edge.runtime.video.reader import read_frames
+from mar_edge.runtime.video.seek import probe
 
 Picture = NDArray[np.uint8]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 LONG_SIDE_PX = 1024
+VIDEO_WIDTH_PX = 640
+
+DRAWN_BYTES = 512 * 512 * 4
+"""Memory of a drawn scene with its smaller levels."""
+
+PICTURE_BYTES = LONG_SIDE_PX * LONG_SIDE_PX * 4
+"""Most memory that a picture takes with its smaller levels."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +82,7 @@ def picture_worlds(folders: Sequence[Path]) -> list[World]:
     """
     worlds = []
     for folder in folders:
-        files = [
-            path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-        ]
-        if not files:
-            raise RecipeError(f"no pictures in {folder}; the recipe's head says which Debian packages have them")
-        for path in _one_of_each_size(files):
+        for path in picture_files(folder):
             picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
             if picture is None or min(picture.shape[:2]) < 200:
                 continue
@@ -88,13 +92,35 @@ def picture_worlds(folders: Sequence[Path]) -> list[World]:
     return worlds
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """Return the pictures below a folder; of several sizes of one picture, the largest.
+
+    Raises:
+        RecipeError: if there is none.
+    """
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
+    if not files:
+        raise RecipeError(f"no pictures in {folder}; the recipe's head says which Debian packages have them")
+    return _one_of_each_size(files)
+
+
+def video_bytes(path: Path) -> int:
+    """Return the memory that a video takes with its smaller levels, as its header says."""
+    try:
+        info = probe(path)
+    except SourceError:  # filming names it
+        return 0
+    scale = min(1.0, VIDEO_WIDTH_PX / info.width_px)
+    return round(info.frames * info.width_px * info.height_px * scale**2 * 4)
+
+
 def video_worlds(files: Sequence[Path]) -> list[World]:
     """Read whole short videos, at most 640 px wide."""
     worlds = []
     for path in files:
         frames, times = [], []
         for frame, time_s in read_frames(path):
-            scale = min(1.0, 640 / frame.shape[1])
+            scale = min(1.0, VIDEO_WIDTH_PX / frame.shape[1])
             frames.append(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
             times.append(time_s)
         if len(frames) >= 2:
@@ -102,16 +128,16 @@ def video_worlds(files: Sequence[Path]) -> list[World]:
     return worlds
 
 
-def videos_below(folder: Path) -> list[Path]:
+def videos_below(folder: Path) -> tuple[Path, ...]:
     """Return the video files below a folder, sorted.
 
     Raises:
         RecipeError: if there is none.
     """
-    files = list_videos(folder)
-    if not files:
-        raise RecipeError(f"no videos in {folder}")
-    return files
+    found = list_videos(folder)
+    if not found.videos:
+        raise RecipeError(f"no videos in {found.remark() or folder}")
+    return found.videos
 
 
 def _one_of_each_size(files: list[Path]) -> list[Path]:

@@ -130,7 +130,7 @@ def _parse(graph: Path, network: Any, dialect: Dialect, logger: Any) -> None:
         data = graph.read_bytes()
     except OSError as error:
         raise EngineError(f"{graph} cannot be read: {error.strerror}. Copy the bundle again") from error
-    if not parser.parse(data):
+    if not parser.parse(data, str(graph)):  # beside the path lie weights that are not in the graph
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         raise EngineError(f"{dialect.title} cannot read {graph.name}: {_name_errors(found) or explain(logger.errors)}")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]

@@ -40,7 +40,7 @@ class EngineKey:
     """What an engine was built from and for: it is used only where all of this is the same.
 
     Attributes:
-        graph_sha256: of the ONNX file.
+        graph_sha256: of the ONNX file and of weights beside it.
         module: `tensorrt` or `tensorrt-rtx`.
         version: of the module.
         gpu: name of the GPU.
@@ -95,7 +95,7 @@ def key_of(
     if dialect.release.portable:  # one engine for all GPUs from 8.0 on, and another for Turing
         gpu = TURING if gpu.compute_capability == TURING.compute_capability else ANY_GPU
     return EngineKey(
-        variant.sha256, dialect.engine, dialect.version, gpu.name, gpu.compute_capability, batch, workspace_mib
+        variant.digest, dialect.engine, dialect.version, gpu.name, gpu.compute_capability, batch, workspace_mib
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -70,6 +71,7 @@ class DemoSource:
         self.warnings = Warnings()
         self.size_px, self.fps, self.realtime, self.loops, self.seed = size_px, fps, realtime, loops, seed
         self.script = tuple(script)
+        self._stopped = threading.Event()
 
     @classmethod
     def parse(cls, spec: str) -> DemoSource:
@@ -101,12 +103,17 @@ class DemoSource:
 
     def __enter__(self) -> DemoSource:
         """Nothing to open."""
+        self._stopped.clear()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing to close."""
+
+    def stop(self) -> None:
+        """End the iteration; any thread may call it."""
+        self._stopped.set()
 
     def truth_at(self, time_s: float) -> str:
         """Return the scripted label at a time."""
@@ -132,7 +139,8 @@ class DemoSource:
             if self.realtime:
                 behind_s = time.monotonic() - began_s - time_s
                 if behind_s < 0:
-                    time.sleep(-behind_s)
+                    if self._stopped.wait(-behind_s):
+                        return
                 elif behind_s > 1 / self.fps:  # a camera would have gone on; so do we
                     self.dropped += 1
                     index += 1

@@ -1,0 +1,65 @@
+"""The marks in files that mar-edge writes: how each is put in, and how it is found again."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from mar_edge.files.ownership import FileKind
+
+FIRST_LINE_BYTES = 1 << 20
+"""No first line of ours is longer; a file without line ends is not read whole."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = struct.calcsize(">I4sIIBBBBBI")  # of the IHDR chunk, which is always the first
+_PNG_TEXT = b"Software\0mar-edge/picture/1"
+
+
+def lines_kind(name: str, schema: str, first_key: str) -> FileKind:
+    """Return the kind of files with one JSON object a line, whose first line names the schema.
+
+    Args:
+        name: see `FileKind`.
+        schema: its id.
+        first_key: of every line. A file with any other line, as one that somebody added to, is not ours.
+    """
+    start = b'{"%s": ' % first_key.encode()
+
+    def marked(file: BinaryIO) -> bool:
+        try:
+            first = json.loads(file.readline(FIRST_LINE_BYTES))
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(first, dict) or next(iter(first), None) != first_key or first.get("schema") != schema:
+            return False
+        # the last line may be torn, if its writer was killed
+        return all(line.startswith(start) or (line[-1:] != b"\n" and start.startswith(line)) for line in file)
+
+    return FileKind(name, marked)
+
+
+def mark_record(record: Mapping[str, Any], schema: str) -> dict[str, Any]:
+    """Return a first line: the record with the schema as its second key."""
+    (first, value), *rest = record.items()
+    return {first: value, "schema": schema, **dict(rest)}
+
+
+def mark_png(data: bytes) -> bytes:
+    """Return a PNG with our mark, a tEXt chunk (PNG specification, 11.3.3) after its header."""
+    body = b"tEXt" + _PNG_TEXT
+    chunk = struct.pack(">I", len(_PNG_TEXT)) + body + struct.pack(">I", zlib.crc32(body))
+    end = len(_PNG) + _PNG_HEADER
+    return data[:end] + chunk + data[end:]
+
+
+def _is_our_picture(file: BinaryIO) -> bool:
+    start = file.read(len(_PNG))
+    file.seek(_PNG_HEADER, 1)
+    return start == _PNG and file.read(4 + 4 + len(_PNG_TEXT))[4:] == b"tEXt" + _PNG_TEXT
+
+
+PICTURE = FileKind("picture", _is_our_picture)
+"""PNG files that `mark_png` made."""

@@ -1,0 +1,136 @@
+"""Whose a file is: the one place that decides whether an output may take the place of what is there.
+
+An output replaces nothing but its own kind: what mar-edge itself wrote there before, which it knows by a mark in the
+content and never by a name. An empty file or folder holds nothing that could be lost, and may be replaced, too.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mar_edge.errors import OutputError
+
+ADVICE = "Choose another name, or replace it with --force"
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that mar-edge writes.
+
+    Attributes:
+        name: as in `a report`, without the article.
+        marked: tells from the content whether mar-edge wrote a file as this kind; reads from the file's start.
+    """
+
+    name: str
+    marked: Callable[[BinaryIO], bool]
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A kind of folder that mar-edge writes, and replaces as a whole.
+
+    Attributes:
+        name: as in `a bundle`, without the article.
+        sign: name of the file in it that says what the folder is.
+        contents: returns the names of all files that mar-edge wrote in a folder, relative to it and with `/`; None if
+            the sign is not ours.
+    """
+
+    name: str
+    sign: str
+    contents: Callable[[Path], Collection[str] | None]
+
+
+def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = False, advice: str = ADVICE) -> None:
+    """Check that an output may be written to a path.
+
+    A file is written through a link, and straight into a character device or a FIFO. A folder is never written through
+    a link: it takes the place of an older one as a whole, which a link is not.
+
+    Args:
+        path: where the output is to be.
+        kind: what it is.
+        force: allow a file that is not ours, and a folder of ours with foreign files in it; a folder that is something
+            else is never replaced.
+        advice: the next step for whoever is refused.
+
+    Raises:
+        OutputError: if something else is there, or it cannot be looked at.
+    """
+    try:
+        if isinstance(kind, FileKind):
+            _check_file(path, kind, force, advice)
+        else:
+            _check_folder(path, kind, force, advice)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the {kind.name} {path}: {error.strerror}. Choose a place you can write to"
+        ) from error
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a path is a character device or a FIFO, which is written to and never replaced."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def _check_file(path: Path, kind: FileKind, force: bool, advice: str) -> None:
+    found = path.stat()  # of what a link points to
+    if stat.S_ISDIR(found.st_mode):
+        raise OutputError(f"{path} is a folder; name a file in it")
+    if is_stream(path):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise OutputError(f"{path} is a disk or a socket; choose a file")
+    if force or not found.st_size:
+        return
+    with path.open("rb") as file:
+        if not kind.marked(file):
+            raise OutputError(f"{path} is there and was not written by mar-edge as a {kind.name}. {advice}")
+
+
+def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> None:
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise OutputError(f"{path} is a link to {os.readlink(path)}; name that folder itself, or remove the link")
+    if not stat.S_ISDIR(found.st_mode):
+        if force and stat.S_ISREG(found.st_mode):
+            return
+        raise OutputError(f"{path} is a file and not a {kind.name}. {advice}")
+    if not any(path.iterdir()):
+        return
+    if force and (path / kind.sign).is_file():
+        return
+    ours = kind.contents(path)
+    if ours is None:
+        raise OutputError(
+            f"{path} is there and was not written by mar-edge as a {kind.name}, or is damaged. "
+            + (advice if (path / kind.sign).is_file() else "Choose another name, or move it away")
+        )
+    if strangers := sorted(_files(path) - set(ours)):
+        more = f" and {len(strangers) - 1} more" if strangers[1:] else ""
+        raise OutputError(f"{path} holds {strangers[0]}{more}, which mar-edge did not write there. {advice}")
+
+
+def _files(folder: Path) -> set[str]:
+    """Return all files and links below a folder, relative to it."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found = set()
+    for place, folders, files in os.walk(folder, onerror=fail):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found |= {Path(place, name).relative_to(folder).as_posix() for name in [*files, *links]}
+    return found

@@ -1,0 +1,132 @@
+"""Why a camera does not open, as its device node in Linux says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+    import grp
+    import pwd
+
+DEVICES = Path("/dev")
+HAS_NODES = sys.platform.startswith("linux")
+LIST = "Run: mar-edge cameras"
+
+_QUERY_CAPABILITIES = 0x80685600  # VIDIOC_QUERYCAP of linux/videodev2.h
+_CAPABILITIES = struct.Struct("=16s32s32sIII12x")  # driver, card, bus, version, of the device, of this node
+_NODE_HAS_ITS_OWN = 0x80000000
+_GIVES_PICTURES = 0x00000001 | 0x00001000  # capture, capture in planes
+
+NODE = re.compile(r"/dev/video(\d+)", re.ASCII)
+
+
+def camera_numbers(folder: Path = DEVICES) -> list[int]:
+    """Return the numbers of all cameras that may be there; without device nodes the first ten."""
+    if not HAS_NODES:
+        return list(range(10))
+    return sorted(int(path.name[5:]) for path in folder.glob("video*") if re.fullmatch(r"video\d+", path.name))
+
+
+def why_not_open(number: int, folder: Path = DEVICES) -> str:
+    """Return why a camera cannot be opened, and what to do.
+
+    Missing, not permitted, in use, and a node that gives no pictures are told apart.
+
+    Args:
+        number: of the camera.
+        folder: where device nodes are.
+    """
+    node = folder / f"video{number}"
+    if not HAS_NODES:
+        return f"no camera {number}, or another program uses it. {LIST}"
+    try:
+        handle = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return _why_refused(number, node, error)
+    try:
+        unfit = _why_unfit(node, handle)
+    finally:
+        os.close(handle)
+    if unfit:
+        return f"camera {number} cannot be used: {unfit}. {LIST}"
+    return f"camera {number} {why_silent(number, folder)}"
+
+
+def why_silent(number: int, folder: Path = DEVICES) -> str:
+    """Return why a camera that is there gives no pictures, as far as its node tells, and what to do."""
+    node = folder / f"video{number}"
+    if HAS_NODES:
+        if not node.exists():
+            return f"is gone: there is no {node} any more; check its cable"
+        if users := _users(node):
+            return f"is in use: {', '.join(users)} holds {node}; close that program"
+    return f"gives no pictures; check its cable and that no other program uses it (sudo fuser -v {node})"
+
+
+def _why_refused(number: int, node: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        others = ", ".join(map(str, camera_numbers(node.parent)))
+        there = f"there are {others}" if others else "there is no camera at all"
+        return f"no camera {number}: {node} does not exist, {there}. {LIST}"
+    if error.errno == errno.EACCES:
+        return f"camera {number} is not permitted: {_permission_advice(node)}"
+    if error.errno == errno.EPERM:
+        return f"camera {number} is not permitted here: in a container start it with --device {node}"
+    if error.errno == errno.EBUSY:
+        return f"camera {number} is in use: {', '.join(_users(node)) or 'another program'} holds {node}; close that program"
+    if error.errno in (errno.ENXIO, errno.ENODEV):
+        return f"no camera {number}: {node} has no device behind it; check its cable and its driver. {LIST}"
+    return f"camera {number} cannot be opened: {node}: {error.strerror}. {LIST}"
+
+
+def _permission_advice(node: Path) -> str:
+    try:
+        about = node.stat()
+    except OSError:
+        return f"this user may not look into {node.parent}"
+    group = str(about.st_gid)
+    with suppress(KeyError):
+        group = grp.getgrgid(about.st_gid).gr_name
+    seen = f"{node} is {stat.filemode(about.st_mode)} of group {group}"
+    if about.st_gid == 0 or about.st_mode & 0o060 != 0o060:
+        return f"{seen}, which lets no ordinary user in. Run: sudo chgrp video {node} && sudo chmod 660 {node}"
+    user = "$USER"
+    with suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    return f"{seen}, and this user is not in it. Run: sudo usermod -aG {group} {user}, then log in again"
+
+
+def _why_unfit(node: Path, handle: int) -> str | None:
+    """Return why an open node gives no pictures whoever asks; None if it should give some."""
+    if not stat.S_ISCHR(os.fstat(handle).st_mode):
+        return f"{node} is not a device"
+    answer = bytearray(_CAPABILITIES.size)
+    try:
+        fcntl.ioctl(handle, _QUERY_CAPABILITIES, answer)
+    except OSError as error:
+        return f"{node} is not a video device ({error.strerror})"
+    _, card, _, _, whole, own = _CAPABILITIES.unpack(answer)
+    if not (own if whole & _NODE_HAS_ITS_OWN else whole) & _GIVES_PICTURES:
+        name = bytes(card).partition(b"\0")[0].decode(errors="replace")
+        return f"{node} of '{name}' gives no pictures but other data; take another number"
+    return None
+
+
+def _users(node: Path) -> list[str]:
+    """Return the programs that hold a node open, as far as this user may see them."""
+    users = []
+    real = os.path.realpath(node)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if any(os.readlink(handle) == real for handle in (process / "fd").iterdir()):
+                name = (process / "comm").read_text(errors="replace").strip()
+                users.append("this program" if process.name == str(os.getpid()) else f"{name} (process {process.name})")
+    return users

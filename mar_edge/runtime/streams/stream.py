@@ -1,0 +1,113 @@
+"""A source being recognised: predictions to iterate over, until it ends or is stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+
+from mar_edge.reporting import Warn
+from mar_edge.runtime.sources.source import Source, Stoppable
+from mar_edge.runtime.streams.results import Event, Prediction
+from mar_edge.runtime.streams.session import Session
+
+
+class Stream(Iterator[Prediction]):
+    """Predictions of a source in order of time.
+
+    The source is opened with the first one, and closed at the end, when the loop over it is left, and by `stop`.
+
+    Args:
+        source: gives the frames.
+        session: recognises them.
+        on_event: called with every event, also with the one that the end of the stream cuts off.
+        on_warning: called with whatever an operator should know.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        session: Session,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        on_warning: Warn | None = None,
+    ) -> None:
+        self._source = source
+        self._stopped = threading.Event()
+        self._running = threading.Lock()  # held while a result is computed
+        # a function of none of its own attributes: so it is closed as soon as nobody iterates any more
+        self._results = _recognise(source, session, self._stopped, on_event, on_warning)
+
+    def __iter__(self) -> Stream:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> Prediction:
+        """Return the next prediction.
+
+        Raises:
+            StopIteration: at the end of the source, and once it is stopped.
+            SourceError: if the source cannot be opened or read.
+        """
+        with self._running:
+            result = next(self._results)
+        if self._stopped.is_set():  # meanwhile, when it could not be closed
+            self.stop()
+        return result
+
+    def stop(self) -> None:
+        """End the stream; any thread may call it, also while another one waits for a prediction.
+
+        Whoever iterates gets no more predictions after the inference under way, and the source is closed. Without
+        anybody waiting it is closed before this returns. Callbacks get what is left, in the thread that closes.
+        """
+        self._stopped.set()
+        if isinstance(self._source, Stoppable):
+            self._source.stop()
+        if self._running.acquire(blocking=False):
+            try:
+                self._results.close()
+            finally:
+                self._running.release()
+
+    close = stop
+
+    def __enter__(self) -> Stream:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+def _recognise(
+    source: Source,
+    session: Session,
+    stopped: threading.Event,
+    on_event: Callable[[Event], None] | None,
+    on_warning: Warn | None,
+) -> Generator[Prediction, None, None]:
+    def tell(events: tuple[Event, ...]) -> None:
+        if on_event is not None:
+            for event in events:
+                on_event(event)
+        for message in (*source.warnings.take(), *session.warnings.take()):
+            if on_warning is not None:
+                on_warning(message)
+
+    try:
+        with source:
+            if stopped.is_set():  # while it was opened, when there was nothing yet that could be woken
+                return
+            for frame in source:
+                if stopped.is_set():
+                    return
+                result = session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s)
+                tell(result.events if result else ())
+                if result:
+                    yield result
+    finally:
+        tell(session.finish())

@@ -1,0 +1,1 @@
+"""What a training needs of the machine: memory, disk, time; and whether it is there."""

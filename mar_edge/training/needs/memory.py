@@ -1,0 +1,113 @@
+"""How much memory a training takes in all: the traced step, and what lies around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from mar_edge.geometry import Geometry
+from mar_edge.training.batches import PREFETCH
+from mar_edge.training.needs.step_trace import StepTrace
+
+MB = 1_000_000
+
+ALLOCATOR = 1.05
+"""What a process holds per byte that lives in the traced step: heaps have gaps, kernels have workspaces."""
+
+PROCESS_BYTES = 250 * MB
+"""What a process takes besides: threads, kernels, TensorBoard, plots."""
+
+NEW_PROCESS_BYTES = 400 * MB
+"""What a training process holds before its model is made."""
+
+LOADER_BYTES = 100 * MB
+"""What a loader process holds of its own; most of it is shared with the one that started it."""
+
+MAKING = 3
+"""Batches' worth of memory while a batch is made: the clips, the stack of them, what augmentation computes."""
+
+GPU_CONTEXT_BYTES = 600 * MB
+"""What CUDA and its libraries hold on a GPU. Not measured here: no GPU was at hand."""
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Memory that a training takes, in bytes.
+
+    Attributes:
+        host_bytes: of the machine, all processes together, besides what they hold already.
+        device_bytes: of each GPU; None for a CPU.
+        shared_bytes: of shared memory, for batches that loader processes hand over.
+        parts: shares of it by name, for people.
+    """
+
+    host_bytes: int
+    device_bytes: int | None
+    shared_bytes: int
+    parts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """What runs on this machine.
+
+    Attributes:
+        trainers: training processes.
+        loaders: processes that make batches, for each trainer.
+    """
+
+    trainers: int
+    loaders: int
+
+
+def memory_need(
+    trace: StepTrace,
+    *,
+    batch: int,
+    geometry: Geometry,
+    device: torch.device,
+    processes: Processes,
+    averaged: bool,
+    copies: int,
+    shards: int,
+    preparing_bytes: int,
+) -> MemoryNeed:
+    """Return what a training takes.
+
+    Args:
+        trace: of a step.
+        batch: clips in a forward pass.
+        geometry: of a clip.
+        device: where the model is.
+        processes: what runs on this machine.
+        averaged: whether there is a running average of the weights.
+        copies: of all gradients that the strategy keeps (1 for DDP's buckets).
+        shards: processes that share weights, gradients and optimiser.
+        preparing_bytes: what is needed once before the first step.
+    """
+    weights_bytes = 4 * trace.parameters
+    average_bytes = weights_bytes * averaged
+    kept_bytes = (trace.kept_bytes + average_bytes) // shards
+    moving_bytes = trace.peak_bytes - trace.kept_bytes + weights_bytes * copies
+    # the weights are collected and made into a file; the heap does not give back for it what a step has left free
+    saving_bytes = 2 * weights_bytes
+    made_bytes = max(int(ALLOCATOR * (kept_bytes + moving_bytes)), preparing_bytes)
+    clips_bytes = batch * math.prod(geometry.clip_shape)
+    shared_bytes = (processes.loaders * PREFETCH + 1) * clips_bytes if processes.loaders else 0
+    loading_bytes = processes.loaders * (LOADER_BYTES + MAKING * clips_bytes) + shared_bytes
+    if not processes.loaders:
+        loading_bytes = MAKING * clips_bytes
+    on_gpu = device.type == "cuda"
+    each_bytes = PROCESS_BYTES + loading_bytes + saving_bytes + (0 if on_gpu else made_bytes)
+    return MemoryNeed(
+        host_bytes=processes.trainers * each_bytes,
+        device_bytes=made_bytes + GPU_CONTEXT_BYTES if on_gpu else None,
+        shared_bytes=processes.trainers * shared_bytes,
+        parts={
+            "weights and optimiser": kept_bytes,
+            "gradients and activations": moving_bytes,
+            "loaders": processes.trainers * loading_bytes,
+        },
+    )

@@ -1,0 +1,200 @@
+"""Says what is wrong in a recipe: the key, where it stands, what was expected, and the nearest key that there is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from mar_edge.training.recipe_file import Keys, RecipeFile
+from mar_edge.training.recipe_part import KeyProblems, Part
+
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "keys and values",
+    "model": "keys and values",
+    "path": "a path",
+}
+"""By how pydantic's names of errors begin."""
+
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def explain(error: ValidationError, root: type[Part], file: RecipeFile) -> str:
+    """Return every problem of a recipe, separated by semicolons.
+
+    Args:
+        error: pydantic's.
+        root: what was validated.
+        file: the recipe as it was written.
+    """
+    found: dict[Keys, list[ErrorDetails]] = {}
+    parts: dict[Keys, type[Part]] = {}
+    for problem in error.errors(include_url=False):
+        keys, part = _follow(problem["loc"], root)
+        # a value that may be of several types has a problem with each
+        found.setdefault(keys, []).append(problem)
+        parts[keys] = part
+    return "; ".join(
+        line for keys, problems in found.items() for line in _lines(keys, parts[keys], problems, root, file)
+    )
+
+
+def parts_in(annotation: Any) -> list[type[Part]]:
+    """Return the parts that an annotation allows."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [annotation]
+    return [part for argument in get_args(annotation) for part in parts_in(argument)]
+
+
+def _follow(place: tuple[int | str, ...], root: type[Part]) -> tuple[Keys, type[Part]]:
+    """Return the keys of a problem without what pydantic puts between them, and the part that the last one is in."""
+    keys: list[str] = []
+    part, inside = root, [root]
+    for step in place:
+        kind = [one for one in inside if len(inside) > 1 and step in _kinds(one)]
+        if kind:  # which of several parts it is stands between the keys
+            inside = kind
+        elif isinstance(step, int):
+            keys.append(str(step))
+        elif len(inside) == 1:
+            part = inside[0]
+            keys.append(step)
+            field = part.model_fields.get(step)
+            inside = parts_in(field.annotation) if field is not None else []
+    return tuple(keys), part
+
+
+def _lines(
+    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: RecipeFile
+) -> Iterator[str]:
+    """Yield what is wrong with a key, or with keys below it, and where."""
+    own = problems[0].get("ctx", {}).get("error")
+    if isinstance(own, KeyProblems):
+        for below, problem in own.problems:
+            whole = (*keys, *below.split("."))
+            yield f"{file.place(whole)}: {'.'.join(whole)}: {problem}"
+    else:
+        yield _line(keys, part, problems, root, file)
+
+
+def _line(keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: RecipeFile) -> str:
+    name, first = ".".join(keys), problems[0]
+    kind = first["type"]
+    if kind == "union_tag_not_found":
+        keys, name = (*keys, "kind"), f"{name}.kind"
+        what = f"{name} is missing; there are {_listed(_tags(keys[:-1], root))}"
+    elif kind == "union_tag_invalid":
+        keys, name = (*keys, "kind"), f"{name}.kind"
+        what = _not_one_of(name, first["ctx"]["tag"], _tags(keys[:-1], root))
+    elif kind == "value_error":
+        what = f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"])
+    elif kind == "missing":
+        what = f"{name} is missing"
+    elif kind == "extra_forbidden":
+        what = _unknown(keys, part, root)
+    elif kind == "literal_error" and len(problems) == 1:
+        what = _not_one_of(name, first["input"], [str(value) for value in _literals(part, keys)])
+    else:
+        expected = " or ".join(dict.fromkeys(_expected(problem) for problem in problems))
+        what = f"{name}: expected {expected}, not {_shown(first['input'])}"
+        if isinstance(first["input"], (int, float)) and all(one["type"].startswith("string") for one in problems):
+            what += "; put it in quotes"
+    return f"{file.place(keys)}: {what}"
+
+
+def _expected(problem: ErrorDetails) -> str:
+    """Return what pydantic wants, in words."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in _BOUNDS:
+        word, key = _BOUNDS[kind]
+        return f"a number {word} {context[key]:g}"
+    if kind == "finite_number":
+        return "a finite number"
+    if kind in ("too_short", "too_long"):
+        bound = context.get("min_length", context.get("max_length"))
+        return f"{'at least' if kind == 'too_short' else 'at most'} {bound} entries"
+    if kind == "missing":
+        return "one entry more"
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    begin = kind.split("_")[0]
+    return _EXPECTED.get(begin) or problem["msg"].removeprefix("Input should be ").replace("'", "")
+
+
+def _unknown(keys: Keys, part: type[Part], root: type[Part]) -> str:
+    """Say that there is no such key, and which one may be meant."""
+    name, above = ".".join(keys), keys[:-1]
+    near = difflib.get_close_matches(keys[-1], part.model_fields, n=1)
+    if near:
+        return f"unknown key '{name}'; did you mean '{'.'.join((*above, near[0]))}'?"
+    # in another part, under the same name or one like it
+    there = {".".join(known): known[-1] for known in all_keys(root)}
+    ends = difflib.get_close_matches(keys[-1], there.values(), n=1, cutoff=0.75)
+    if ends:
+        where = [known for known, end in there.items() if end == ends[0]]
+        return f"unknown key '{name}'; did you mean '{difflib.get_close_matches(name, where, n=1, cutoff=0)[0]}'?"
+    return f"unknown key '{name}'; there are {_listed(part.model_fields)}"
+
+
+def all_keys(part: type[Part], above: Keys = ()) -> Iterator[Keys]:
+    """Yield every key below a part, those that hold other keys too."""
+    for name, field in part.model_fields.items():
+        yield (*above, name)
+        for inner in parts_in(field.annotation):
+            yield from all_keys(inner, (*above, name))
+
+
+def _tags(keys: Keys, root: type[Part]) -> list[str]:
+    """Return the kinds that a part may have."""
+    inside = [root]
+    for key in keys:
+        fields: Mapping[str, Any] = inside[0].model_fields
+        inside = parts_in(fields[key].annotation)
+    return [kind for part in inside for kind in _kinds(part)]
+
+
+def _kinds(part: type[Part]) -> tuple[Any, ...]:
+    field = part.model_fields.get("kind")
+    return get_args(field.annotation) if field is not None and field.is_required() else ()
+
+
+def _literals(part: type[Part], keys: Keys) -> list[Any]:
+    """Return the words that a key may have."""
+    field = part.model_fields[[key for key in keys if not key.isdigit()][-1]]
+
+    def words(annotation: Any) -> Iterator[Any]:
+        for argument in get_args(annotation):
+            yield from [argument] if isinstance(argument, str) else words(argument)
+
+    return list(words(field.annotation))
+
+
+def _not_one_of(name: str, value: Any, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{name}: {_shown(value)} is not one of {_listed(known)}{hint}"
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = f"'{value}'" if isinstance(value, str) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
