@@ -30,6 +30,13 @@ _BROADCAST = ("mpegts", "mpeg")
 T = TypeVar("T")
 
 
+class NoPictureError(SourceError):
+    """A video stream none of whose pictures can be decoded."""
+
+    def __init__(self, video: OpenVideo) -> None:
+        super().__init__(f"{video.path} holds no picture that can be decoded; it is damaged or not a video")
+
+
 @dataclass(frozen=True, slots=True)
 class Shown(Generic[T]):
     """What was made of a decoded picture, and when the file shows it.
@@ -94,7 +101,7 @@ def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn)
         warn: called with one sentence for whatever was damaged, repaired or is implausible.
 
     Raises:
-        SourceError: if no picture can be decoded.
+        NoPictureError: if no picture can be decoded.
     """
     name = video.path.name
     for message in video.timing.notices(name):
@@ -112,7 +119,7 @@ def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn)
             yield Shown(shown.item.item, shown.time_s, shown_s)
         shown = following
     if shown is None:
-        raise no_picture(video)
+        raise NoPictureError(video)
     yield Shown(shown.item.item, shown.time_s, last_s(video, shown.item.own_s))
     repairs = clock.notice(name, sorted_silently=video.timing.sorts_silently)
     if repairs is not None and video.timing.clocked and not video.timing.too_fast:
@@ -139,11 +146,6 @@ def last_s(video: OpenVideo, declared_s: float | None) -> float:
         assert declared_s is not None
         return declared_s
     return timing.step_s
-
-
-def no_picture(video: OpenVideo) -> SourceError:
-    """Return the error for a file none of whose pictures can be decoded."""
-    return SourceError(f"{video.path} holds no picture that can be decoded; it is damaged or not a video")
 
 
 def _shown_s(video: OpenVideo, gap_s: float, *, lossy: bool) -> float:

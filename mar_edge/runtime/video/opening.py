@@ -21,6 +21,9 @@ HEAD_PACKETS = 130
 HEAD_BYTES = 3_000_000
 """How much is read ahead to learn how the file keeps time: more than a second of 120 frames per second."""
 
+PIPED_PACKETS = 16
+"""As much for what is still being written: FFmpeg has read more to find the streams, so nobody waits for these."""
+
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 """Covers of music, chapter thumbnails and still pictures are stored as video streams."""
 
@@ -43,8 +46,9 @@ class OpenVideo:
     """An open file and its video stream. Close it, or use it as a context manager.
 
     Args:
-        path: a local file.
+        path: a local file; a name for messages, if `container` is given.
         threads: of the decoder; None for all cores.
+        container: of what is no file, opened by the caller; it is closed with this object.
 
     Attributes:
         path: the file.
@@ -58,17 +62,17 @@ class OpenVideo:
         SourceError: in one line, if the file is missing, unreadable or no video.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, container: InputContainer | None = None) -> None:
         self.path = path
         self.losses = 0
         self.stopped: str | None = None
-        self.container = _open(path)
+        self.container = container or _open(path)
         try:
             self.stream = _choose(self.container, path)
             self.stream.thread_type = "AUTO"
             self.stream.codec_context.thread_count = threads or 0
             self._packets = self._read()
-            self._head = self._read_head()
+            self._head = self._read_head(HEAD_PACKETS if container is None else PIPED_PACKETS)
             self._refuse_pictures()
             self.timing: Timing = timing_of(self.container.format, self.stream, self._head)
         except BaseException:
@@ -120,13 +124,13 @@ class OpenVideo:
                 return
             yield packet
 
-    def _read_head(self) -> list[Packet[VideoStream]]:
+    def _read_head(self, packets: int) -> list[Packet[VideoStream]]:
         head: list[Packet[VideoStream]] = []
         size = 0
         for packet in self._packets:
             head.append(packet)
             size += packet.size
-            if len(head) >= HEAD_PACKETS or size > HEAD_BYTES:
+            if len(head) >= packets or size > HEAD_BYTES:
                 break
         return head
 

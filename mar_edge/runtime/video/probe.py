@@ -11,7 +11,7 @@ import numpy as np
 from mar_edge.errors import SourceError
 from mar_edge.reporting import no_warning
 from mar_edge.runtime.video.clock import MIN_RISE_S
-from mar_edge.runtime.video.decoding import decode, no_picture
+from mar_edge.runtime.video.decoding import NoPictureError, decode
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.orientation import Display
 from mar_edge.runtime.video.scan import scan
@@ -53,7 +53,7 @@ def why_not_video(path: Path) -> str | None:
     try:
         with OpenVideo(path, threads=1) as video:
             if next(decode(video, no_warning), None) is None:
-                raise no_picture(video)
+                raise NoPictureError(video)
     except SourceError as error:
         return str(error)
     return None
@@ -68,7 +68,7 @@ def probe(path: Path) -> VideoInfo:
     with OpenVideo(path, threads=1) as video:
         frame = next(decode(video, no_warning), None)
         if frame is None:
-            raise no_picture(video)
+            raise NoPictureError(video)
         width_px, height_px = Display(video.stream).size(frame)
         warnings = video.timing.notices(path.name)
         index = _index_of(video)

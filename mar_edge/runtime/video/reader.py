@@ -88,12 +88,21 @@ def read_steady_frames(
         SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
     """
     with OpenVideo(path, threads=threads) as video:
-        step_s = video.timing.step_s
-        for shown in read_timed(video, Display(video.stream).picture, warn):
-            yield shown.item, shown.time_s
-            if shown.duration_s > max(HELD_S, 3 * step_s):
-                for place in range(1, round(min(shown.duration_s, MAX_HELD_S) / step_s)):
-                    yield shown.item, shown.time_s + place * step_s
+        yield from steady_frames(video, warn)
+
+
+def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[tuple[NDArray[np.uint8], float]]:
+    """Decode what was just opened as `read_steady_frames` does.
+
+    Raises:
+        SourceError: if no picture can be decoded.
+    """
+    step_s = video.timing.step_s
+    for shown in read_timed(video, Display(video.stream).picture, warn):
+        yield shown.item, shown.time_s
+        if shown.duration_s > max(HELD_S, 3 * step_s):
+            for place in range(1, round(min(shown.duration_s, MAX_HELD_S) / step_s)):
+                yield shown.item, shown.time_s + place * step_s
 
 
 def tells_damage(message: str, path: Path) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mar_edge.reporting import no_warning
 from mar_edge.runtime.video.clock import Clock, Timed
-from mar_edge.runtime.video.decoding import decode, no_picture, timed
+from mar_edge.runtime.video.decoding import NoPictureError, decode, timed
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.orientation import Display
 from mar_edge.runtime.video.scan import scan
@@ -124,7 +124,7 @@ class _Film:
         self._frames = timed(self._video, self._stamped(decode(self._video, no_warning)), self._clock)
         first = next(self._frames, None)
         if first is None:
-            raise no_picture(self._video)
+            raise NoPictureError(self._video)
         self._first_stamp_s = self._video.timing.stamp_s(first.item) or 0.0
         self._show(first)
         self._next = next(self._frames, None)
