@@ -12,8 +12,9 @@ import pytest
 
 from mar_edge.errors import SourceError
 from mar_edge.runtime.video import seek as video_seek
+from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames
-from mar_edge.runtime.video.seek import probe, read_frames_at
+from mar_edge.runtime.video.seek import read_frames_at
 from tests.test_video_file import audio_only, write_video
 
 

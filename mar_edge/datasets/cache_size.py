@@ -8,7 +8,7 @@ from mar_edge.datasets.clip_cache import CachedClip
 from mar_edge.datasets.clip_reader import Sizing, uncached
 from mar_edge.datasets.video_list import VideoList
 from mar_edge.errors import SourceError
-from mar_edge.runtime.video.seek import probe
+from mar_edge.runtime.video.probe import probe
 
 PROBED = 32
 """Of more videos so many, evenly spread over the list, stand for all."""

@@ -20,12 +20,13 @@ from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import DataError, OutputError, SourceError
 from mar_edge.runtime.clips.preprocess import Resize, preprocess
 from mar_edge.runtime.video.folder_walk import why_missing
-from mar_edge.runtime.video.reader import read_frames
-from mar_edge.runtime.video.seek import duration_of, newest_frames, probe, read_frames_at
+from mar_edge.runtime.video.probe import probe
+from mar_edge.runtime.video.reader import read_shown_frames
+from mar_edge.runtime.video.seek import newest_frames, read_frames_at
 
 Progress = Callable[[int, int], None]
 
-VERSION = 1
+VERSION = 2
 """Of what the cache holds; another decodes anew."""
 
 MIN_FRAMES = 2
@@ -272,12 +273,14 @@ def _prepare(job: _Job) -> _Facts | str:
         height_px, width_px = job.sizing.size(info.height_px, info.width_px)
         frames, duration_s = info.frames, info.duration_s
         if job.cached is None:
+            warnings += info.warnings
             reason = judge(job.path, frames, info.announced)
         else:
             with ClipWriter(Path(job.cached)) as writer:
-                for picture, time_s in read_frames(job.path, warnings.append, threads=1):
-                    writer.add(_resized(picture, height_px, width_px), time_s)
-                frames, duration_s = writer.frames, duration_of(writer.times_s, info.fps)
+                for frame in read_shown_frames(job.path, warnings.append, threads=1):
+                    writer.add(_resized(frame.picture, height_px, width_px), frame.time_s)
+                    duration_s = frame.time_s + frame.duration_s
+                frames = writer.frames
                 reason = judge(job.path, frames, info.announced)
                 if reason is None:
                     writer.finish(duration_s)
@@ -285,7 +288,7 @@ def _prepare(job: _Job) -> _Facts | str:
         return str(error)
     if reason is not None:
         return reason
-    if frames < info.announced and not warnings:
+    if frames < info.announced and len(warnings) == len(info.warnings):
         warnings.append(f"{job.path.name}: {frames} of the {info.announced} frames that it announces are there")
     return _Facts(frames, duration_s, height_px, width_px, job.size_bytes, job.cached, tuple(warnings))
 

@@ -16,6 +16,7 @@ from mar_edge.datasets.video_list import UNLABELLED, Video, VideoList, read_vide
 from mar_edge.errors import DataError
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.video.listing import list_videos
+from mar_edge.runtime.video.reader import tells_damage
 
 CLIP_FRAMES = 16
 """A shorter video fills a clip of most models only by repeating frames."""
@@ -31,6 +32,7 @@ KINDS: dict[str, str] = {
     "two_labels": "files with two labels",
     "one_class": "splits of one class only",
     "damaged": "damaged files, usable",
+    "clock": "files whose times were repaired, or that change within",
     "brief": "files shorter than a clip",
     "duplicate": "duplicates within a split",
     "no_videos": "classes without videos",
@@ -183,7 +185,11 @@ def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems:
         if reason is not None:
             tell("error", "short" if fact.error is None and "too short" in reason else "broken", reason)
             continue
-        told = [warning.removeprefix(f"{video.path.name}: ") for warning in fact.warnings[:2]]
+        for warning in fact.warnings:
+            if not tells_damage(warning, video.path):
+                tell("warning", "clock", f"{video.name}: {warning.removeprefix(f'{video.path.name}: ')}")
+        damage = [warning for warning in fact.warnings if tells_damage(warning, video.path)]
+        told = [warning.removeprefix(f"{video.path.name}: ") for warning in damage[:2]]
         if fact.frames < fact.announced:
             told.append(f"{fact.frames} of {fact.announced} frames can be read")
         if told:

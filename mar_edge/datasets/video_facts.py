@@ -14,8 +14,9 @@ import numpy as np
 from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import SourceError
 from mar_edge.reporting import Progress
-from mar_edge.runtime.video.reader import decode, open_video, with_times
-from mar_edge.runtime.video.seek import duration_of, probe
+from mar_edge.runtime.video.decoding import read_timed
+from mar_edge.runtime.video.opening import OpenVideo
+from mar_edge.runtime.video.probe import probe
 
 
 @dataclass(frozen=True)
@@ -76,24 +77,19 @@ def _inspect(job: _Job) -> Facts:
     changed = 0
     try:
         info = probe(job.path)
-        with open_video(job.path) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # every core has a file of its own
-            frames = decode(container, stream, job.path, warnings.append)
+        with OpenVideo(job.path, threads=1) as video:  # every core has a file of its own
             size = None
-            for frame, time_s in with_times(frames, stream, job.path, warnings.append):
-                times_s.append(time_s)
-                size = size or (frame.width, frame.height)
-                changed += size != (frame.width, frame.height)
+            for shown in read_timed(video, lambda frame: (frame.width, frame.height), warnings.append):
+                times_s.append(shown.time_s)
+                duration_s = shown.time_s + shown.duration_s
+                size = size or shown.item
+                changed += size != shown.item
         sha256 = _sha256(job.path) if job.hashed else None
     except (SourceError, OSError) as error:
         return Facts(error=str(error))
-    if not times_s:
-        return Facts(error=f"{job.path} holds no picture that can be decoded; it is damaged or not a video")
     if changed:
         warnings.append(f"{job.path.name}: the picture changes its size")
     gaps_s = np.diff(times_s)
-    duration_s = duration_of(np.array(times_s), info.fps)
     return Facts(
         frames=len(times_s),
         announced=info.announced,

@@ -22,7 +22,8 @@ from mar_edge.runtime import model as runtime_model
 from mar_edge.runtime.clips.segments import segment_times
 from mar_edge.runtime.clips.whole_clip import check_views
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.video.seek import probe, read_frames_at
+from mar_edge.runtime.video.probe import probe
+from mar_edge.runtime.video.seek import read_frames_at
 
 __all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "read_videos", "show"]
 

@@ -13,8 +13,9 @@ from mar_edge.errors import FrameError, OptionError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.segments import segment_times, segment_views
 from mar_edge.runtime.clips.windows import Intake, to_model
-from mar_edge.runtime.video.reader import read_frames
-from mar_edge.runtime.video.seek import probe, read_frames_at
+from mar_edge.runtime.video.probe import probe
+from mar_edge.runtime.video.reader import read_steady_frames
+from mar_edge.runtime.video.seek import read_frames_at
 
 Views = tuple[int, int]
 """(clips, crops) of a multi-view evaluation, as (5, 3)."""
@@ -121,7 +122,7 @@ class WholeClip:
         assert self._file is not None
         intake = Intake(self._spec, crops=self._crops)
         breaks = repeats = 0
-        for index, (picture, time_s) in enumerate(read_frames(self._file, self.warnings.append)):
+        for index, (picture, time_s) in enumerate(read_steady_frames(self._file, self.warnings.append)):
             self.duration_s = time_s
             sampled = intake.add(picture, time_s, color="rgb")
             breaks += sampled.cut is not None
@@ -141,6 +142,7 @@ class WholeClip:
         if self._file is not None:
             info = probe(self._file)
             frames, self.duration_s = info.frames, info.duration_s
+            self.warnings += info.warnings
             if info.cut:
                 self.warnings.append(
                     f"{self.name} ends before its header says; its frames are spread over what is there"

@@ -19,8 +19,8 @@ from mar_edge.runtime.clips.whole_clip import WholeClip
 from mar_edge.runtime.clips.windows import Window
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.video.listing import list_videos
+from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames, tells_damage
-from mar_edge.runtime.video.seek import probe
 
 
 class Clip(NamedTuple):

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.video.reader import read_frames
+from mar_edge.runtime.video.reader import read_steady_frames
 
 
 class FileSource:
@@ -39,5 +39,5 @@ class FileSource:
         Raises:
             SourceError: if the file cannot be read.
         """
-        for picture, time_s in read_frames(self.path, self.warnings):
+        for picture, time_s in read_steady_frames(self.path, self.warnings):
             yield Frame(picture=picture, time_s=time_s, color="rgb")

@@ -16,7 +16,9 @@ from mar_edge.errors import SourceError
 from mar_edge.reporting import Warn, Warnings, no_warning
 from mar_edge.runtime.sources.frame_queue import FrameQueue
 from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.video.reader import decode, upright, with_times
+from mar_edge.runtime.video.decoding import NoPictureError
+from mar_edge.runtime.video.opening import OpenVideo
+from mar_edge.runtime.video.reader import steady_frames
 
 TELL_AFTER_S = 1.0
 WRITER_TIMEOUT_S = 30.0
@@ -112,22 +114,16 @@ class PipeSource:
             frames.end(None)
 
     def _decoded(self, pipe: _PipeBytes) -> Iterator[Frame]:
-        where = Path(self.name)
-        pictures = 0
         try:
-            with av.open(pipe, "r", metadata_errors="replace") as container:
-                if not container.streams.video:
-                    raise SourceError(f"{self.name} carries no video stream")
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                frames = decode(container, stream, where, self.warnings)
-                for frame, time_s in with_times(frames, stream, where, self.warnings):
-                    pictures += 1
-                    yield Frame(picture=upright(frame), time_s=time_s, color="rgb")
+            # what comes may name files and addresses, which are not opened
+            container = av.open(pipe, "r", metadata_errors="replace", options={"protocol_whitelist": ""})
+            with OpenVideo(Path(self.name), container=container) as video:
+                for picture, time_s in steady_frames(video, self.warnings):
+                    yield Frame(picture=picture, time_s=time_s, color="rgb")
+        except NoPictureError as error:
+            raise self._unreadable(pipe, "no picture in it can be decoded") from error
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._unreadable(pipe, str(getattr(error, "strerror", None) or error)) from error
-        if not pictures:
-            raise self._unreadable(pipe, "no picture in it can be decoded")
 
     def _unreadable(self, pipe: _PipeBytes, reason: str) -> SourceError:
         if not pipe.received:

@@ -1,30 +1,121 @@
-"""Whether a file is a video, asked of the decoder."""
+"""What a video file holds, without decoding it all, and whether a file is a video."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from av.stream import Disposition
+import numpy as np
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.video.reader import decode, open_video
+from mar_edge.reporting import no_warning
+from mar_edge.runtime.video.clock import MIN_RISE_S
+from mar_edge.runtime.video.decoding import NoPictureError, decode
+from mar_edge.runtime.video.opening import OpenVideo
+from mar_edge.runtime.video.orientation import Display
+from mar_edge.runtime.video.scan import scan
 
-_NO_FILM = ("tty", "image2", "_pipe", "ico", "alias_pix", "brender_pix")
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a file holds.
+
+    Attributes:
+        duration_s: from the first frame to the end of the last, as the time stamps say, not the header.
+        frames: that can be expected, as the samples say; damage shows only in decoding.
+        announced: frames that the header announces; more than `frames` where the file is cut.
+        fps: frames a second, on average.
+        width_px, height_px: of the upright picture with square pixels.
+        warnings: sentences on time stamps that are missing, implausible or were repaired.
+    """
+
+    duration_s: float
+    frames: int
+    announced: int
+    fps: float
+    width_px: int
+    height_px: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def cut(self) -> bool:
+        """Whether the file ends before the frames that its header announces."""
+        return self.frames < self.announced
 
 
 def why_not_video(path: Path) -> str | None:
-    """Return why a file gives no moving pictures; None if it does."""
+    """Return in one sentence why a file is no video; None if its video stream gives at least one picture.
+
+    Only the beginning of the file is read. Still images, text, playlists, and music with a cover are no videos; an
+    animated GIF is one.
+    """
     try:
-        with open_video(path) as container:
-            kind = container.format.name
-            stream = container.streams.video[0]
-            if kind.startswith(_NO_FILM) or kind.endswith("_pipe"):
-                return f"{path} is a still picture or text, not a video"
-            if stream.disposition & Disposition.attached_pic:
-                return f"{path} has a cover picture but no video"
-            stream.codec_context.thread_count = 1
-            if next(decode(container, stream, path, lambda _message: None), None) is None:
-                return f"{path} holds no picture that can be decoded"
+        with OpenVideo(path, threads=1) as video:
+            if next(decode(video, no_warning), None) is None:
+                raise NoPictureError(video)
     except SourceError as error:
         return str(error)
     return None
+
+
+def probe(path: Path) -> VideoInfo:
+    """Return what a file holds, from its first frame and its index, or from its packets where the two disagree.
+
+    Raises:
+        SourceError: if the file is missing, is no video, or its first pictures cannot be decoded.
+    """
+    with OpenVideo(path, threads=1) as video:
+        frame = next(decode(video, no_warning), None)
+        if frame is None:
+            raise NoPictureError(video)
+        width_px, height_px = Display(video.stream).size(frame)
+        warnings = video.timing.notices(path.name)
+        index = _index_of(video)
+    if index is not None and index.sound:
+        frames, duration_s = index.frames, index.duration_s
+    else:
+        found = scan(path)
+        frames, duration_s = found.frames, found.duration_s
+        warnings += [found.notice] if found.notice else []
+    return VideoInfo(
+        duration_s=duration_s,
+        frames=frames,
+        announced=index.frames if index else frames,
+        fps=frames / duration_s,
+        width_px=width_px,
+        height_px=height_px,
+        warnings=tuple(warnings),
+    )
+
+
+class Index(NamedTuple):
+    """What the index of an MP4 or MOV says.
+
+    Attributes:
+        frames: that it lists and no edit list takes away.
+        duration_s: of the header.
+        sound: whether all of them are in the file, their times rise, and the header agrees with them.
+    """
+
+    frames: int
+    duration_s: float
+    sound: bool
+
+
+def _index_of(video: OpenVideo) -> Index | None:
+    """Return the index of an MP4 or MOV; None for others, and where it is in pieces."""
+    stream = video.stream
+    entries = getattr(stream, "index_entries", ())  # one for every frame
+    if not video.container.format.name.startswith("mov") or not stream.frames or len(entries) != stream.frames:
+        return None
+    stamps = [entry.timestamp for entry in entries if not entry.is_discard]
+    if not stamps or stream.time_base is None:
+        return None
+    end = max(entry.pos + entry.size for entry in entries)
+    step_s = video.timing.step_s
+    duration_s = float((stream.duration or 0) * stream.time_base)
+    span_s = float((stamps[-1] - stamps[0]) * stream.time_base) + step_s
+    agrees = abs(duration_s - span_s) <= max(2 * step_s, 0.001 * span_s)
+    rises = bool((np.diff(stamps) * float(stream.time_base) > MIN_RISE_S).all())
+    return Index(len(stamps), duration_s, end <= video.container.size and agrees and rises and video.timing.sound)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mar_edge.errors import RecipeError, SourceError
 from mar_edge.runtime.sources.demo.scene import draw_scene
 from mar_edge.runtime.video.listing import list_videos
+from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames
-from mar_edge.runtime.video.seek import probe
 
 Picture = NDArray[np.uint8]
 

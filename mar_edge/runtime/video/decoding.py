@@ -1,0 +1,163 @@
+"""Decodes a video stream: every picture that can be had, in the order of display, with its time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import av
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from mar_edge.errors import SourceError
+from mar_edge.reporting import Warn
+from mar_edge.runtime.video.clock import REORDERED, Clock, Timed
+from mar_edge.runtime.video.opening import OpenVideo, reason_of
+
+MAX_LAST_S = 60.0
+"""A last picture that the file shows for longer is not believed."""
+
+_OWN_DURATIONS = ("mov", "gif", "apng")
+"""Formats that store how long each picture is shown."""
+
+_BROADCAST = ("mpegts", "mpeg")
+"""Formats of transmission: a time without pictures is lost, as they cannot say that a picture is held."""
+
+
+T = TypeVar("T")
+
+
+class NoPictureError(SourceError):
+    """A video stream none of whose pictures can be decoded."""
+
+    def __init__(self, video: OpenVideo) -> None:
+        super().__init__(f"{video.path} holds no picture that can be decoded; it is damaged or not a video")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown(Generic[T]):
+    """What was made of a decoded picture, and when the file shows it.
+
+    Attributes:
+        item: of the picture.
+        time_s: from the first picture, rising strictly.
+        duration_s: how long it is shown, see `ShownFrame`.
+    """
+
+    item: T
+    time_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded(Generic[T]):
+    item: T
+    is_corrupt: bool
+    own_s: float | None
+
+
+def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
+    """Decode packet by packet, so that one damaged packet costs no more than itself.
+
+    Raises:
+        SourceError: if there is no decoder.
+    """
+    name = video.path.name
+    damaged = 0
+    for packet in video.packets():
+        video.losses += packet.is_corrupt
+        video.timing.prepare(packet)
+        try:
+            yield from packet.decode()
+        except av.error.EOFError:
+            break
+        except av.error.DecoderNotFoundError as error:
+            raise SourceError(f"{video.path} cannot be decoded: {reason_of(error)}") from error
+        except av.error.FFmpegError as error:
+            damaged += 1
+            video.losses += 1
+            if damaged == 1:
+                warn(f"{name}: damaged data skipped: {reason_of(error)}")
+    if video.stopped is not None:
+        warn(f"{name}: damaged, reading stopped early: {video.stopped}")
+    if damaged > 1:
+        warn(f"{name}: {damaged} damaged packets skipped in all")
+
+
+def timed(video: OpenVideo, stamped: Iterator[tuple[T, float | None]], clock: Clock) -> Iterator[Timed[T]]:
+    """Give items in the order of display their times, by their time stamps in seconds."""
+    return clock.run(clock.sort(stamped) if video.timing.decode_order else stamped)
+
+
+def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn) -> Iterator[Shown[T]]:
+    """Decode a video from its start.
+
+    Args:
+        video: just opened.
+        convert: called with every picture at once, while it is in the processor's cache.
+        warn: called with one sentence for whatever was damaged, repaired or is implausible.
+
+    Raises:
+        NoPictureError: if no picture can be decoded.
+    """
+    name = video.path.name
+    for message in video.timing.notices(name):
+        warn(message)
+    clock = Clock(video.timing.step_s)
+    losses = deque([0], maxlen=REORDERED)
+    shown: Timed[_Decoded[T]] | None = None
+    for following in timed(video, _converted(video, convert, warn), clock):
+        if following.item.is_corrupt:
+            warn(f"{name}: damaged picture at {following.time_s:.2f} s")
+        losses.append(video.losses)
+        if shown is not None:
+            lossy = following.fresh or losses[-1] != losses[0]
+            shown_s = _shown_s(video, following.time_s - shown.time_s, lossy=lossy)
+            yield Shown(shown.item.item, shown.time_s, shown_s)
+        shown = following
+    if shown is None:
+        raise NoPictureError(video)
+    yield Shown(shown.item.item, shown.time_s, last_s(video, shown.item.own_s))
+    repairs = clock.notice(name, sorted_silently=video.timing.sorts_silently)
+    if repairs is not None and video.timing.clocked and not video.timing.too_fast:
+        warn(repairs)
+
+
+def own_s(part: VideoFrame | Packet[VideoStream]) -> float | None:
+    """Return how long a picture or packet says that it is shown."""
+    return float(part.duration * part.time_base) if part.duration and part.time_base else None
+
+
+def last_s(video: OpenVideo, declared_s: float | None) -> float:
+    """Return how long the last picture is shown: as the file says where it can, else as long as most others.
+
+    Args:
+        video: the file.
+        declared_s: see `own_s`.
+    """
+    timing = video.timing
+    believed = declared_s is not None and timing.step_s < declared_s <= MAX_LAST_S
+    # with pictures in another order it is that of the packet decoded last
+    in_order = timing.sound and not video.stream.codec_context.has_b_frames
+    if believed and in_order and video.container.format.name.startswith(_OWN_DURATIONS):
+        assert declared_s is not None
+        return declared_s
+    return timing.step_s
+
+
+def _shown_s(video: OpenVideo, gap_s: float, *, lossy: bool) -> float:
+    """Return how long a picture is shown of the time up to the next."""
+    step_s = video.timing.step_s
+    lost = lossy or video.container.format.name in _BROADCAST
+    return step_s if lost and gap_s > 1.5 * step_s else gap_s
+
+
+def _converted(
+    video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn
+) -> Iterator[tuple[_Decoded[T], float | None]]:
+    for frame in decode(video, warn):
+        video.losses += frame.is_corrupt
+        yield _Decoded(convert(frame), frame.is_corrupt, own_s(frame)), video.timing.stamp_s(frame)
