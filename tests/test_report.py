@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError, SourceError
@@ -259,14 +258,14 @@ def test_no_label_of_the_curves_is_cut_off_or_on_a_curve(
     report_curves.training_curves(history)
     (figure,) = drawn
     FigureCanvasAgg(figure).draw()
-    whole = figure.bbox
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    for words, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= whole.x1 and box.y1 <= whole.y1, f"'{words}' is cut off"
-    frames = [axes.get_window_extent() for axes in figure.axes]
-    for words, box in boxes:
-        assert not any(frame.padded(-2).overlaps(box) for frame in frames), f"'{words}' is among the curves"
+    whole, inked = figure.bbox_inches, figure.get_tightbbox()
+    assert inked.x0 >= 0 and inked.y0 >= 0 and inked.x1 <= whole.x1 and inked.y1 <= whole.y1, "something is cut off"
+    frames = [axes.get_window_extent().padded(-2) for axes in figure.axes]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        for text in [axes.title, axes.xaxis.label, *axes.texts, *(legend.get_texts() if legend is not None else [])]:
+            box = text.get_window_extent()
+            assert not any(frame.overlaps(box) for frame in frames), f"'{text.get_text()}' is among the curves"
     legends = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend() is not None]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(legends, 2))
 
