@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -267,7 +268,8 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
     if not _is_dir(path):
         if len(str(path)) < 200 and path.is_file():
             raise BundleError(
-                f"{path} is a file; a bundle is a folder NAME{SUFFIX}. For a checkpoint run: mar-edge export {path}"
+                f"{path} is a file; a bundle is a folder NAME{SUFFIX}. "
+                f"For a checkpoint run: mar-edge export {shlex.quote(str(path))} -o NAME{SUFFIX}"
             )
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)

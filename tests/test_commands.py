@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -41,12 +42,41 @@ def literals() -> Iterator[Text]:
     for path in sorted((ROOT / "mar_edge").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+        named = named_strings(tree)
         for node in ast.walk(tree):
-            if isinstance(node, ast.JoinedStr):
-                parts = [str(part.value) if isinstance(part, ast.Constant) else HOLE for part in node.values]
-                yield Text(f"{path.relative_to(ROOT)}:{node.lineno}", "".join(parts))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
-                yield Text(f"{path.relative_to(ROOT)}:{node.lineno}", node.value)
+            if isinstance(node, ast.JoinedStr) or (
+                isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner
+            ):
+                for text in texts(node, named):
+                    yield Text(f"{path.relative_to(ROOT)}:{node.lineno}", text)
+
+
+def named_strings(tree: ast.AST) -> dict[str, list[ast.expr]]:
+    """Return the strings that are given to names, so that a message that puts one in is read whole."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            values = [node.value.body, node.value.orelse] if isinstance(node.value, ast.IfExp) else [node.value]
+            found.setdefault(node.targets[0].id, []).extend(
+                value for value in values if isinstance(value, ast.JoinedStr | ast.Constant)
+            )
+    return found
+
+
+def texts(node: ast.expr, named: dict[str, list[ast.expr]], depth: int = 2) -> list[str]:
+    """Return what a string may be, a hole filled with each string that its name may have, or with `HOLE`."""
+    if not isinstance(node, ast.JoinedStr):
+        return [str(node.value)] if isinstance(node, ast.Constant) and isinstance(node.value, str) else [HOLE]
+    choices: list[list[str]] = []
+    for part in node.values:
+        filled = [HOLE]
+        if isinstance(part, ast.Constant):
+            filled = [str(part.value)]
+        elif isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name) and depth:
+            inner = [text for value in named.get(part.value.id, []) for text in texts(value, named, depth - 1)]
+            filled = list(dict.fromkeys(inner))[:8] or [HOLE]
+        choices.append(filled)
+    return ["".join(parts) for parts in itertools.islice(itertools.product(*choices), 64)]
 
 
 def pages() -> Iterator[Text]:
@@ -65,7 +95,7 @@ def pages() -> Iterator[Text]:
                 yield Text(str(path.relative_to(ROOT)), line.removeprefix("#"))
 
 
-WHOLE = re.compile(r"^(?:\$ )?(mar-edge [a-z].*)$|[Rr]un: (mar-edge [a-z].*?)(?:\.?$|\. |; |, which |\n)", re.S)
+WHOLE = re.compile(r"^(?:\$ )?(mar-edge [a-z].*)$|[Rr]un: (mar-edge [a-z1].*?)(?:\.?$|\. |; |, which |\n)", re.S)
 """A command that stands alone, or after `Run:`, up to the end of the sentence."""
 
 NAMED = re.compile(r"mar-edge ((?:[a-z][a-z-]*)(?: [a-z]+)?)((?: --[a-z-]+)*)")
@@ -109,6 +139,8 @@ def parse(command: str) -> None:
         context = here.make_context(name, [], parent=context, resilient_parsing=True)
         name, *words = words
         here = here.get_command(context, name)
+        if here is None and name == HOLE:  # one of several
+            here = context.command.get_command(context, "train")
         if here is None:
             raise NoCommandError(f"no command {name}")
     if hasattr(here, "get_command"):

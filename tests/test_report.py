@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import os
 import re
@@ -14,9 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError, SourceError
+from mar_edge.evaluation import report_curves
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.evaluation.report import most_wrong, write_report
 
@@ -225,3 +229,59 @@ def test_reports_leave_matplotlib_as_it_was() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules; assert now() == before"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+LONG_PARTS = {
+    "tokens_of_the_encoder_that_are_compared_with_those_of_the_teacher": 0.3,
+    "flow": 0.2,
+    "distillation": 0.1,
+}
+
+
+def curve(best_at: float, scale: int = 1, **parts: float) -> list[dict[str, Any]]:
+    """A history whose validation is best at some share of the training, at 100 %."""
+    return [
+        {"step": step * scale, "loss": 3 / step, "lr": 1e-3 / step, "top1": step / 300, "val_loss": 1.0, **parts}
+        | {"val_top1": 1 - abs(step / 300 - best_at)}
+        for step in range(1, 301)
+    ]
+
+
+@pytest.mark.parametrize("history", [
+    curve(0), curve(0.5), curve(1), curve(1, 10_000), curve(0.9, **LONG_PARTS), curve(1)[:1], [{"step": 1, "loss": 1.0}],
+])  # fmt: skip
+def test_no_label_of_the_curves_is_cut_off_or_on_a_curve(
+    history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(report_curves, "to_svg", lambda figure: drawn.append(figure) or "")
+    report_curves.training_curves(history)
+    (figure,) = drawn
+    FigureCanvasAgg(figure).draw()
+    whole, inked = figure.bbox_inches, figure.get_tightbbox()
+    assert inked.x0 >= 0 and inked.y0 >= 0 and inked.x1 <= whole.x1 and inked.y1 <= whole.y1, "something is cut off"
+    frames = [axes.get_window_extent().padded(-2) for axes in figure.axes]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        for text in [axes.title, axes.xaxis.label, *axes.texts, *(legend.get_texts() if legend is not None else [])]:
+            box = text.get_window_extent()
+            assert not any(frame.overlaps(box) for frame in frames), f"'{text.get_text()}' is among the curves"
+    legends = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend() is not None]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(legends, 2))
+
+
+@pytest.mark.parametrize(
+    "label", ["jump", "x" * 24, "x" * 25, "Pretending or failing to wipe something off of something"]
+)
+def test_no_name_of_a_confusion_matrix_is_cut_off(tmp_path: Path, label: str) -> None:
+    evaluation = made([f"{label} {index}" for index in range(4)], 100)
+    write_report(tmp_path / "r.html", title="t", facts={}, evaluation=evaluation)
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "ellipsis" not in text and "overflow: hidden" not in text
+    heads = re.findall(r'<th class="col"><span title="([^"]*)">([^<]*)</span>', text)
+    assert [title for title, _ in heads] == list(evaluation.labels)
+    if len(label) > 22:  # with its number
+        assert [head for _, head in heads] == ["0", "1", "2", "3"]
+        assert f'<th class="row"><span class="soft">3</span> {label} 3</th>' in text
+    else:
+        assert [head for _, head in heads] == list(evaluation.labels)

@@ -39,15 +39,13 @@ def plot(
     figure = Figure(figsize=(10.4, 3.9), layout="constrained")
     panels = figure.subplots(1, 3)
     labelled = rows[0].parity.top1 is not None
-    _curve(panels[0], [row.loss for row in rows], "Loss of top-1, points" if labelled else "Clips that differ, %")
+    said = "Loss of top-1, points" if labelled else "Clips that differ, %"
+    said += "" if target_drop is None else f" (dashed: target {target_drop:g})"
+    _curve(panels[0], [row.loss for row in rows], said)
     if target_drop is not None:
         # the line is seen even where nothing is lost
         panels[0].set_ylim(top=1.2 * max(target_drop, *(row.loss for row in rows)) or 1.0)
         panels[0].axhline(target_drop, color=ORANGE, linestyle="--", linewidth=1.2)
-        panels[0].annotate(
-            f"target {target_drop:g}", (0, target_drop), xycoords=("axes fraction", "data"), xytext=(3, 4),
-            textcoords="offset points", ha="left", fontsize=8, color=ORANGE,
-        )  # fmt: skip
     _curve(panels[1], [row.parity.kl or 0.0 for row in rows], "Divergence from FP32, nats")
     _curve(panels[2], [100 * row.int8_share for row in rows], "Work in INT8, %")
     panels[2].set_ylim(0, 102)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -97,7 +99,7 @@ def import_(
         resize=imported.resize,
         sampling=sampling,
         mask_ratio=0.5 if imported.config.classifier == "bridge" else 0.0,
-        provenance={"command": f"mar-edge import {checkpoint}", "format": imported.format},
+        provenance={"command": shlex.join(["mar-edge", *sys.argv[1:]]), "format": imported.format},
     )
     checkpoints.save(out, imported.model, imported.config, info, force=force)
     for line in _summary(checkpoint, imported, rate):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mar_edge.errors import MarEdgeError, OutputError
 from mar_edge.evaluation import report_figures as figures
 from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pairs
+from mar_edge.evaluation.report_curves import training_curves
 from mar_edge.evaluation.report_style import REPORT, page
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import check_replaceable
@@ -22,6 +23,9 @@ TABLE_CLASSES = 25
 
 LIST_CLASSES = 20
 """Of more classes the worst and the best are shown, and all of them on a click."""
+
+COLUMN_NAME = 24
+"""Of a confusion matrix with a longer name, in letters, the columns are numbered."""
 
 NAMED = 10
 
@@ -73,7 +77,7 @@ def write_report(
     sections = []
     if evaluation is not None:
         sections.append(_cards(evaluation))
-    curves = figures.training_curves(history)
+    curves = training_curves(history)
     if curves is not None:
         sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate")))
     if evaluation is not None:
@@ -93,9 +97,11 @@ def _cards(evaluation: Evaluation) -> str:
     if evaluation.top5 is not None:
         cards.append(("Top-5", _percent(evaluation.top5), "among the best five"))
     there = sum(part.clips > 0 for part in evaluation.per_class)
-    cards.append(("Mean class accuracy", _percent(evaluation.mean_class_accuracy), f"over {there} classes"))
+    cards.append(
+        ("Mean class accuracy", _percent(evaluation.mean_class_accuracy), f"over {there} class{'es' * (there != 1)}")
+    )
     cards.append(("Calibration error", _percent(evaluation.ece), "expected; 0 is best"))
-    cards.append(("Loss", f"{evaluation.loss:.3f}", f"guessing has {np.log(len(evaluation.labels)):.3f}"))
+    cards.append(("Loss", f"{max(0.0, evaluation.loss):.3f}", f"guessing has {np.log(len(evaluation.labels)):.3f}"))
     cards.append(("Clips", f"{len(evaluation.names):,}", f"{evaluation.windows:,} views" if evaluation.windows else ""))
     return (
         '<div class="cards">'
@@ -113,8 +119,12 @@ def _confusion(evaluation: Evaluation) -> str:
     if len(evaluation.labels) > TABLE_CLASSES:
         picture = _image(figures.confusion_picture(shares), "Confusion matrix")
         return _section("Confusion", picture + _pairs(evaluation))
+    # of long names the columns have the numbers alone, which stand before the names of the rows
+    numbered = max(map(len, evaluation.labels)) > COLUMN_NAME
+    heads = [str(index) if numbered else label for index, label in enumerate(evaluation.labels)]
     columns = "".join(
-        f'<th class="col"><span title="{escape(label)}">{escape(label)}</span></th>' for label in evaluation.labels
+        f'<th class="col"><span title="{escape(label)}">{escape(head)}</span></th>'
+        for head, label in zip(heads, evaluation.labels, strict=True)
     )
     rows = []
     for true, label in enumerate(evaluation.labels):
@@ -122,8 +132,9 @@ def _confusion(evaluation: Evaluation) -> str:
             _cell(int(counts[true, said]), float(shares[true, said]), f"{label} as {other}", hit=true == said)
             for said, other in enumerate(evaluation.labels)
         )
-        rows.append(f'<tr><th class="row">{escape(label)}</th>{cells}</tr>')
-    dense = " dense" if len(evaluation.labels) > 12 else ""
+        number = f'<span class="soft">{true}</span> ' if numbered else ""
+        rows.append(f'<tr><th class="row">{number}{escape(label)}</th>{cells}</tr>')
+    dense = (" dense" if len(evaluation.labels) > 12 else "") + (" numbered" if numbered else "")
     table = f'<table class="confusion{dense}"><tr><th></th>{columns}</tr>{"".join(rows)}</table>'
     note = '<p class="soft">Clips by true class (rows) and predicted class (columns), shaded by their share of the row.</p>'
     return _section("Confusion", note + table)

@@ -46,7 +46,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .confusion th { font-weight: 500; font-size: 13px; }
 .confusion th.row { text-align: right; padding-right: 10px; max-width: 260px; line-height: 1.2; overflow-wrap: anywhere; }
 .confusion th.col { vertical-align: bottom; padding-bottom: 6px; }
-.confusion th.col span { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 190px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; display: inline-block; }
+.confusion th.col span { writing-mode: vertical-rl; transform: rotate(180deg); white-space: nowrap; display: inline-block; }
+.confusion.numbered th.row { min-width: 220px; }
+.confusion.dense.numbered th.row { min-width: 120px; }
+.confusion.numbered th.col span { writing-mode: horizontal-tb; transform: none; }
 .confusion td.hit { outline: 1.5px solid #33506f; outline-offset: -1.5px; }
 .pairs th, .pairs td { text-align: left; padding: 4px 18px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .pairs th { color: var(--soft); font-weight: 600; font-size: 13px; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -106,10 +107,13 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is not a readable safetensors file: {error}. For a checkpoint of others run: mar-edge import"
+            f"{path} is not a readable safetensors file: {error}. "
+            f"For a checkpoint of others run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
         ) from error
     if not metadata.get("format", "").startswith("mar-edge"):
-        raise CheckpointError(f"{path} is not a mar-edge checkpoint. Run: mar-edge import {path} -o OUT.safetensors")
+        raise CheckpointError(
+            f"{path} is not a mar-edge checkpoint. Run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
+        )
     if metadata["format"] != f"mar-edge {FORMAT}":
         raise CheckpointError(f"{path} has format '{metadata['format']}', newer than this mar-edge. Update mar-edge")
     try:

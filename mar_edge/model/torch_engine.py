@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -75,10 +76,11 @@ def open_checkpoint(
         OptionError: if mask, precision or threads cannot be.
         EngineError: if another engine is asked for.
     """
+    instead = f"mar-edge export {shlex.quote(str(path))} -o NAME.mar"
     if engine not in ("auto", TorchEngine.name):
-        raise EngineError(f"a checkpoint runs in torch, not in {engine}; for that run: mar-edge export {path}")
+        raise EngineError(f"a checkpoint runs in torch, not in {engine}; for that run: {instead}")
     if precision not in ("auto", "fp32"):
-        raise OptionError(f"a checkpoint runs in fp32, not in {precision}; for that run: mar-edge export {path}")
+        raise OptionError(f"a checkpoint runs in fp32, not in {precision}; for that run: {instead}")
     check_choice(mask, threads)
     model, config, info = checkpoint.load(path)
     check_classifier(path, config)
