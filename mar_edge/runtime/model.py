@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import open_bundle
-from mar_edge.errors import OptionError
+from mar_edge.errors import EngineError, OptionError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.clips.whole_clip import Views, WholeClip
 from mar_edge.runtime.clips.windows import doubt
@@ -26,7 +27,7 @@ from mar_edge.runtime.streams.stream import Stream
 
 
 class Model:
-    """A loaded model.
+    """A loaded model. Where it is pickled, as for a process that is spawned, the same graph is loaded again.
 
     Args:
         engine: a loaded graph.
@@ -36,6 +37,17 @@ class Model:
     def __init__(self, engine: Engine, reason: str = "as asked") -> None:
         self.engine = engine
         self.reason = reason
+        self._load_again: Callable[[], Model] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Callable[[], Model], tuple[()], dict[str, Any]]:
+        """Pickle how it was loaded.
+
+        Raises:
+            EngineError: if it was not loaded by `load`.
+        """
+        if self._load_again is None:
+            raise EngineError("a model with an engine of your own cannot be pickled. Make it in each process")
+        return self._load_again, (), {"reason": self.reason}
 
     @property
     def spec(self) -> ModelSpec:
@@ -58,6 +70,7 @@ class Model:
         Args:
             **options: those of `Session`: stream, hop, smoothing_s, rule.
         """
+        self.engine.check_process()
         return Session(self.engine, **options)
 
     def stream(
@@ -98,6 +111,7 @@ class Model:
             FrameError: if the frames are not pictures.
             OptionError: if such views cannot be made.
         """
+        self.engine.check_process()
         whole = WholeClip(clip_file(clip) if isinstance(clip, (str, Path)) else clip, self.spec, views)
         logits: list[NDArray[np.float32]] = []
         doubts: list[str] = []
@@ -160,4 +174,13 @@ def load(
     check_choice(mask, threads)
     bundle = open_bundle(name_or_path)
     choice = choose(bundle, engine=engine, mask=mask, precision=precision, threads=threads)
-    return Model(create_engine(bundle, choice.variant, choice.engine, threads=threads), choice.reason)
+    model = Model(create_engine(bundle, choice.variant, choice.engine, threads=threads), choice.reason)
+    model._load_again = partial(
+        load,
+        bundle.path.absolute(),
+        engine=choice.engine,
+        mask=choice.variant.mask,
+        precision=choice.variant.precision,
+        threads=threads,
+    )
+    return model

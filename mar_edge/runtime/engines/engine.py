@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from mar_edge.model_spec import GraphSpec, ModelSpec
 
 
 class Engine(ABC):
-    """A loaded graph.
+    """A loaded graph. It works in the process that loaded it, and in no copy of that process.
 
     Attributes:
         name: of the engine.
@@ -30,6 +32,25 @@ class Engine(ABC):
         self.path = path
         self._shape = spec.geometry.clip_shape
         self._classes = len(spec.labels)
+        self._process = os.getpid()
+
+    def check_process(self) -> None:
+        """Check that this is the process that loaded the graph: threads and locks of an engine do not survive a fork.
+
+        Raises:
+            EngineError: if it is another.
+        """
+        if os.getpid() != self._process:
+            raise EngineError(
+                f"this model was loaded in process {self._process}, and process {os.getpid()} is a fork of that, where its "
+                "engine does not work. Call mar_edge.load in each process, or start processes with 'spawn'"
+            )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be pickled: an engine cannot leave its process."""
+        raise EngineError(
+            f"an engine ({self.name}) cannot be pickled. Send the model that mar_edge.load gave, or load it in each process"
+        )
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph.
@@ -42,8 +63,9 @@ class Engine(ABC):
 
         Raises:
             FrameError: if the frames are not what the graph takes.
-            EngineError: if the engine fails or gives something that is not a number.
+            EngineError: if the engine fails, gives something that is not a number, or was loaded in another process.
         """
+        self.check_process()
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != self._shape or not len(frames):
             raise FrameError(
                 f"the graph takes uint8 (B, {', '.join(map(str, self._shape))}), not {frames.dtype} {frames.shape}"

@@ -82,6 +82,7 @@ class OnnxRuntimeEngine(Engine):
 
     def layer_precisions(self) -> dict[str, str] | None:
         """See `Engine.layer_precisions`; read from a profile, which has the types that every kernel got."""
+        self.check_process()
         events = self._profile(np.zeros((1, *self._shape), np.uint8), runs=1)
         if events is None:
             return None
@@ -98,6 +99,7 @@ class OnnxRuntimeEngine(Engine):
 
     def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
         """See `Engine.layer_times`."""
+        self.check_process()
         events = self._profile(frames, runs=runs + 1)
         if events is None:
             return None

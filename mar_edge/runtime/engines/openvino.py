@@ -107,6 +107,7 @@ class OpenVinoEngine(Engine):
 
     def layer_precisions(self) -> dict[str, str]:
         """See `Engine.layer_precisions`; read from the graph that OpenVINO made of ours."""
+        self.check_process()
         found = {}
         for layer in self._compiled.get_runtime_model().get_ordered_ops():
             details = {key: getattr(value, "value", value) for key, value in layer.get_rt_info().items()}
@@ -119,6 +120,7 @@ class OpenVinoEngine(Engine):
 
     def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float]:
         """See `Engine.layer_times`."""
+        self.check_process()
         request = self._compile(PERF_COUNT=True).create_infer_request()
         times: dict[str, list[float]] = {}
         for run in range(runs + 1):

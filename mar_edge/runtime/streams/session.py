@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.credentials import without_credentials
-from mar_edge.errors import OptionError
+from mar_edge.errors import EngineError, OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import Color
 from mar_edge.runtime.clips.windows import Step, Window
@@ -82,8 +83,9 @@ class Session:
 
         Raises:
             FrameError: on a wrong shape, type or time; the session is as it was before.
-            EngineError: if the engine fails.
+            EngineError: if the engine fails, or was loaded in another process.
         """
+        self._engine.check_process()
         arrived_s = time.monotonic() if arrived_s is None else arrived_s
         step = self._window.add(frame, time_s, color=color)
         if step.cut is not None:
@@ -96,6 +98,10 @@ class Session:
             return None
         self._fresh = 0
         return self._predict(index, time_s, arrived_s)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be pickled: a session holds an engine."""
+        raise EngineError("a session cannot be pickled. Send the model to the process, and call its session() there")
 
     def reset(self) -> None:
         """Start anew: empty window, no open event, and time may begin anywhere."""

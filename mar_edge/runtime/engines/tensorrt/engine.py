@@ -90,6 +90,7 @@ class TensorRTEngine(Engine):
 
     def layer_precisions(self) -> dict[str, str] | None:
         """See `Engine.layer_precisions`."""
+        self.check_process()
         report = self._session.layers()
         return None if report is None else dict(report.products)
 
