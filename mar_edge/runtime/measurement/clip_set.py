@@ -99,8 +99,6 @@ class ClipSet:
                 raise SourceError(f"{file} cannot be used ({damage}); leave it out or record it again")
         for message in whole.warnings:
             self.warn(message)
-        if whole.repeated_frames:
-            self.warn(f"{file} is shorter than a clip; its last frame was repeated")
         return clips
 
 
