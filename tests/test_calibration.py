@@ -102,7 +102,7 @@ def test_tensorrt_gets_int8_attention_where_it_can_fuse_it(width: int, tokens: i
 def test_what_is_quantised(case: Case) -> None:
     products = {product.node.name: product for product in case.view.products}
     for placement in ("cpu", "tensorrt"):
-        graph = case.quantised(placement)  # type: ignore[arg-type]
+        graph = case.quantised(placement)
         onnx.checker.check_model(graph, full_check=True)
         view = GraphView(graph)
         for node in view.nodes:
@@ -153,7 +153,7 @@ def test_weights_have_a_scale_for_every_output_channel(case: Case) -> None:
 
 def test_a_quantised_graph_computes_nearly_the_same(case: Case) -> None:
     for placement in ("cpu", "tensorrt"):
-        parity = case.trial.judge(case.quantised(placement, residuals=False))  # type: ignore[arg-type]
+        parity = case.trial.judge(case.quantised(placement, residuals=False))
         assert parity.cosine is not None and 0.9 < parity.cosine < 0.99999  # it is INT8, and without equalisation
     weights = sum(case.view.constant(p.node.input[1]).nbytes for p in case.view.products if p.role == "weights")
     saved = case.model.ByteSize() - case.quantised().ByteSize()
