@@ -12,7 +12,7 @@ demo: .venv-demo/ready  ## run the built-in model on the built-in camera; ends b
 test: .venv/ready .venv-demo/ready  ## every test, with torch and without
 	OMP_WAIT_POLICY=PASSIVE .venv/bin/python -m pytest
 
-check: .venv/ready  ## lint, format, types, import rules
+check: .venv/ready  ## lint, format, types of everything, import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def stands_still(world: World) -> bool:
         points = cv2.goodFeaturesToTrack(before, 150, 0.01, 4)
         if points is None or len(points) < 20:
             return False
-        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None)
+        moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points, np.empty_like(points))
         kept = found.ravel() == 1
         matrix, inliers = cv2.estimateAffinePartial2D(points[kept], moved[kept], ransacReprojThreshold=1.0)
         if matrix is None or inliers.mean() < 0.35:
@@ -129,7 +130,7 @@ def stands_still(world: World) -> bool:
     return True
 
 
-def still_windows(engine: Engine, files: list[Path]) -> tuple[int, int, int]:
+def still_windows(engine: Engine, files: Sequence[Path]) -> tuple[int, int, int]:
     """Return (windows that say still, windows, files), without smoothing."""
     still = total = 0
     for file in files:

@@ -31,6 +31,7 @@ from mar_edge.model.torch_engine import count_macs
 from mar_edge.training import recipe as recipes
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.synthetic import camera_moves
+from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
@@ -140,6 +141,7 @@ def one_run(dataset: str, variant: str, seed: int) -> dict[str, object]:
 @torch.no_grad()
 def unseen_films(recipe: Recipe, path: Path) -> tuple[float, int]:
     """Return top-1 over 1,000 clips of drawn scenes of another seed, and their number."""
+    assert isinstance(recipe.data, CameraMovesPart)
     data = recipe.data.model_copy(update={"clips": 1000, "chunk": 1000, "drawn_per_chunk": 200, "seed": 999})
     films = camera_moves.prepare(data, geometry=recipe.model.geometry, progress=lambda done, total: None)
     model, config, _ = checkpoint.load(path)

@@ -61,9 +61,8 @@ def main() -> None:
     ]
     for m in found:
         if m.failure or m.median_ms is None or m.speed is None:
-            lines.append(
-                f"| {m.variant.title} | {m.engine} | does not run: {m.failure.partition(', which')[0]} | | | | |"
-            )
+            why = (m.failure or "not measured").partition(", which")[0]
+            lines.append(f"| {m.variant.title} | {m.engine} | does not run: {why} | | | | |")
             continue
         products = ", ".join(f"{count} {kind}" for kind, count in (m.products or {}).items())
         cosine = f"{m.parity.cosine:.5f}" if m.parity else "-"

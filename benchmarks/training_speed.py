@@ -12,6 +12,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def main() -> None:
             )
 
 
-def step_of(ratio: float, *, bf16: bool):
+def step_of(ratio: float, *, bf16: bool) -> Callable[[], None]:
     """Return a function that does one step at a mask ratio."""
     torch.manual_seed(0)
     config = preset("tiny", classes=10, geometry=Geometry(height_px=SIZE_PX, width_px=SIZE_PX))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
-from mar_edge.model.mar import MAR
+from mar_edge.model.mar import MAR, BridgingClassifier
 from mar_edge.model.transformer import Attention, Block
 
 GAIN_SPREAD = 0.4
@@ -60,10 +60,14 @@ def realistic(config: ModelConfig, seed: int = 0) -> MAR:
                 _fill(module.q_bias, BIAS, generator)
                 _fill(module.v_bias, BIAS, generator)
         _see_colours(model, generator)
-        for blocks in (model.encoder.blocks, getattr(model.classifier, "blocks", None)):
-            if blocks is not None:
-                large = _some(blocks[0].fc2.out_features, generator)
-                blocks[0].fc2.bias[large] = OUTLIER * torch.tensor([1.0, -1.0]).repeat(len(large))[: len(large)]
+        stacks = [model.encoder.blocks]
+        if isinstance(model.classifier, BridgingClassifier):
+            stacks.append(model.classifier.blocks)
+        for blocks in stacks:
+            first = blocks[0]
+            assert isinstance(first, Block)
+            large = _some(first.fc2.out_features, generator)
+            first.fc2.bias[large] = OUTLIER * torch.tensor([1.0, -1.0]).repeat(len(large))[: len(large)]
         _scale(model, generator)
     return model
 
@@ -91,12 +95,12 @@ def _scale(model: MAR, generator: torch.Generator) -> None:
             hooks.append(module.attn.proj.register_forward_hook(_linear_to(BRANCH)))
             hooks.append(module.fc2.register_forward_hook(_linear_to(BRANCH)))
             hooks.append(module.attn.register_forward_pre_hook(_attention_to_spread))
-    for norm, size in sizes.items():
-        size[outliers.get(norm, [])] = OUTLIER
-        hooks.append(norm.register_forward_hook(_norm_to(size)))
+    for layer, size in sizes.items():
+        size[outliers.get(layer, [])] = OUTLIER
+        hooks.append(layer.register_forward_hook(_norm_to(size)))
     hooks.append(model.encoder.embed.register_forward_hook(_linear_to(1.0)))
-    assert model.classifier is not None
-    hooks.append(model.classifier.head.register_forward_hook(_linear_to(LOGIT_SPREAD)))  # type: ignore[union-attr, arg-type]
+    head = model.get_submodule("classifier.head")
+    hooks.append(head.register_forward_hook(_linear_to(LOGIT_SPREAD)))
     geometry = model.encoder.geometry
     model(_clips(geometry, generator), torch.randperm(geometry.tokens, generator=generator)[:TOKENS].sort().values)
     for hook in hooks:
@@ -115,7 +119,7 @@ def _clips(geometry: Geometry, generator: torch.Generator) -> Tensor:
 def _norm_to(size: Tensor) -> Callable[..., Tensor]:
     """Give a norm the gains that bring its channels to a size."""
 
-    def hook(norm: Any, _inputs: Any, output: Tensor) -> Tensor:
+    def hook(norm: nn.LayerNorm, _inputs: Any, output: Tensor) -> Tensor:
         rms = output.square().flatten(0, -2).mean(dim=0).sqrt()  # (D,); gains are 1 and biases 0 so far
         norm.weight.copy_(size / rms.clamp(min=0.05))
         return output * norm.weight

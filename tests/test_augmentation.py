@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from mar_edge.errors import FrameError, RecipeError
 from mar_edge.runtime.clips.preprocess import Resize, preprocess
-from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart, clip_ops
+from mar_edge.training.augmentation import clip_ops
+from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
 from mar_edge.training.augmentation.rand_augment import OPERATIONS, RandAugmentPart, rand_augment
 
 LABELS = ("pan_left", "pan_right", "still")

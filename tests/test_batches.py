@@ -20,7 +20,7 @@ GRID = (4, 4, 4)
 class NumberedClips:
     """Clips whose first pixel is their number and whose second is drawn."""
 
-    labels = ("even", "odd")
+    labels: tuple[str, ...] = ("even", "odd")
     classes = np.arange(10) % 2
     digest = "numbers"
     flow_channels = 2

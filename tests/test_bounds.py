@@ -69,7 +69,7 @@ def permuted(reference: Logits) -> Logits:
 
 
 def of_other_clips(reference: Logits) -> Logits:
-    return np.random.default_rng(3).permutation(reference)
+    return reference[np.random.default_rng(3).permutation(len(reference))]
 
 
 def biased(reference: Logits) -> Logits:
@@ -119,7 +119,7 @@ def test_a_constant_model_refuses_no_constant_graph() -> None:
     reference = np.full((CLIPS, 2), 0.3, np.float32)
     assert misses(reference, reference.copy(), BOUNDS["int8"]) == []
     assert misses(reference, rounded(reference, 0.01), BOUNDS["int8"]) == []
-    assert misses(reference, reference + np.float32([0.4, 0]), BOUNDS["int8"])
+    assert misses(reference, reference + np.array([0.4, 0], np.float32), BOUNDS["int8"])
 
 
 def test_what_is_said() -> None:

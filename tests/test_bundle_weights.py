@@ -14,7 +14,7 @@ from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.model.checkpoint import CheckpointInfo
-from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.config import ClassifierKind, ModelConfig, build
 
 
 def test_the_built_in_model_can_be_trained_on() -> None:
@@ -25,7 +25,7 @@ def test_the_built_in_model_can_be_trained_on() -> None:
 
 
 @pytest.mark.parametrize("classifier", ["bridge", "mean_pool"])
-def test_every_weight_comes_back(tmp_path: Path, classifier: str) -> None:
+def test_every_weight_comes_back(tmp_path: Path, classifier: ClassifierKind) -> None:
     torch.manual_seed(0)
     config = ModelConfig(
         geometry=Geometry(frames=4, height_px=32, width_px=32), width=24, depth=2, heads=2, classes=3,

@@ -109,7 +109,7 @@ def calibrated_graphs(graph: Path, clips: ClipSet, out: Path, **options: Any) ->
 def test_what_is_quantised(case: Case) -> None:
     products = {product.node.name: product for product in case.view.products}
     for placement in ("cpu", "tensorrt"):
-        graph = case.quantised(placement)  # type: ignore[arg-type]
+        graph = case.quantised(placement)
         onnx.checker.check_model(graph, full_check=True)
         view = GraphView(graph)
         for node in view.nodes:
@@ -160,7 +160,7 @@ def test_weights_have_a_scale_for_every_output_channel(case: Case) -> None:
 
 def test_a_quantised_graph_computes_nearly_the_same(case: Case) -> None:
     for placement in ("cpu", "tensorrt"):
-        parity = case.trial.judge(case.quantised(placement, residuals=False)).parity  # type: ignore[arg-type]
+        parity = case.trial.judge(case.quantised(placement, residuals=False)).parity
         assert parity.cosine is not None and 0.9 < parity.cosine < 0.99999  # it is INT8, and without equalisation
     weights = sum(case.view.constant(p.node.input[1]).nbytes for p in case.view.products if p.role == "weights")
     saved = case.model.ByteSize() - case.quantised().ByteSize()
@@ -328,7 +328,7 @@ def test_a_bad_clip_writes_no_graph(case: Case, tmp_path: Path) -> None:
 
 def test_options_that_cannot_be(case: Case, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="'best'; there are auto, minmax, percentile, entropy, mse"):
-        calibrated_graphs(case.path, case.clips, tmp_path, method="best")  # type: ignore[arg-type]
+        calibrated_graphs(case.path, case.clips, tmp_path, method="best")
     for drop in (-1, float("nan")):
         with pytest.raises(OptionError, match=f"drop of {drop:g} points cannot be met"):
             calibrated_graphs(case.path, case.clips, tmp_path, target_drop=drop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -41,8 +43,12 @@ def test_what_each_method_is_for(bell: NDArray[np.float32]) -> None:
 
 @pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])
 def test_entropy_is_that_of_onnx_runtime(kind: str, rng: np.random.Generator) -> None:
-    drawn = {"normal": rng.standard_normal, "laplace": lambda n: rng.laplace(size=n), "uniform": rng.random}[kind]
-    values = drawn(100_000).astype(np.float32)
+    draws: dict[str, Callable[[int], NDArray[np.float64]]] = {
+        "normal": rng.standard_normal,
+        "laplace": lambda n: rng.laplace(size=n),
+        "uniform": rng.random,
+    }
+    values = draws[kind](100_000).astype(np.float32)
     tensor = TensorStatistics.of(values[:, None])
     edges = np.ldexp(np.arange(-BINS, BINS + 1, 4) / BINS, tensor.exponent).astype(np.float32)
     quarter = tensor.histogram.reshape(-1, 4).sum(axis=1)  # theirs takes a second for all bins

@@ -28,9 +28,8 @@ def views(motion: Motion, seconds: float = 1.0) -> list[NDArray[np.uint8]]:
         matrix = view_affine(
             path.at(time_s), view_px=(SIDE, SIDE), aspect=1, scene_center_px=(256, 256), scene_px_per_width=160
         )
-        out.append(
-            np.asarray(cv2.warpAffine(scene, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
-        )
+        view = cv2.warpAffine(scene, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        out.append(np.asarray(view, np.uint8))
     return out
 
 
@@ -38,7 +37,9 @@ def content_motion(motion: Motion) -> NDArray[np.float64]:
     """The 2x3 similarity by which the content of the picture moves, found from the pixels alone."""
     grey = [cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in views(motion)]
     points = cv2.goodFeaturesToTrack(grey[0], 80, 0.01, 4)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(grey[0], grey[1], points, None, winSize=(21, 21), maxLevel=3)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+        grey[0], grey[1], points, np.empty_like(points), winSize=(21, 21), maxLevel=3
+    )
     kept = found.ravel() == 1
     matrix, _ = cv2.estimateAffinePartial2D(points[kept], moved[kept])
     return np.asarray(matrix)
@@ -172,7 +173,9 @@ def flow(clip: NDArray[np.uint8]) -> list[float]:
     """(shift right, shift down, growth, turn) between two frames, each of the order of 0.2."""
     grey = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in clip]
     points = cv2.goodFeaturesToTrack(grey[0], 80, 0.01, 4)
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(grey[0], grey[1], points, None, winSize=(21, 21), maxLevel=3)
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+        grey[0], grey[1], points, np.empty_like(points), winSize=(21, 21), maxLevel=3
+    )
     kept = found.ravel() == 1
     matrix, _ = cv2.estimateAffinePartial2D(points[kept], moved[kept])
     right, down = middle_shift(matrix)

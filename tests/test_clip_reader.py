@@ -249,7 +249,7 @@ def long_list(folder: Path, count: int = 12) -> Path:
 def fill(folder: Path, source: Path, before: str = "", **options: Any) -> subprocess.Popen[str]:
     script = folder / "fill.py"
     script.write_text(before + FILL)
-    command = [sys.executable, script, source, folder / "cache"]
+    command: list[str | Path] = [sys.executable, script, source, folder / "cache"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.runtime.model import Model
@@ -56,7 +57,10 @@ def test_uniform_takes_one_frame_of_each_segment(duration_s: float, frames: int,
 
 def test_uniform_frames_of_a_30_fps_video() -> None:
     """48 frames in 8 segments of 6: the middles are frames 3, 9, ...; two views take those and 0, 6, ..."""
-    frame = lambda times_s: np.floor(times_s * 30 + 1e-6).astype(int).tolist()  # noqa: E731
+
+    def frame(times_s: NDArray[np.float64]) -> list[int]:
+        return [int(number) for number in np.floor(times_s * 30 + 1e-6)]
+
     assert frame(uniform_times(1.6, 8)) == [3, 9, 15, 21, 27, 33, 39, 45]
     first, second = uniform_views(1.6, 8, 2)
     assert frame(first) == [0, 6, 12, 18, 24, 30, 36, 42]

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def check(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess
 
 def write_set(folder: Path, counts: dict[str, int], first: int = 0) -> list[Path]:
     """Write videos of different lengths into class folders."""
-    paths = []
+    paths: list[Path] = []
     for label, count in counts.items():
         (folder / label).mkdir(parents=True, exist_ok=True)
         for number in range(count):
@@ -32,7 +33,7 @@ def write_set(folder: Path, counts: dict[str, int], first: int = 0) -> list[Path
     return paths
 
 
-def write_csv(path: Path, rows: list[tuple[str | Path, str]]) -> Path:
+def write_csv(path: Path, rows: Sequence[tuple[str | Path, str]]) -> Path:
     path.write_text("path,label\n" + "".join(f"{name},{label}\n" for name, label in rows))
     return path
 

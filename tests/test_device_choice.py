@@ -47,7 +47,7 @@ def bundle(tmp_path: Path) -> Bundle:
     return bundle_with(tmp_path / "fake.mar", "fp32", "fp16", "bf16", "int8", masks=(50, 75))
 
 
-def measured(bundle: Bundle, mask: int = 50, **speeds: float | None) -> list[Measurement]:
+def measured(bundle: Bundle, mask: int = 50, /, **speeds: float | None) -> list[Measurement]:
     """Measurements, by `engine_precision=speed`; a negative speed missed its bounds, None does not run."""
     found = []
     for name, speed in speeds.items():

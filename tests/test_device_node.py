@@ -40,7 +40,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refused(*_arguments: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(device_node.os, "open", refused)
+    monkeypatch.setattr("mar_edge.runtime.sources.device_node.os.open", refused)
 
 
 def test_a_missing_camera(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_node_without_pictures(
         buffer[:] = device_node._CAPABILITIES.pack(b"uvcvideo", b"HD Camera", b"usb-1", 0, whole, own)
 
     (tmp_path / "video1").symlink_to("/dev/zero")
-    monkeypatch.setattr(device_node.fcntl, "ioctl", answer)
+    monkeypatch.setattr("mar_edge.runtime.sources.device_node.fcntl.ioctl", answer)
     said = why_not_open(1, tmp_path)
     assert ("of 'HD Camera' gives no pictures but other data; take another number" in said) is not fits
     assert ("check its cable" in said) is fits

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mar_edge
-from mar_edge.bundle import BUILTIN
+from mar_edge.bundle import BUILTIN, open_bundle
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.training.synthetic.virtual_camera import Filming, film_many
@@ -25,10 +25,10 @@ def model() -> mar_edge.Model:
 
 def test_it_is_what_it_says(model: mar_edge.Model) -> None:
     assert model.labels == list(LABELS)
-    assert model.manifest.idle_label == "still"
-    assert model.manifest.licence == "Apache-2.0"
-    assert model.manifest.trained_mask == 50
-    assert model.variant.parity.max_abs_error <= 1e-4
+    assert model.spec.idle_label == "still"
+    assert model.spec.licence == "Apache-2.0"
+    assert model.spec.trained_mask == 50
+    assert open_bundle("egomotion").variant().parity.max_abs_error <= 1e-4
     size = sum(path.stat().st_size for path in (BUILTIN / "egomotion.mar").iterdir())
     assert size <= 8_000_000
 
@@ -39,7 +39,7 @@ def test_the_files_in_the_package_are_bundle_files_only() -> None:
 
 
 def test_it_tells_moves_over_unseen_scenes(model: mar_edge.Model) -> None:
-    filming = Filming(geometry=model.manifest.geometry, rate_fps=model.manifest.rate_fps, margin=0.0)
+    filming = Filming(geometry=model.spec.geometry, rate_fps=model.spec.rate_fps, margin=0.0)
     clips, truth, _ = film_many([drawn_worlds(30, 31337)], [1.0], 200, filming, 31337)
     right = model.engine.infer(clips).argmax(axis=1) == truth
     assert right.mean() >= 0.90  # 95 % over 2,000 clips; a sample of 200 may lie lower
@@ -47,7 +47,7 @@ def test_it_tells_moves_over_unseen_scenes(model: mar_edge.Model) -> None:
 
 def test_it_tells_moves_over_real_footage(model: mar_edge.Model, real_clips: Path) -> None:
     worlds = video_worlds(sorted((real_clips / "daily").glob("*.mp4"))[:4])
-    filming = Filming(geometry=model.manifest.geometry, rate_fps=model.manifest.rate_fps, margin=0.0, clean=True)
+    filming = Filming(geometry=model.spec.geometry, rate_fps=model.spec.rate_fps, margin=0.0, clean=True)
     clips, truth, _ = film_many([worlds], [1.0], 200, filming, 4242)
     right = model.engine.infer(clips).argmax(axis=1) == truth
     assert right.mean() >= 0.85  # 90 % over all footage; a sample of 200 may lie lower
@@ -103,7 +103,7 @@ def test_classify_says_what_it_cannot_do(model: mar_edge.Model, real_clips: Path
         model.classify(np.zeros((20, 90, 120), np.uint8))
     for wrong in ({"mask": "50"}, {"mask": 40}, {"threads": 0}, {"threads": "2"}):
         with pytest.raises(mar_edge.OptionError, match=next(iter(wrong))):
-            mar_edge.load("egomotion", **wrong)  # type: ignore[arg-type]
-    assert mar_edge.load(Path("egomotion")).manifest.name == "egomotion"
+            mar_edge.load("egomotion", **wrong)
+    assert mar_edge.load(Path("egomotion")).spec.name == "egomotion"
     with pytest.raises(mar_edge.EngineError, match="no engine 'abacus'"):
         mar_edge.load("egomotion", engine="abacus")

@@ -12,12 +12,12 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from click.testing import Result
 from onnx import ModelProto, numpy_helper
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from mar_edge.bundle import Variant, open_bundle
 from mar_edge.calibration import scheme
+from mar_edge.calibration.ranges import ranges
 from mar_edge.cli.main import app
 from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import EngineError, ExportError
@@ -27,6 +27,7 @@ from mar_edge.export.clip_choice import choose_clips
 from mar_edge.export.exporter import export
 from mar_edge.export.gate import Gate
 from mar_edge.export.graph import write_graph
+from mar_edge.export.half.precision import to_half
 from mar_edge.export.int8 import calibrate
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
@@ -79,7 +80,7 @@ def options(films: Path) -> CalibrationOptions:
 
 def destroy(monkeypatch: pytest.MonkeyPatch, *blocks: str) -> None:
     """Let the ranges of blocks be those of a single huge value, so that all others become 0."""
-    found = scheme.ranges
+    found = ranges
 
     def wrong(*arguments: Any) -> dict[str, float]:
         return {name: 1e4 * limit if block_of(name) in blocks else limit for name, limit in found(*arguments).items()}
@@ -187,15 +188,12 @@ def test_a_rest_that_cannot_be_half_costs_the_graph_for_tensorrt_alone(
 
 def of_other_sign(model: ModelProto, precision: str, kept: Collection[str]) -> ModelProto:
     """Make a half graph whose labels are swapped."""
-    half = make_half(model, precision, kept)
+    half = to_half(model, precision, kept)
     weights = {name for node in half.graph.node if node.op_type == "Gemm" for name in node.input[1:]}
     for tensor in half.graph.initializer:
         if tensor.name in weights:
             tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
     return half
-
-
-make_half = families.to_half
 
 
 def test_a_half_graph_of_two_classes_with_swapped_labels_is_refused(

@@ -28,6 +28,7 @@ from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import GATE_CLIPS
 from mar_edge.export.exported import Exported
 from mar_edge.export.exporter import export
+from mar_edge.export.half.precision import to_half
 from mar_edge.export.int8 import calibrate
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
@@ -117,15 +118,12 @@ def test_int8_needs_clips(weights: Path, tmp_path: Path) -> None:
 
 def wrong(model: ModelProto, precision: str, kept: Sequence[str]) -> ModelProto:
     """Make a half graph whose logits are off."""
-    half = families_to_half(model, precision, kept)
+    half = to_half(model, precision, kept)
     weights = next(node for node in half.graph.node if node.op_type == "Gemm").input[1]
     for tensor in half.graph.initializer:
         if tensor.name == weights:
             tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), weights))
     return half
-
-
-families_to_half = families.to_half
 
 
 def fp32_in_disguise(model: ModelProto, precision: str, kept: Sequence[str]) -> ModelProto:
@@ -276,7 +274,16 @@ def test_the_command_line_shows_the_family_and_the_trade_off(weights: Path, tmp_
 def test_a_profile_decides_the_placement_and_how_triton_serves(weights: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", [index / 30 for index in range(60)])
     models = tmp_path / "models"
-    options = ["--calibrate", tmp_path / "a.mp4", "--method", "minmax", "--triton", models, "--mask", "50"]
+    options: list[str | Path] = [
+        "--calibrate",
+        tmp_path / "a.mp4",
+        "--method",
+        "minmax",
+        "--triton",
+        models,
+        "--mask",
+        "50",
+    ]
     done = run("export", weights, "-o", tmp_path / "t.mar", "--profile", ROOT / "export" / "x86-cpu.yaml", *options)
     assert done.returncode == 0, done.stderr
     int8 = [v.title for v in open_bundle(tmp_path / "t.mar").manifest.variants if v.precision == "int8"]

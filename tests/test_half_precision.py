@@ -69,6 +69,13 @@ def run(model: ModelProto, clips: Clips) -> Logits:
     return logits
 
 
+def run_reference(model: ModelProto, values: dict[str, Any]) -> Logits:
+    """Return the first output that ONNX's reference implementation gives."""
+    outputs = ReferenceEvaluator(model).run(None, values)
+    assert isinstance(outputs, list)
+    return np.asarray(outputs[0])
+
+
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
     """An FP32 graph of random weights."""
@@ -210,7 +217,7 @@ def test_emulation_overflows_where_onnx_runtime_does_not() -> None:
     assert session(model).run(None, values)[0].tolist() == [4e4, 1]
     assert session(emulate(model)).run(None, values)[0].tolist() == [np.inf, 1]
     with np.errstate(over="ignore"):
-        assert ReferenceEvaluator(model).run(None, values)[0].tolist() == [np.inf, 1]
+        assert run_reference(model, values).tolist() == [np.inf, 1]
     optimised = ort.InferenceSession(emulate(model).SerializeToString(), providers=["CPUExecutionProvider"])
     assert optimised.run(None, values)[0].tolist() == [np.inf, 1]  # not even its optimiser takes the casts out
 
@@ -219,7 +226,7 @@ def test_emulation_errs_as_true_half_arithmetic_does(graph: ModelProto, clips: C
     """ONNX's reference computes in numpy's float16, node by node; its layer norms are FP32 inside, ours are not."""
     half = to_half(graph, "fp16", ())
     reference = run(graph, clips)
-    truth = np.abs(ReferenceEvaluator(half).run(None, {"frames": clips})[0] - reference).mean()
+    truth = np.abs(run_reference(half, {"frames": clips}) - reference).mean()
     emulated = np.abs(run(emulate(half), clips) - reference).mean()
     assert truth > 0
     assert 0.5 * truth < emulated < 4 * truth
@@ -339,8 +346,8 @@ def test_models_that_half_precision_does_not_suit(graph: ModelProto, clips: Clip
 
 def test_names_of_parts(graph: ModelProto) -> None:
     found = set(leaves(graph).values())
-    steps = ("norm1", "attn.qkv", "attn.scores", "attn.softmax", "attn.mix", "attn.proj")
-    steps += ("norm2", "fc1", "gelu", "fc2", "residual")
+    steps = ["norm1", "attn.qkv", "attn.scores", "attn.softmax", "attn.mix", "attn.proj"]
+    steps += ["norm2", "fc1", "gelu", "fc2", "residual"]
     blocks = {
         f"{part}.blocks.{index}.{step}" for part in ("encoder", "classifier") for index in (0, 1) for step in steps
     }
@@ -378,7 +385,8 @@ def _quantised(model: ModelProto, wanted: Callable[[str], bool]) -> ModelProto:
     result.CopyFrom(model)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes: list[Any] = []
-    scale, zero = numpy_helper.from_array(np.float32(0.05), "scale"), numpy_helper.from_array(np.int8(0), "zero")
+    scale = numpy_helper.from_array(np.array(0.05, np.float32), "scale")
+    zero = numpy_helper.from_array(np.array(0, np.int8), "zero")
     result.graph.initializer.extend([scale, zero])
     for node in result.graph.node:
         if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights and wanted(node.name):

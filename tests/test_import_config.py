@@ -101,7 +101,7 @@ def test_values_that_are_computed(golden: Path, tmp_path: Path) -> None:
     save_file(state, tmp_path / "model.safetensors")
     del (values := json.loads((tmp_path / "config.json").read_text()))["qv_bias"]
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert not import_checkpoint(tmp_path).model.encoder.blocks[1].attn.v_bias.any()
+    assert not import_checkpoint(tmp_path).model.get_parameter("encoder.blocks.1.attn.v_bias").any()
 
 
 def test_what_is_not_said_is_what_transformers_takes(golden: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_what_is_asked_may_not_differ(golden: Path, tmp_path: Path) -> None:
         ({"heads": Heads(encoder=4)}, "--heads is 4, but config.json says 3"),
     ):
         with pytest.raises(CheckpointError, match=says):
-            import_checkpoint(place, **asked)  # type: ignore[arg-type]
+            import_checkpoint(place, **asked)
 
 
 def test_pre_training_without_a_last_norm_and_with_raw_pixels(golden: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from mar_edge.runtime.video import listing as listings
 from mar_edge.runtime.video.listing import Listing, is_named_video, list_videos
+from mar_edge.runtime.video.probe import why_not_video
 from tests.films import moving_square, write_film
 from tests.test_video_file import audio_only
 
@@ -28,6 +29,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def encode(path: Path, container: str, codec: str, pixels: str = "yuv420p", size: tuple[int, int] = (48, 48)) -> Path:
     with av.open(str(path), "w", format=container) as out:
         stream = out.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = pixels
         for picture in FILM:
@@ -71,10 +73,10 @@ def test_a_3gp_is_a_video(tmp_path: Path) -> None:
 def picture(path: Path) -> None:
     path.write_bytes(b"")
     encode_one = av.CodecContext.create("mjpeg", "w")
-    encode_one.width, encode_one.height, encode_one.pix_fmt = 48, 48, "yuvj420p"  # type: ignore[attr-defined]
+    encode_one.width, encode_one.height, encode_one.pix_fmt = 48, 48, "yuvj420p"
     encode_one.time_base = 1  # type: ignore[assignment]
     frame = av.VideoFrame.from_ndarray(FILM[0], format="rgb24").reformat(48, 48, "yuvj420p")
-    path.write_bytes(b"".join(bytes(packet) for packet in encode_one.encode(frame)))  # type: ignore[attr-defined]
+    path.write_bytes(b"".join(bytes(packet) for packet in encode_one.encode(frame)))
 
 
 OTHERS: dict[str, Callable[[Path], object]] = {
@@ -248,11 +250,10 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, film: Path, monk
 
 def test_no_file_is_asked_about_twice(tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    ask = listings.why_not_video
 
     def count(path: Path) -> str | None:
         asked.append(path.name)
-        return ask(path)
+        return why_not_video(path)
 
     monkeypatch.setattr(listings, "why_not_video", count)
     for number in range(5):

@@ -32,7 +32,8 @@ def test_targets_keep_their_sum_and_only_neighbours_mix(part: MixPart) -> None:
     kept_clips, kept_targets = clips.copy(), targets.copy()
     mixed, shares = mix(clips, targets, part, rngs)
     assert mixed.shape == clips.shape
-    assert (mixed.dtype, shares.dtype) == (np.uint8, np.float32)
+    assert mixed.dtype == np.uint8
+    assert shares.dtype == np.float32
     assert np.allclose(shares.sum(axis=1), 1, atol=1e-6)
     assert (shares >= 0).all()
     for first in range(0, 16, 2):

@@ -9,6 +9,7 @@ import torch
 
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.mar import MAR
 from mar_edge.training.objective import Batch, DistilPart, Objective, ObjectivePart, balanced_weights
 
 CONFIG = ModelConfig(
@@ -31,10 +32,10 @@ def batch() -> Batch:
     )
 
 
-def silent(model: torch.nn.Module) -> torch.nn.Module:
+def silent(model: MAR) -> MAR:
     """Make a model say the same of everything: all its logits are 0."""
     with torch.no_grad():
-        model.classifier.head.weight.zero_()
+        model.get_parameter("classifier.head.weight").zero_()
     return model
 
 

@@ -217,7 +217,7 @@ def test_without_openvino_one_line_says_how_to_get_it(bundle: Bundle, monkeypatc
 def test_the_command_line_says_the_same_where_it_is_missing(tmp_path: Path) -> None:
     need(BARE.exists(), f"no environment without torch at {BARE}; make test makes it")
     for command in (["run", "--source", "demo"], ["verify", "egomotion"], ["profile", "egomotion"]):
-        arguments = [BARE, "-m", "mar_edge", *command, "--engine", "openvino"]
+        arguments: list[str | Path] = [BARE, "-m", "mar_edge", *command, "--engine", "openvino"]
         done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, timeout=120)
         assert done.returncode == 1
         assert done.stderr == "mar-edge: OpenVINO is not installed. Run: pip install 'mar-edge[openvino]'\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mar_edge.geometry import Geometry
 from mar_edge.training.optical_flow import token_flow
@@ -12,10 +13,10 @@ from mar_edge.training.optical_flow import token_flow
 GEOMETRY = Geometry(frames=4, height_px=64, width_px=64)
 
 
-def texture() -> np.ndarray:
+def texture() -> NDArray[np.float32]:
     noise = np.random.default_rng(0).normal(size=(128, 128, 3)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 2.5)
-    return 110 + 40 * smooth / smooth.std()
+    return np.asarray(110 + 40 * smooth / smooth.std(), np.float32)
 
 
 @pytest.mark.parametrize("dark", [1.0, 0.1])

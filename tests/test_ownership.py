@@ -7,8 +7,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import torch
 import typer
@@ -309,9 +309,9 @@ FORCED = [
 ]
 
 
-def outputs(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """All options that say that they write something."""
-    if isinstance(command, click.Group) or hasattr(command, "commands"):
+def outputs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """All options that say that they write something; newer typer brings a click of its own, so its classes have no name."""
+    if hasattr(command, "commands"):
         for name, inner in command.commands.items():
             yield from outputs(inner, (*words, name))
         return

@@ -6,6 +6,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_no_process_hangs(tmp_path: Path, engine: str) -> None:
     need(find_spec(engine) is not None, f"{engine} is not installed")
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, "-W", "ignore", program, engine]
+    command = [sys.executable, "-W", "ignore", str(program), engine]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     expected, *forks, spawned, loaded = done.stdout.splitlines()
@@ -116,7 +117,7 @@ def test_everything_that_infers_looks_at_the_process(tmp_path: Path, monkeypatch
     model = Model(engine)
     session = model.session()
     frame = np.zeros((32, 32, 3), np.uint8)
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "infer": lambda: engine.infer(frame[None, None].repeat(4, 1)),
         "classify": lambda: model.classify(frame[None].repeat(4, 0)),
         "session": model.session,

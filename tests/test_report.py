@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -238,26 +239,38 @@ LONG_PARTS = {
 }
 
 
-def curve(best_at: float, scale: int = 1, **parts: float) -> list[dict[str, Any]]:
+def curve(best_at: float, scale: int = 1, parts: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
     """A history whose validation is best at some share of the training, at 100 %."""
     return [
-        {"step": step * scale, "loss": 3 / step, "lr": 1e-3 / step, "top1": step / 300, "val_loss": 1.0, **parts}
+        {
+            "step": step * scale,
+            "loss": 3 / step,
+            "lr": 1e-3 / step,
+            "top1": step / 300,
+            "val_loss": 1.0,
+            **(parts or {}),
+        }
         | {"val_top1": 1 - abs(step / 300 - best_at)}
         for step in range(1, 301)
     ]
 
 
 @pytest.mark.parametrize("history", [
-    curve(0), curve(0.5), curve(1), curve(1, 10_000), curve(0.9, **LONG_PARTS), curve(1)[:1], [{"step": 1, "loss": 1.0}],
+    curve(0), curve(0.5), curve(1), curve(1, 10_000), curve(0.9, parts=LONG_PARTS), curve(1)[:1], [{"step": 1, "loss": 1.0}],
 ])  # fmt: skip
 def test_no_label_of_the_curves_is_cut_off_or_on_a_curve(
     history: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []
-    monkeypatch.setattr(report_curves, "to_svg", lambda figure: drawn.append(figure) or "")
+
+    def keep(figure: Figure) -> str:
+        drawn.append(figure)
+        return ""
+
+    monkeypatch.setattr(report_curves, "to_svg", keep)
     report_curves.training_curves(history)
     (figure,) = drawn
-    FigureCanvasAgg(figure).draw()
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
     whole, inked = figure.bbox_inches, figure.get_tightbbox()
     assert inked.x0 >= 0 and inked.y0 >= 0 and inked.x1 <= whole.x1 and inked.y1 <= whole.y1, "something is cut off"
     frames = [axes.get_window_extent().padded(-2) for axes in figure.axes]
@@ -266,7 +279,7 @@ def test_no_label_of_the_curves_is_cut_off_or_on_a_curve(
         for text in [axes.title, axes.xaxis.label, *axes.texts, *(legend.get_texts() if legend is not None else [])]:
             box = text.get_window_extent()
             assert not any(frame.overlaps(box) for frame in frames), f"'{text.get_text()}' is among the curves"
-    legends = [axes.get_legend().get_window_extent() for axes in figure.axes if axes.get_legend() is not None]
+    legends = [legend.get_window_extent() for axes in figure.axes if (legend := axes.get_legend()) is not None]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(legends, 2))
 
 

@@ -12,7 +12,8 @@ from mar_edge.runtime.clips.ring_buffer import RingBuffer
 
 @given(st.integers(1, 9), st.lists(st.one_of(st.integers(0, 255), st.just("clear")), max_size=60))
 def test_equals_a_list(frames: int, actions: list[int | str]) -> None:
-    ring, plain = RingBuffer(frames, (2, 3, 3)), []
+    ring = RingBuffer(frames, (2, 3, 3))
+    plain: list[int | str] = []
     for action in actions:
         if action == "clear":
             ring.clear()

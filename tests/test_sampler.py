@@ -19,7 +19,8 @@ def sample(times_s: list[float], rate_fps: float) -> list[float]:
 
 def plain(times_s: list[float], rate_fps: float) -> list[float]:
     """For every tick, the first frame that comes no more than a quarter of a period before it."""
-    served, tick = [], 0
+    served: list[float] = []
+    tick = 0
     while True:
         earliest = times_s[0] + (tick - EARLY) / rate_fps
         frame = next((time_s for time_s in times_s if time_s >= earliest - 1e-9 / rate_fps), None)

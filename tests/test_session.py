@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mar_edge.errors import FrameError, OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.streams.events import EventRule
+from mar_edge.runtime.streams.results import Event
 from mar_edge.runtime.streams.session import Session
 from tests.fakes import BrightnessEngine
 
@@ -123,7 +124,7 @@ def test_a_slow_source_is_told_once(engine: BrightnessEngine) -> None:
 
 def test_events_come_with_predictions_and_with_the_end(engine: BrightnessEngine) -> None:
     session = Session(engine, hop=1, smoothing_s=0, stream="door")
-    events = []
+    events: list[Event] = []
     for index in range(60):
         result = session.push(grey(255 if 10 <= index < 30 or index >= 45 else 0), index / 10)
         events += result.events if result else ()

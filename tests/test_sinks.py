@@ -41,7 +41,11 @@ def test_older_lines_stay_until_the_first_record_and_other_files_for_good(tmp_pa
 
 def test_a_sink_that_hangs_is_left_behind_and_counted() -> None:
     gate = threading.Event()
-    sink = Background(lambda _record: gate.wait(10), depth=8)
+
+    def hang(_record: dict[str, Any]) -> None:
+        gate.wait(10)
+
+    sink = Background(hang, depth=8)
     for n in range(5):
         sink({"n": n})
     time.sleep(0.1)
@@ -64,7 +68,9 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_slow_sink_drops_and_counts_and_warns_once() -> None:
-    gate, seen, warnings = threading.Event(), [], []
+    gate = threading.Event()
+    seen: list[int] = []
+    warnings: list[str] = []
 
     def slow(record: dict[str, Any]) -> None:
         gate.wait(5)

@@ -73,7 +73,8 @@ def test_a_camera_that_hangs_is_told_within_its_timeout_and_given_back_when_it_a
     with pytest.raises(SourceError, match="none for 1 s, its driver does not answer"), camera:
         next(iter(camera))
     assert time.monotonic() - began_s < 1.5
-    assert not capture.released
+    held = not capture.released
+    assert held
     assert camera.warnings.take() == ["camera 0 does not answer; it is given back when its driver does"]
     capture.may_read.release()
     wait_for(lambda: capture.released and threading.active_count() == before)
@@ -245,9 +246,9 @@ def test_what_a_person_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(SourceError, match="no camera"):
             open_source(wrong)
     assert isinstance(open_source("²"), FileSource)
-    for wrong in (None, True, 1.5, b"a.mp4"):
-        with pytest.raises(SourceError, match=f"{type(wrong).__name__} is no source"):
-            open_source(wrong)  # type: ignore[arg-type]
+    for thing in (None, True, 1.5, b"a.mp4"):
+        with pytest.raises(SourceError, match=f"{type(thing).__name__} is no source"):
+            open_source(thing)  # type: ignore[arg-type]
     for empty in ("", "  ", "\n", "a\0b"):
         with pytest.raises(SourceError, match="the source is .*; give a camera number"):
             open_source(empty)

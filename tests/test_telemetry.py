@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def test_only_an_explicit_no_leaves_it_on(monkeypatch: pytest.MonkeyPatch, asked
     else:
         monkeypatch.setenv(telemetry.VARIABLE, asked)
     telemetry.switch_off()
-    assert telemetry.os.environ[telemetry.VARIABLE] == becomes
+    assert os.environ[telemetry.VARIABLE] == becomes
 
 
 def test_openvino_loads_without_its_telemetry_which_others_may_still_use() -> None:

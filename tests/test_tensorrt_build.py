@@ -132,7 +132,7 @@ def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_the_doc_has_the_table() -> None:
-    text = (ROOT / "docs" / "tensorrt.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "tensorrt.md").read_text()
     for row in tensorrt_versions.RELEASES:
         title = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}[row.module]
         cells = [

@@ -37,8 +37,9 @@ def changed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
     """Return a node by name."""
-    (found,) = [node for node in model.graph.node if node.name == name]
-    return found
+    found: list[onnx.NodeProto] = [node for node in model.graph.node if node.name == name]
+    assert len(found) == 1
+    return found[0]
 
 
 def test_an_operator_that_it_does_not_take_is_named(model: onnx.ModelProto) -> None:
@@ -93,7 +94,7 @@ def test_quantisation_is_symmetric_int8(model: onnx.ModelProto, dtype: type, zer
     broken.graph.initializer.extend(
         [
             numpy_helper.from_array(bias.astype(dtype), "q"),
-            numpy_helper.from_array(np.float32(0.1), "s"),
+            numpy_helper.from_array(np.array(0.1, np.float32), "s"),
             numpy_helper.from_array(np.array(zero, dtype), "z"),
         ]
     )

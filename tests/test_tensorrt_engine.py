@@ -11,6 +11,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mar_edge.bundle import Bundle, hash_file, write_manifest
 from mar_edge.errors import EngineError, MissingExtraError, OptionError, OutputError
+from mar_edge.files.atomic_file import write_whole
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.engines.tensorrt import cache as tensorrt_cache
 from mar_edge.runtime.engines.tensorrt import cuda as tensorrt_cuda
 from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
+from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 from mar_edge.runtime.engines.tensorrt.cache import build_to_file
 from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 from tests.conftest import ROOT
@@ -407,7 +410,7 @@ def test_an_engine_is_built_once(install: Callable[..., Machine], bundle: Bundle
     load(bundle, said).close()
     assert machine.calls.count("build_serialized_network") == 1
     assert said == [
-        "building the TensorRT 11.4.0.106 engine for fake mask 50 fp32 on Orin: there is none yet. "
+        "building the TensorRT 11.4.0.106 engine for tiny mask 50 fp32 on Orin: there is none yet. "
         "This takes minutes, and is done once"
     ]
     assert [path.suffix for path in sorted((tmp_path / "cache" / "tensorrt").iterdir())] == [
@@ -482,12 +485,11 @@ def test_a_full_disk_only_costs_the_next_build(
     install: Callable[..., Machine], bundle: Bundle, monkeypatch: pytest.MonkeyPatch, clips: NDArray[np.uint8]
 ) -> None:
     install(TENSORRT)
-    write = tensorrt_cache.write_whole
 
     def full(path: Path, *parts: bytes) -> None:
         if path.suffix == ".engine":
             raise OutputError(f"cannot write {path}: No space left on device. Make room")
-        write(path, *parts)
+        write_whole(path, *parts)
 
     monkeypatch.setattr(tensorrt_cache, "write_whole", full)
     said: list[str] = []
@@ -507,10 +509,10 @@ def test_an_unwritable_cache_names_its_variable(
         load(bundle)
 
 
-def _hold(path: Path, held: object, release: object) -> None:
+def _hold(path: Path, held: Event, release: Event) -> None:
     with tensorrt_cache._locked(path, lambda _message: None):
-        held.set()  # type: ignore[attr-defined]
-        release.wait(10)  # type: ignore[attr-defined]
+        held.set()
+        release.wait(10)
 
 
 def test_two_processes_do_not_build_the_same(install: Callable[..., Machine], bundle: Bundle) -> None:
@@ -518,7 +520,7 @@ def test_two_processes_do_not_build_the_same(install: Callable[..., Machine], bu
     load(bundle).close()  # makes the folder, and the engine
     variant = bundle.manifest.variants[0]
     place = tensorrt_cuda.CudaPlace()
-    dialect = tensorrt_cache.tensorrt_versions.load("tensorrt")
+    dialect = tensorrt_versions.load("tensorrt")
     key = tensorrt_cache.key_of(variant, dialect, place.gpu)
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()

@@ -24,9 +24,10 @@ from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError
 from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
+from mar_edge.training.loop import Trainer
 from mar_edge.training.run_folder import RunFolder
-from mar_edge.training.trainer import Trainer, train
-from mar_edge.training.videos import read_split
+from mar_edge.training.trainer import train
+from mar_edge.training.videos import VideosPart, read_split
 from tests.films import write_films
 
 QUIET = Console(quiet=True)
@@ -318,9 +319,9 @@ def test_pretraining_then_training_from_it(recipe: Path, videos: Path, tmp_path:
     model, config, _ = checkpoint.load(pretrained.checkpoint)
     assert config.classifier == "none"
     assert pretrained.validation is None
-    left = read_split(
-        recipes.load(tmp_path / "pretrain.yaml", ["data.hold_out=['left_*']"], task="pretrain").data, labelled=False
-    )
+    data = recipes.load(tmp_path / "pretrain.yaml", ["data.hold_out=['left_*']"], task="pretrain").data
+    assert isinstance(data, VideosPart)
+    left = read_split(data, labelled=False)
     assert {video.name[:5] for video in left.train.videos} == {"right"}
     with pytest.raises(RecipeError, match="does not validate"):
         recipes.load(tmp_path / "pretrain.yaml", [f"data.val={videos}"], task="pretrain")

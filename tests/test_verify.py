@@ -165,7 +165,16 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
 
 
 def test_run_says_what_it_runs_and_why(bundle: Bundle) -> None:
-    arguments = ["--source", "demo:realtime=no", "--model", bundle.path, "--max-seconds", "2", "--json", os.devnull]
+    arguments: list[str | Path] = [
+        "--source",
+        "demo:realtime=no",
+        "--model",
+        bundle.path,
+        "--max-seconds",
+        "2",
+        "--json",
+        os.devnull,
+    ]
     done = run("run", *arguments, "--engine", "openvino")
     assert done.exit_code == 0, done.stderr
     expected = f"tiny: fp32 at mask 50 in openvino, not measured here yet. Run: mar-edge verify {bundle.path}"

@@ -58,7 +58,7 @@ def test_any_time_stamps_give_times_that_rise() -> None:
     for _ in range(300):
         stamps_s: list[float | None] = rng.choice([0, 0.05, 0.1, 0.2, 5, 1e6, -3], 40).cumsum().tolist()
         for place in rng.integers(0, 40, 5):
-            stamps_s[place] = rng.choice([None, 0.0, -1.0, 2.0])
+            stamps_s[place] = [None, 0.0, -1.0, 2.0][rng.integers(4)]
         for ordered in (True, False):
             found, _ = times_of(stamps_s, ordered=ordered)
             assert len(found) == 40

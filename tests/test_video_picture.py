@@ -77,7 +77,7 @@ def test_a_cover_before_the_video_is_not_the_video(tmp_path: Path) -> None:
 def test_music_with_a_cover_is_no_video(tmp_path: Path, suffix: str) -> None:
     cover, path = tmp_path / "cover.png", tmp_path / f"song{suffix}"
     pan(cover, "-frames:v", 1)
-    maps = ("-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic")
+    maps: tuple[str | Path, ...] = ("-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic")
     if suffix == ".mka":
         maps = ("-map", "0", "-attach", cover, "-metadata:s:t", "mimetype=image/png")
     ffmpeg("-f", "lavfi", "-i", "sine=duration=2", "-i", cover, *maps, path)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mar_edge.errors import OutputError
-from mar_edge.files import atomic_folder as whole_folder
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.ownership import FolderKind
 
@@ -37,7 +36,7 @@ def _exchange(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
             def __init__(self, *_: object, **__: object) -> None:
                 pass
 
-        monkeypatch.setattr(whole_folder.ctypes, "CDLL", Old)
+        monkeypatch.setattr("mar_edge.files.atomic_folder.ctypes.CDLL", Old)
 
 
 @pytest.mark.usefixtures("_exchange")
@@ -64,7 +63,7 @@ def test_an_interrupt_while_they_change_places_in_three_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     fill(tmp_path / "a.mar", "old")
-    monkeypatch.setattr(whole_folder.ctypes, "CDLL", lambda *_, **__: object())
+    monkeypatch.setattr("mar_edge.files.atomic_folder.ctypes.CDLL", lambda *_, **__: object())
     replace, calls = os.replace, []
 
     def interrupted(source: Path, target: Path) -> None:
@@ -73,7 +72,7 @@ def test_an_interrupt_while_they_change_places_in_three_steps(
         if len(calls) == at + 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(whole_folder.os, "replace", interrupted)
+    monkeypatch.setattr("mar_edge.files.atomic_folder.os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path / "a.mar", "new")
     assert (tmp_path / "a.mar" / "file").read_text() == ("old" if at == 0 else "new")
