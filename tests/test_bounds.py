@@ -73,7 +73,8 @@ def of_other_clips(reference: Logits) -> Logits:
 
 
 def biased(reference: Logits) -> Logits:
-    return (reference + np.array([0.4, *[0.0] * (reference.shape[1] - 1)])).astype(np.float32)
+    shifted: Logits = reference + np.array([0.4, *[0.0] * (reference.shape[1] - 1)], np.float32)
+    return shifted
 
 
 def noisy(reference: Logits) -> Logits:
