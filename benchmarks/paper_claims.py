@@ -28,6 +28,7 @@ from rich.console import Console
 from mar_edge.masking import visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.torch_engine import count_macs
+from mar_edge.reporting import no_progress
 from mar_edge.training import recipe as recipes
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.synthetic import camera_moves
@@ -143,7 +144,7 @@ def unseen_films(recipe: Recipe, path: Path) -> tuple[float, int]:
     """Return top-1 over 1,000 clips of drawn scenes of another seed, and their number."""
     assert isinstance(recipe.data, CameraMovesPart)
     data = recipe.data.model_copy(update={"clips": 1000, "chunk": 1000, "drawn_per_chunk": 200, "seed": 999})
-    films = camera_moves.prepare(data, geometry=recipe.model.geometry, progress=lambda done, total: None)
+    films = camera_moves.prepare(data, geometry=recipe.model.geometry, progress=no_progress)
     model, config, _ = checkpoint.load(path)
     visible = torch.from_numpy(visible_indices(recipe.mask.test_mask(config.geometry.grid)))
     right = 0

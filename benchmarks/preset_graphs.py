@@ -72,7 +72,7 @@ def measure(name: str, mask: int, clips: int) -> dict[str, object]:
             precisions=("fp32", "fp16", "bf16", "int8"),
             clips=clips,
             calibration=CalibrationOptions(clips=clips),
-            progress=lambda message: print(f"{name} {mask}: {message}", file=sys.stderr),
+            progress=lambda task, _done, _total: print(f"{name} {mask}: {task}", file=sys.stderr),
         )
         peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         for variant in exported.bundle.manifest.variants:

@@ -132,12 +132,14 @@ def test_a_killed_collection_goes_on_where_it_stopped(graph: Path, films: Path, 
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    said: list[str] = []
-    resumed = collect(graph, tiny_clips(films), cache=cache, progress=said.append)
-    assert [message.split(",")[0] for message in said] == ["calibrating: clip 3 of 4", "calibrating: clip 4 of 4"]
+    said: list[tuple[str, int, int]] = []
+    resumed = collect(graph, tiny_clips(films), cache=cache, progress=lambda *said_now: said.append(said_now))
+    assert said == [("reading activation ranges", 3, 4), ("reading activation ranges", 4, 4)]
     assert same(resumed, collect(graph, tiny_clips(films), cache=None))
     # and what is whole is not collected again
-    assert same(resumed, collect(graph, tiny_clips(films), cache=cache, progress=said.append))
+    assert same(
+        resumed, collect(graph, tiny_clips(films), cache=cache, progress=lambda *said_now: said.append(said_now))
+    )
     assert len(said) == 2
     assert [path.name for path in cache.parent.iterdir()] == [kept.name]
 
@@ -150,8 +152,8 @@ def test_a_bad_clip_is_named_and_the_others_are_kept(graph: Path, films: Path, t
     with pytest.raises(SourceError, match=r"2\.mp4"):
         collect(graph, clips, cache=cache)
     (films / "2.mp4").write_bytes(whole)
-    said: list[str] = []
-    mended = collect(graph, tiny_clips(films), cache=cache, progress=said.append)
+    said: list[tuple[str, int, int]] = []
+    mended = collect(graph, tiny_clips(films), cache=cache, progress=lambda *said_now: said.append(said_now))
     assert len(said) == 2
     assert same(mended, collect(graph, tiny_clips(films), cache=None))
     clips = tiny_clips(films)
@@ -192,12 +194,18 @@ def test_a_cache_of_something_else_is_not_used(graph: Path, films: Path, tmp_pat
 
 def test_the_statistics_of_several_sets_of_clips_stay(graph: Path, films: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache" / "statistics.npz"
-    said: list[str] = []
+    said: list[tuple[str, int, int]] = []
     warnings: list[str] = []
     sets: list[tuple[Path | None, int]] = [(films, 4), (None, 4), (films, 2), (None, 2)]
-    first = [collect(graph, tiny_clips(*one, warnings), cache=cache, progress=said.append) for one in sets]
+    first = [
+        collect(graph, tiny_clips(*one, warnings), cache=cache, progress=lambda *said_now: said.append(said_now))
+        for one in sets
+    ]
     assert len(said) == 12
-    again = [collect(graph, tiny_clips(*one, warnings), cache=cache, progress=said.append) for one in sets]
+    again = [
+        collect(graph, tiny_clips(*one, warnings), cache=cache, progress=lambda *said_now: said.append(said_now))
+        for one in sets
+    ]
     assert len(said) == 12
     assert not warnings
     assert all(same(one, two) for one, two in zip(first, again, strict=True))

@@ -16,6 +16,7 @@ from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import patchify, pick
+from mar_edge.reporting import no_progress
 from mar_edge.training import recipe as recipes
 from mar_edge.training.patch_init import init_patch_embedding
 from mar_edge.training.synthetic import camera_moves
@@ -50,7 +51,7 @@ def test_the_three_tasks_train_and_the_checkpoint_knows_its_labels(recipe: Path,
 def test_clips_travel_to_worker_processes_as_paths_not_pixels(recipe: Path) -> None:
     part = recipes.load(recipe)
     assert isinstance(part.data, CameraMovesPart)
-    data = camera_moves.prepare(part.data, geometry=part.model.geometry, progress=lambda done, total: None)
+    data = camera_moves.prepare(part.data, geometry=part.model.geometry, progress=no_progress)
     before = data.sample(7, np.random.default_rng(0))
     sent = pickle.dumps(data)
     assert len(sent) < 40 * before.clip.size / 4

@@ -16,13 +16,14 @@ from mar_edge.calibration.held_clips import HeldClips
 from mar_edge.calibration.placement import int8_share
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.ranges import METHODS, Method
-from mar_edge.calibration.scheme import Progress, Schemes
+from mar_edge.calibration.scheme import Schemes
 from mar_edge.calibration.sensitivity import Damage, sensitivity
 from mar_edge.calibration.separate_qkv import separate_qkv
 from mar_edge.calibration.trade_off import Row, trade_off
 from mar_edge.errors import ExportError, OptionError, OutputError
 from mar_edge.model_spec import Placement
 from mar_edge.node_names import block_of
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.measurement.clip_set import ClipSet
 
 PLACEMENTS: tuple[Placement, ...] = ("cpu", "tensorrt")
@@ -92,7 +93,7 @@ class Calibration:
         measure_blocks: bool = False,
         halve: Halve | None = None,
         cache: Path | None = None,
-        progress: Progress = lambda _message: None,
+        progress: Progress = no_progress,
         threads: int | None = None,
     ) -> None:
         if method not in ("auto", *METHODS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mar_edge.calibration.trial import open_session
 from mar_edge.errors import ExportError, SourceError
 from mar_edge.files.graph_files import hash_graph
 from mar_edge.model.graph_view import GraphView, block_of
+from mar_edge.reporting import Progress, Warn, no_progress
 from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
 SAVE_EVERY_S = 2.0
@@ -30,8 +31,6 @@ SEGMENT_BYTES = 256 << 20
 
 _FORMAT = 1
 """Of the statistics; others are collected again."""
-
-Progress = Callable[[str], None]
 
 ADVISED_CLIPS = 64
 """From here on more clips changed neither ranges nor agreement of egomotion, see docs/how-to/int8.md."""
@@ -56,7 +55,7 @@ def collect(
     clips: ClipSet,
     *,
     cache: Path | None,
-    progress: Progress = lambda _message: None,
+    progress: Progress = no_progress,
     threads: int | None = None,
 ) -> Statistics:
     """Collect the statistics of all activations of a graph that may be quantised.
@@ -89,7 +88,7 @@ def collect_from(
     *,
     key: str,
     cache: Path | None,
-    progress: Progress = lambda _message: None,
+    progress: Progress = no_progress,
     threads: int | None = None,
 ) -> Statistics:
     """Do what `collect` does for some activations of a graph that may be in memory only.
@@ -119,7 +118,7 @@ def collect_from(
         for index, clip in enumerate(clips):
             if index < len(statistics.clips):
                 continue
-            progress(f"calibrating: clip {index + 1} of {len(clips)}, {clip.source}")
+            progress("reading activation ranges", index + 1, len(clips))
             statistics = _add(statistics, segments, clip, identities[index])
             if cache and time.monotonic() - saved_s > SAVE_EVERY_S:
                 statistics.save(cache, key)
@@ -140,7 +139,7 @@ def cache_file(cache: Path, clips: ClipSet) -> Path:
     return cache.with_name(f"{cache.stem}-{_digest([_made(clips), files, clips.windows])}{cache.suffix}")
 
 
-def _cached(cache: Path | None, key: str, identities: list[str], warn: Callable[[str], None]) -> Statistics | None:
+def _cached(cache: Path | None, key: str, identities: list[str], warn: Warn) -> Statistics | None:
     """Return what the cache has, if that is the beginning of what is wanted."""
     if cache is None or not cache.exists():
         return None

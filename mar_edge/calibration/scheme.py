@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from mar_edge.calibration.trial import Trial
 from mar_edge.files.graph_files import hash_graph
 from mar_edge.model.graph_view import GraphView
 from mar_edge.node_names import part_of
+from mar_edge.reporting import Progress
 
 CLEARLY = 0.8
 """A method that cuts is taken for one that cuts less if it multiplies the divergence by no more than this: what it gains
@@ -29,8 +29,6 @@ with many tokens most weights are small, and together they matter."""
 
 RESIDUAL_COST = 1.5
 """TensorRT's residual inputs are quantised if that multiplies the divergence by no more than this."""
-
-Progress = Callable[[str], None]
 
 
 class Scheme(NamedTuple):
@@ -63,7 +61,7 @@ class Schemes:
         self._hash = hash_graph(graph_path)
         self._statistics = collect(graph_path, clips, cache=self._cache_file(""), progress=progress, threads=threads)
         self.view = GraphView.read(graph_path)
-        progress("running the clips in fp32")
+        progress("running the clips in fp32", 0, 0)
         self.trial = Trial.of(graph_path, clips, threads)
 
     def choose(self, methods: tuple[Method, ...]) -> Scheme:
@@ -84,7 +82,7 @@ class Schemes:
 
     def residuals_pay(self, choice: Scheme) -> bool:
         """Tell whether TensorRT's residual inputs can be quantised without much loss."""
-        self._progress("trying residuals in int8")
+        self._progress("trying residuals in int8", 0, 0)
         without, with_ = (
             self.trial.judge(
                 quantise(
@@ -97,7 +95,7 @@ class Schemes:
         return with_ <= RESIDUAL_COST * without
 
     def _try(self, model: ModelProto, alpha: float | None, statistics: Statistics, method: Method) -> Scheme:
-        self._progress(f"trying {method} ranges" + (" with equalised channels" if alpha else ""))
+        self._progress(f"trying {method} ranges" + (" with equalised channels" if alpha else ""), 0, 0)
         thresholds = ranges(statistics, method)
         diffuse = tuple(
             f"{part_of(node.name)}.mix"

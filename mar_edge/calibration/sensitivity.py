@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from onnx import ModelProto
@@ -11,6 +11,7 @@ from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.trial import Trial
 from mar_edge.model.graph_view import GraphView, block_of
 from mar_edge.model_spec import Placement
+from mar_edge.reporting import Progress, no_progress
 
 
 class Damage(NamedTuple):
@@ -42,7 +43,7 @@ def sensitivity(
     placement: Placement,
     residuals: bool = True,
     kept: Collection[str] = (),
-    progress: Callable[[str], None] = lambda _message: None,
+    progress: Progress = no_progress,
 ) -> list[Damage]:
     """Measure every block, the worst one first.
 
@@ -61,7 +62,7 @@ def sensitivity(
     blocks = blocks_of(GraphView(model))
     found = []
     for index, block in enumerate(blocks):
-        progress(f"sensitivity: {block}, {index + 1} of {len(blocks)}")
+        progress(f"sensitivity: {block}, {index + 1} of {len(blocks)}", 0, 0)
         others = [other for other in blocks if other != block]
         graph = quantise(model, thresholds, placement=placement, kept=[*kept, *others], residuals=residuals)
         parity = trial.judge(graph).parity

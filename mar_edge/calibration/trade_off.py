@@ -14,6 +14,7 @@ from mar_edge.calibration.sensitivity import Damage
 from mar_edge.calibration.trial import Trial
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model_spec import Placement
+from mar_edge.reporting import Progress, no_progress
 
 
 class Row(NamedTuple):
@@ -57,7 +58,7 @@ def trade_off(
     placement: Placement,
     residuals: bool = True,
     kept: Collection[str] = (),
-    progress: Callable[[str], None] = lambda _message: None,
+    progress: Progress = no_progress,
 ) -> Iterator[Row]:
     """Keep no block in FP32, then the worst one, then the two worst, until all are.
 
@@ -81,7 +82,7 @@ def trade_off(
     blocks: list[str] = []
     left: Iterator[Damage] | None = None
     while True:
-        progress(f"trade-off: {len(blocks)} blocks in fp32")
+        progress(f"trade-off: {len(blocks)} blocks in fp32", 0, 0)
         everything = [*kept, *blocks]
         graph = quantise(model, thresholds, placement=placement, kept=everything, residuals=residuals)
         verdict = trial.judge(graph)

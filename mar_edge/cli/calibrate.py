@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mar_edge.cli.options import CalibrateMethodOption, ForceOption, MasksOption, TargetDropOption
+from mar_edge.cli.progress_bar import progress_bar
 
 
 def calibrate(
@@ -59,8 +60,8 @@ def calibrate(
         cache=device_cache.folder("calibration"),
     )
     console = Console(stderr=True, highlight=False)
-    with console.status("calibrating") as status:
-        calibrated = start(bundle, options, out=out, masks=mask, force=force, progress=status.update)
+    with progress_bar(console) as progress:
+        calibrated = start(bundle, options, out=out, masks=mask, force=force, progress=progress)
     print_quantised(calibrated, out or Path(bundle), target_drop, console, force=force)
     print_variants(calibrated.bundle, console)
     tell_failures(calibrated, console)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption, TargetDropOption
+from mar_edge.cli.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,7 +133,7 @@ def export(
             cache=device_cache.folder("calibration"),
         )
     console = Console(stderr=True, highlight=False)
-    with console.status("exporting") as status:
+    with progress_bar(console) as progress:
         exported = start(
             model,
             out,
@@ -142,7 +143,7 @@ def export(
             clips=clips,
             calibration=calibration,
             force=force,
-            progress=status.update,
+            progress=progress,
         )
     print_quantised(exported, out, target_drop, console, force=force)
     print_variants(exported.bundle, console)

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +18,12 @@ from mar_edge.datasets.clip_cache import SUFFIX, CachedClip, ClipWriter, look_up
 from mar_edge.datasets.video_list import Video, VideoList
 from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import DataError, OutputError, SourceError
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.clips.preprocess import Resize, preprocess
 from mar_edge.runtime.video.folder_walk import why_missing
 from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_shown_frames
 from mar_edge.runtime.video.seek import newest_frames, read_frames_at
-
-Progress = Callable[[int, int], None]
 
 VERSION = 2
 """Of what the cache holds; another decodes anew."""
@@ -155,7 +154,7 @@ def open_clips(
     short_side_px: int | None,
     cache: Path | None,
     skip_broken: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[ClipReader, list[Broken]]:
     """Make ready to read clips.
 
@@ -171,7 +170,7 @@ def open_clips(
         short_side_px: short side of the frames, unless `resize` is `stretch`; None for the video's own.
         cache: folder of decoded videos; None decodes at every `read`.
         skip_broken: leave broken videos out instead of refusing the list.
-        progress: called with (videos done, videos in all).
+        progress: called with the videos that are decoded.
 
     Returns:
         The reader, and the videos that it leaves out.
@@ -182,7 +181,7 @@ def open_clips(
         OutputError: if the cache cannot be written.
     """
     sizing = Sizing(resize, height_px, width_px, short_side_px)
-    found = _prepare_all(videos, sizing, cache, progress or (lambda _done, _total: None))
+    found = _prepare_all(videos, sizing, cache, progress)
     pairs = list(zip(videos.videos, found, strict=True))
     broken = [Broken(video, fact) for video, fact in pairs if isinstance(fact, str)]
     if broken and not (skip_broken and len(broken) < len(pairs)):
@@ -232,14 +231,14 @@ def _prepare_all(videos: VideoList, sizing: Sizing, cache: Path | None, progress
             jobs.setdefault(job, []).append(index)
         found[index] = fact
     done = len(found) - sum(map(len, jobs.values()))
-    progress(done, len(found))
+    progress("decoding videos", done, len(found))
     listed = list(jobs)
     try:
         for place, fact in over_all_cores(_prepare, listed):
             for index in jobs[listed[place]]:
                 found[index] = fact or f"{listed[place].path} crashes the decoder"
                 done += 1
-            progress(done, len(found))
+            progress("decoding videos", done, len(found))
     except OutputError as error:
         raise OutputError(f"{error}; {_room(found, cache)}") from error
     return [fact for fact in found if fact is not None]

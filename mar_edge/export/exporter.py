@@ -11,12 +11,13 @@ from mar_edge.export.advice import for_export
 from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import choose_clips
 from mar_edge.export.exported import Exported
-from mar_edge.export.family import Family, Progress, counted
+from mar_edge.export.family import Family, counted
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.ownership import check_replaceable
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model_spec import PRECISIONS
+from mar_edge.reporting import Progress, no_progress
 
 
 def export(
@@ -29,7 +30,7 @@ def export(
     clips: int | None = None,
     calibration: CalibrationOptions | None = None,
     force: bool = False,
-    progress: Progress = lambda _message: None,
+    progress: Progress = no_progress,
 ) -> Exported:
     """Export a model to a bundle.
 

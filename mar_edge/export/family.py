@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,14 +30,12 @@ from mar_edge.export.half.precision import choose_kept, to_half
 from mar_edge.export.source_model import Origin
 from mar_edge.files.graph_files import remove_graph
 from mar_edge.model_spec import PRECISIONS, Placement
-from mar_edge.reporting import Warn
+from mar_edge.reporting import Progress, Warn
 from mar_edge.runtime.engines.registry import engine_version
 from mar_edge.version import __version__
 
 HALF_CLIPS = 4
 """Clips on which it is measured which parts half precision leaves in FP32."""
-
-Progress = Callable[[str], None]
 
 
 @dataclass
@@ -80,7 +78,7 @@ class Family:
         Raises:
             SourceError: if one cannot be read.
         """
-        progress(f"reading {clips.gate.source}")
+        progress(f"reading {clips.gate.source}", 0, 0)
         return cls(origin, folder, clips, Gate(origin.model, origin.spec, clips.gate), advice, warn, progress)
 
     def write(self, mask: int, precisions: Sequence[str], calibration: CalibrationOptions | None) -> None:
@@ -90,7 +88,7 @@ class Family:
             ExportError: if the one in FP32 misses its bounds.
             SourceError: if a video cannot be read.
         """
-        self.progress(f"mask {mask} fp32")
+        self.progress(f"mask {mask} fp32", 0, 0)
         base = self.folder / f"mask{mask}-fp32.onnx"
         write_graph(self.origin.model, mask / 100, base)
         measured = unmeasured(base, mask)
@@ -116,7 +114,7 @@ class Family:
             SourceError: if a video of the calibration cannot be read.
             OptionError: if the method is unknown, or the target is negative.
         """
-        self.progress(f"mask {mask} int8")
+        self.progress(f"mask {mask} int8", 0, 0)
         assert self.clips.calibration is not None
         with self._named(f"mask {mask} int8", "int8"):
             calibration = Calibration(
@@ -205,7 +203,7 @@ class Family:
         return lambda graph: (to_half(graph, "fp16", kept), kept)
 
     def _choose_kept(self, model: ModelProto, precision: str) -> tuple[str, ...]:
-        self.progress(f"{precision}: which parts stay in fp32")
+        self.progress(f"{precision}: which parts stay in fp32", 0, 0)
         frames = self.gate.frames[:: max(1, len(self.gate.frames) // HALF_CLIPS)][:HALF_CLIPS]
         return choose_kept(model, precision, frames, progress=self.progress)
 
@@ -215,7 +213,7 @@ class Family:
         Raises:
             ExportError: saying why, if it fails.
         """
-        self.progress(f"{variant.title}: comparing with torch on {len(self.gate.frames)} clips")
+        self.progress(f"{variant.title}: comparing with torch on {len(self.gate.frames)} clips", 0, 0)
         verdict = self.gate.check(variant, self.folder / variant.file)
         if verdict.remark is not None:
             self.warn(f"{variant.title}: {verdict.remark}")
@@ -249,7 +247,7 @@ class Family:
 
 def counted(progress: Progress) -> reporting.Progress:
     """Put what is done and how much of it into one sentence."""
-    return lambda what, done, total: progress(f"{what}: {done} of {total}")
+    return lambda what, done, total: progress(f"{what}: {done} of {total}", 0, 0)
 
 
 def unmeasured(path: Path, mask: int, precision: str = "fp32", **about: Any) -> Variant:

@@ -12,10 +12,11 @@ from mar_edge.export.advice import for_calibration
 from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import choose_clips
 from mar_edge.export.exported import Exported
-from mar_edge.export.family import Family, Progress, counted
+from mar_edge.export.family import Family, counted
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import check_replaceable
+from mar_edge.reporting import Progress, no_progress
 
 
 def calibrate(
@@ -25,7 +26,7 @@ def calibrate(
     out: Path | None = None,
     masks: Sequence[int] | None = None,
     force: bool = False,
-    progress: Progress = lambda _message: None,
+    progress: Progress = no_progress,
 ) -> Exported:
     """Make the INT8 graphs of a bundle, and compare them with torch as `export` does.
 

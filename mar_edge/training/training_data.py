@@ -83,7 +83,7 @@ def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> Traini
         films = camera_moves.prepare(
             recipe.data,
             geometry=recipe.model.geometry,
-            progress=lambda done, total: progress("filming clips", done, total),
+            progress=progress,
         )
         notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
         return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, notes)

@@ -284,7 +284,7 @@ def open_videos(
             **vars(sizing),
             cache=data.cache,
             skip_broken=data.skip_broken,
-            progress=lambda done, total: progress("decoding videos", done, total),
+            progress=progress,
         )
         broken.extend(left_out)
         warnings.extend(reader.warnings)
@@ -298,7 +298,7 @@ def open_videos(
     if data.figures is not None and data.cache is not None:
         store = draw_figures(
             data.figures, reader, labels=train.labels, geometry=geometry, rate_fps=data.rate_fps, cache=data.cache,
-            progress=lambda done, total: progress("drawing figures", done, total),
+            progress=progress,
         )  # fmt: skip
         figures = FigureClips(store, train.labels, geometry=geometry, augmentation=augmentation, flow=flow)
     return Opened(train, figures, val, broken, warnings)

@@ -11,7 +11,7 @@ So a large model needs one FP32 run and one emulated run, and only a model that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from mar_edge.export.half.parts import PIXELS, leaves
 from mar_edge.export.half.probes import error_probe, peak_probe, takers
 from mar_edge.export.tensor_types import FLOATS, HALF, LARGEST
 from mar_edge.node_names import PRODUCTS
+from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.measurement.bounds import BOUNDS, misses
 
 __all__ = ["OVERFLOW_MARGIN", "PARITY_SHARE", "PRODUCT_COST", "choose_kept", "to_half"]
@@ -45,7 +46,7 @@ def choose_kept(
     precision: str,
     clips: NDArray[np.uint8],
     *,
-    progress: Callable[[str], None] = lambda _message: None,
+    progress: Progress = no_progress,
 ) -> tuple[str, ...]:
     """Choose the parts that stay FP32.
 
@@ -72,9 +73,7 @@ def choose_kept(
 class _Choice:
     """The measurements of one choice."""
 
-    def __init__(
-        self, model: ModelProto, precision: str, clips: NDArray[np.uint8], progress: Callable[[str], None]
-    ) -> None:
+    def __init__(self, model: ModelProto, precision: str, clips: NDArray[np.uint8], progress: Progress) -> None:
         self._model, self._precision, self._clips, self._progress = model, precision, clips, progress
         self._leaves = leaves(model)
         self._products = {self._leaves[node.name] for node in model.graph.node if node.op_type in PRODUCTS}
@@ -92,7 +91,7 @@ class _Choice:
             leaf for name, told in probe.leaves.items() if not np.max(figures[name]) <= limit for leaf in told
         } | self._heavy(limit)
         if found:
-            self._progress(f"{len(found)} parts would overflow {self._precision}")
+            self._progress(f"{len(found)} parts would overflow {self._precision}", 0, 0)
         return found - {PIXELS}
 
     def holds(self, kept: Collection[str]) -> bool:
@@ -151,7 +150,7 @@ class _Choice:
         names = [output.name for output in running.get_outputs()]
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
         for index, clip in enumerate(self._clips, 1):
-            self._progress(f"{title}: clip {index} of {len(self._clips)}")
+            self._progress(f"{title}: clip {index} of {len(self._clips)}", 0, 0)
             for name, value in zip(names, running.run(names, {"frames": clip[None]}), strict=True):
                 found[name].append(value)
         return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from mar_edge.errors import OutputError
+from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.sinks.sink import Sink
 
 
@@ -26,7 +26,7 @@ class Background:
         dropped: records that never reached the sink.
     """
 
-    def __init__(self, sink: Sink, *, depth: int = 256, warn: Callable[[str], None] = lambda _message: None) -> None:
+    def __init__(self, sink: Sink, *, depth: int = 256, warn: Warn = no_warning) -> None:
         self.dropped = 0
         self._sink = sink
         self._warn = warn

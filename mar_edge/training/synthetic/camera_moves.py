@@ -15,11 +15,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mar_edge.geometry import Geometry
+from mar_edge.reporting import Progress
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.recipe_part import Part, Share, refuse
 from mar_edge.training.synthetic import symmetry
-from mar_edge.training.synthetic.film_store import FilmStore, Progress, film_all
+from mar_edge.training.synthetic.film_store import FilmStore, film_all
 from mar_edge.training.synthetic.symmetry import Film
 from mar_edge.training.synthetic.virtual_camera import Filming, films
 from mar_edge.training.synthetic.worlds import (
@@ -99,7 +100,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
     Args:
         data: what to film.
         geometry: of the clips.
-        progress: called with (chunks done, chunks in all).
+        progress: called with the chunks of clips that are done.
 
     Raises:
         RecipeError: if a folder has no pictures or videos.

@@ -16,13 +16,14 @@ from pydantic import Field
 from mar_edge.datasets.clip_reader import ClipReader
 from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
+from mar_edge.reporting import Progress
 from mar_edge.training.augmentation.augmentation import Augmentation
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
 from mar_edge.training.recipe_part import Part
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.synthetic.figure_film import film_figure
-from mar_edge.training.synthetic.film_store import FilmStore, Progress, film_all
+from mar_edge.training.synthetic.film_store import FilmStore, film_all
 from mar_edge.training.synthetic.symmetry import Film
 
 BACKGROUND_FRAMES = 8
@@ -96,7 +97,7 @@ def draw_figures(
         geometry: of the clips, which are square.
         rate_fps: frames a second.
         cache: folder for the clips.
-        progress: called with (chunks done, chunks in all).
+        progress: called with the chunks of clips that are done.
 
     Raises:
         RecipeError: if the labels have none of the actions.

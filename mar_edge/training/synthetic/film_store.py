@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from mar_edge.datasets.workers import cores, over_all_cores
 from mar_edge.errors import MarEdgeError, OutputError, TrainingError
+from mar_edge.reporting import Progress
 from mar_edge.training.room import free_disk_bytes, free_memory_bytes, gigabytes
 from mar_edge.training.synthetic.symmetry import Film
-
-Progress = Callable[[int, int], None]
 
 PROCESS_BYTES = 250_000_000
 """Memory of a process that films, besides what it films."""
@@ -90,7 +89,7 @@ def film_all(
         chunk: how many in one file.
         seed: of the filming.
         process_bytes: tells the memory that what is filmed takes in one process.
-        progress: called with (chunks done, chunks in all).
+        progress: called with the chunks of clips that are done.
 
     Raises:
         OutputError: if the folder cannot be written, or its disk has no room.
@@ -114,7 +113,7 @@ def film_all(
                     "a process that films clips died; the memory may be full. The same command resumes with what is done"
                 )
             done += 1
-            progress(done, len(counts))
+            progress("filming clips", done, len(counts))
     except OSError as error:
         raise OutputError(
             f"cannot write the clips to {folder}: {error}. Set data.cache to a folder you can write"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mar_edge.errors import EngineError, OptionError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.node_names import part_of
+from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 from mar_edge.runtime.engines.tensorrt.layers import LayerReport, inspect_engine, read_log
 from mar_edge.runtime.engines.tensorrt.messages import explain, make_logger
@@ -43,7 +44,7 @@ def build(
     compute_capabilities: Sequence[str] = (),
     precision: str | None = None,
     kept: Collection[str] = (),
-    say: Callable[[str], None] = lambda _message: None,
+    say: Warn = no_warning,
 ) -> BuiltEngine:
     """Build an engine on the CUDA device that is current; TensorRT-RTX needs none.
 
@@ -89,9 +90,7 @@ def build(
     return BuiltEngine(data, layers)
 
 
-def check_precision(
-    layers: LayerReport | None, precision: str, kept: Collection[str], what: str, say: Callable[[str], None]
-) -> None:
+def check_precision(layers: LayerReport | None, precision: str, kept: Collection[str], what: str, say: Warn) -> None:
     """Check that an engine computes in the precision that was asked for.
 
     Raises:
@@ -183,7 +182,7 @@ def _set_profile(builder: Any, network: Any, config: Any, batch: Batch) -> None:
 
 
 @contextlib.contextmanager
-def _timing(config: Any, path: Path | None, say: Callable[[str], None]) -> Iterator[None]:
+def _timing(config: Any, path: Path | None, say: Warn) -> Iterator[None]:
     """Let a build use the timings in a file, and add its own to it."""
     if path is None:
         yield

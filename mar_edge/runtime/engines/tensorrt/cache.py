@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from mar_edge.bundle import Variant
 from mar_edge.errors import OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 from mar_edge.runtime.engines.tensorrt.build import ONE_CLIP, Batch, BuiltEngine, build
@@ -99,9 +100,7 @@ def key_of(
     )
 
 
-def obtain(
-    graph: Path, variant: Variant, key: EngineKey, *, say: Callable[[str], None], damaged: bool = False
-) -> bytes:
+def obtain(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, damaged: bool = False) -> bytes:
     """Return a graph's engine: the one that was kept if it serves, or else one that is built now and kept.
 
     The GPU's context must be current. Two processes do not build the same engine: one waits for the other.
@@ -132,9 +131,7 @@ def obtain(
         return build_and_keep(graph, variant, key, say=say, must_keep=False).data
 
 
-def build_and_keep(
-    graph: Path, variant: Variant, key: EngineKey, *, say: Callable[[str], None], must_keep: bool = True
-) -> BuiltEngine:
+def build_and_keep(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, must_keep: bool = True) -> BuiltEngine:
     """Build a graph's engine and keep it.
 
     Args:
@@ -198,7 +195,7 @@ def build_to_file(
     batch: Batch = ONE_CLIP,
     workspace_mib: int | None = None,
     turing: bool = False,
-    say: Callable[[str], None] = lambda _message: None,
+    say: Warn = no_warning,
 ) -> BuiltFile:
     """Build a graph's engine now, into this device's cache, where the first use of the graph finds it.
 
@@ -268,7 +265,7 @@ def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _locked(path: Path, say: Warn) -> Iterator[None]:
     """Let one process at a time look for an engine; the lock is gone with the process that holds it."""
     try:
         file = path.with_suffix(".lock").open("w")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from mar_edge.bundle import Variant
 from mar_edge.model_spec import ModelSpec
+from mar_edge.reporting import Warn
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
@@ -62,7 +62,7 @@ class TensorRTEngine(Engine):
         batch: Batch | None = None,
         workspace_mib: int | None = None,
         threads: int | None = None,
-        say: Callable[[str], None] = _log.warning,
+        say: Warn = _log.warning,
     ) -> None:
         super().__init__(spec, variant, path)
         self.name = module.replace("_", "-")

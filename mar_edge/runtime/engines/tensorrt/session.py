@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.reporting import Warn
 from mar_edge.runtime.engines.tensorrt.cuda import CudaPlace
 from mar_edge.runtime.engines.tensorrt.cuda_graph import CudaGraph
 from mar_edge.runtime.engines.tensorrt.layers import LayerReport, inspect_engine
@@ -54,7 +54,7 @@ class GpuSession:
         clip: tuple[int, ...],
         classes: int,
         *,
-        say: Callable[[str], None],
+        say: Warn,
         kernels: Path | None = None,
     ) -> None:
         self._trt, self._title, self._place, self._say = dialect.trt, dialect.title, place, say
