@@ -26,7 +26,8 @@ def main() -> None:
     options = arguments.parse_args()
 
     from mar_edge.bundle import Bundle
-    from mar_edge.export.exporter import CalibrationOptions, export
+    from mar_edge.export.calibration_options import CalibrationOptions
+    from mar_edge.export.exporter import export
     from mar_edge.model import checkpoint
     from mar_edge.model.checkpoint import CheckpointInfo
     from mar_edge.model.config import preset

@@ -60,7 +60,7 @@ def main() -> None:
             logits = reference if variant.precision == "fp32" else logits_of(bundle, variant, frames)
             parity = compare(
                 reference, logits, variant.precision, source=name, reference_name="graph fp32", targets=truth
-            )
+            ).parity
             assert parity.top1 is not None and parity.reference_top1 is not None and parity.top1_agreement is not None
             kept = f"{len(variant.kept)} parts" if variant.kept else "none"
             lines.append(

@@ -52,7 +52,8 @@ def main() -> None:
 def measure(name: str, mask: int, clips: int) -> dict[str, object]:
     """Export one preset at one mask, and build what is for TensorRT."""
     from mar_edge.cli.bundle_card import shorten
-    from mar_edge.export.exporter import CalibrationOptions, export
+    from mar_edge.export.calibration_options import CalibrationOptions
+    from mar_edge.export.exporter import export
     from mar_edge.model import checkpoint
     from mar_edge.model.checkpoint import CheckpointInfo
     from mar_edge.model.config import preset

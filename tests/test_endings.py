@@ -138,7 +138,8 @@ def test_nohup_goes_on_after_the_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_other_commands_clean_up_and_leave(number: signal.Signals) -> None:
+@pytest.mark.parametrize("moment_s", [0, 0.5])  # at once: also while the line is being written, which is written once
+def test_other_commands_clean_up_and_leave(number: signal.Signals, moment_s: float) -> None:
     code = (
         "import mar_edge.cli.main as m, time\n"
         "def app():\n"
@@ -149,6 +150,7 @@ def test_other_commands_clean_up_and_leave(number: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    time.sleep(moment_s)
     process.send_signal(number)
     said, told = process.communicate(timeout=30)
     assert (said, told, process.returncode) == ("cleaned up\n", "", 128 + number)

@@ -98,10 +98,10 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
-        "Bundle", "BundleError", "CheckpointError", "ClipResult", "DataError", "DemoSource", "Engine", "EngineError", "Evaluation",
+        "Bundle", "BundleError", "CameraSource", "CheckpointError", "ClipResult", "DataError", "DemoSource", "Engine", "EngineError", "Evaluation",
         "Event", "EventRule", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec", "MarEdgeError",
         "MissingExtraError", "Model", "ModelConfig", "ModelSpec", "OptionError", "OutputError", "Prediction", "RecipeError",
-        "Serving", "Session", "Source", "SourceError", "TrainingError", "Warnings", "evaluate", "load", "open_bundle",
+        "Serving", "Session", "Source", "SourceError", "Stream", "TrainingError", "Warnings", "evaluate", "load", "open_bundle",
         "open_model", "preset", "read_videos", "write_triton",
     ]  # fmt: skip
     for name in mar_edge.__all__:

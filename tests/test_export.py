@@ -14,7 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mar_edge.bundle import open_bundle
 from mar_edge.errors import CheckpointError, ExportError, GeometryError, OutputError, SourceError
-from mar_edge.export import exporter
+from mar_edge.export import family
+from mar_edge.export.calibration_options import CalibrationOptions
+from mar_edge.export.clip_choice import GATE_CLIPS
 from mar_edge.export.exporter import export
 from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.geometry import Geometry
@@ -57,7 +59,7 @@ def test_a_bundle_computes_what_torch_computes(weights: Path, tmp_path: Path, rn
     assert [variant.mask for variant in open_bundle(bundle.path).manifest.variants] == [0, 25, 50, 75]
     for variant in bundle.manifest.variants:
         assert variant.parity.max_abs_error <= variant.parity.bound
-        assert variant.parity.clips == exporter.GATE_CLIPS
+        assert variant.parity.clips == GATE_CLIPS
         visible = visible_indices(cell_running_mask(TINY.geometry.grid, variant.mask / 100))
         with torch.no_grad():
             expected = model(torch.from_numpy(clips), torch.from_numpy(visible)).numpy()
@@ -135,8 +137,8 @@ def test_a_graph_that_misses_its_parity_leaves_no_bundle(
         other.classifier.head.bias.data += 0.01
         write_graph(other, mask, path)
 
-    monkeypatch.setattr(exporter, "write_graph", damaged)
-    with pytest.raises(ExportError, match=r"mask 50 fp32 does not compute .* largest error of a logit 1\.00e-02"):
+    monkeypatch.setattr(family, "write_graph", damaged)
+    with pytest.raises(ExportError, match=r"mask 50 fp32: it does not compute .* largest error of a logit 1\.00e-02"):
         export(weights, tmp_path / "tiny.mar")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.safetensors"]
 
@@ -159,7 +161,7 @@ def test_damage_stops_a_calibration_but_no_comparison(weights: Path, tmp_path: P
             weights,
             tmp_path / "other.mar",
             precisions=["int8"],
-            calibration=exporter.CalibrationOptions(data=damaged, clips=2),
+            calibration=CalibrationOptions(data=damaged, clips=2),
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.mar", "tiny.safetensors"]
 

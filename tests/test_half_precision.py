@@ -29,8 +29,9 @@ from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.model.config import build
 from mar_edge.model.mar import BridgingClassifier
 from mar_edge.runtime.engines.openvino_core import openvino_core
+from mar_edge.runtime.measurement.bounds import BOUNDS
 from mar_edge.runtime.measurement.clip_set import open_clips
-from mar_edge.runtime.measurement.parity import BOUNDS, compare, misses
+from mar_edge.runtime.measurement.parity import compare
 from tests.conftest import need
 from tests.test_export import TINY
 from tests.test_tensorrt import build_engine
@@ -103,9 +104,9 @@ def test_a_half_graph_is_near_fp32(graph: ModelProto, clips: Clips, precision: s
     onnx.checker.check_model(half, full_check=True)
     assert check_precision(half, precision, kept) == []
     reference = run(graph, clips)
-    parity = compare(reference, run(emulate(half), clips), precision, source="noise", reference_name="fp32 graph")
-    assert misses(parity, precision) == []
-    assert parity.max_abs_error > 1e-5  # it is half, indeed
+    verdict = compare(reference, run(emulate(half), clips), precision, source="noise", reference_name="fp32 graph")
+    assert verdict.missed == ()
+    assert verdict.parity.max_abs_error > 1e-5  # it is half, indeed
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -168,9 +169,9 @@ def test_egomotion_keeps_its_answers(egomotion: ModelProto, precision: str) -> N
     half = to_half(egomotion, precision, kept)
     assert check_precision(half, precision, kept) == []
     reference, logits = run(egomotion, seen), run(emulate(half), seen)
-    parity = compare(reference, logits, precision, source="demo", reference_name="fp32 graph")
-    assert misses(parity, precision) == []
-    assert parity.top1_agreement == 1
+    verdict = compare(reference, logits, precision, source="demo", reference_name="fp32 graph")
+    assert verdict.missed == ()
+    assert verdict.parity.top1_agreement == 1
 
 
 @pytest.mark.parametrize("kind", ["mean_pool", "first_token"])
@@ -186,8 +187,8 @@ def test_other_classifiers_and_layer_scale(kind: str, clips: Clips, tmp_path: Pa
     types = element_types(half)
     gains = [node for node in half.graph.node if node.name.startswith("encoder.blocks.1/Mul")]
     assert TensorProto.FLOAT in {types[node.output[0]] for node in gains}  # LayerScale is of the residual, GELU is not
-    parity = compare(run(dense, clips), run(emulate(half), clips), "fp16", source="noise", reference_name="fp32 graph")
-    assert misses(parity, "fp16") == []
+    verdict = compare(run(dense, clips), run(emulate(half), clips), "fp16", source="noise", reference_name="fp32 graph")
+    assert verdict.missed == ()
 
 
 # what half precision does
@@ -270,10 +271,10 @@ def test_what_overflows_stays_fp32(graph: ModelProto, change: Change, expected: 
     kept = choose_kept(model, "fp16", clips, progress=said.append)
     assert kept == expected
     assert f"{len(expected)} parts would overflow fp16" in said
-    parity = compare(
+    verdict = compare(
         reference, run(emulate(to_half(model, "fp16", kept)), clips), "fp16", source="noise", reference_name="fp32"
     )
-    assert misses(parity, "fp16") == []
+    assert verdict.missed == ()
     assert choose_kept(model, "bf16", clips) == ()  # whose range is that of FP32
 
 
@@ -308,25 +309,25 @@ def test_what_costs_parity_stays_fp32(
     without = compare(
         reference, run(emulate(to_half(model, precision, ())), clips), precision, source="noise", reference_name="fp32"
     )
-    assert misses(without, precision)
+    assert without.missed
     kept = choose_kept(model, precision, clips)
     assert named <= set(kept)
     assert len(kept) <= 6  # of 51 parts
-    parity = compare(
+    verdict = compare(
         reference,
         run(emulate(to_half(model, precision, kept)), clips),
         precision,
         source="noise",
         reference_name="fp32",
     )
-    assert misses(parity, precision) == []
+    assert verdict.missed == ()
 
 
 def test_models_that_half_precision_does_not_suit(graph: ModelProto, clips: Clips) -> None:
     products = [node.name for node in graph.graph.node if node.op_type in ("MatMul", "Gemm")]
     weighted = [name for name in products if ".attn/" not in name or name.endswith("/MatMul")]
     huge = changed(graph, dict.fromkeys(weighted, lambda weight: weight * 1e5))
-    with pytest.raises(ExportError, match="no matrix product of this model can be fp16 .* as fp32 or bf16"):
+    with pytest.raises(ExportError, match="no matrix product of this model can be fp16 within its bounds"):
         choose_kept(huge, "fp16", clips[:1])
     damaged = changed(graph, {"encoder.embed/Add": channel_at(np.nan)})
     with pytest.raises(ExportError, match="fp32 graph itself gives logits that are no numbers"):

@@ -108,7 +108,7 @@ def test_a_file_of_others_is_refused_and_kept_and_force_replaces_it(tmp_path: Pa
     assert path.read_bytes() == content
     write(path, force=True)
     write(path)  # which is now ours
-    assert content not in path.read_bytes()
+    assert path.read_bytes() != content
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
@@ -329,8 +329,8 @@ def test_the_table_has_every_option_that_writes() -> None:
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("places")
-    clips = write_films(folder / "clips", 1)
-    clip = next(path for path in sorted(clips.rglob("*")) if path.is_file() and path.suffix != ".csv")
+    clips = write_films(folder / "clips", 1).parent
+    clip = clips / "left_0.mp4"
     (folder / "checkpoint.pth").write_bytes(b"none")
     names = {"clips": clips, "clip": clip, "checkpoint": folder / "checkpoint.pth", "fresh": folder / "fresh"}
     return {name: str(path) for name, path in names.items()}

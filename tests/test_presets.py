@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mar_edge.bundle import Bundle
-from mar_edge.export.exporter import CalibrationOptions, export
+from mar_edge.export.calibration_options import CalibrationOptions
+from mar_edge.export.exporter import export
 from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo

@@ -19,6 +19,7 @@ import yaml
 from filelock import FileLock
 from rich.console import Console
 
+from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos
 from mar_edge.model import checkpoint
@@ -98,6 +99,8 @@ def test_eight_clips_are_learned_by_heart_and_a_ninth_is_not_needed(recipe: Path
     assert config.classes == 2
     assert info.provenance["val_top1"] == 1.0
     assert info.provenance["data_digest"]
+    seen = Fingerprints.from_text(info.provenance[TRAINING_VIDEOS])
+    assert len(seen) == seen.count(videos.parent.glob("*.mp4")) > 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 150
     assert {"loss", "classification", "reconstruction", "lr", "top1", "epoch"} <= rows[0].keys()

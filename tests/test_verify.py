@@ -19,7 +19,7 @@ from mar_edge.cli.main import app
 from mar_edge.cli.verify import verdicts
 from mar_edge.errors import EngineError, ExportError
 from mar_edge.runtime.engines.registry import available_engines, create_engine
-from mar_edge.runtime.measurement import parity
+from mar_edge.runtime.measurement import bounds
 from mar_edge.runtime.measurement.profiling import block_times
 from mar_edge.runtime.measurement.timing import run_in_turns
 from mar_edge.runtime.measurement.verification import Measurement, broken_promise, choose_pairs
@@ -57,7 +57,7 @@ def run(*arguments: str | Path) -> Result:
 @pytest.fixture
 def four_clips_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge agreement from four clips on."""
-    monkeypatch.setattr(parity, "AGREEMENT_CLIPS", 4)
+    monkeypatch.setattr(bounds, "AGREEMENT_CLIPS", 4)
 
 
 @pytest.mark.usefixtures("four_clips_suffice")

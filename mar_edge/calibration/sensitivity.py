@@ -63,9 +63,8 @@ def sensitivity(
     for index, block in enumerate(blocks):
         progress(f"sensitivity: {block}, {index + 1} of {len(blocks)}")
         others = [other for other in blocks if other != block]
-        parity = trial.judge(
-            quantise(model, thresholds, placement=placement, kept=[*kept, *others], residuals=residuals)
-        )
+        graph = quantise(model, thresholds, placement=placement, kept=[*kept, *others], residuals=residuals)
+        parity = trial.judge(graph).parity
         assert parity.kl is not None and parity.top1_agreement is not None and parity.cosine is not None
         found.append(Damage(block, parity.kl, parity.top1_agreement, parity.cosine))
     return sorted(found, key=lambda damage: -damage.kl)

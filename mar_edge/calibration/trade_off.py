@@ -1,8 +1,8 @@
-"""Accuracy against speed: the worst blocks stay FP32, one after another, until the loss is small enough."""
+"""Accuracy against speed: the worst blocks stay FP32, one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from onnx import ModelProto
@@ -12,7 +12,6 @@ from mar_edge.calibration.placement import int8_share
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.sensitivity import Damage
 from mar_edge.calibration.trial import Trial
-from mar_edge.errors import OptionError
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model_spec import Placement
 
@@ -25,6 +24,7 @@ class Row(NamedTuple):
         size_bytes: of the graph.
         int8_share: share of the multiply-accumulates that run in INT8.
         parity: against FP32.
+        missed: the bounds of INT8 that it misses.
         loss: of top-1 in points where there are labels, or else of agreement with FP32.
     """
 
@@ -32,7 +32,12 @@ class Row(NamedTuple):
     size_bytes: int
     int8_share: float
     parity: Parity
+    missed: tuple[str, ...]
     loss: float
+
+    def is_enough(self, target_drop: float | None) -> bool:
+        """Tell whether it keeps the bounds, and loses no more than a target in points, if there is one."""
+        return not self.missed and (target_drop is None or self.loss <= target_drop)
 
 
 def loss_of(parity: Parity) -> float:
@@ -47,45 +52,48 @@ def trade_off(
     model: ModelProto,
     thresholds: Mapping[str, float],
     trial: Trial,
-    damages: Sequence[Damage],
+    damages: Callable[[], Sequence[Damage]],
     *,
     placement: Placement,
-    target_drop: float,
     residuals: bool = True,
     kept: Collection[str] = (),
     progress: Callable[[str], None] = lambda _message: None,
-) -> list[Row]:
-    """Keep blocks in FP32 until the loss is at most the target.
+) -> Iterator[Row]:
+    """Keep no block in FP32, then the worst one, then the two worst, until all are.
 
     Args:
         model: FP32; not changed.
         thresholds: see `quantise`.
         trial: what the loss is measured on.
-        damages: of `sensitivity`, the worst block first.
+        damages: gives those of `sensitivity`, the worst block first; asked for when a block is to be kept.
         placement: see `placement.sites`.
-        target_drop: loss in points that may remain, see `loss_of`.
         residuals: see `placement.sites`.
         kept: what stays FP32 in any case, and is not in the rows.
-        progress: told what is being done.
+        progress: called with what is being done.
 
-    Returns:
-        All that was tried; the last one is the choice. At worst all blocks are FP32, which loses nothing.
+    Yields:
+        What each choice gives; in the last one all blocks are FP32, which loses nothing.
 
     Raises:
-        OptionError: if the target is negative.
+        ExportError: if a graph cannot be run.
     """
-    if not target_drop >= 0:
-        raise OptionError(f"a drop of {target_drop:g} points cannot be met; 0 or more can")
     view = GraphView(model)
-    rows: list[Row] = []
-    for count in range(len(damages) + 1):
-        blocks = tuple(damage.block for damage in damages[:count])
+    blocks: list[str] = []
+    left: Iterator[Damage] | None = None
+    while True:
+        progress(f"trade-off: {len(blocks)} blocks in fp32")
         everything = [*kept, *blocks]
-        progress(f"trade-off: {count} of {len(damages)} blocks in fp32")
         graph = quantise(model, thresholds, placement=placement, kept=everything, residuals=residuals)
-        parity = trial.judge(graph)
-        share = int8_share(view, placement, everything)
-        rows.append(Row(blocks, graph.ByteSize(), share, parity, loss_of(parity)))
-        if rows[-1].loss <= target_drop:
-            break
-    return rows
+        verdict = trial.judge(graph)
+        yield Row(
+            tuple(blocks),
+            graph.ByteSize(),
+            int8_share(view, placement, everything),
+            verdict.parity,
+            verdict.missed,
+            loss_of(verdict.parity),
+        )
+        left = left or iter(damages())
+        if (damage := next(left, None)) is None:
+            return
+        blocks.append(damage.block)

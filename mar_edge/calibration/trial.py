@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from mar_edge.bundle import Parity
 from mar_edge.errors import ExportError
 from mar_edge.runtime.engines.onnxruntime import onnxruntime_errors
 from mar_edge.runtime.measurement.clip_set import ClipSet
-from mar_edge.runtime.measurement.parity import compare
+from mar_edge.runtime.measurement.parity import Verdict, compare
 from mar_edge.telemetry import import_onnxruntime
 
 
@@ -95,7 +94,7 @@ class Trial:
         frames = [clip.frames for clip in clips]
         return cls(frames, logits_of(graph, frames, threads=threads), clips.labels(), clips.source, threads)
 
-    def judge(self, model: ModelProto) -> Parity:
+    def judge(self, model: ModelProto) -> Verdict:
         """Compare an INT8 graph with FP32."""
         logits = logits_of(model, self.frames, threads=self.threads)
         return compare(

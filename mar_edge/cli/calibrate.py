@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mar_edge.cli.options import CalibrateMethodOption, ForceOption, KeepGoingOption, MasksOption, TargetDropOption
+from mar_edge.cli.options import CalibrateMethodOption, ForceOption, MasksOption, TargetDropOption
 
 
 def calibrate(
@@ -31,10 +31,12 @@ def calibrate(
     ] = None,
     method: CalibrateMethodOption = "auto",
     target_drop: TargetDropOption = None,
-    keep_going: KeepGoingOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Make the INT8 graphs of a bundle, with activation ranges from real clips; tell what each block costs."""
+    """Make the INT8 graphs of a bundle, with activation ranges from real clips; tell what each block costs.
+
+    A graph that misses its bounds is named with the next step; the others are written, and the exit code is 1.
+    """
     from rich.console import Console
 
     from mar_edge.cli.export_tables import check_pictures, print_quantised, print_variants, tell_failures
@@ -42,7 +44,7 @@ def calibrate(
 
     for package in ("torch", "onnx"):
         require(package, "export")
-    from mar_edge.export.exporter import CalibrationOptions
+    from mar_edge.export.calibration_options import CalibrationOptions
     from mar_edge.export.int8 import calibrate as start
     from mar_edge.runtime.device import cache as device_cache
 
@@ -58,9 +60,7 @@ def calibrate(
     )
     console = Console(stderr=True, highlight=False)
     with console.status("calibrating") as status:
-        calibrated = start(
-            bundle, options, out=out, masks=mask, keep_going=keep_going, force=force, progress=status.update
-        )
+        calibrated = start(bundle, options, out=out, masks=mask, force=force, progress=status.update)
     print_quantised(calibrated, out or Path(bundle), target_drop, console, force=force)
     print_variants(calibrated.bundle, console)
     tell_failures(calibrated, console)

@@ -50,21 +50,18 @@ def classify(
                     raise
                 failed.append(clip)
                 console.print(f"mar-edge: {error}", style="red", markup=False, soft_wrap=True)
+                if sink is not None:
+                    sink({"type": "warning", "stream": clip, "message": str(error)})
                 continue
-            notes = list(result.warnings)
-            if result.repeated_frames:
-                how = "its frames were" if loaded.spec.sampling == "uniform" else "its last frame was"
-                notes.append(
-                    f"{clip} is {result.duration_s:.2f} s long, shorter than one window; {how} repeated "
-                    f"{result.repeated_frames} times"
-                )
-            for note in notes:
+            for note in result.warnings:
                 console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
                 if sink is not None:
                     sink({"type": "warning", "stream": clip, "message": note})
             if sink is not None:
                 sink(result.to_json())
             best = "  ".join(f"{label} {score:.1%}" for label, score in result.top(3))
+            if not result.reliable:
+                best = f"no reliable answer, {result.doubt}; its best guess is {best}"
             console.print(f"{clip}: {best}  ({result.views} views)", markup=False, soft_wrap=True)
     if failed:
         raise MarEdgeError(f"{len(failed)} of {len(clips)} clips could not be classified: {', '.join(failed)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption, KeepGoingOption, TargetDropOption
+from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption, TargetDropOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def export(
             "--data",
             metavar="CLIPS",
             help="What every graph is compared with torch on: a video, a folder of videos, a folder per class, or a CSV "
-            "with the columns path and label. Default: what --calibrate names, or else the demo camera.",
+            "with the columns path and label. Default: some of the videos of --calibrate, held out from calibration, or else the demo camera.",
         ),
     ] = None,
     clips: Annotated[
@@ -56,7 +56,6 @@ def export(
     ] = None,
     method: CalibrateMethodOption = "auto",
     target_drop: TargetDropOption = None,
-    keep_going: KeepGoingOption = False,
     profile: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +88,10 @@ def export(
     ] = None,
     force: ForceOption = False,
 ) -> None:
-    """Export a model to a bundle of ONNX graphs, each compared with torch before it is kept."""
+    """Export a model to a bundle of ONNX graphs, each compared with torch before it is kept.
+
+    A graph that misses its bounds is named with the next step; the others are written, and the exit code is 1.
+    """
     from rich.console import Console
 
     from mar_edge.cli.export_tables import check_pictures, print_quantised, print_variants, tell_failures
@@ -98,7 +100,7 @@ def export(
     for package in ("torch", "onnx", "onnxscript"):
         require(package, "export")
     from mar_edge.calibration.calibrate import PLACEMENTS
-    from mar_edge.export.exporter import CalibrationOptions
+    from mar_edge.export.calibration_options import CalibrationOptions
     from mar_edge.export.exporter import export as start
     from mar_edge.export.targets import load
     from mar_edge.export.triton import REPOSITORY, write_triton
@@ -139,44 +141,47 @@ def export(
             data=data,
             clips=clips,
             calibration=calibration,
-            keep_going=keep_going,
             force=force,
             progress=status.update,
         )
     print_quantised(exported, out, target_drop, console, force=force)
     print_variants(exported.bundle, console)
-    if build is not None:
-        _build(exported.bundle, build, workspace, batch or 1, console)
+    unbuilt = [] if build is None else _build(exported.bundle, build, workspace, batch or 1, console)
     if triton is not None:
         serving = None if target is None else target.serving
         names = write_triton(exported.bundle, triton, serving=serving, force=force)
         console.print(f"{triton}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)
-    tell_failures(exported, console)
+    tell_failures(exported, console, unbuilt)
 
 
-def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: int, console: Console) -> None:
-    """Build the engines of all graphs that suit TensorRT."""
+def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: int, console: Console) -> list[str]:
+    """Build the engines of all graphs that suit TensorRT; return why some could not be built."""
+    from mar_edge.errors import EngineError, ExportError
     from mar_edge.export.tensorrt_check import check
     from mar_edge.runtime.engines.tensorrt.cache import build_to_file
 
     def say(message: str) -> None:
         console.print(message, markup=False, soft_wrap=True)
 
-    suited = [variant for variant in bundle.manifest.variants if variant.suits(module)]
-    for variant in suited:
-        check(bundle.graph_path(variant))
-    for variant in suited:
-        with console.status(f"building {variant.title} with {module}"):
-            built = build_to_file(
-                bundle.graph_path(variant),
-                variant,
-                module=module,
-                batch=(1, 1, batch),
-                workspace_mib=workspace,
-                say=say,
-            )
+    failures = []
+    for variant in [variant for variant in bundle.manifest.variants if variant.suits(module)]:
+        try:
+            check(bundle.graph_path(variant))
+            with console.status(f"building {variant.title} with {module}"):
+                built = build_to_file(
+                    bundle.graph_path(variant),
+                    variant,
+                    module=module,
+                    batch=(1, 1, batch),
+                    workspace_mib=workspace,
+                    say=say,
+                )
+        except (ExportError, EngineError) as error:
+            failures.append(f"{variant.title} was not built: {error}")
+            continue
         products = f", products {built.layers.summary()}" if built.layers is not None else ""
         say(
             f"{built.path}: {variant.title} for {built.gpu.name}, compute capability {built.gpu.compute_capability}, "
             f"{built.size_bytes / 1e6:.1f} MB, built in {built.seconds:.0f} s{products}"
         )
+    return failures

@@ -10,10 +10,12 @@ from mar_edge.files.marks import PICTURE
 from mar_edge.files.ownership import check_replaceable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from mar_edge.bundle import Bundle
-    from mar_edge.export.exporter import Exported, Quantised
+    from mar_edge.export.exported import Exported, Quantised
 
 WORST = 6
 """Blocks that a table of damages names; the others are counted."""
@@ -75,21 +77,21 @@ def print_quantised(
             _print_trade_off(graph, out, target_drop, console, force)
 
 
-def tell_failures(exported: Exported, console: Console) -> None:
-    """Print the warnings; what is missing from the bundle is an error.
+def tell_failures(exported: Exported, console: Console, unbuilt: Sequence[str] = ()) -> None:
+    """Print the warnings; what is missing from the bundle, or was not built, is an error.
 
     Raises:
-        ExportError: if a variant is missing.
+        ExportError: if a graph is missing, or an engine of one.
     """
     from mar_edge.errors import ExportError
 
     for message in exported.warnings:
         console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    said = f"{exported.bundle.path} was written"
     if exported.failures:
-        raise ExportError(
-            f"{exported.bundle.path} was written without {len(exported.failures)} graphs: "
-            + "; ".join(exported.failures)
-        )
+        said += f" without {len(exported.failures)} of the graphs"
+    if exported.failures or unbuilt:
+        raise ExportError(". ".join([said, *exported.failures, *unbuilt]))
 
 
 def _print_damages(graph: Quantised, console: Console) -> None:
@@ -129,6 +131,8 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
             "<- chosen" if chosen else "",
         )
     console.print(table)
+    if target_drop is None:  # nobody asked for a picture
+        return
     picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
     plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}", force=force)
     console.print(f"drawn in {picture}", style="dim", markup=False, soft_wrap=True)

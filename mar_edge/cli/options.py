@@ -84,13 +84,7 @@ TargetDropOption = Annotated[
         min=0.0,
         metavar="POINTS",
         help="Keep the worst blocks of INT8 in FP32 until no more top-1 is lost than this (without labels: no more clips "
-        "in a hundred get another class than in FP32).",
-    ),
-]
-KeepGoingOption = Annotated[
-    bool,
-    typer.Option(
-        "--keep-going", help="Where a graph misses its bounds, write the others; the exit code is 1 all the same."
+        "in a hundred get another class than in FP32). Default: as few as it takes to keep the bounds of INT8.",
     ),
 ]
 JsonOption = Annotated[

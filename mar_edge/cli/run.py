@@ -97,7 +97,7 @@ def _close(background: Background, lines: JsonLines) -> None:
     if background.close():
         lines.close()
     if background.dropped:
-        print(f"warning: {background.dropped} JSON lines were dropped, their reader is too slow", file=sys.stderr)
+        print(f"warning: {background.dropped} JSON lines were not written", file=sys.stderr)
 
 
 def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:

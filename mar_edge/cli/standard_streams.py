@@ -9,35 +9,49 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from mar_edge.errors import OutputError
 
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
+class _Stream(io.TextIOWrapper):
+    """Text that fails once, and is dropped from then on.
 
-class _Output(io.FileIO):
-    """A descriptor that fails once, and takes everything from then on.
-
-    Python would try to write what is still buffered again at its end, and fail again.
+    Python would try to write what is still buffered again at its end, and fail again. Failures are handled out here, and
+    not below the buffer: a signal that came in between would have the buffer written twice.
     """
 
-    def __init__(self, descriptor: int, fail: Callable[[OSError], None]) -> None:
-        super().__init__(descriptor, "w", closefd=False)
+    def __init__(self, descriptor: int, encoding: str, fail: Callable[[OSError], None]) -> None:
+        super().__init__(
+            io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
+            encoding=encoding,
+            errors="replace",  # what a terminal cannot show becomes a question mark
+            line_buffering=descriptor == 2 or os.isatty(descriptor),
+        )
         self._fail = fail
-        self._lost = False
 
-    def write(self, data: ReadableBuffer) -> int:
-        """Write bytes; return how many."""
-        if not self._lost:
-            try:
-                return super().write(data)
-            except OSError as error:
-                self._lost = True
-                self._fail(error)
-        return memoryview(data).nbytes
+    def write(self, text: str, /) -> int:
+        """Write text."""
+        with self._failing():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._failing():
+            super().flush()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            self._fail(error)
 
 
 def open_standard_streams() -> None:
@@ -50,9 +64,9 @@ def open_standard_streams() -> None:
         sys.stdin = open(_descriptor(0, os.O_RDONLY), closefd=False)  # noqa: SIM115 - stays open
     if sys.stdout is sys.__stdout__:
         # open for reading: what is written fails, as it should without a stdout
-        sys.stdout = _wrap(sys.stdout, _descriptor(1, os.O_RDONLY), _fail)
+        sys.stdout = _Stream(_descriptor(1, os.O_RDONLY), _encoding(sys.stdout), _fail)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _wrap(sys.stderr, _descriptor(2, os.O_WRONLY), lambda _error: None)
+        sys.stderr = _Stream(_descriptor(2, os.O_WRONLY), _encoding(sys.stderr), lambda _error: None)
 
 
 def _descriptor(number: int, flags: int) -> int:
@@ -72,14 +86,8 @@ def _descriptor(number: int, flags: int) -> int:
         return number
 
 
-def _wrap(stream: TextIO | None, descriptor: int, fail: Callable[[OSError], None]) -> TextIO:
-    """Return a text stream; what the terminal cannot show becomes a question mark."""
-    return io.TextIOWrapper(
-        io.BufferedWriter(_Output(descriptor, fail)),
-        encoding=stream.encoding if stream is not None else "utf-8",
-        errors="replace",
-        line_buffering=descriptor == 2 or os.isatty(descriptor),
-    )
+def _encoding(stream: TextIO | None) -> str:
+    return "utf-8" if stream is None else stream.encoding
 
 
 def _fail(error: OSError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,8 +92,25 @@ def verify(
             sink(_summary(opened, chosen, found, taken, threads))
     if missed := [measurement for measurement in found if measurement.missed]:
         told = "; ".join(f"{measurement.title} ({', '.join(measurement.missed)})" for measurement in missed)
-        raise ExportError(f"{len(missed)} of {len(found)} do not keep the bounds of their precision here: {told}")
+        raise ExportError(
+            f"{len(missed)} of {len(found)} do not keep the bounds of their precision here: {told}. {_next_step(opened, missed)}"
+        )
     check_ran(found, engine, precision)
+
+
+def _next_step(bundle: Bundle, missed: Sequence[Measurement]) -> str:
+    """Say what to do about graphs that miss their bounds."""
+    from mar_edge.bundle import BUILTIN
+    from mar_edge.runtime.measurement.choice import called
+
+    if any(measurement.variant.precision == "int8" for measurement in missed):
+        name = called(bundle)
+        out = f" -o {name}.mar" if bundle.path.parent == BUILTIN else ""
+        return (
+            "auto does not take them. INT8 can be made anew on more videos from where the model runs: "
+            f"mar-edge calibrate {shlex.quote(name)} --data CLIPS{out}"
+        )
+    return "auto does not take them"
 
 
 def verdicts(found: Sequence[Measurement]) -> list[str]:
@@ -124,6 +142,8 @@ def _remarks(measurement: Measurement, found: Sequence[Measurement]) -> Iterator
         )
     if measurement.missed:
         yield f"misses its bounds, {'; '.join(measurement.missed)}"
+    elif measurement.remark is not None:
+        yield measurement.remark
     if measurement.unkept is not None:
         yield measurement.unkept
     if (faster := _faster(measurement, found)) is not None:
@@ -230,7 +250,7 @@ def _runs_in(measurement: Measurement) -> str:
 
 def _not_remembered(clips: int, engines: list[str] | None, precisions: list[str] | None) -> str | None:
     """Say why `auto` must not go by a run; None if it may."""
-    from mar_edge.runtime.measurement.parity import AGREEMENT_CLIPS
+    from mar_edge.runtime.measurement.bounds import AGREEMENT_CLIPS
 
     if engines or precisions:
         return "this was a part of the graphs and engines, and runs are not compared with each other"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from mar_edge.bundle import Bundle, Parity, Variant
-from mar_edge.errors import ExportError
+from mar_edge.bundle import Variant
+from mar_edge.errors import EngineError, ExportError
 from mar_edge.export.half.emulation import emulate, session
 from mar_edge.export.precision_check import check_precision
 from mar_edge.export.tensor_types import HALF, element_types
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
-from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.model_spec import ModelSpec
+from mar_edge.runtime.engines.registry import load_graph
 from mar_edge.runtime.measurement.clip_set import ClipSet
-from mar_edge.runtime.measurement.parity import compare, misses
+from mar_edge.runtime.measurement.parity import Verdict, compare
 
 
 class Gate:
@@ -27,38 +29,45 @@ class Gate:
 
     Args:
         model: in evaluation mode.
+        spec: what it is.
         clips: decoded at once, and kept.
     """
 
-    def __init__(self, model: MAR, clips: ClipSet) -> None:
+    def __init__(self, model: MAR, spec: ModelSpec, clips: ClipSet) -> None:
         self.frames = clips.stacked()  # (N, T, H, W, 3)
-        self._model = model
+        self._model, self._spec = model, spec
         self._source = clips.source
         self._targets = clips.labels()
         self._reference = lru_cache(maxsize=None)(self._run_torch)
 
-    def check(self, bundle: Bundle, variant: Variant) -> Parity:
+    def check(self, variant: Variant, path: Path) -> Verdict:
         """Return how far a graph is from torch.
 
         Graphs with FP16 or BF16 in them are run with every such tensor rounded, since engines on a CPU may compute them
         in FP32 and hide an overflow.
 
+        Args:
+            variant: what the graph is.
+            path: of the graph.
+
         Raises:
-            ExportError: naming the variant, if it misses a bound of its precision, or does not compute in it.
+            ExportError: saying why, if it misses a bound of its precision, or does not compute in it.
         """
-        path = bundle.graph_path(variant)
         graph = onnx.load(str(path))
         if wrong := check_precision(graph, variant.precision, variant.kept):
-            raise ExportError(f"{variant.title} does not compute in {variant.precision}: {'; '.join(wrong[:3])}")
+            raise ExportError(f"it does not compute in {variant.precision}: {'; '.join(wrong[:3])}")
         if set(HALF.values()) & set(element_types(graph).values()):
             logits = emulated_logits(graph, self.frames)
+            if not np.isfinite(logits).all():
+                raise ExportError(f"its logits are not finite: values overflow {variant.precision}")
         else:
             del graph  # may be a gigabyte
-            engine = create_engine(bundle, variant)
-            logits = np.concatenate([engine.infer(frames[None]) for frames in self.frames])
-        if not np.isfinite(logits).all():
-            raise ExportError(f"{variant.title} gives logits that are not finite: values overflow {variant.precision}")
-        parity = compare(
+            try:
+                engine = load_graph(self._spec, variant, path)
+                logits = np.concatenate([engine.infer(frames[None]) for frames in self.frames])
+            except EngineError as error:
+                raise ExportError(str(error)) from error
+        verdict = compare(
             self._reference(variant.mask),
             logits,
             variant.precision,
@@ -66,9 +75,9 @@ class Gate:
             reference_name="torch fp32",
             targets=self._targets,
         )
-        if missed := misses(parity, variant.precision):
-            raise ExportError(f"{variant.title} does not compute what torch computes: {'; '.join(missed)}")
-        return parity
+        if verdict.missed:
+            raise ExportError(f"it does not compute what torch computes: {'; '.join(verdict.missed)}")
+        return verdict
 
     def _run_torch(self, mask: int) -> NDArray[np.float32]:
         graph = DeployedGraph(self._model, mask / 100).eval()

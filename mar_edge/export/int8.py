@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mar_edge import bundle as bundles
-from mar_edge.bundle import BUILTIN, open_bundle
+from mar_edge.bundle import BUILTIN, Bundle, Variant, open_bundle
 from mar_edge.errors import ExportError, OutputError
-from mar_edge.export.exporter import CalibrationOptions, Exported, Family
+from mar_edge.export.advice import for_calibration
+from mar_edge.export.calibration_options import CalibrationOptions
+from mar_edge.export.clip_choice import choose_clips
+from mar_edge.export.exported import Exported
+from mar_edge.export.family import Family, Progress, counted
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import check_replaceable
@@ -20,27 +24,29 @@ def calibrate(
     *,
     out: Path | None = None,
     masks: Sequence[int] | None = None,
-    keep_going: bool = False,
     force: bool = False,
-    progress: Callable[[str], None] = lambda _message: None,
+    progress: Progress = lambda _message: None,
 ) -> Exported:
     """Make the INT8 graphs of a bundle, and compare them with torch as `export` does.
 
-    INT8 graphs of the same masks are replaced; everything else stays as it is.
+    INT8 graphs of the same masks are replaced by those that pass; everything else stays as it is.
 
     Args:
         source: a bundle, by path or built-in name.
         options: where activations are measured, and how.
         out: the bundle to write; by default `source` itself.
         masks: mask ratios in percent; by default all that the bundle has in FP32.
-        keep_going: leave out a variant that misses its bounds, instead of failing.
         force: replace more than a bundle, see `files.ownership`.
-        progress: told what is being done.
+        progress: called with what is being done.
+
+    Returns:
+        What was written. Where a new graph misses its bounds the old one stays, if there was one; `failures` names it
+        and the next step.
 
     Raises:
         BundleError: if there is no such bundle, or it is damaged.
         CheckpointError: if it has no graph in FP32 that was exported by mar-edge.
-        ExportError: if a mask is not there in FP32, or a variant misses its bounds (naming it).
+        ExportError: if a mask is not there in FP32, or all graphs miss their bounds.
         SourceError, DataError: if the clips cannot be read.
         OutputError: if the bundle cannot be written.
     """
@@ -56,12 +62,27 @@ def calibrate(
         if mask not in bases:
             have = ", ".join(map(str, bases))
             raise ExportError(f"{bundle.path} has no graph with mask {mask} in fp32 to calibrate; it has {have}")
+    warnings: list[str] = []
+    chosen = choose_clips(origin.spec, None, None, options, warn=warnings.append, progress=counted(progress))
     with bundles.writing(target, force=force) as folder:
-        family = Family.start(origin, folder, options.data, None, progress, keep_going=keep_going)
+        family = Family.start(origin, folder, chosen, for_calibration(str(source)), warnings.append, progress)
+        old = [v for v in bundle.manifest.variants if v.precision == "int8" and v.mask in wanted]
         for variant in bundle.manifest.variants:
-            if variant.precision != "int8" or variant.mask not in wanted:
-                copy_graph(bundle.graph_path(variant), folder / variant.file)
-                family.variants.append(variant)
+            if variant not in old:
+                _take(family, bundle, variant)
         for mask in wanted:
             family.write_int8(folder / bases[mask].file, mask, options)
-        return family.finish("calibration", target)
+        if not family.quantised:
+            raise ExportError(f"no INT8 graph passed, so {target} was not written: {'; '.join(family.failures)}")
+        new = {(variant.mask, variant.placement) for variant in family.variants if variant.precision == "int8"}
+        for variant in old:
+            if (variant.mask, variant.placement) not in new and variant.placement in options.placements:
+                _take(family, bundle, variant)
+                warnings.append(f"{variant.title}: the graph that was there stays")
+        return family.finish("calibration", target, warnings)
+
+
+def _take(family: Family, bundle: Bundle, variant: Variant) -> None:
+    """Take over a graph as it is."""
+    copy_graph(bundle.graph_path(variant), family.folder / variant.file)
+    family.variants.append(variant)

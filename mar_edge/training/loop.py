@@ -219,7 +219,8 @@ class Trainer:
         return model
 
     def _save_weights(self, name: str, figures: dict[str, Any]) -> None:
-        info = checkpoint_info(self._recipe, self._data.labels, self._data.digest, {"step": self.step, **figures})
+        said = {"step": self.step, **self._data.provenance, **figures}
+        info = checkpoint_info(self._recipe, self._data.labels, self._data.digest, said)
         whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = get_model_state_dict(self._weights(), options=whole)
         if self._fabric.is_global_zero:

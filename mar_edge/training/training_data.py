@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mar_edge.datasets.class_numbers import some
+from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import DataError, RecipeError
 from mar_edge.reporting import Progress
 from mar_edge.runtime.video.listing import list_videos
@@ -33,6 +34,7 @@ class TrainingData:
         labels: class names; empty for pre-training.
         digest: hash of all that decides the clips.
         notes: sentences for the user.
+        provenance: what a checkpoint says of the clips, besides the digest.
     """
 
     train: ClipSource
@@ -41,6 +43,7 @@ class TrainingData:
     labels: tuple[str, ...]
     digest: str
     notes: list[str]
+    provenance: dict[str, str] = field(default_factory=dict)
 
     def class_weights(self) -> torch.Tensor:
         """Return weights (classes,) inverse to how often a class comes."""
@@ -115,7 +118,9 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     source: ClipSource = opened.train if opened.figures is None else Blend(opened.train, opened.figures)
     order = Order(len(source.classes), recipe.seed, repeats=data.repeats, weights=_weights(opened, counts, data))
     digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]
-    return TrainingData(source, opened.val, order, opened.train.labels, digest, notes)
+    # so that export and verify can say that clips are those the model was trained on
+    seen = {TRAINING_VIDEOS: Fingerprints.of(opened.train.paths).text}
+    return TrainingData(source, opened.val, order, opened.train.labels, digest, notes, seen)
 
 
 def _weights(opened: Opened, counts: NDArray[np.int64], data: VideosPart) -> NDArray[np.float64] | None:

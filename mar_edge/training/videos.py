@@ -207,6 +207,11 @@ class VideoClips:
             views = dense_views(duration_s, frames, data.rate_fps, data.val_views)
         return np.stack([self._augmentation.plain(self._reader.read(index, times_s)) for times_s in views])
 
+    @property
+    def paths(self) -> list[Path]:
+        """The videos."""
+        return [video.path for video in self._videos.videos]
+
     def name(self, index: int) -> str:
         """Return a video's name as its list has it."""
         return self._videos.videos[index].name

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from mar_edge.bundle import Parity
 from mar_edge.errors import ExportError
 from mar_edge.export.half.blame import blame_leaves
 from mar_edge.export.half.emulation import emulate, session
@@ -26,7 +25,7 @@ from mar_edge.export.half.parts import PIXELS, leaves
 from mar_edge.export.half.probes import error_probe, peak_probe, takers
 from mar_edge.export.tensor_types import FLOATS, HALF, LARGEST
 from mar_edge.node_names import PRODUCTS
-from mar_edge.runtime.measurement.parity import BOUNDS, compare
+from mar_edge.runtime.measurement.bounds import BOUNDS, misses
 
 __all__ = ["OVERFLOW_MARGIN", "PARITY_SHARE", "PRODUCT_COST", "choose_kept", "to_half"]
 
@@ -34,7 +33,7 @@ OVERFLOW_MARGIN = 4.0
 """Other clips may reach values this many times those of the measured ones."""
 
 PARITY_SHARE = 0.5
-"""Of what `parity.BOUNDS` allow, this much may be used on the measured clips."""
+"""Of the errors that `bounds.BOUNDS` allow, this much may be used on the measured clips."""
 
 PRODUCT_COST = 4.0
 """A part with a matrix product must make this many times the error of another to become FP32 before it: there half
@@ -100,10 +99,7 @@ class _Choice:
         """Tell whether the half graph's logits are well within the bounds of its precision."""
         half = emulate(to_half(self._model, self._precision, kept))
         logits = np.concatenate(self._run(half, f"{self._precision} with {len(kept)} parts in fp32")["logits"])
-        if not np.isfinite(logits).all():
-            return False
-        parity = compare(self._reference, logits, self._precision, source="", reference_name="fp32 graph")
-        return _comfortable(parity, self._precision)
+        return not misses(self._reference, logits, BOUNDS[self._precision].tightened(PARITY_SHARE))
 
     def repair(self, kept: set[str]) -> set[str]:
         """Return `kept` and the most harmful leaves, as many as it takes for the half graph to hold."""
@@ -126,10 +122,7 @@ class _Choice:
             ExportError: if every matrix product stays FP32.
         """
         if self._products <= set(kept):
-            raise ExportError(
-                f"no matrix product of this model can be {self._precision} within its bounds; export it as fp32"
-                + (" or bf16" if self._precision == "fp16" else "")
-            )
+            raise ExportError(f"no matrix product of this model can be {self._precision} within its bounds")
 
     def _heavy(self, limit: float) -> set[str]:
         """Return the leaves with constants close to the end of the precision."""
@@ -162,13 +155,3 @@ class _Choice:
             for name, value in zip(names, running.run(names, {"frames": clip[None]}), strict=True):
                 found[name].append(value)
         return found
-
-
-def _comfortable(parity: Parity, precision: str) -> bool:
-    bounds = BOUNDS[precision]
-    assert parity.cosine is not None and parity.kl is not None
-    return (
-        parity.max_abs_error <= PARITY_SHARE * parity.bound
-        and 1 - parity.cosine <= PARITY_SHARE * (1 - bounds.cosine)
-        and parity.kl <= PARITY_SHARE * bounds.kl
-    )

@@ -107,9 +107,22 @@ class WholeClip:
         if given:
             return
         self.repeated_frames = max(0, length - len(longest))
+        if self.repeated_frames:
+            self.warnings.append(self._why_repeated(len(longest)))
         longest = longest + longest[-1:] * self.repeated_frames
         for start in np.linspace(0, len(longest) - length, self._count or 1).round().astype(int):
             yield from _views(longest[start : start + length])
+
+    def _why_repeated(self, samples: int) -> str:
+        window_s = self._spec.window_s
+        done = f"its last frame was repeated {self.repeated_frames} times"
+        if self.duration_s < window_s:
+            return f"{self.name} is {self.duration_s:.2f} s long, shorter than one window of {window_s:.2f} s; {done}"
+        longest_s = samples / self._spec.rate_fps
+        return (
+            f"{self.name} has no {window_s:.2f} s without a gap, {longest_s:.2f} s at the most, because it has too few frames "
+            f"or breaks too often; {done}"
+        )
 
     def _samples(self) -> Iterator[tuple[list[_Sample], bool]]:
         """Give the clip at the model's rate, and whether it is broken before."""
@@ -151,6 +164,10 @@ class WholeClip:
             assert self._pictures is not None
             frames, self.duration_s = len(self._pictures), len(self._pictures) / self._spec.rate_fps
         self.repeated_frames = max(0, length - frames)
+        if self.repeated_frames:
+            self.warnings.append(
+                f"{self.name} has {frames} frames, fewer than the {length} of a window; frames were repeated"
+            )
         for place in segment_views(self._count or 1):  # one after another, so that the pictures of one are held
             pictures = self._pictures_at(segment_times(self.duration_s, length, place))
             yield from _views(

@@ -99,8 +99,6 @@ class ClipSet:
                 raise SourceError(f"{file} cannot be used ({damage}); leave it out or record it again")
         for message in whole.warnings:
             self.warn(message)
-        if whole.repeated_frames:
-            self.warn(f"{file} is shorter than a clip; its last frame was repeated")
         return clips
 
 
@@ -135,9 +133,7 @@ def open_clips(
         return ClipSet(spec, (), (count,), "demo camera", warn=warn)
     if not files:
         assert data is not None
-        if not data.exists():
-            raise SourceError(f"there is no file or folder {data}")
-        files = [data] if data.is_file() else _videos_of(data, warn, progress)
+        files = find_videos(data, warn=warn, progress=progress)
     chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
     taken = tuple(files[index] for index in chosen)
     return ClipSet(
@@ -151,13 +147,26 @@ def open_clips(
     )
 
 
-def _videos_of(folder: Path, warn: Warn, progress: Progress) -> tuple[Path, ...]:
-    """Return the videos below a folder; say what is left out."""
-    listing = list_videos(folder, progress=progress)
+def find_videos(data: Path, *, warn: Warn = no_warning, progress: Progress = no_progress) -> tuple[Path, ...]:
+    """Return the video that a path names, or those of a folder.
+
+    Args:
+        data: a video or a folder of videos.
+        warn: called with what a folder has that is not read.
+        progress: see `list_videos`.
+
+    Raises:
+        SourceError: if there is none.
+    """
+    if not data.exists():
+        raise SourceError(f"there is no file or folder {data}")
+    if data.is_file():
+        return (data,)
+    listing = list_videos(data, progress=progress)
     remark = listing.remark()
     if not listing.videos:
         seen = f" ({remark})" if remark else ""
-        raise SourceError(f"no video in {folder}{seen}; give a video file, or a folder that has some")
+        raise SourceError(f"no video in {data}{seen}; give a video file, or a folder that has some")
     if remark is not None:
         warn(remark)
     return listing.videos

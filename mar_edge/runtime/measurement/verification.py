@@ -17,7 +17,7 @@ from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version
 from mar_edge.runtime.measurement.clip_set import ClipSet
-from mar_edge.runtime.measurement.parity import compare, misses
+from mar_edge.runtime.measurement.parity import Verdict, compare
 from mar_edge.runtime.measurement.timing import Turns, run_in_turns
 
 REFERENCE = "graph fp32"
@@ -36,6 +36,7 @@ class Measurement:
         speed: how many times as fast as FP32 in ONNX Runtime at the same mask; None without such a graph.
         parity: with that; None without such a graph, and for itself.
         missed: the bounds of its precision that it misses.
+        remark: what should be said of labels that changed within the bounds; None if none did.
         products: how many matrix products run in which numbers; None if the engine cannot tell.
         unkept: why it is not computed in the numbers it promises; None if it is, or the engine cannot tell.
     """
@@ -48,6 +49,7 @@ class Measurement:
     speed: float | None = None
     parity: Parity | None = None
     missed: tuple[str, ...] = ()
+    remark: str | None = None
     products: dict[str, int] | None = None
     unkept: str | None = None
 
@@ -209,9 +211,9 @@ def _judge(
     version = engine_version(name)
     if isinstance(engine, str) or run.failure is not None:
         return Measurement(variant, name, version, failure=run.failure)
-    parity = None
+    verdict: Verdict | None = None
     if reference is not None and run is not reference:
-        parity = compare(
+        verdict = compare(
             np.stack(reference.logits),
             np.stack(run.logits),
             variant.precision,
@@ -226,8 +228,9 @@ def _judge(
         version,
         median_ms=run.median_ms,
         speed=None if reference is None else reference.median_ms / run.median_ms,
-        parity=parity,
-        missed=tuple(misses(parity, variant.precision)) if parity else (),
+        parity=verdict.parity if verdict else None,
+        missed=verdict.missed if verdict else (),
+        remark=verdict.remark if verdict else None,
         products=None if precisions is None else _count(precisions),
         unkept=None if precisions is None else broken_promise(variant, precisions),
     )

@@ -1,0 +1,38 @@
+"""What to do next when a graph misses its bounds, in options of the command that made it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+from mar_edge.export.clip_choice import ClipChoice
+
+Advice = Callable[[str, ClipChoice], str]
+"""Takes the precision of the graph and the clips of the export; returns one sentence."""
+
+
+def for_export(precision: str, clips: ClipChoice) -> str:
+    """Say what to do next after `mar-edge export`."""
+    if precision == "fp32":
+        return "Report it, with the versions of torch and onnx"
+    if precision == "fp16":
+        return "Next: --precision bf16, or --precision fp32"
+    if precision == "bf16":
+        return "Next: --precision fp32"
+    return f"Next: {_more('--calibrate', '--calibration-clips', clips)}, or --precision fp16"
+
+
+def for_calibration(bundle: str) -> Advice:
+    """Return what says what to do next after `mar-edge calibrate` of a bundle."""
+    other = f"{bundle.rstrip('/').removesuffix('.mar')}-fp16.mar"
+    command = shlex.join(["mar-edge", "export", bundle, "-o", other, "--precision", "fp16"])
+    return lambda _precision, clips: f"Next: {_more('--data', '--clips', clips)}, or {command}"
+
+
+def _more(data: str, count: str, clips: ClipChoice) -> str:
+    found = clips.calibration
+    if found is None or not found.files:
+        return f"{data} with videos from where the model will run"
+    if len(found) < clips.wanted:  # there are no more in these videos
+        return f"{data} with more videos than these {len(found.files)}, from where the model will run"
+    return f"{count} {2 * clips.wanted}"

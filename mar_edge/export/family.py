@@ -1,0 +1,273 @@
+"""The graphs of one model, one a mask ratio and precision, each through the gate or not at all."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import ModelProto
+
+from mar_edge import bundle as bundles
+from mar_edge import reporting
+from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.calibration.calibrate import Calibrated, Calibration, Rest
+from mar_edge.errors import ExportError
+from mar_edge.export.advice import Advice
+from mar_edge.export.calibration_options import CalibrationOptions
+from mar_edge.export.clip_choice import ClipChoice
+from mar_edge.export.exported import Exported, Quantised
+from mar_edge.export.gate import Gate
+from mar_edge.export.graph import count_macs, write_graph
+from mar_edge.export.half.precision import choose_kept, to_half
+from mar_edge.export.source_model import Origin
+from mar_edge.files.graph_files import remove_graph
+from mar_edge.model_spec import PRECISIONS, Placement
+from mar_edge.reporting import Warn
+from mar_edge.runtime.engines.registry import engine_version
+from mar_edge.version import __version__
+
+HALF_CLIPS = 4
+"""Clips on which it is measured which parts half precision leaves in FP32."""
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Family:
+    """The graphs of one model, as they are written to a folder one after another.
+
+    A graph that fails is named, with the next step, and the others are written all the same; but without the graph in
+    FP32 there are none.
+
+    Attributes:
+        origin: the model.
+        folder: where they go.
+        clips: what INT8 is calibrated on, and graphs are compared on.
+        gate: what each graph must pass.
+        advice: what to do next where a graph fails.
+        warn: called with what else should be known.
+        progress: called with what is being done.
+        variants: that passed.
+        failures: why others did not.
+        quantised: how the INT8 graphs came about.
+    """
+
+    origin: Origin
+    folder: Path
+    clips: ClipChoice
+    gate: Gate
+    advice: Advice
+    warn: Warn
+    progress: Progress
+    variants: list[Variant] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    quantised: list[Quantised] = field(default_factory=list)
+
+    @classmethod
+    def start(
+        cls, origin: Origin, folder: Path, clips: ClipChoice, advice: Advice, warn: Warn, progress: Progress
+    ) -> Family:
+        """Read the clips that graphs are compared with torch on.
+
+        Raises:
+            SourceError: if one cannot be read.
+        """
+        progress(f"reading {clips.gate.source}")
+        return cls(origin, folder, clips, Gate(origin.model, origin.spec, clips.gate), advice, warn, progress)
+
+    def write(self, mask: int, precisions: Sequence[str], calibration: CalibrationOptions | None) -> None:
+        """Write the graphs of a mask; those of lower precision are made from the one in FP32.
+
+        Raises:
+            ExportError: if the one in FP32 misses its bounds.
+            SourceError: if a video cannot be read.
+        """
+        self.progress(f"mask {mask} fp32")
+        base = self.folder / f"mask{mask}-fp32.onnx"
+        write_graph(self.origin.model, mask / 100, base)
+        measured = unmeasured(base, mask)
+        try:
+            measured = self._check(measured)
+        except ExportError as error:
+            raise ExportError(f"{measured.title}: {error}. {self.advice('fp32', self.clips)}") from error
+        if "fp32" in precisions:
+            self.variants.append(measured)
+        for precision in precisions:
+            if precision in ("fp16", "bf16"):
+                self._write_half(base, mask, precision)
+            elif precision == "int8":
+                assert calibration is not None
+                self.write_int8(base, mask, calibration)
+        if "fp32" not in precisions:
+            remove_graph(base)
+
+    def write_int8(self, base: Path, mask: int, options: CalibrationOptions) -> None:
+        """Write the INT8 graphs of a graph in FP32.
+
+        Raises:
+            SourceError: if a video of the calibration cannot be read.
+            OptionError: if the method is unknown, or the target is negative.
+        """
+        self.progress(f"mask {mask} int8")
+        assert self.clips.calibration is not None
+        with self._named(f"mask {mask} int8", "int8"):
+            calibration = Calibration(
+                base,
+                self.clips.calibration,
+                method=options.method,
+                target_drop=options.target_drop,
+                measure_blocks=options.measure_blocks,
+                halve=self._halve,
+                cache=options.cache,
+                progress=self.progress,
+            )
+            for placement in options.placements:
+                with self._named(f"mask {mask} int8 for {placement}", "int8"):
+                    self._write_placement(calibration, mask, placement, options.target_drop)
+
+    def finish(self, made: str, out: Path, warnings: Sequence[str]) -> Exported:
+        """Write the manifest.
+
+        Args:
+            made: what this was, as the provenance calls it.
+            out: where the bundle will be.
+            warnings: all that was warned of.
+
+        Raises:
+            ExportError: if there is no variant.
+        """
+        if not self.variants:
+            raise ExportError(f"no graph passed, so {out} was not written: {'; '.join(self.failures)}")
+        variants = sorted(self.variants, key=lambda v: (v.mask, PRECISIONS.index(v.precision), v.placement))
+        manifest = self.origin.manifest(variants, {made: self._made()})
+        bundles.write_manifest(self.folder, manifest.model_dump(mode="json", exclude={"format"}))
+        return Exported(Bundle(out), tuple(self.failures), tuple(dict.fromkeys(warnings)), tuple(self.quantised))
+
+    def _write_half(self, base: Path, mask: int, precision: str) -> None:
+        path = self.folder / f"mask{mask}-{precision}.onnx"
+        with self._named(f"mask {mask} {precision}", precision, path):
+            model = onnx.load(str(base))
+            kept = self._choose_kept(model, precision)
+            onnx.save(to_half(model, precision, kept), str(path))
+            del model
+            self.variants.append(self._check(unmeasured(path, mask, precision, kept=kept)))
+
+    def _write_placement(
+        self, calibration: Calibration, mask: int, placement: Placement, target_drop: float | None
+    ) -> None:
+        """Write the INT8 graph for some engines that has the fewest blocks in FP32 of those that pass.
+
+        Raises:
+            ExportError: if none does.
+        """
+        reasons: list[str] = []
+        for graph in calibration.candidates(placement, self.folder):
+            about = {"placement": placement, "kept": graph.kept, "quantisation": graph.quantisation}
+            try:
+                variant = self._check(unmeasured(graph.file, mask, "int8", **about))
+            except ExportError as error:
+                remove_graph(graph.file)
+                reasons.append(str(error))
+                continue
+            if self.clips.overlap:
+                source = f"{variant.parity.source}, also calibrated on"
+                variant = variant.model_copy(update={"parity": variant.parity.model_copy(update={"source": source})})
+            self.variants.append(variant)
+            chosen = len(graph.rows) > 1 or target_drop is not None
+            rows = graph.rows if chosen else ()
+            self.quantised.append(Quantised(variant.title, graph.file.stem, graph.damages, rows))
+            if missed := graph.rows[0].missed:
+                reasons.insert(0, f"it misses its bounds on the calibration's own clips: {'; '.join(missed)}")
+            self._warn_of_kept(variant, graph, reasons)
+            return
+        tried = ", whichever blocks stay in higher precision" if reasons[1:] else ""
+        raise ExportError((reasons[-1] if reasons else "none keeps its bounds on the calibration's own clips") + tried)
+
+    def _warn_of_kept(self, variant: Variant, graph: Calibrated, reasons: list[str]) -> None:
+        """Say which blocks had to stay in higher precision, unless that was asked for."""
+        if kept := graph.rows[-1].kept if reasons else ():
+            self.warn(
+                f"{variant.title} keeps {', '.join(kept)} in higher precision ("
+                f"{100 * graph.quantisation['int8_share']:.0f} % of its work is INT8); without that {reasons[0]}"
+            )
+
+    def _halve(self, base: ModelProto) -> Rest:
+        """Choose how the rest of INT8 graphs becomes FP16; see `calibration.calibrate.Halve`."""
+        kept = self._choose_kept(base, "fp16")
+        return lambda graph: (to_half(graph, "fp16", kept), kept)
+
+    def _choose_kept(self, model: ModelProto, precision: str) -> tuple[str, ...]:
+        self.progress(f"{precision}: which parts stay in fp32")
+        frames = self.gate.frames[:: max(1, len(self.gate.frames) // HALF_CLIPS)][:HALF_CLIPS]
+        return choose_kept(model, precision, frames, progress=self.progress)
+
+    def _check(self, variant: Variant) -> Variant:
+        """Let a graph through the gate, and return it with what was measured.
+
+        Raises:
+            ExportError: saying why, if it fails.
+        """
+        self.progress(f"{variant.title}: comparing with torch on {len(self.gate.frames)} clips")
+        verdict = self.gate.check(variant, self.folder / variant.file)
+        if verdict.remark is not None:
+            self.warn(f"{variant.title}: {verdict.remark}")
+        return variant.model_copy(update={"parity": verdict.parity})
+
+    @contextmanager
+    def _named(self, title: str, precision: str, path: Path | None = None) -> Iterator[None]:
+        """Name a graph that fails, with the next step, and remove its file."""
+        try:
+            yield
+        except ExportError as error:
+            self.failures.append(f"{title}: {error}. {self.advice(precision, self.clips)}")
+            if path is not None and path.exists():
+                remove_graph(path)
+
+    def _made(self) -> dict[str, object]:
+        before = self.origin.info.provenance.get("export")  # a bundle's own; a checkpoint has none
+        return {
+            **({"from": before} if before else {}),
+            "command": shlex.join(["mar-edge", *sys.argv[1:]]),
+            "source_sha256": self.origin.sha256,
+            "versions": {
+                "mar_edge": __version__,
+                "torch": torch.__version__,
+                "onnx": onnx.__version__,
+                "onnxruntime": engine_version("onnxruntime"),
+                "python": platform.python_version(),
+            },
+        }
+
+
+def counted(progress: Progress) -> reporting.Progress:
+    """Put what is done and how much of it into one sentence."""
+    return lambda what, done, total: progress(f"{what}: {done} of {total}")
+
+
+def unmeasured(path: Path, mask: int, precision: str = "fp32", **about: Any) -> Variant:
+    """Return a variant of a graph before it was compared.
+
+    Args:
+        path: of the graph.
+        mask: mask ratio in percent.
+        precision: of the graph.
+        about: other attributes of the variant.
+    """
+    return Variant(
+        file=path.name,
+        mask=mask,
+        precision=precision,  # type: ignore[arg-type]
+        sha256=bundles.hash_file(path),
+        size_bytes=path.stat().st_size,
+        gmacs=count_macs(path) / 1e9,
+        parity=Parity(max_abs_error=0, bound=1, clips=1, source="not measured yet"),
+        **about,
+    )
