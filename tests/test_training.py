@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes
 from mar_edge.training.loop import Trainer
+from mar_edge.training.recipe import Recipe
 from mar_edge.training.run_folder import RunFolder
 from mar_edge.training.trainer import train
 from mar_edge.training.videos import VideosPart, read_split
@@ -458,3 +461,34 @@ def test_devices_that_are_not_there(recipe: Path) -> None:
         train(recipes.load(recipe, ["trainer.accelerator=cuda"]), QUIET)
     with pytest.raises(TrainingError, match="fp16 needs a GPU"):  # and never another precision in silence
         train(recipes.load(recipe, ["trainer.precision=fp16"]), QUIET)
+
+
+def test_provenance_names_the_recipe_and_its_overrides_so_that_it_can_be_repeated(
+    recipe: Path, videos: Path, tmp_path: Path
+) -> None:
+    overrides = ["trainer.steps=2", "seed=7", f"data.train={videos}", "trainer.out=out dir", "name=left or right"]
+    words = [sys.executable, "-m", "mar_edge", "train", recipe.name, *overrides]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    _, _, info = checkpoint.load(tmp_path / "out dir" / "last.safetensors")
+    shown = ["trainer.steps=2", "seed=7", "data.train=list.csv", "trainer.out=out dir", "name=left or right"]
+    assert shlex.split(info.provenance["command"]) == ["mar-edge", "train", "recipe.yaml", *shown]
+    assert info.provenance["recipe_file"] == {
+        "path": "recipe.yaml", "sha256": hashlib.sha256(recipe.read_bytes()).hexdigest(), "overrides": shown,
+    }  # fmt: skip
+    said = info.provenance["recipe"]
+    assert (said["seed"], said["trainer"]["steps"], said["trainer"]["batch"]) == (7, 2, 4)
+    assert said["data"]["train"] == ["list.csv"], "where it lies on this machine is nobody's business"
+    assert str(tmp_path.parent) not in json.dumps(info.provenance)
+    again = [sys.executable, "-m", "mar_edge", *shlex.split(info.provenance["command"])[1:], "trainer.out=again"]
+    done = subprocess.run([*again, f"data.train={videos}"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert same(tmp_path / "out dir" / "last.safetensors", tmp_path / "again" / "last.safetensors")
+
+
+def test_a_recipe_that_was_made_in_python_says_so(recipe: Path) -> None:
+    made = Recipe.model_validate(recipes.load(recipe, ["trainer.steps=1"]).model_dump())
+    provenance = checkpoint.load(train(made, QUIET).checkpoint)[2].provenance
+    assert "made in Python" in provenance["command"]
+    assert "recipe_file" not in provenance
+    assert provenance["recipe"]["trainer"]["steps"] == 1

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mar_edge.datasets.cache_size import missing_bytes
+from mar_edge.training import room
 from mar_edge.training.needs.step_trace import StepTrace
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.room import free_disk_bytes, gigabytes
+from mar_edge.training.room import gigabytes
 from mar_edge.training.videos import Split, VideosPart, sizings
 
 MARGIN_BYTES = 50_000_000
@@ -65,7 +66,7 @@ def lacking(needs: list[DiskNeed]) -> str | None:
     by_disk: dict[int, list[DiskNeed]] = {}
     free: dict[int, int] = {}
     for need in needs:
-        found = free_disk_bytes(need.folder)
+        found = room.free_disk_bytes(need.folder)
         if found is not None:
             by_disk.setdefault(found[1], []).append(need)
             free[found[1]] = found[0]

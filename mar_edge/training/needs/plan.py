@@ -169,7 +169,7 @@ class _Planner:
     def _refuse_at_sight(self, recipe: Recipe) -> None:
         """Refuse what is far too large, before time is spent on looking closer."""
         free = self._room.device or self._room.host
-        least = least_bytes(self._config(recipe), batch=recipe.trainer.clips, hidden=recipe.mask.ratio)
+        least = self._least(recipe)
         if free is not None and least > free:
             _object(
                 f"this training takes at least {gigabytes(least)} of memory, and {gigabytes(free)} are free. "
@@ -218,11 +218,19 @@ class _Planner:
     def _fits(self, recipe: Recipe, share: float = 1.0) -> MemoryNeed | None:
         """Return what a recipe needs, if that is there."""
         free = self._room.device or self._room.host
-        least = least_bytes(self._config(recipe), batch=recipe.trainer.clips, hidden=recipe.mask.ratio)
+        least = self._least(recipe)
         if free is not None and least > share * free:
             return None
         need = self._need(recipe)[1]
         return need if self._room.lacks(need, share) is None else None
+
+    def _least(self, recipe: Recipe) -> int:
+        return least_bytes(
+            self._config(recipe),
+            batch=recipe.trainer.clips,
+            hidden=recipe.mask.ratio,
+            decodes=bool(recipe.objective.reconstruction_weight),
+        )
 
     def _with_workers(self, recipe: Recipe) -> Recipe:
         """Return the recipe with a number of loaders whose batches fit into the shared memory."""

@@ -112,16 +112,28 @@ def trace_step(settings: StepSettings) -> StepTrace:
     return found
 
 
-def least_bytes(config: ModelConfig, *, batch: int, hidden: float) -> int:
+def least_bytes(config: ModelConfig, *, batch: int, hidden: float, decodes: bool) -> int:
     """Return what a step takes at the very least, in bytes, without looking closer.
 
     Weights, gradients and AdamW's state are four numbers a weight, with at least 12 width² weights a block; and a block
     keeps at least eight numbers of two bytes a token and channel for its backward pass.
+
+    Args:
+        config: the architecture.
+        batch: clips in a forward pass.
+        hidden: share of hidden tokens.
+        decodes: whether hidden tokens are reconstructed.
     """
-    stacks = [(config.depth, config.width), (config.decoder_depth, config.decoder_width)]
-    weights = sum(12 * depth * width**2 for depth, width in stacks)
-    tokens = math.floor(config.geometry.tokens * (1 - hidden))
-    kept = 8 * tokens * config.width * config.depth * 2
+    bridge = config.bridge_depth if config.classifier == "bridge" else 0
+    all_tokens = config.geometry.tokens
+    seen = math.floor(all_tokens * (1 - hidden))
+    stacks = [
+        (config.depth, config.width, seen),
+        (bridge, config.bridge_width, seen),
+        (config.decoder_depth, config.decoder_width, all_tokens if decodes else 0),
+    ]
+    weights = sum(12 * depth * width**2 for depth, width, _ in stacks)
+    kept = sum(8 * depth * width * tokens * 2 for depth, width, tokens in stacks)
     return 16 * weights + batch * (math.prod(config.geometry.clip_shape) + kept)
 
 
@@ -157,12 +169,12 @@ def _trace(settings: StepSettings) -> StepTrace:
         kept_bytes = live.bytes
         batch = _batch(settings)
         autocast = AUTOCAST.get(settings.precision)
-        for _ in range(passes):  # gradients live through the second pass
-            with flops, torch.autocast(device.type, autocast, enabled=autocast is not None):
-                total = objective(batch).total
-            with flops:
+        with flops:
+            for _ in range(passes):  # gradients live through the second pass
+                with torch.autocast(device.type, autocast, enabled=autocast is not None):
+                    total = objective(batch).total
                 total.backward()
-            del total
+                del total
         for optimiser in optimisers:
             optimiser.step()
         parameters = sum(parameter.numel() for parameter in objective.model.parameters())
