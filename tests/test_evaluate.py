@@ -279,7 +279,7 @@ def test_labels_that_only_look_like_the_models_are_refused_with_the_nearest(brig
 
 def test_views_that_cannot_be_made_are_told_before_any_work(bright: Model, tmp_path: Path) -> None:
     videos = read_videos(write_list(tmp_path, [("missing.mp4", "dark")]), bright.labels)
-    for views, says in (((0, 1), "views 0x1"), ((2, 2), "crops are 1 or 3"), ((5, 3), "nothing to crop")):
+    for views, says in (((0, 1), "views 0x1"), ((2, 2), "with 1 or 3 crops"), ((5, 3), "crops are not supported")):
         with pytest.raises(OptionError, match=says):
             evaluate(bright, videos, views=views)
 
@@ -384,7 +384,7 @@ def test_the_command_tells_errors_in_one_line(weights: Path, videos: Path, tmp_p
     cases: list[tuple[list[str | Path], str]] = [
         ([weights, "--data", tmp_path / "none.csv"], "no such file or folder"),
         (["egomotion", "--data", videos], "labels that the model does not know: 'Drink' (line 2)"),
-        ([weights, "--data", videos, "--views", "2x2"], "crops are 1 or 3"),
+        ([weights, "--data", videos, "--views", "2x2"], "with 1 or 3 crops"),
         ([weights, "--data", videos, "--engine", "onnxruntime"], "mar-edge export"),
         ([weights, "--data", videos, "--report", tmp_path / "r.mp4"], "a report is an HTML file"),
         ([weights, "--data", videos, "--json", videos], "was not written by mar-edge as a file of JSON lines"),

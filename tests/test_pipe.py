@@ -130,7 +130,7 @@ def test_a_waiting_pipe_is_stopped_from_another_thread(pipe: Path, no_thread_lef
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "ended before a byte came"),
+        (b"", "ended before the first byte"),
         (b"no video at all " * 1000, "is not a video that can be read from a pipe.*Matroska.*Run: ffmpeg"),
     ],
 )

@@ -145,7 +145,7 @@ def test_only_what_is_asked_for_is_measured_beside_the_reference(bundle: Bundle)
     pairs = choose_pairs(bundle, engines=["openvino"], precisions=["int8"])
     assert [(variant.precision, name) for variant, name in pairs] == [("fp32", "onnxruntime"), ("int8", "openvino")]
     done = run("verify", bundle.path, "--mask", "75")
-    assert "no graph of the masks and precisions asked for; it has mask 50 fp32" in str(done.exception)
+    assert "no graph of the requested masks and precisions; it has mask 50 fp32" in str(done.exception)
     done = run("verify", bundle.path, "--engine", "onnxruntime", "--precision", "bf16", "--clips", "1")
     assert done.exit_code == 1
     assert "nothing of bf16 runs here: ONNX Runtime has no bf16 kernels" in str(done.exception)

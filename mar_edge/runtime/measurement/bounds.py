@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a graph of a precision must keep.
+    """The bounds that a graph of a precision must keep.
 
     Attributes:
         max_abs_error: largest difference of a logit, relative to the largest logit where that exceeds 1.
@@ -60,7 +60,7 @@ BOUNDS = {
 }
 
 AGREEMENT_CLIPS = 50
-"""Of fewer clips a single one would be more than the 2 % that may differ."""
+"""With fewer clips, a single one would exceed the 2 % that may differ."""
 
 FOLLOW_CLIPS = 6
 """Fewer clips do not show whether the logits follow those of FP32 from clip to clip."""
