@@ -259,7 +259,7 @@ def test_nothing_is_lost_without_a_word(bright: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no video is left of the class dark: .*dark/0\.mp4 is empty"):
         evaluate(bright, read_videos(tmp_path / "data", bright.labels), skip_broken=True)
     (tmp_path / "data" / "dark" / "0.mp4").unlink()
-    with pytest.raises(DataError, match=r"the class folder .*dark holds no video; add some, or remove the folder"):
+    with pytest.raises(DataError, match=r"the class folder .*dark contains no video; add some, or remove the folder"):
         read_videos(tmp_path / "data", bright.labels)
 
 

@@ -358,7 +358,7 @@ def test_data_that_cannot_be_trained_on(recipe: Path, videos: Path, tmp_path: Pa
             train(recipes.load(recipe, [f"data.train={listing}", *overrides]), QUIET)
 
     good = "path,label\nleft_0.mp4,left\nright_0.mp4,right\n"
-    refuses("", "holds no videos")
+    refuses("", "contains no videos")
     refuses("path,label\n", "no videos")
     refuses("path,label\nleft_0.mp4,left\n", "one class only")
     refuses("path,class\nleft_0.mp4,left\n", "label")
@@ -403,7 +403,7 @@ def test_what_training_leaves_out_is_named_and_no_class_is_lost(recipe: Path, vi
     ):
         train(recipes.load(recipe, [folder, "data.hold_out=['left/*']"]), QUIET)
     (tmp_path / "set" / "up").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*up holds no video; add some, or remove the folder"):
+    with pytest.raises(DataError, match=r"class folder .*up contains no video; add some, or remove the folder"):
         train(recipes.load(recipe, [folder]), QUIET)
 
 

@@ -1,4 +1,4 @@
-"""Clips with their classes, where what a person names has labels."""
+"""Opens clips, with their classes if the data has labels."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _trained_on(spec: ModelSpec, files: tuple[Path, ...]) -> str:
 
 
 def _no_labels(data: Path, videos: tuple[Path, ...], spec: ModelSpec) -> str | None:
-    """Return what should be said of subfolders with videos, as they may have been meant as classes."""
+    """Return a notice about subfolders with videos, as they may have been meant as classes."""
     if data.is_file():
         return None
     found = sorted({path.relative_to(data).parts[0] for path in videos if path.parent != data})

@@ -36,7 +36,7 @@ class Measurement:
         speed: relative to FP32 in ONNX Runtime at the same mask, 2 for twice as fast; None without such a graph.
         parity: with FP32 in ONNX Runtime at the same mask; None without such a graph, and for that graph itself.
         missed: the bounds of its precision that it misses.
-        remark: what should be said of labels that changed within the bounds; None if none did.
+        remark: notice about labels that changed within the bounds; None if none did.
         products: how many matrix products run in which precision; None if the engine does not report it.
         unkept: why it is not computed in its nominal precision; None if it is, or the engine does not report it.
     """
