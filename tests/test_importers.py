@@ -91,7 +91,7 @@ def test_training_starts_from_an_imported_encoder(golden: Path, tmp_path: Path) 
     model = build(recipe)
     notes = take_weights(model, StartPart(weights=str(out), parts="encoder"))
     assert notes == [
-        f"{out}: 2 tensors of the encoder's last norm do not fit and start fresh, for instance encoder.norm.bias"
+        f"{out}: 2 tensors of the encoder's last norm do not fit and start from random values, for instance encoder.norm.bias"
     ]
     for name, tensor in theirs.encoder.state_dict().items():
         assert torch.equal(model.encoder.state_dict()[name], tensor), name

@@ -621,4 +621,4 @@ def test_a_version_that_does_not_tell_precisions_is_said(install: Callable[..., 
     install(JETSON)
     said: list[str] = []
     load(bundle, said).close()
-    assert said[1].endswith("does not tell the precision of its layers, so fp32 is not confirmed")
+    assert said[1].endswith("does not report the precision of its layers, so fp32 is not confirmed")

@@ -299,8 +299,8 @@ def test_what_looks_like_a_mistake_is_said(recipe: Path, videos: Path) -> None:
     console = Console(record=True, width=300, file=io.StringIO())
     train(recipes.load(recipe, ["trainer.steps=1", f"data.val={videos}", "data.rate_fps=75"]), console)
     said = console.export_text()
-    assert "8 videos are in train and in val" in said
-    assert "8 of 8 videos have fewer than the 75 frames a second" in said
+    assert "8 videos are in both train and val" in said
+    assert "8 of 8 videos have fewer than the 75 frames per second" in said
 
 
 def test_labels_from_a_file(recipe: Path, tmp_path: Path) -> None:
