@@ -178,7 +178,7 @@ def test_the_preprocessing_of_published_models_is_ours(golden: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"image_mean": [0.5, 0.5, 0.5]}, r"has image_mean \[0.5, 0.5, 0.5\], and mar-edge normalises with \[0.485"),
+        ({"image_mean": [0.5, 0.5, 0.5]}, r"has image_mean \[0.5, 0.5, 0.5\]; mar-edge normalises with \[0.485"),
         ({"image_std": [0.5, 0.5, 0.5]}, "has image_std"),
         ({"do_normalize": False}, "has do_normalize False"),
         ({"do_rescale": False}, "has do_rescale False"),

@@ -339,8 +339,8 @@ def test_damaged_indices_and_shards(golden: Path, hf: State, tmp_path: Path) -> 
     for text, says in (
         ("{", "is not an index of shards, it is damaged"),
         ("[]", "is not an index of shards, it is damaged"),
-        ('{"weight_map": {}}', "names no files beside it"),
-        ('{"weight_map": {"a": "../../etc/passwd"}}', "names no files beside it"),
+        ('{"weight_map": {}}', "names no files in its folder"),
+        ('{"weight_map": {"a": "../../etc/passwd"}}', "names no files in its folder"),
     ):
         index.write_text(text)
         with pytest.raises(CheckpointError, match=says):
