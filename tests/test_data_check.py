@@ -52,9 +52,9 @@ def test_good_data(tmp_path: Path) -> None:
     }
     assert table["videos"] == table["usable"] == ["5", "2"]
     assert table["classes"] == ["2", "2"]
-    assert table["frames a video"] == ["20, 22, 24", "70, 70.5, 71"]
+    assert table["frames per video"] == ["20, 22, 24", "70, 70.5, 71"]
     assert table["shortest, median, longest"][0] == "0.67, 0.73, 0.80 s"
-    assert table["frames a second"] == ["30.0", "30.0"]
+    assert table["frames per second"] == ["30.0", "30.0"]
     assert table["picture"] == ["64x48", "64x48"]
     assert (table["Jump"], table["Sit"]) == (["3", "1"], ["2", "1"])
 
@@ -222,7 +222,7 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
     table = [line for line in done.stderr.splitlines() if "rather long name" in line and line.startswith("│")]
     assert len(table) == 16
     assert max(map(len, table)) <= 80
-    assert "24 classes between are not shown" in done.stderr
+    assert "24 more classes are not shown" in done.stderr
 
 
 def test_relative_paths_may_start_elsewhere(tmp_path: Path) -> None:

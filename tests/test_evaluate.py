@@ -353,7 +353,7 @@ def test_the_command_prints_writes_json_and_a_report(weights: Path, videos: Path
     assert (summary["engine"], summary["mask"], len(summary["sha256"])) == ("torch", 50, 64)
     right = sum(clip["label"] == clip["truth"] for clip in clips)
     assert summary["top1"] == pytest.approx(right / 12, abs=1e-5)
-    for words in ("top-1", "top-5", "95 % interval", "mean class accuracy", "calibration error", "72 views", "No clip shows: Walk", "6 Walk"):  # fmt: skip
+    for words in ("top-1", "top-5", "95 % interval", "mean class accuracy", "calibration error", "72 views", "Classes without clips: Walk", "6 Walk"):  # fmt: skip
         assert words in done.stderr
     assert max(map(len, done.stderr.splitlines()[1:-1])) <= 80
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -377,7 +377,7 @@ def test_the_command_and_many_classes_with_long_names(tmp_path: Path) -> None:
     assert "Most confused" in done.stderr
     assert "[red]" in done.stderr
     assert "24 clips have fewer frames than a window" in done.stderr
-    assert "No clip shows:" in done.stderr
+    assert "Classes without clips:" in done.stderr
 
 
 def test_the_command_tells_errors_in_one_line(weights: Path, videos: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_what_cannot_be_calibrated(bundle: Path, tmp_path: Path) -> None:
         calibrate("egomotion", DEMO)
     with pytest.raises(ExportError, match="no graph with mask 25 in fp32 to calibrate; it has 50, 75"):
         calibrate(bundle, DEMO, masks=[25])
-    with pytest.raises(BundleError, match="no model"):
+    with pytest.raises(BundleError, match="unknown model"):
         calibrate(tmp_path / "no.mar", DEMO)
 
 

@@ -85,7 +85,7 @@ def test_training_starts_from_an_imported_encoder(golden: Path, tmp_path: Path) 
     out = tmp_path / "encoder.safetensors"
     done = CliRunner().invoke(app, ["import", str(tmp_path), "-o", str(out)])
     assert done.exit_code == 0, done.stderr
-    assert "it has no classifier: name it as start.weights of a recipe" in done.stderr
+    assert "it has no classifier: set it as start.weights of a recipe" in done.stderr
     theirs, config, _ = checkpoint.load(out)
     recipe = replace(config, classifier="bridge", classes=4, final_norm=True, bridge_width=32, bridge_heads=2)
     model = build(recipe)

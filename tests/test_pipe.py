@@ -200,4 +200,4 @@ def test_waiting_is_interrupted(pipe: Path, number: int, code: int) -> None:
 def test_max_seconds_holds_for_a_pipe_that_gives_nothing(pipe: Path) -> None:
     done = mar_edge("run", "--source", pipe, "--max-seconds", "2")
     assert done.returncode == 0, done.stderr
-    assert "no frame came" in done.stderr
+    assert "no frame arrived" in done.stderr

@@ -127,7 +127,7 @@ def test_a_repository_is_replaced_whole_and_nothing_else_is(family: Callable[...
     other.mkdir()
     assert out.stat().st_mode == other.stat().st_mode  # as readable for the server as any folder
     (other / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="is there and was not written by mar-edge"):
+    with pytest.raises(OutputError, match="exists and was not written by mar-edge"):
         write_triton(family(("fp32", "any")), other)
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file", tmp_path / "file" / "models"):
