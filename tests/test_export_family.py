@@ -134,7 +134,7 @@ def fp32_in_disguise(model: ModelProto, precision: str, kept: Sequence[str]) -> 
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        (wrong, "mask 50 fp16: it does not compute what torch computes: largest error of a logit .*do not follow fp32"),
+        (wrong, "mask 50 fp16: it does not match torch: largest error of a logit .*do not follow fp32"),
         (fp32_in_disguise, "mask 50 fp16: it does not compute in fp16"),
     ],
 )
@@ -260,7 +260,7 @@ def test_the_command_line_shows_the_family_and_the_trade_off(weights: Path, tmp_
     done = run("calibrate", out, "--data", clips, "--clips", "8", "--target-drop", "0", "--method", "minmax")
     assert done.returncode == 0, done.stderr
     for word in (
-        "if one block alone is INT8",
+        "with only one block in INT8",
         "encoder.blocks.0",
         "blocks kept in higher precision",
         "chosen",

@@ -228,7 +228,7 @@ def test_messages_are_explained(message: str, cure: str) -> None:
 
 
 def test_messages_without_a_known_cause() -> None:
-    assert explain([]) == "it gives no reason"
+    assert explain([]) == "it reports no reason"
     assert explain(["first\n thing", "second"]) == "first thing"
     # a full memory is also reported as no implementation: the cause is said
     both = ["Could not find any implementation for node a", "GPU memory allocation error: out of memory"]

@@ -334,7 +334,7 @@ def test_pretraining_then_training_from_it(recipe: Path, videos: Path, tmp_path:
         torch.testing.assert_close(got[f"encoder.{name}"], tensor, atol=1e-6, rtol=0)
     with pytest.raises(RecipeError, match="Run: mar-edge pretrain"):
         recipes.load(tmp_path / "pretrain.yaml")
-    with pytest.raises(CheckpointError, match="encoder of .* is another"):
+    with pytest.raises(CheckpointError, match="encoder of .* differs from"):
         wider = [f"start.weights={pretrained.checkpoint}", "model.width=48", f"trainer.out={tmp_path / 'wider'}"]
         train(recipes.load(recipe, wider), QUIET)
 

@@ -168,7 +168,7 @@ def test_what_cannot_be_served(family: Callable[..., Bundle], tmp_path: Path) ->
     with pytest.raises(ExportError, match="cannot serve mask 50 bf16; export fp16 or int8"):
         write_triton(bundle, tmp_path / "models", variants=bundle.manifest.variants[:1])
     assert not (tmp_path / "models").exists()
-    with pytest.raises(OptionError, match="max_batch is 0, but must be at least 1"):
+    with pytest.raises(OptionError, match="max_batch is 0; it must be at least 1"):
         Serving(max_batch=0)
-    with pytest.raises(OptionError, match="queue_delay_ms is -1, but must be 0 or more"):
+    with pytest.raises(OptionError, match="queue_delay_ms is -1; it must be 0 or more"):
         Serving(queue_delay_ms=-1)
