@@ -1,7 +1,7 @@
 """mar-edge recognises actions in live video on edge devices while looking at only half of the pixels.
 
-What stands here is the public API; the modules behind it are private, and may change with any version. Everything is
-loaded when it is first used, so that importing the package is quick and needs no torch.
+This module is the public API; all other modules are private, and may change in any version. Everything is
+loaded on first use, so that importing the package is fast and needs no torch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mar_edge.runtime.streams.session import Session
     from mar_edge.runtime.streams.stream import Stream
 
-switch_off()  # of libraries that we use; has to be before any of them loads
+switch_off()  # telemetry of our dependencies; must run before any of them loads
 
 _HOMES = {
     "Bundle": "bundle",

@@ -1,4 +1,4 @@
-"""Bundles: what a user deploys, a folder `NAME.mar/` with manifest.json and one ONNX graph a variant."""
+"""Bundles: deployable models, a folder `NAME.mar/` with manifest.json and one ONNX graph per variant."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from mar_edge.files.ownership import FolderKind
 from mar_edge.model_spec import PRECISIONS, GraphSpec, ModelSpec, Part
 
 FORMAT = 3
-"""2 came with precisions beside fp32, 3 with a schema id and weights beside a graph; older bundles read as they are."""
+"""2 added precisions other than fp32, 3 a schema id and weights beside a graph; older bundles can be read unchanged."""
 
 SCHEMA = "mar-edge/bundle"
-"""Says that a manifest is ours; those of format 1 and 2 are known by the hash of their own content alone."""
+"""Marks a manifest of mar-edge; those of format 1 and 2 are recognised only by the hash of their content."""
 
 MANIFEST = "manifest.json"
 SUFFIX = ".mar"
@@ -34,19 +34,19 @@ BUILTIN = Path(__file__).parent / "builtin"
 
 
 class Parity(Part):
-    """How far the graph's logits lay from those of FP32, when it was made.
+    """How far the graph's logits differed from those of FP32 when it was created.
 
     Attributes:
         max_abs_error: largest difference of a logit.
         bound: largest difference that the export allowed.
         clips: clips compared.
         source: which clips they were.
-        reference: what it was compared with, `torch fp32` or `graph fp32`.
+        reference: the reference of the comparison, `torch fp32` or `graph fp32`.
         cosine: smallest cosine between the two logit vectors of a clip.
         kl: mean Kullback-Leibler divergence of its probabilities from the reference's, in nats.
-        top1_agreement: share of the clips where both name the same class.
-        top1: share of the clips where it names the right class; None without labels.
-        reference_top1: likewise of the reference.
+        top1_agreement: share of the clips for which both predict the same class.
+        top1: share of the clips for which it predicts the right class; None without labels.
+        reference_top1: the same for the reference.
     """
 
     max_abs_error: Annotated[float, Field(ge=0)]
@@ -62,10 +62,10 @@ class Parity(Part):
 
 
 class WeightFile(Part):
-    """A file beside a graph that holds weights of it.
+    """A file beside a graph that contains its weights.
 
     Attributes:
-        file: its name inside the bundle, by which the graph knows it.
+        file: its name inside the bundle, as referenced by the graph.
         sha256: of the file.
         size_bytes: of the file.
     """
@@ -80,10 +80,10 @@ class Variant(GraphSpec):
 
     Attributes:
         file: its name inside the bundle.
-        quantisation: how INT8 was made (method, clips, equalisation); empty for others.
+        quantisation: how INT8 was created (method, clips, equalisation); empty for others.
         sha256: of the file.
         size_bytes: of the file.
-        weights: files beside it that hold its weights; none unless it is larger than one file may be.
+        weights: files beside it that contain its weights; none unless it exceeds the size limit of one file.
         parity: measured at export.
     """
 
@@ -106,12 +106,12 @@ class Variant(GraphSpec):
 
     @property
     def digest(self) -> str:
-        """What tells the graph and its weights from all others; the file's sha256 where it holds them itself."""
+        """Identifies the graph and its weights; the file's sha256 if it contains them itself."""
         return hash_all(self.sha256, {part.file: part.sha256 for part in self.weights})
 
 
 class Manifest(ModelSpec):
-    """What a bundle says about itself: its model, and the graphs there are.
+    """The description of a bundle: its model, and its graphs.
 
     Attributes:
         format: version of this schema.
@@ -128,7 +128,7 @@ class Manifest(ModelSpec):
         Args:
             spec: the model.
             variants: its graphs.
-            made: how they were made; added to the provenance.
+            made: how they were created; added to the provenance.
         """
         values = {name: getattr(spec, name) for name in ModelSpec.model_fields}
         values["provenance"] = {**spec.provenance, **(made or {})}
@@ -147,9 +147,9 @@ class Bundle:
 
     @classmethod
     def of(cls, path: Path, manifest: Manifest) -> Bundle:
-        """Return something that looks like a bundle but lies elsewhere, as a checkpoint does, with this manifest."""
+        """Return a bundle with this manifest for a model stored elsewhere, such as a checkpoint."""
         bundle = cls(path)
-        vars(bundle)["manifest"] = manifest  # where cached_property keeps it
+        vars(bundle)["manifest"] = manifest  # where cached_property stores it
         return bundle
 
     @cached_property
@@ -164,7 +164,7 @@ class Bundle:
             values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise BundleError(
-                f"{self.path} has no {MANIFEST}; a bundle is a folder that mar-edge export wrote"
+                f"{self.path} has no {MANIFEST}; a bundle is a folder written by mar-edge export"
             ) from error
         except (OSError, ValueError) as error:
             raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again") from error
@@ -190,10 +190,10 @@ class Bundle:
         return self.path / variant.file
 
     def verify(self) -> None:
-        """Check that every graph and its weights are there and unchanged, and that no graph reads anything else.
+        """Check that every graph and its weights exist and are unchanged, and that no graph reads other files.
 
         Raises:
-            BundleError: naming the file.
+            BundleError: if not; the message names the file.
         """
         for variant in self.manifest.variants:
             self._check(variant.file, variant.sha256)
@@ -201,7 +201,7 @@ class Bundle:
             for name in weight_names(self.graph_path(variant)):
                 if name not in listed:
                     raise BundleError(
-                        f"{self.graph_path(variant)} keeps weights in '{name}', which {MANIFEST} does not list. "
+                        f"{self.graph_path(variant)} stores weights in '{name}', which {MANIFEST} does not list. "
                         "Export the bundle again"
                     )
             for part in variant.weights:
@@ -217,10 +217,10 @@ class Bundle:
     def candidates(
         self, mask: int | Literal["auto"] = "auto", precision: str = "auto", *, engine: str = "onnxruntime"
     ) -> list[Variant]:
-        """Return the graphs that fit what is asked: of one mask, those placed for the engine where there are such.
+        """Return the graphs that match the request: of one mask, those placed for the engine if there are any.
 
         Args:
-            mask: mask ratio in percent; `auto` takes the one it was trained with, or else the nearest there is.
+            mask: mask ratio in percent; `auto` uses the one it was trained with, otherwise the nearest available.
             precision: one of `PRECISIONS`, or `auto` for all.
             engine: name of the engine that is to run it.
 
@@ -256,7 +256,7 @@ class Bundle:
 
 
 def open_bundle(name_or_path: str | Path) -> Bundle:
-    """Open a bundle by built-in name or by path, and check it whole.
+    """Open a bundle by built-in name or by path, and check all of it.
 
     Raises:
         BundleError: if there is none (with the nearest built-in name), or it is damaged.
@@ -274,7 +274,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"
-        raise BundleError(f"no model '{str(name_or_path)[:200]}'; {hint} Run: mar-edge models")
+        raise BundleError(f"unknown model '{str(name_or_path)[:200]}';  {hint} Run: mar-edge models")
     bundle = Bundle(path)
     bundle.verify()
     return bundle
@@ -290,7 +290,7 @@ def _is_dir(path: Path) -> bool:
 def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
     """Write manifest.json with its schema and the hash of its own content.
 
-    Weights beside the graphs are looked up here, whoever wrote them, so that none is ever left out.
+    Weights beside the graphs are looked up here, so that none is ever left out.
 
     Raises:
         BundleError: if a graph cannot be read.
@@ -302,11 +302,11 @@ def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def _with_weights(folder: Path, variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a manifest says of a graph, with the weights that lie beside it."""
+    """Return a graph's manifest entry, with the weights that are beside it."""
     graph = folder / variant["file"]
     rest = {key: value for key, value in variant.items() if key != "weights"}
     names = weight_names(graph) if graph.is_file() and graph.parent == folder else []
-    # a link or a file elsewhere is not listed, and so refused when the bundle is opened
+    # a link or a file elsewhere is not listed, and is therefore rejected when the bundle is opened
     files = [folder / name for name in names if Path(name).name == name and not (folder / name).is_symlink()]
     weights = [
         {"file": file.name, "sha256": hash_file(file), "size_bytes": file.stat().st_size}
@@ -317,7 +317,7 @@ def _with_weights(folder: Path, variant: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_whole(values: Mapping[str, Any]) -> bool:
-    """Tell whether a manifest is as it was written, by the hash of its content."""
+    """Return whether a manifest is unchanged, by the hash of its content."""
     return values.get("sha256") == _digest(values)
 
 
@@ -332,7 +332,7 @@ def builtin_names() -> list[str]:
 
 
 def _contents(folder: Path) -> set[str] | None:
-    """Return the files of a bundle, relative to it; None if its manifest is not ours."""
+    """Return the files of a bundle, relative to it; None if its manifest is not of mar-edge."""
     try:
         values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if values.get("schema") != SCHEMA and not _is_whole(values):
@@ -350,16 +350,16 @@ BUNDLE = FolderKind("bundle", MANIFEST, _contents)
 
 @contextmanager
 def writing(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Give a folder to fill; it becomes the bundle when the block ends well, and vanishes when it does not.
+    """Yield a folder to fill; it becomes the bundle when the block succeeds, and is removed otherwise.
 
-    A bundle that is there already is replaced whole, or kept.
+    An existing bundle is replaced completely, or kept.
 
     Args:
-        path: where the bundle is to be.
-        force: replace more than a bundle, see `files.ownership`.
+        path: path of the bundle.
+        force: replace other content as well, see `files.ownership`.
 
     Raises:
-        OutputError: if the place cannot be written, or holds something that is no bundle.
+        OutputError: if the path cannot be written, or contains something that is not a bundle.
     """
     with written_whole(path, BUNDLE, force=force) as folder:
         yield folder

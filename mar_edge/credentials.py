@@ -1,4 +1,4 @@
-"""Passwords and tokens in addresses never reach a text that somebody may read."""
+"""Hides passwords and tokens of addresses in all texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 HIDDEN = "***"
 
 _SCHEME = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]+:/+")
-_QUERY = re.compile(r"[?#](?:[^\s'\"<>]*[^\s'\"<>:,.)])?")  # not what a sentence puts behind it
+_QUERY = re.compile(r"[?#](?:[^\s'\"<>]*[^\s'\"<>:,.)])?")  # without the punctuation of a sentence
 _VALUE = re.compile(r"([?&;#]|^)([^=?&;#]*)(=?)([^?&;#]*)")
 _SECRET_IN_PATH = re.compile(
     r"((?:user|usr|login|pass|pwd|psw|token|key|secret|auth|sig|session)[\w.-]*=)(?:[^/&;,\s'\"<>]*[^/&;,\s'\"<>:.)])?",
@@ -15,7 +15,7 @@ _SECRET_IN_PATH = re.compile(
 )
 _AMBIGUOUS = re.compile(r"[?#]")  # before an @: in a password, or the @ is in a query
 _WORD = re.compile(r"^[^\s'\"<>]*[^\s'\"<>:,.)]")
-# "admin:secret@host", as typed without "rtsp://"; a colon and an @ deep in a file's path are no login
+# "admin:secret@host", as typed without "rtsp://"; a colon and an @ deep in a file's path are not a login
 _BARE_LOGIN = re.compile(r"(?:(?<=//)|(?<![\w/.@:%+~-]))[\w.%+~-]*:[^\s/@'\"]+@(?=[\w\[])")
 
 
@@ -23,8 +23,8 @@ def without_credentials(text: str) -> str:
     """Return a text with the credentials in its addresses hidden.
 
     Login names and passwords before an `@`, all values of a query, and values in a path that are named like secrets
-    become `***`. A password may hold any character, `@`, `/` and spaces too, so where an address and a later `@` stand
-    in one text, everything between them is hidden: rather too much than too little. The texts of `file://` stay.
+    become `***`. A password may contain any character, even `@`, `/` and spaces, so if an address is followed by an `@`
+    in one text, everything between them is hidden: too much rather than too little. Texts of `file://` stay.
 
     Args:
         text: an address, or any text that may quote some, such as a library's message.
@@ -40,7 +40,7 @@ def without_credentials(text: str) -> str:
 
 
 def address_without_credentials(address: str) -> str:
-    """Return one address with its credentials hidden, whatever characters they hold."""
+    """Return one address with its credentials hidden, regardless of their characters."""
     scheme = _SCHEME.match(address)
     start = scheme.end() if scheme else 0
     head, login, rest = address[start:].rpartition("@")

@@ -1,22 +1,22 @@
-"""Every error that mar-edge raises on purpose.
+"""All errors that mar-edge raises intentionally.
 
 ```
-MarEdgeError                 anything below; the command line prints it as one line and exits with 1
+MarEdgeError                 all of the following; the command line prints it as one line and exits with 1
 ├── GeometryError            frame size, clip length or mask ratio that does not fit
 ├── SourceError              a camera, file or stream that cannot be opened or read
 ├── FrameError               a pushed frame or time stamp that cannot be used
-├── OptionError              an option of a model or session that cannot be
+├── OptionError              an invalid option of a model or session
 ├── BundleError              a bundle that is missing, damaged, too new or unknown by name
-├── EngineError              an engine that is not there or refuses the graph
+├── EngineError              an engine that is unavailable or rejects the graph
 ├── CheckpointError          a checkpoint that cannot be read or does not fit
-├── RecipeError              a training recipe with unknown or impossible values
-├── TrainingError            training that cannot go on
-├── DataError                a list of videos, or videos in it, that cannot be trained or judged on
+├── RecipeError              a training recipe with unknown or invalid values
+├── TrainingError            training that cannot continue
+├── DataError                a list of videos, or videos in it, that cannot be used for training or evaluation
 ├── ExportError              a graph that misses its parity or cannot be written
 ├── OutputError              an output path that cannot be written
 └── MissingExtraError        an optional part that is not installed
 ```
-The message says what was seen, what was expected and what to do next; passwords and tokens in it are hidden.
+The message states what was seen, what was expected and what to do next; passwords and tokens in it are hidden.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from mar_edge.credentials import without_credentials
 
 
 class MarEdgeError(Exception):
-    """Base of all errors that mar-edge raises on purpose."""
+    """Base of all errors that mar-edge raises intentionally."""
 
     def __init__(self, *args: object) -> None:
-        # here, so that no place that quotes an address or a library's message has to think of it
+        # here, so that code that quotes an address or a library's message need not do it
         super().__init__(*(without_credentials(one) if isinstance(one, str) else one for one in args))
 
 
@@ -45,7 +45,7 @@ class FrameError(MarEdgeError, ValueError):
 
 
 class OptionError(MarEdgeError, ValueError):
-    """An option of a model or session that cannot be."""
+    """An invalid option of a model or session."""
 
 
 class BundleError(MarEdgeError):
@@ -53,7 +53,7 @@ class BundleError(MarEdgeError):
 
 
 class EngineError(MarEdgeError):
-    """An engine that is not available or refuses the graph."""
+    """An engine that is unavailable or rejects the graph."""
 
 
 class CheckpointError(MarEdgeError):
@@ -61,15 +61,15 @@ class CheckpointError(MarEdgeError):
 
 
 class RecipeError(MarEdgeError):
-    """A training recipe with unknown keys or impossible values."""
+    """A training recipe with unknown keys or invalid values."""
 
 
 class DataError(MarEdgeError):
-    """A list of videos, or videos in it, that cannot be trained or judged on."""
+    """A list of videos, or videos in it, that cannot be used for training or evaluation."""
 
 
 class TrainingError(MarEdgeError):
-    """Training that cannot go on, for instance because the loss is no number any more."""
+    """Training that cannot continue, for instance because the loss is NaN or infinite."""
 
 
 class ExportError(MarEdgeError):

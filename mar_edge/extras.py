@@ -1,4 +1,4 @@
-"""Optional parts: one place that says how to install them."""
+"""Optional parts: reports how to install a missing one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def require(package: str, extra: str, *, called: str | None = None) -> None:
 
     Args:
         package: the module to import.
-        extra: of mar-edge that brings it.
-        called: its name for people, where that differs.
+        extra: of mar-edge that installs it.
+        called: its name for messages, if it differs.
 
     Raises:
-        MissingExtraError: with the command that installs it.
+        MissingExtraError: if it is not installed; the message contains the command.
     """
     if find_spec(package) is None:
         raise MissingExtraError(f"{called or package} is not installed. Run: pip install 'mar-edge[{extra}]'")

@@ -1,4 +1,4 @@
-"""From frames and pixels to the token grid."""
+"""Computes the token grid from frames and pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Geometry:
         patch_px: side of a tubelet in pixels.
 
     Raises:
-        GeometryError: if a value is not positive or the clip does not divide into tubelets.
+        GeometryError: if a value is not positive or the clip is not divisible into tubelets.
     """
 
     frames: int = 16
@@ -37,17 +37,17 @@ class Geometry:
     def __post_init__(self) -> None:
         for name in ("frames", "height_px", "width_px", "tubelet_frames", "patch_px"):
             if getattr(self, name) < 1:
-                raise GeometryError(f"{name} is {getattr(self, name)}, but must be at least 1")
+                raise GeometryError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.frames % self.tubelet_frames:
             raise GeometryError(
-                f"{self.frames} frames do not divide into tubelets of {self.tubelet_frames} frames; "
+                f"{self.frames} frames are not divisible into tubelets of {self.tubelet_frames} frames; "
                 f"use a multiple of {self.tubelet_frames}"
             )
         for name in ("height_px", "width_px"):
             if getattr(self, name) % self.patch_px:
                 raise GeometryError(
-                    f"{name} is {getattr(self, name)}, which does not divide into patches of {self.patch_px} px; "
-                    f"sizes near it that work: {_near(getattr(self, name), self.patch_px)}"
+                    f"{name} is {getattr(self, name)}, which is not divisible into patches of {self.patch_px} px; "
+                    f"nearest valid sizes: {_near(getattr(self, name), self.patch_px)}"
                 )
 
     @property
@@ -61,7 +61,7 @@ class Geometry:
 
     @property
     def tokens(self) -> int:
-        """Tokens of a whole clip."""
+        """Tokens of a complete clip."""
         t, h, w = self.grid
         return t * h * w
 
@@ -76,16 +76,16 @@ class Geometry:
         return (self.frames, self.height_px, self.width_px, 3)
 
     def check_cells(self) -> None:
-        """Check that the grid divides into mask cells.
+        """Check that the grid is divisible into mask cells.
 
         Raises:
-            GeometryError: naming sizes that work.
+            GeometryError: if it is not; the message names valid sizes.
         """
         for name, tokens in zip(("height_px", "width_px"), self.grid[1:], strict=True):
             if tokens % CELL:
                 raise GeometryError(
-                    f"{name} {getattr(self, name)} makes {tokens} tokens of {self.patch_px} px, which do not divide into "
-                    f"{CELL}x{CELL} mask cells; sizes near it that work: "
+                    f"{name} {getattr(self, name)} gives {tokens} tokens of {self.patch_px} px, which are not divisible into "
+                    f"{CELL}x{CELL} mask cells; nearest valid sizes: "
                     f"{_near(getattr(self, name), CELL * self.patch_px)}"
                 )
 

@@ -1,7 +1,7 @@
-"""THE cell running mask: which tokens of a clip the encoder sees.
+"""The cell running mask: the tokens of a clip that the encoder sees.
 
 All masks are boolean arrays over the token grid (t, h, w), True = visible, flattened in C order to token indices.
-Training, export and the runtime take their masks from here.
+Training, export and calibration take their masks from here.
 
 Source: MAR, arXiv 2207.11660, section 3.2. A cell of 2x2 tokens is read row by row; the first `4 * ratio` places are
 hidden at phase 0, and the pattern moves one place to the right with every time step.
@@ -20,10 +20,10 @@ from mar_edge.geometry import CELL, Grid
 Mask = NDArray[np.bool_]
 
 PLACES = CELL * CELL
-"""Places in a cell, and so the period of the mask in time steps."""
+"""Places in a cell, which is also the period of the mask in time steps."""
 
 MASK_RATIOS = tuple(k / PLACES for k in range(PLACES))
-"""Ratios that the cell running mask knows: 0, 0.25, 0.5, 0.75."""
+"""Ratios of the cell running mask: 0, 0.25, 0.5, 0.75."""
 
 MaskKind = Literal["cell_running", "random", "tube", "frame"]
 
@@ -41,12 +41,12 @@ def cell_running_mask(grid: Grid, ratio: float, phase: ArrayLike = 0) -> Mask:
         bool (t, h, w), True = visible.
 
     Raises:
-        GeometryError: if the grid has no whole cells or the ratio is not one of the four.
+        GeometryError: if the grid is not divisible into cells or the ratio is not one of the four.
     """
     t, h, w = _check_grid(grid)
     if h % CELL or w % CELL:
         raise GeometryError(
-            f"a grid of {h}x{w} tokens does not divide into {CELL}x{CELL} mask cells; "
+            f"a grid of {h}x{w} tokens is not divisible into {CELL}x{CELL} mask cells; "
             f"use a multiple of {CELL} tokens in each direction, for instance {h + h % CELL}x{w + w % CELL}"
         )
     if ratio not in MASK_RATIOS:
@@ -60,7 +60,7 @@ def cell_running_mask(grid: Grid, ratio: float, phase: ArrayLike = 0) -> Mask:
 
 
 def temporal_shuffle(mask: Mask, rng: np.random.Generator) -> Mask:
-    """Put the time steps of a mask into random order, as MAR trains."""
+    """Put the time steps of a mask into random order, as in MAR's training."""
     return mask[rng.permutation(mask.shape[0])]
 
 
@@ -84,7 +84,7 @@ def tube_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Mask:
 
 
 def frame_mask(grid: Grid, ratio: float, rng: np.random.Generator) -> Mask:
-    """Hide `int(ratio * t)` whole time steps."""
+    """Hide `int(ratio * t)` complete time steps."""
     t, h, w = _check_grid(grid)
     return np.broadcast_to(_draw(t, ratio, rng).reshape(t, 1, 1), (t, h, w)).copy()
 
@@ -101,7 +101,7 @@ def masked_indices(mask: Mask) -> NDArray[np.int64]:
 
 def _check_grid(grid: Grid) -> Grid:
     if len(grid) != 3 or min(grid) < 1:
-        raise GeometryError(f"a token grid is (t, h, w) with positive numbers, not {tuple(grid)}")
+        raise GeometryError(f"a token grid must be (t, h, w) with positive numbers, not {tuple(grid)}")
     return grid
 
 
@@ -109,7 +109,7 @@ def _draw(places: int, ratio: float, rng: np.random.Generator) -> Mask:
     hidden = int(ratio * places)
     if not 0 <= ratio < 1 or hidden >= places:
         raise GeometryError(
-            f"mask ratio {ratio} leaves nothing visible of {places} places; use a ratio from 0 to below 1"
+            f"mask ratio {ratio} leaves none of {places} places visible; use a ratio of at least 0 and below 1"
         )
     mask = np.ones(places, dtype=np.bool_)
     mask[rng.choice(places, size=hidden, replace=False)] = False

@@ -1,4 +1,4 @@
-"""What a model is, whatever runs it: the clips that it takes, and the classes that it gives."""
+"""The specification of a model, independent of the engine: its clips and its classes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mar_edge.geometry import Geometry
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
-"""Highest first."""
+"""Precisions, highest first."""
 
 Placement = Literal["any", "cpu", "tensorrt"]
 
 
 class Part(BaseModel):
-    """A checked, unchangeable part of a manifest."""
+    """A validated, immutable part of a manifest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -25,16 +25,16 @@ class ModelSpec(Part):
     """A model without its weights.
 
     Attributes:
-        name, description, licence: for people.
+        name, description, licence: texts for users.
         labels: class names in the order of the logits.
         geometry: clip and tubelet size.
         rate_fps: frames per second at which the window is sampled.
         resize: `stretch` or `center_crop`, see `runtime.clips.preprocess`.
-        sampling: how a whole clip is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
+        sampling: how a video file is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
         idle_label: class that is never an event; None for none.
         architecture: configuration of the torch model.
         trained_mask: mask ratio in percent that it was trained with.
-        provenance: command, versions and data that made it.
+        provenance: command, versions and data of its training.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -65,13 +65,13 @@ class ModelSpec(Part):
 
 
 class GraphSpec(Part):
-    """What is special about one graph of a model.
+    """The properties of one graph of a model.
 
     Attributes:
         mask: mask ratio in percent.
-        precision: numbers that the graph computes with.
+        precision: number format that the graph computes in.
         placement: which engines its Q/DQ nodes were placed for: `cpu` (ONNX Runtime, OpenVINO), `tensorrt`, or `any`.
-        kept: parts of the model that measurement kept in a higher precision, such as `encoder.blocks.3.norm1`: in FP32,
+        kept: parts of the model that were kept in a higher precision after measurement, such as `encoder.blocks.3.norm1`: in FP32,
             or for INT8 in that of the rest of the graph.
         gmacs: multiply-accumulates of one clip / 1e9.
     """
@@ -84,10 +84,10 @@ class GraphSpec(Part):
 
     @property
     def title(self) -> str:
-        """What people call it: `mask 50 int8`, `mask 50 int8 for cpu`."""
+        """Readable name, such as `mask 50 int8` or `mask 50 int8 for cpu`."""
         return f"mask {self.mask} {self.precision}" + ("" if self.placement == "any" else f" for {self.placement}")
 
     def suits(self, engine: str) -> bool:
-        """Tell whether its Q/DQ nodes were placed for an engine; any engine runs it all the same."""
+        """Return whether its Q/DQ nodes were placed for an engine; other engines can run it as well."""
         wanted = "tensorrt" if engine.startswith("tensorrt") else "cpu"
         return self.placement in ("any", wanted)

@@ -1,4 +1,4 @@
-"""Names in our graphs: a node is `PART/OPERATOR` or `PART/OPERATOR_2`, a tensor is named by the node that makes it."""
+"""Names in our graphs: a node is `PART/OPERATOR` or `PART/OPERATOR_2`, a tensor has the name of the node that outputs it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ ATTENTION = {
     "MatMul_2": "scores",
     "MatMul_3": "mix",
 }
-"""Products of an attention; queries, keys and values come from one, or from three where TensorRT wants them apart."""
+"""Products of an attention; queries, keys and values come from one product, or from three for TensorRT."""
 
 TOP = ("encoder", "classifier")
-"""What a deployed model consists of."""
+"""The parts of a deployed model."""
 
 
 def part_of(name: str) -> str:
-    """Return the part of the model that a node or tensor belongs to, as `encoder.blocks.3.fc1`.
+    """Return the part of the model that a node or tensor belongs to, such as `encoder.blocks.3.fc1`.
 
-    Engines append to the names, as in `encoder.blocks.3.attn/MatMul_2/MatMulScaleFusion/`. Empty for what precedes the
+    Engines append to the names, as in `encoder.blocks.3.attn/MatMul_2/MatMulScaleFusion/`. Empty for the part before the
     encoder (pixels to tubelets), and for constants.
     """
     part, found, _ = name.partition("/")
@@ -28,25 +28,25 @@ def part_of(name: str) -> str:
 
 
 def block_of(name: str) -> str:
-    """Return the block that a node, tensor or part belongs to, as `encoder.blocks.3`; a part outside of blocks is one."""
+    """Return the block that a node, tensor or part belongs to, such as `encoder.blocks.3`; a part outside of blocks counts as one."""
     part = part_of(name) if "/" in name else name
     head, found, tail = part.partition(".blocks.")
     return f"{head}.blocks.{tail.split('.')[0]}" if found else part
 
 
 def is_product(name: str) -> bool:
-    """Tell whether a node multiplies matrices."""
+    """Return whether a node multiplies matrices."""
     operator = name.partition("/")[2].split("/")[0]
     return operator.partition("_")[0] in PRODUCTS
 
 
 def product_part(name: str) -> str:
-    """Return the finest name of what a product computes; attention has three, as `encoder.blocks.3.attn.scores`."""
+    """Return the most specific name of a product; attention has three, such as `encoder.blocks.3.attn.scores`."""
     part, _, rest = name.partition("/")
     return f"{part}.{ATTENTION[rest.split('/')[0]]}" if part.endswith(".attn") else part
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether an engine's layer has the name of a node of our graphs, or one made from it."""
+    """Return whether an engine's layer has the name of a node of our graphs, or one derived from it."""
     part, found, _ = name.partition("/")
     return bool(found) and (not part or part.split(".")[0] in TOP)

@@ -1,4 +1,4 @@
-"""How work in progress, and what should be known of it, reach whoever asked for it."""
+"""The interfaces for progress and notices: how they reach the caller."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from mar_edge.credentials import without_credentials
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much; of 0 where that is not known."""
+"""Called with the current step, the amount done, and the total; 0 if the total is unknown."""
 
 Warn = Callable[[str], None]
-"""Called with one sentence that an operator should know."""
+"""Called with one sentence for the operator."""
 
 
 def no_progress(_task: str, _done: int, _total: int) -> None:
@@ -23,10 +23,10 @@ def no_warning(_message: str) -> None:
 
 
 class Warnings:
-    """Warnings that wait until somebody takes them; any thread may add and take.
+    """A queue of warnings until they are read; any thread may add and read.
 
     Args:
-        limit: the newest that are kept.
+        limit: number of newest warnings that are kept.
     """
 
     def __init__(self, limit: int = 100) -> None:
@@ -37,15 +37,15 @@ class Warnings:
         self._waiting.append(without_credentials(message))
 
     def __bool__(self) -> bool:
-        """Always true: one in which nothing waits is a place for warnings too."""
+        """Always true: an empty queue can receive warnings as well."""
         return True
 
     def __len__(self) -> int:
-        """Warnings that wait."""
+        """Number of unread warnings."""
         return len(self._waiting)
 
     def take(self) -> list[str]:
-        """Return what waits, oldest first, and forget it."""
+        """Return the unread warnings, oldest first, and clear the queue."""
         taken: list[str] = []
         while self._waiting:
             try:

@@ -1,11 +1,11 @@
-"""Telemetry of other people's libraries, switched off before they load. mar-edge itself has none.
+"""Disables the telemetry of dependencies before they load. mar-edge itself has none.
 
 ONNX Runtime 1.31 for Linux starts an uploader when it is imported: a device id and a database under `~/.cache/Microsoft`,
 connections to mobile.events.data.microsoft.com. Only the environment variable stops it; its
-`disable_telemetry_events()` leaves id, database and connections. OpenVINO counts every import at Google Analytics with a
-client id under `~/intel`, through a package of its own, and does without where that package is missing.
+`disable_telemetry_events()` leaves id, database and connections. OpenVINO reports every import to Google Analytics with a
+client id under `~/intel`, through a separate package, and works without that package.
 
-`import mar_edge` runs `switch_off`, so whoever imports ONNX Runtime after it, and every child process, is silent.
+`import mar_edge` runs `switch_off`, so later imports of ONNX Runtime, and every child process, have no telemetry.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _ASKED_FOR = ("0", "false", "no", "off")
 
 
 def switch_off() -> None:
-    """Switch off ONNX Runtime's telemetry for this process and its children, if it is not loaded yet.
+    """Disable ONNX Runtime's telemetry for this process and its children, if it is not loaded yet.
 
-    Whoever wants it sets `ORT_DISABLE_TELEMETRY=0`.
+    To keep it enabled, set `ORT_DISABLE_TELEMETRY=0`.
     """
     if os.environ.get(VARIABLE, "").strip().lower() not in _ASKED_FOR:
         os.environ[VARIABLE] = "1"
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime, silent."""
+    """Import ONNX Runtime without telemetry."""
     switch_off()
     import onnxruntime
 
@@ -45,7 +45,7 @@ def import_openvino() -> Any:
     name = "openvino_telemetry"
     before = sys.modules.get(name)
     if "openvino" not in sys.modules:
-        sys.modules[name] = None  # type: ignore[assignment] # so its import fails, and OpenVINO takes its own stub
+        sys.modules[name] = None  # type: ignore[assignment] # so its import fails, and OpenVINO uses its own stub
     try:
         import openvino
     finally:

@@ -346,7 +346,7 @@ def test_rand_augment_does_as_much_as_it_says() -> None:
         ({"crop_scale": 0.5}, "tuple"),
         ({"flip": 1.2}, "less than or equal to 1"),
         ({"flip_swaps": [["a", "b", "c"]]}, "at most 2"),
-        ({"flip_swaps": [["a", "b"], ["b", "c"]]}, "more than once here: b"),
+        ({"flip_swaps": [["a", "b"], ["b", "c"]]}, "listed more than once: b"),
         ({"gamma": [0, 2]}, "greater than 0"),
         ({"noise": -1}, "greater than or equal to 0"),
         ({"hue": 0.7}, "less than or equal to 0.5"),

@@ -53,7 +53,7 @@ def test_small_cosines_and_labels_near_a_tie_are_no_reason() -> None:
     assert verdict.parity.top1_agreement is not None and verdict.parity.top1_agreement < 0.9
     assert verdict.parity.kl is not None and verdict.parity.kl < 3e-4
     assert verdict.missed == ()
-    assert verdict.remark is not None and verdict.remark.endswith("than in fp32, which hardly tells the two apart")
+    assert verdict.remark is not None and verdict.remark.endswith("than in fp32, where the two classes nearly tie")
 
 
 def constant(reference: Logits) -> Logits:
@@ -125,9 +125,9 @@ def test_a_constant_model_refuses_no_constant_graph() -> None:
 
 def test_what_is_said() -> None:
     reference = two_classes(0.1)
-    told = "the logits do not follow fp32 from clip to clip: where it changes by 1, they change by -1.00 (+- 0.00)"
+    told = "the logits do not follow fp32 from clip to clip: where fp32 changes by 1, they change by -1.00 (+- 0.00)"
     assert told in misses(reference, permuted(reference), BOUNDS["int8"])
-    assert misses(reference, nan_once(reference), BOUNDS["int8"]) == ["1 of 64 clips give NaN or infinite logits"]
+    assert misses(reference, nan_once(reference), BOUNDS["int8"]) == ["1 of 64 clips have NaN or infinite logits"]
     assert misses(reference, reference[:, :1], BOUNDS["int8"]) == ["logits of shape (64, 1) instead of (64, 2)"]
     large = two_classes(8.0)
     assert any("largest error of a logit" in reason for reason in misses(large, zero(large), BOUNDS["int8"]))
@@ -142,9 +142,7 @@ def test_clear_labels_must_agree_and_one_of_few_clips_may_not() -> None:
     assert misses(reference, got, BOUNDS["int8"]) == []
     got[1:4] = got[1:4, ::-1] * 0.2
     (reason,) = [reason for reason in misses(reference, got, BOUNDS["int8"]) if "class" in reason]
-    assert reason.startswith("4 of ") and reason.endswith(
-        " clips whose class is clear get another class, more than 2 %"
-    )
+    assert reason.startswith("4 of ") and reason.endswith(" clips with a clear class get another class, more than 2 %")
 
 
 def test_top1_may_not_fall_beyond_chance() -> None:

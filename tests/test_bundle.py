@@ -74,7 +74,7 @@ def test_a_changed_manifest_is_found(tmp_path: Path) -> None:
 
 
 def test_names_too_long_for_the_file_system() -> None:
-    with pytest.raises(BundleError, match="no model 'xxx"):
+    with pytest.raises(BundleError, match="unknown model 'xxx"):
         open_bundle("x" * 5000)
 
 

@@ -47,5 +47,5 @@ def test_a_graph_of_another_layout_is_refused() -> None:
     bundle = open_bundle("egomotion")
     architecture = {**bundle.manifest.architecture, "depth": 5}
     deeper = Bundle.of(bundle.path, bundle.manifest.model_copy(update={"architecture": architecture}))
-    with pytest.raises(CheckpointError, match="not laid out"):
+    with pytest.raises(CheckpointError, match="does not have mar-edge's layout"):
         read_bundle(deeper)

@@ -327,10 +327,10 @@ def test_a_bad_clip_writes_no_graph(case: Case, tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_be(case: Case, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="'best'; there are auto, minmax, percentile, entropy, mse"):
+    with pytest.raises(OptionError, match="'best'; choose from auto, minmax, percentile, entropy, mse"):
         calibrated_graphs(case.path, case.clips, tmp_path, method="best")
     for drop in (-1, float("nan")):
-        with pytest.raises(OptionError, match=f"drop of {drop:g} points cannot be met"):
+        with pytest.raises(OptionError, match=f"drop of {drop:g} points is invalid"):
             calibrated_graphs(case.path, case.clips, tmp_path, target_drop=drop)
 
 

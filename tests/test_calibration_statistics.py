@@ -189,7 +189,7 @@ def test_a_cache_of_something_else_is_not_used(graph: Path, films: Path, tmp_pat
     write_film(films / "0.mp4", moving_square("right", 9))
     warnings: list[str] = []
     collect(graph, tiny_clips(films, warnings=warnings), cache=name)
-    assert "is of videos that were changed since" in warnings[0]
+    assert "belongs to videos that have changed since" in warnings[0]
 
 
 def test_the_statistics_of_several_sets_of_clips_stay(graph: Path, films: Path, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_errors_are_one_line_and_exit_1(tmp_path: Path) -> None:
 
 
 def test_a_bundle_that_was_tampered_with(tmp_path: Path) -> None:
-    fails_with("refuses", "run", "--source", "demo", "--model", write_bundle(tmp_path / "a.mar"))
+    fails_with("rejects", "run", "--source", "demo", "--model", write_bundle(tmp_path / "a.mar"))
     folder = write_bundle(tmp_path / "b.mar")
     (folder / "mask50-fp32.onnx").write_bytes(b"not a grapH")
     fails_with("is not the file that was exported", "inspect", folder)
@@ -229,7 +229,7 @@ def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch
     capture = PictureCamera([np.zeros((48, 64, 3), np.uint8)] * 3)
     capture.may_read.release(1000)
     monkeypatch.setattr(sources, "open_camera", lambda _index: capture)
-    with pytest.raises(SourceError, match="camera 0 stopped giving frames"):
+    with pytest.raises(SourceError, match="camera 0 stopped delivering frames"):
         run(camera=0, json=str(tmp_path / "out.json"))
     assert records((tmp_path / "out.json").read_text())[-1]["type"] == "summary"
     assert capture.released

@@ -224,7 +224,7 @@ def test_a_file_that_goes_away_is_named(videos: Path, tmp_path: Path) -> None:
     cached, _ = open_list(write_list(tmp_path, ["steady.mp4", "tall.mp4"]), cache=tmp_path / "cache")
     for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match="is gone or damaged since the start; start again"):
+    with pytest.raises(DataError, match="was removed or damaged since the start; start again"):
         cached.read(0, TIMES_S)
     mended, _ = open_list(write_list(tmp_path, ["steady.mp4", "tall.mp4"]), cache=tmp_path / "cache")
     assert mended.read(0, TIMES_S).any()
@@ -320,7 +320,7 @@ def test_a_full_disk_while_filling_the_cache(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_made(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot make the cache .*file/cache: Not a directory. Set data.cache"):
+    with pytest.raises(OutputError, match=r"cannot create the cache .*file/cache: Not a directory. Set data.cache"):
         open_list(videos, cache=tmp_path / "file" / "cache")
 
 

@@ -112,11 +112,11 @@ def test_any_duration_draws_the_same_numbers() -> None:
 
 def test_numbers_that_cannot_be() -> None:
     for duration_s in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="duration_s is .*, but must be positive"):
+        with pytest.raises(ValueError, match="duration_s is .*; it must be positive"):
             dense_times(duration_s, 16, 7.5)
     with pytest.raises(ValueError, match="rate_fps is 0"):
         dense_views(1.0, 16, 0, 2)
-    with pytest.raises(ValueError, match="frames is 0, but must be at least 1"):
+    with pytest.raises(ValueError, match="frames is 0; it must be at least 1"):
         uniform_times(1.0, 0)
     with pytest.raises(ValueError, match="clips is 0"):
         uniform_views(1.0, 4, 0)

@@ -83,7 +83,7 @@ def test_what_clips_are_is_told_in_words(tmp_path: Path) -> None:
     assert open_clips(tiny(), films(folder, 8, 8), count=4).source == "2 videos of films"
     demo = open_clips(tiny(), count=3)
     assert (demo.source, len(demo), distinct(demo)) == ("demo camera", 3, 3)
-    with pytest.raises(SourceError, match=r"there is no file or folder .*nowhere"):
+    with pytest.raises(SourceError, match=r"no such file or folder: .*nowhere"):
         open_labelled_clips(tiny(), tmp_path / "nowhere", count=1)
 
 
@@ -115,7 +115,7 @@ def test_folders_that_are_no_labels_are_told(tmp_path: Path) -> None:
     clips = open_labelled_clips(tiny(), tmp_path / "films", count=2, warn=warnings.append)
     assert clips.labels() is None
     (message,) = warnings
-    assert "the folders bar, foo are no labels of" in message and "their clips count as unlabelled" in message
+    assert "the folders bar, foo are not labels of" in message and "their clips count as unlabelled" in message
     films(tmp_path / "labelled" / "left", 8)
     films(tmp_path / "labelled" / "right", 8)
     warnings.clear()

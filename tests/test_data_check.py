@@ -52,9 +52,9 @@ def test_good_data(tmp_path: Path) -> None:
     }
     assert table["videos"] == table["usable"] == ["5", "2"]
     assert table["classes"] == ["2", "2"]
-    assert table["frames a video"] == ["20, 22, 24", "70, 70.5, 71"]
+    assert table["frames per video"] == ["20, 22, 24", "70, 70.5, 71"]
     assert table["shortest, median, longest"][0] == "0.67, 0.73, 0.80 s"
-    assert table["frames a second"] == ["30.0", "30.0"]
+    assert table["frames per second"] == ["30.0", "30.0"]
     assert table["picture"] == ["64x48", "64x48"]
     assert (table["Jump"], table["Sit"]) == (["3", "1"], ["2", "1"])
 
@@ -71,7 +71,7 @@ def test_every_unusable_file_is_listed_with_its_line(tmp_path: Path) -> None:
             done.stderr,
         ), name
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("mar-edge: the data cannot be used as it is (broken files: 6, too short files: 1)")
+    assert last.startswith("mar-edge: the data cannot be used in this state (broken files: 6, too short files: 1)")
     assert "data.skip_broken=true" in last
 
 
@@ -124,7 +124,7 @@ def test_labels_and_classes(tmp_path: Path) -> None:
     unknown = check(train, write_csv(tmp_path / "val.csv", [(two, "Jmup"), (four, "Sit")]))
     assert unknown.returncode == 1
     assert re.search(
-        r"val\.csv:2: label 'Jmup' of .* is not one of the 2 known ones; did you mean 'Jump'\?", unknown.stderr
+        r"val\.csv:2: label 'Jmup' of .* is not one of the 2 known labels; did you mean 'Jump'\?", unknown.stderr
     )
     assert "val.csv: class 'Jump' has no video" in unknown.stderr
     single = check(write_csv(tmp_path / "one.csv", [(one, "Jump"), (two, "Jump")]))
@@ -148,8 +148,8 @@ def test_a_class_folder_without_videos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "Turn" / "notes.txt").write_text("to do")
     done = check(tmp_path)
     assert done.returncode == 1
-    assert f"the class folder {tmp_path / 'Stand'} holds no video; add some, or remove the folder" in done.stderr
-    assert f"the class folder {tmp_path / 'Turn'} holds no video (1 left out: notes.txt (" in done.stderr
+    assert f"the class folder {tmp_path / 'Stand'} contains no video; add some, or remove the folder" in done.stderr
+    assert f"the class folder {tmp_path / 'Turn'} contains no video (1 left out: notes.txt (" in done.stderr
 
 
 def test_what_is_left_out_is_named_and_counted(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_lists_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "column.csv").write_text("path,class\na.mp4,Jump\n")
     fails_with("no such file or folder", "data", "check", tmp_path / "none.csv")
-    fails_with("holds no videos", "data", "check", tmp_path / "empty.csv")
+    fails_with("contains no videos", "data", "check", tmp_path / "empty.csv")
     fails_with("has no column 'label'; its columns are path, class", "data", "check", tmp_path / "column.csv")
     assert check().returncode == 2
     assert mar_edge("data", "fly").returncode == 2
@@ -222,7 +222,7 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
     table = [line for line in done.stderr.splitlines() if "rather long name" in line and line.startswith("│")]
     assert len(table) == 16
     assert max(map(len, table)) <= 80
-    assert "24 classes between are not shown" in done.stderr
+    assert "24 more classes are not shown" in done.stderr
 
 
 def test_relative_paths_may_start_elsewhere(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_what_missed_its_bounds_or_does_not_run_is_never_taken(bundle: Bundle) -
     assert taken(bundle) == ("openvino", "bf16")
     choice = choose(bundle, precision="int8")  # asked for, so it runs, and the reason tells
     assert (choice.engine, choice.variant.precision) == ("onnxruntime", "int8")
-    assert "nothing else held its bounds here" in choice.reason
+    assert "no other graph stayed within its bounds here" in choice.reason
 
 
 @pytest.mark.parametrize("int8", [0.5, 1.2, 1.29, 1.33])
@@ -200,7 +200,7 @@ def test_bf16_alone_goes_to_openvino(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_is_named(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match="no engine 'tpu'; there are auto, onnxruntime, openvino"):
+    with pytest.raises(EngineError, match="unknown engine 'tpu'; choose from auto, onnxruntime, openvino"):
         choose(bundle, engine="tpu")
 
 

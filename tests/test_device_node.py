@@ -50,15 +50,15 @@ def test_a_missing_camera(tmp_path: Path) -> None:
     for name in ("video0", "video12", "video-left", "media0"):
         (tmp_path / name).touch()
     assert camera_numbers(tmp_path) == [0, 12]
-    assert "does not exist, there are 0, 12." in why_not_open(3, tmp_path)
+    assert "does not exist, available: 0, 12." in why_not_open(3, tmp_path)
     (tmp_path / "video5").symlink_to("gone")
     assert "does not exist" in why_not_open(5, tmp_path)
 
 
 @pytest.mark.parametrize(("mode", "group", "says"), [
     (0o660, 44, r"is -rw-rw---- of group \w+, and this user is not in it. Run: sudo usermod -aG \w+ \w+, then log in again$"),
-    (0o000, 44, r"is ---------- of group \w+, which lets no ordinary user in. Run: sudo chgrp video \S+/video7 && sudo chmod 660"),
-    (0o660, 0, r"is -rw-rw---- of group \w+, which lets no ordinary user in. Run: sudo chgrp video"),
+    (0o000, 44, r"is ---------- of group \w+, which denies access to ordinary users. Run: sudo chgrp video \S+/video7 && sudo chmod 660"),
+    (0o660, 0, r"is -rw-rw---- of group \w+, which denies access to ordinary users. Run: sudo chgrp video"),
 ])  # fmt: skip
 def test_a_camera_that_is_not_permitted(nobody: Path, mode: int, group: int, says: str) -> None:
     node = nobody / "video7"
@@ -97,7 +97,7 @@ def test_a_busy_camera_names_the_program_that_holds_it(tmp_path: Path, monkeypat
     try:
         refuse(monkeypatch, errno.EBUSY)
         assert why_not_open(0, tmp_path) == (
-            f"camera 0 is in use: sleep (process {holder.pid}) holds {node}; close that program"
+            f"camera 0 is in use: sleep (process {holder.pid}) uses {node}; close that program"
         )
     finally:
         holder.kill()
@@ -128,9 +128,9 @@ def test_a_node_without_pictures(
     (tmp_path / "video1").symlink_to("/dev/zero")
     monkeypatch.setattr("mar_edge.runtime.sources.device_node.fcntl.ioctl", answer)
     said = why_not_open(1, tmp_path)
-    assert ("of 'HD Camera' gives no pictures but other data; take another number" in said) is not fits
+    assert ("of 'HD Camera' delivers other data than pictures; use another number" in said) is not fits
     assert ("check its cable" in said) is fits
 
 
 def test_a_camera_that_was_unplugged(tmp_path: Path) -> None:
-    assert why_silent(0, tmp_path) == f"is gone: there is no {tmp_path}/video0 any more; check its cable"
+    assert why_silent(0, tmp_path) == f"is disconnected: {tmp_path}/video0 no longer exists; check its cable"

@@ -62,7 +62,7 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, clip: Path, command: st
 def test_a_reader_that_goes_away_is_one_line() -> None:
     done = shell("mar-edge inspect egomotion | head -c 1; exit ${PIPESTATUS[0]}")
     assert done.returncode == 1
-    assert done.stderr == "mar-edge: the reader of stdout went away\n"
+    assert done.stderr == "mar-edge: the reader of stdout has closed the pipe\n"
 
 
 def test_without_streams_nothing_but_records_gets_into_a_file(tmp_path: Path, clip: Path) -> None:

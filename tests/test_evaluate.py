@@ -259,7 +259,7 @@ def test_nothing_is_lost_without_a_word(bright: Model, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no video is left of the class dark: .*dark/0\.mp4 is empty"):
         evaluate(bright, read_videos(tmp_path / "data", bright.labels), skip_broken=True)
     (tmp_path / "data" / "dark" / "0.mp4").unlink()
-    with pytest.raises(DataError, match=r"the class folder .*dark holds no video; add some, or remove the folder"):
+    with pytest.raises(DataError, match=r"the class folder .*dark contains no video; add some, or remove the folder"):
         read_videos(tmp_path / "data", bright.labels)
 
 
@@ -279,7 +279,7 @@ def test_labels_that_only_look_like_the_models_are_refused_with_the_nearest(brig
 
 def test_views_that_cannot_be_made_are_told_before_any_work(bright: Model, tmp_path: Path) -> None:
     videos = read_videos(write_list(tmp_path, [("missing.mp4", "dark")]), bright.labels)
-    for views, says in (((0, 1), "views 0x1"), ((2, 2), "crops are 1 or 3"), ((5, 3), "nothing to crop")):
+    for views, says in (((0, 1), "views 0x1"), ((2, 2), "with 1 or 3 crops"), ((5, 3), "crops are not supported")):
         with pytest.raises(OptionError, match=says):
             evaluate(bright, videos, views=views)
 
@@ -353,7 +353,7 @@ def test_the_command_prints_writes_json_and_a_report(weights: Path, videos: Path
     assert (summary["engine"], summary["mask"], len(summary["sha256"])) == ("torch", 50, 64)
     right = sum(clip["label"] == clip["truth"] for clip in clips)
     assert summary["top1"] == pytest.approx(right / 12, abs=1e-5)
-    for words in ("top-1", "top-5", "95 % interval", "mean class accuracy", "calibration error", "72 views", "No clip shows: Walk", "6 Walk"):  # fmt: skip
+    for words in ("top-1", "top-5", "95 % interval", "mean class accuracy", "calibration error", "72 views", "Classes without clips: Walk", "6 Walk"):  # fmt: skip
         assert words in done.stderr
     assert max(map(len, done.stderr.splitlines()[1:-1])) <= 80
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -377,14 +377,14 @@ def test_the_command_and_many_classes_with_long_names(tmp_path: Path) -> None:
     assert "Most confused" in done.stderr
     assert "[red]" in done.stderr
     assert "24 clips have fewer frames than a window" in done.stderr
-    assert "No clip shows:" in done.stderr
+    assert "Classes without clips:" in done.stderr
 
 
 def test_the_command_tells_errors_in_one_line(weights: Path, videos: Path, tmp_path: Path) -> None:
     cases: list[tuple[list[str | Path], str]] = [
         ([weights, "--data", tmp_path / "none.csv"], "no such file or folder"),
         (["egomotion", "--data", videos], "labels that the model does not know: 'Drink' (line 2)"),
-        ([weights, "--data", videos, "--views", "2x2"], "crops are 1 or 3"),
+        ([weights, "--data", videos, "--views", "2x2"], "with 1 or 3 crops"),
         ([weights, "--data", videos, "--engine", "onnxruntime"], "mar-edge export"),
         ([weights, "--data", videos, "--report", tmp_path / "r.mp4"], "a report is an HTML file"),
         ([weights, "--data", videos, "--json", videos], "was not written by mar-edge as a file of JSON lines"),

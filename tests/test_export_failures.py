@@ -113,9 +113,9 @@ def test_a_destroyed_block_stays_in_fp32_by_itself(
         assert names and not [name for name in names if name.startswith("encoder.blocks.1.")]
         (warning,) = [message for message in exported.warnings if message.startswith(variant.title)]
         assert re.match(
-            r".* keeps encoder\.blocks\.1 in higher precision \(\d+ % of its work is INT8\); without", warning
+            r".* keeps encoder\.blocks\.1 in higher precision \(\d+ % of its work is INT8\); otherwise", warning
         )
-        assert "it misses its bounds on the calibration's own clips: " in warning
+        assert "it misses its bounds on the calibration's clips: " in warning
     assert [len(graph.rows) for graph in exported.quantised] == [2, 2]
 
 
@@ -129,7 +129,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, placement: str, until_kept: int) -> 
         if variant.placement == placement:
             seen.append(variant.kept)
             if len(variant.kept) < until_kept:
-                raise ExportError("it does not compute what torch computes: made up")
+                raise ExportError("it does not match torch: made up")
         return verdict
 
     monkeypatch.setattr(Gate, "check", picky)
@@ -165,7 +165,7 @@ def test_a_missed_graph_leaves_the_others(
     assert told.startswith(
         f"{out} was written without 1 of the graphs. mask 50 int8 for {missing}: it does not compute"
     )
-    assert told.endswith("with more videos than these 9, from where the model will run, or --precision fp16")
+    assert told.endswith("with more than these 9 videos, from the place of use, or --precision fp16")
     assert len(seen) > 2  # it was tried with blocks in higher precision first
 
 
@@ -201,7 +201,7 @@ def test_a_half_graph_of_two_classes_with_swapped_labels_is_refused(
 ) -> None:
     monkeypatch.setattr(families, "to_half", of_other_sign)
     exported = export(weights, tmp_path / "two.mar", precisions=["fp32", "fp16"])
-    assert exported.failures[0].startswith("mask 50 fp16: it does not compute what torch computes: ")
+    assert exported.failures[0].startswith("mask 50 fp16: it does not match torch: ")
     with pytest.raises(ExportError, match=r"no graph passed, so .*b\.mar was not written: mask 50 bf16: .*--precision"):
         export(weights, tmp_path / "b.mar", precisions=["bf16"])
     assert [path.name for path in tmp_path.iterdir()] == ["two.mar"]
@@ -238,7 +238,7 @@ def test_calibrate_keeps_the_old_graph_where_the_new_one_fails(
         assert done.exit_code == 1
         assert len(open_bundle(out).manifest.variants) == 3
         assert (out / "mask50-int8-tensorrt.onnx").read_bytes() == before["mask50-int8-tensorrt.onnx"]
-        assert "mask 50 int8 for tensorrt: the graph that was there stays" in done.stderr
+        assert "mask 50 int8 for tensorrt: the existing graph is kept" in done.stderr
         told = str(done.exception)
         assert "Next: --clips 8, or mar-edge export" in told
         written = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -283,7 +283,7 @@ def test_some_videos_are_held_out_for_the_gate(films: Path, options: Calibration
     same = choose_clips(spec_of(INFO), None, None, CalibrationOptions(data=few), warn=warnings.append)
     assert same.calibration is not None and same.gate.files == same.calibration.files and same.overlap
     (warning,) = warnings
-    assert "judged on videos that it was calibrated on; of 8 videos and more some are held out" in warning
+    assert "compared on videos that it was calibrated on; with 8 videos or more some are held out" in warning
     # what a person names for the comparison is taken as it is
     named = choose_clips(spec_of(INFO), few, None, options, warn=warnings.append)
     assert named.calibration is not None and len(named.gate.files) == 7 and len(named.calibration.files) == 9

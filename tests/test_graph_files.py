@@ -177,7 +177,7 @@ def test_weights_that_the_manifest_does_not_list_are_refused(bundle: Path) -> No
     del values["variants"][0]["weights"]
     values["sha256"] = bundles._digest(values)
     (bundle / "manifest.json").write_text(json.dumps(values))
-    with pytest.raises(BundleError, match=rf"keeps weights in '{DATA}', which manifest\.json does not list"):
+    with pytest.raises(BundleError, match=rf"stores weights in '{DATA}', which manifest\.json does not list"):
         open_bundle(bundle)
 
 

@@ -337,7 +337,7 @@ def test_models_that_half_precision_does_not_suit(graph: ModelProto, clips: Clip
     with pytest.raises(ExportError, match="no matrix product of this model can be fp16 within its bounds"):
         choose_kept(huge, "fp16", clips[:1])
     damaged = changed(graph, {"encoder.embed/Add": channel_at(np.nan)})
-    with pytest.raises(ExportError, match="fp32 graph itself gives logits that are no numbers"):
+    with pytest.raises(ExportError, match="fp32 graph itself returns NaN or infinite logits"):
         choose_kept(damaged, "fp16", clips[:1])
 
 
@@ -363,16 +363,16 @@ def test_names_of_parts(graph: ModelProto) -> None:
 def test_a_graph_that_is_not_what_it_says_is_found(graph: ModelProto) -> None:
     assert check_precision(graph, "fp32", ()) == []
     (problem,) = [text for text in check_precision(graph, "fp16", ()) if "fp32" in text]
-    assert problem.startswith("operators take or give fp32 that should be fp16 (1")
+    assert problem.startswith("operators have inputs or outputs in fp32 that should be fp16 (1")
     half = to_half(graph, "fp16", ())
     assert "tensors are half or INT8" in check_precision(half, "fp32", ())[0]
     assert "take or give fp16 that should be bf16" in check_precision(half, "bf16", ())[0]
     assert check_precision(half, "fp16", ["encoder.norm"]) == [
-        "operators take or give fp16 that should be fp32 (encoder.norm/LayerNormalization)"
+        "operators have inputs or outputs in fp16 that should be fp32 (encoder.norm/LayerNormalization)"
     ]
     mixed = to_half(graph, "fp16", ["encoder.blocks.0.fc1"])
     assert check_precision(mixed, "fp16", ()) == [
-        "operators take or give fp32 that should be fp16 (2, such as encoder.blocks.0.fc1/MatMul)"
+        "operators have inputs or outputs in fp32 that should be fp16 (2, such as encoder.blocks.0.fc1/MatMul)"
     ]
     assert "the graph has no part 'encoder.blocks.9'" in check_precision(half, "fp16", ["encoder.blocks.9"])[0]
     everything = ["encoder", "classifier"]
@@ -409,16 +409,16 @@ def test_an_int8_graph_that_is_not_one_is_found(graph: ModelProto) -> None:
     whole = _quantised(graph, lambda _name: True)
     onnx.checker.check_model(whole, full_check=True)
     assert check_precision(whole, "int8", ()) == []
-    assert "products with weights do not take INT8" in check_precision(graph, "int8", ())[0]
+    assert "products with weights do not have INT8" in check_precision(graph, "int8", ())[0]
     assert check_precision(graph, "int8", ())[-1] == "nothing is quantised"
     kept = ["encoder.blocks.1"]
     partly = _quantised(graph, lambda name: not name.startswith("encoder.blocks.1."))
     assert check_precision(partly, "int8", kept) == []
     assert check_precision(partly, "int8", ()) == [
-        "products with weights do not take INT8 tokens and INT8 weights (4, such as encoder.blocks.1.attn/MatMul)"
+        "products with weights do not have INT8 tokens and INT8 weights (4, such as encoder.blocks.1.attn/MatMul)"
     ]
     assert check_precision(whole, "int8", kept) == [
-        "products are INT8 although their parts are said to be FP32 (4, such as encoder.blocks.1.attn/MatMul)"
+        "products are INT8 although their parts must be FP32 (4, such as encoder.blocks.1.attn/MatMul)"
     ]
     assert "tensors are half or INT8" in check_precision(whole, "fp32", ())[0]
 

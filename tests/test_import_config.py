@@ -25,16 +25,16 @@ def folder(golden: Path, place: Path, name: str = "hf_videomae_tiny", **changes:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"hidden_act": "gelu_new"}, "has hidden_act 'gelu_new', and mar-edge computes only 'gelu' or 'gelu_python'"),
+        ({"hidden_act": "gelu_new"}, "has hidden_act 'gelu_new'; mar-edge supports only 'gelu' or 'gelu_python'"),
         ({"hidden_act": "gelu_pytorch_tanh"}, "has hidden_act 'gelu_pytorch_tanh'"),
         ({"hidden_act": "quick_gelu"}, "has hidden_act"),
         ({"hidden_act": "relu"}, "has hidden_act"),
         ({"hidden_act": None}, "has hidden_act None, which is invalid"),
-        ({"model_type": "vivit"}, "is not that of a VideoMAE model, but of 'vivit'"),
+        ({"model_type": "vivit"}, "does not belong to a VideoMAE model, but to 'vivit'"),
         ({"layer_norm_eps": 0}, "has layer_norm_eps 0, which is invalid"),
         ({"layer_norm_eps": "1e-12"}, "has layer_norm_eps '1e-12', which is invalid"),
         ({"layer_norm_eps": 2}, "has layer_norm_eps 2, which is invalid"),
-        ({"num_attention_heads": 5}, "48 channels do not divide into 5 heads"),
+        ({"num_attention_heads": 5}, "48 channels are not divisible by 5 heads"),
         ({"num_attention_heads": True}, "has num_attention_heads True, which is invalid"),
         ({"use_mean_pooling": "true"}, "has use_mean_pooling 'true', which is invalid"),
         ({"use_mean_pooling": False}, "lacks videomae.layernorm.weight"),
@@ -45,10 +45,10 @@ def folder(golden: Path, place: Path, name: str = "hf_videomae_tiny", **changes:
         ({"intermediate_size": 96}, "has intermediate_size 96, but the weights have 192"),
         ({"tubelet_size": 4}, "has tubelet_size 4, but the weights have 2"),
         ({"patch_size": 8}, r"has patch_size \[8, 8\], but the weights have \[16, 16\]"),
-        ({"num_channels": 1}, "has num_channels 1, and mar-edge computes only 3"),
-        ({"image_size": 225}, "225, which does not divide into patches of 16 px"),
+        ({"num_channels": 1}, "has num_channels 1; mar-edge supports only 3"),
+        ({"image_size": 225}, "225, which is not divisible into patches of 16 px"),
         ({"image_size": [224]}, "has image_size"),
-        ({"num_frames": 15}, "15 frames do not divide into tubelets"),
+        ({"num_frames": 15}, "15 frames are not divisible into tubelets"),
         ({"problem_type": "multi_label_classification"}, "has problem_type 'multi_label_classification'"),
         ({"_attn_implementation": "sparse"}, "has attn_implementation 'sparse'"),
         ({"pruned_heads": {"0": [1]}}, "has pruned_heads, which mar-edge does not compute"),
@@ -70,7 +70,7 @@ def test_values_that_compute_something_else_are_refused(
         ({"decoder_hidden_size": 96}, "has decoder_hidden_size 96, but the weights have 48"),
         ({"decoder_num_hidden_layers": 1}, "has decoder_num_hidden_layers 1, but the weights have 2"),
         ({"decoder_intermediate_size": 96}, "has decoder_intermediate_size 96, but the weights have 192"),
-        ({"decoder_num_attention_heads": 5}, "do not divide into 5 heads; give the number with --decoder-heads"),
+        ({"decoder_num_attention_heads": 5}, "are not divisible by 5 heads; set the number with --decoder-heads"),
     ],
 )
 def test_values_of_the_decoder(golden: Path, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
@@ -87,7 +87,7 @@ def test_a_wider_mlp_is_refused_by_name(golden: Path, tmp_path: Path) -> None:
             state[key] = value[:, :96].clone()
     hf_folder(golden, tmp_path, intermediate_size=96)
     save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"intermediate_size 96, and mar-edge computes only 4 x 48 = 192"):
+    with pytest.raises(CheckpointError, match=r"intermediate_size 96; mar-edge supports only 4 x 48 = 192"):
         import_checkpoint(tmp_path)
 
 
@@ -126,9 +126,9 @@ def test_what_is_asked_may_not_differ(golden: Path, tmp_path: Path) -> None:
     place = folder(golden, tmp_path)
     assert import_checkpoint(place, frames=16, size_px=224, heads=Heads(encoder=3)).config.heads == 3
     for asked, says in (
-        ({"frames": 8}, "--frames is 8, but config.json says 16. Leave --frames out"),
-        ({"size_px": 256}, "--size is 256, but config.json says 224"),
-        ({"heads": Heads(encoder=4)}, "--heads is 4, but config.json says 3"),
+        ({"frames": 8}, "--frames is 8, but config.json states 16. Leave --frames out"),
+        ({"size_px": 256}, "--size is 256, but config.json states 224"),
+        ({"heads": Heads(encoder=4)}, "--heads is 4, but config.json states 3"),
     ):
         with pytest.raises(CheckpointError, match=says):
             import_checkpoint(place, **asked)
@@ -138,9 +138,7 @@ def test_pre_training_without_a_last_norm_and_with_raw_pixels(golden: Path, tmp_
     place = folder(golden, tmp_path, "hf_videomae_pretrain_tiny", use_mean_pooling=True)
     imported = import_checkpoint(place)
     assert not imported.config.final_norm
-    assert imported.unused == {
-        "videomae.layernorm.*": "not computed by transformers either, as use_mean_pooling is true"
-    }
+    assert imported.unused == {"videomae.layernorm.*": "not used by transformers either, as use_mean_pooling is true"}
     imported = import_checkpoint(folder(golden, tmp_path, "hf_videomae_pretrain_tiny", norm_pix_loss=False))
     assert imported.config.decoder_depth == 0
     assert imported.format == "a Hugging Face VideoMAE encoder without a classifier"
@@ -151,7 +149,7 @@ def test_keys_that_nobody_knows_and_labels_that_do_not_fit_are_named(golden: Pat
     imported = import_checkpoint(folder(golden, tmp_path, rope_theta=1e4, id2label={"0": "a"}))
     assert imported.labels is None
     assert imported.notes == [
-        "config.json has rope_theta, which VideoMAE does not have; not looked at",
+        "config.json has rope_theta, which VideoMAE does not have; ignored",
         "id2label of config.json has 1 names for 10 classes, so they are not used",
     ]
 
@@ -180,7 +178,7 @@ def test_the_preprocessing_of_published_models_is_ours(golden: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"image_mean": [0.5, 0.5, 0.5]}, r"has image_mean \[0.5, 0.5, 0.5\], and mar-edge normalises with \[0.485"),
+        ({"image_mean": [0.5, 0.5, 0.5]}, r"has image_mean \[0.5, 0.5, 0.5\]; mar-edge normalises with \[0.485"),
         ({"image_std": [0.5, 0.5, 0.5]}, "has image_std"),
         ({"do_normalize": False}, "has do_normalize False"),
         ({"do_rescale": False}, "has do_rescale False"),
@@ -201,11 +199,11 @@ def test_a_tensor_without_a_place_is_refused(golden: Path, tmp_path: Path) -> No
     place = hf_folder(golden, tmp_path)
     for name in ("videomae.encoder.layer.0.layer_scale", "videomae.embeddings.cls_token", "classifier.extra.weight"):
         save_file(state_of(golden, "hf_videomae_tiny") | {name: torch.ones(48)}, place / "model.safetensors")
-        with pytest.raises(CheckpointError, match=f"it has {name}, which this model has no place for"):
+        with pytest.raises(CheckpointError, match=f"it has {name}, which this model does not have"):
             import_checkpoint(place)
     extra = {"videomae.encoder.layer.0.attention.attention.key.bias": torch.ones(48), "loss.weight": torch.ones(10)}
     save_file(state_of(golden, "hf_videomae_tiny") | extra, place / "model.safetensors")
     assert import_checkpoint(place).unused == {
         "videomae.encoder.layer.0.attention.attention.key.bias": "a key bias cancels in the softmax",
-        "loss.*": "beside the model, no part of what it computes",
+        "loss.*": "not part of what the model computes",
     }

@@ -171,35 +171,35 @@ def test_what_is_left_out_is_named(official: State, tmp_path: Path) -> None:
         {"model_ema": official, "model": prefixed("a.", official) | {"loss.w": torch.ones(1)}}, tmp_path / "a.pth"
     )
     assert import_checkpoint(tmp_path / "a.pth", heads=HEADS).unused == {
-        "model_ema.*": "another copy of the weights; those of 'model' were taken",
-        "loss*": "outside of the model, which stands under 'a.'",
+        "model_ema.*": "another copy of the weights; those of 'model' were imported",
+        "loss*": "outside of the model, which is under 'a.'",
     }
     torch.save(official | {"aux_head.weight": torch.ones(1), "aux_head.bias": torch.ones(1)}, tmp_path / "b.pth")
     assert import_checkpoint(tmp_path / "b.pth", heads=HEADS).unused == {
-        "aux_head.*": "beside the model, no part of what it computes"
+        "aux_head.*": "not part of what the model computes"
     }
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s: {"a": s, "b": s}, "holds 2 models, under 'a', 'b'"),
-        (lambda s: {"m": prefixed("student.", s) | prefixed("other.", s)}, "holds 2 models, under 'student.', 'other.'"),
+        (lambda s: {"a": s, "b": s}, "contains 2 models, under 'a', 'b'"),
+        (lambda s: {"m": prefixed("student.", s) | prefixed("other.", s)}, "contains 2 models, under 'student.', 'other.'"),
         (lambda s: s | {"module.head.bias": s["head.bias"]}, "has head.bias twice, once as module.head.bias"),
         (lambda s: s | {"blocks.0.attn.q.lora_A.weight": torch.ones(1)}, "LoRA adapters; merge them first"),
         (lambda s: {"_flat_param": torch.ones(9)} | s, "flattened by FSDP; save a full state dict"),
-        (lambda s: s | {"blocks.0.mlp.fc1.qweight": torch.ones(1)}, "quantised; import those from before"),
+        (lambda s: s | {"blocks.0.mlp.fc1.qweight": torch.ones(1)}, "quantised; import the weights from before"),
         (lambda s: s | {"blocks.0.attn.qkv.weight": s["blocks.0.attn.qkv.weight"].char()}, "is int8, expected floating"),
         (lambda s: s | {"blocks.0.mlp.fc1.weight": s["blocks.0.mlp.fc1.weight"].to(torch.float8_e4m3fn)}, "is float8_e4m3fn"),
         (lambda s: s | {"blocks.1.mlp.fc1.bias": s["blocks.1.mlp.fc1.bias"] * torch.nan}, "fc1.bias has a value that is NaN"),
         (lambda s: s | {"blocks.0.parametrizations.weight.original0": torch.ones(1)}, "remove_parametrizations"),
-        (lambda s: s | {"cls_token": torch.ones(1, 1, 48)}, "it has cls_token, which this model has no place for"),
+        (lambda s: s | {"cls_token": torch.ones(1, 1, 48)}, "it has cls_token, which this model does not have"),
         (lambda s: s | {"blocks.0.attn.q_norm.weight": torch.ones(16)}, "it has blocks.0.attn.q_norm.weight"),
         (lambda s: s | {"norm_pre.weight": torch.ones(48)}, "it has norm_pre.weight"),
         (lambda s: s | {"temporal_embed": torch.ones(8, 48)}, "it has temporal_embed"),
         (lambda s: s | {"pos_embed": torch.ones(1, 784, 48)}, "made for 784 tokens, and this clip has 1568"),
         (lambda s: s | {"patch_embed.proj.weight": torch.ones(48, 1, 2, 16, 16)}, r"expected \(D, 3, frames, patch, patch\)"),
-        (lambda s: {"model": s, "args": argparse.Namespace(num_frames=32)}, "--frames is 16, but its 'args' says 32"),
+        (lambda s: {"model": s, "args": argparse.Namespace(num_frames=32)}, "--frames is 16, but its 'args' states 32"),
     ],
 )  # fmt: skip
 def test_what_would_compute_something_else_is_refused(official: State, tmp_path: Path, change: Any, says: str) -> None:
@@ -220,7 +220,7 @@ def test_clip_and_heads_that_stand_beside_the_weights(official: State, tmp_path:
     config = import_checkpoint(tmp_path / "v2").config
     assert (config.geometry.clip_shape, config.heads, config.norm_eps) == ((8, 192, 192, 3), 6, 1e-5)
     (tmp_path / "v2" / "config.json").write_text(json.dumps({"model_config": described | {"cos_attn": True}}))
-    with pytest.raises(CheckpointError, match="config.json has cos_attn True, and mar-edge computes only False"):
+    with pytest.raises(CheckpointError, match="config.json has cos_attn True; mar-edge supports only False"):
         import_checkpoint(tmp_path / "v2")
 
 
@@ -228,7 +228,7 @@ def test_heads_that_nothing_tells_are_named(official: State, tmp_path: Path) -> 
     torch.save(official, tmp_path / "file.pth")
     (note,) = import_checkpoint(tmp_path / "file.pth").notes
     assert note.startswith("assumed 1 attention heads for 48 channels, which no published model has")
-    assert note.endswith("Give it with --heads")
+    assert note.endswith("Set it with --heads")
     assert import_checkpoint(tmp_path / "file.pth", heads=HEADS).notes == []
     # ViT-H's heads are 80 channels wide
     wide = {"patch_embed.proj.weight": torch.zeros(1280, 3, 2, 16, 16), "patch_embed.proj.bias": torch.zeros(1280)}
@@ -339,15 +339,15 @@ def test_damaged_indices_and_shards(golden: Path, hf: State, tmp_path: Path) -> 
     for text, says in (
         ("{", "is not an index of shards, it is damaged"),
         ("[]", "is not an index of shards, it is damaged"),
-        ('{"weight_map": {}}', "names no files beside it"),
-        ('{"weight_map": {"a": "../../etc/passwd"}}', "names no files beside it"),
+        ('{"weight_map": {}}', "names no files in its folder"),
+        ('{"weight_map": {"a": "../../etc/passwd"}}', "names no files in its folder"),
     ):
         index.write_text(text)
         with pytest.raises(CheckpointError, match=says):
             import_checkpoint(folder)
     index.unlink()
     save_file(load_file(shards[0]) | load_file(shards[1]), shards[1])
-    with pytest.raises(CheckpointError, match="which another part has, too"):
+    with pytest.raises(CheckpointError, match="which is also in another part"):
         import_checkpoint(folder)
 
 
@@ -356,7 +356,7 @@ def test_folders_of_others_say_how_to_join_them(official: State, tmp_path: Path)
         ("zero", "zero_to_fp32.py", "python zero_to_fp32.py .*zero weights"),
         ("ranks", "mp_rank_00_model_states.pt", "checkpoint of DeepSpeed, in parts"),
         ("dcp", "__0_0.distcp", "dcp_to_torch .*dcp weights.pth"),
-        ("run", "checkpoint-best.pth", "it holds checkpoint-best.pth: give one of these"),
+        ("run", "checkpoint-best.pth", "it contains checkpoint-best.pth: give one of these"),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_bytes(b"")

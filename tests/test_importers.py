@@ -54,13 +54,13 @@ def test_other_objects_are_named_or_harmless(tmp_path: Path) -> None:
     (tmp_path / "lfs.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (tmp_path / "lfs.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     for name, says in {
-        "whole.pth": r"whole pickled model \(torch.nn.modules.linear.Linear\).*torch.save\(model.state_dict\(\)",
-        "inside.pth": "whole pickled model",
-        "jit.pt": "is a TorchScript program, not a checkpoint. Save its weights alone",
+        "whole.pth": r"is a pickled model \(torch.nn.modules.linear.Linear\).*torch.save\(model.state_dict\(\)",
+        "inside.pth": "is a pickled model",
+        "jit.pt": "is a TorchScript program, not a checkpoint. Save only its weights",
         "own.pth": r"would run code \(tests.test_importers.Config\)",
         "old.pth": r"would run code \(posix.system\)",
-        "lfs.safetensors": "pointer of Git LFS, not the weights themselves. Run: git lfs pull",
-        "lfs.bin": "pointer of Git LFS",
+        "lfs.safetensors": "Git LFS pointer, not the weights themselves. Run: git lfs pull",
+        "lfs.bin": "Git LFS pointer",
     }.items():
         with pytest.raises(CheckpointError, match=says) as error:
             import_checkpoint(tmp_path / name)
@@ -72,7 +72,7 @@ def test_our_own_checkpoint_needs_no_import(tmp_path: Path) -> None:
     from tests.family import INFO, TINY
 
     checkpoint.save(tmp_path / "ours.safetensors", build(TINY), TINY, INFO)
-    with pytest.raises(CheckpointError, match="is a checkpoint of mar-edge already; use it as it is"):
+    with pytest.raises(CheckpointError, match="is already a checkpoint of mar-edge; use it without import"):
         import_checkpoint(tmp_path / "ours.safetensors")
 
 
@@ -85,13 +85,13 @@ def test_training_starts_from_an_imported_encoder(golden: Path, tmp_path: Path) 
     out = tmp_path / "encoder.safetensors"
     done = CliRunner().invoke(app, ["import", str(tmp_path), "-o", str(out)])
     assert done.exit_code == 0, done.stderr
-    assert "it has no classifier: name it as start.weights of a recipe" in done.stderr
+    assert "it has no classifier: set it as start.weights of a recipe" in done.stderr
     theirs, config, _ = checkpoint.load(out)
     recipe = replace(config, classifier="bridge", classes=4, final_norm=True, bridge_width=32, bridge_heads=2)
     model = build(recipe)
     notes = take_weights(model, StartPart(weights=str(out), parts="encoder"))
     assert notes == [
-        f"{out}: 2 tensors of the encoder's last norm do not fit and start fresh, for instance encoder.norm.bias"
+        f"{out}: 2 tensors of the encoder's last norm do not fit and start from random values, for instance encoder.norm.bias"
     ]
     for name, tensor in theirs.encoder.state_dict().items():
         assert torch.equal(model.encoder.state_dict()[name], tensor), name
@@ -114,9 +114,9 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         "empty.pth": "cannot be read",
         "text.safetensors": "cannot be read",
         "cut.pth": "damaged|cannot be read",
-        "list.pth": "holds no tensors",
-        "none.pth": "holds no tensors",
-        "whole.pth": "is no checkpoint of MAR, VideoMAE or Hugging Face VideoMAE",
+        "list.pth": "contains no tensors",
+        "none.pth": "contains no tensors",
+        "whole.pth": "is not a checkpoint of MAR, VideoMAE or Hugging Face VideoMAE",
     }.items():
         with pytest.raises(CheckpointError, match=says) as error:
             import_checkpoint(tmp_path / name)
@@ -124,14 +124,14 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
 
 
 def test_a_folder_needs_weights_and_config(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"holds neither model\.safetensors nor pytorch_model\.bin"):
+    with pytest.raises(CheckpointError, match=r"contains neither model\.safetensors nor pytorch_model\.bin"):
         import_checkpoint(tmp_path)
     weights = {"videomae.embeddings.patch_embeddings.projection.weight": torch.zeros(8, 3, 2, 16, 16)}
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"needs the config\.json"):
         import_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(CheckpointError, match=r"config\.json is not that of a VideoMAE model"):
+    with pytest.raises(CheckpointError, match=r"config\.json does not belong to a VideoMAE model"):
         import_checkpoint(tmp_path)
 
 
@@ -139,5 +139,5 @@ def test_heads_that_do_not_divide_name_the_option(golden: Path, tmp_path: Path) 
     from tests.test_goldens import write_foreign
 
     file = write_foreign(golden, "mar_official_tiny", tmp_path)
-    with pytest.raises(CheckpointError, match="48 channels do not divide into 7 heads.*--heads"):
+    with pytest.raises(CheckpointError, match="48 channels are not divisible by 7 heads.*--heads"):
         import_checkpoint(file, heads=Heads(encoder=7))

@@ -37,7 +37,7 @@ def say(*labels: str, numbers: bool = False) -> list[str]:
 )
 def test_labels_that_are_probably_one_class(labels: list[str], difference: str) -> None:
     (said,) = say(*labels, "walk")
-    assert f"differ only in {difference}: probably they are one class" in said
+    assert f"differ only in {difference}: they are probably one class" in said
     assert said.count("(1 video)") == len(labels)
     assert "walk" not in said
     assert len({likeness(label) for label in labels}) == 1

@@ -193,10 +193,10 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path, film: Path) -> No
     assert said["1again"] == "is the same folder as 0link"
     assert said["2part"] == "is the same folder as 0link/more"
     assert said["3file.mp4"] == said["4chain.mp4"] == said["zz/same.mp4"] == "is the same file as zz/own.mp4"
-    assert said["zz/up"] == f"is a link back to {data}, in which it lies"
-    assert said["0link/back"] == f"is a link back to {real}, in which it lies"
+    assert said["zz/up"] == f"is a link back to {data}, which contains it"
+    assert said["0link/back"] == f"is a link back to {real}, which contains it"
     assert (
-        said["zz/here"].startswith("is a link back to ") and said["zz/root"] == "is a link back to /, in which it lies"
+        said["zz/here"].startswith("is a link back to ") and said["zz/root"] == "is a link back to /, which contains it"
     )
     assert said["round"].startswith("is a link that cannot be followed: ")
     assert len(said) == 11

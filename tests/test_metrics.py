@@ -140,5 +140,5 @@ def test_json_is_plain_and_named() -> None:
     [([], []), ([[0.5, 0.5]], [0]), ([[1, 0, 0]], [3]), ([[1, 0, 0]], [-1]), ([[1, 0, 0]], [0, 1])],
 )
 def test_what_does_not_fit_is_refused(scores: list[list[float]], targets: list[int]) -> None:
-    with pytest.raises(ValueError, match="do not fit|targets reach"):
+    with pytest.raises(ValueError, match="do not fit|targets range"):
         evaluation(scores, targets)

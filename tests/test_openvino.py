@@ -95,7 +95,7 @@ def test_frames_may_lie_anywhere_in_memory(bundle: Bundle) -> None:
     read_only = clips(2)
     read_only.flags.writeable = False
     assert np.array_equal(engine.infer(read_only), expected)
-    with pytest.raises(FrameError, match="the graph takes uint8"):
+    with pytest.raises(FrameError, match="the graph expects uint8"):
         engine.infer(clips(1)[..., :1])
 
 
@@ -171,7 +171,7 @@ def test_threads_that_ask_first_get_one_core() -> None:
 
 def test_a_damaged_graph_is_refused_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bundle = Bundle(write_bundle(tmp_path / "fake.mar"))
-    with pytest.raises(EngineError, match=r"OpenVINO refuses .*mask50-fp32\.onnx: \S"):
+    with pytest.raises(EngineError, match=r"OpenVINO rejects .*mask50-fp32\.onnx: \S"):
         create_engine(bundle, bundle.manifest.variants[0], "openvino")
     assert capfd.readouterr() == ("", "")
 
@@ -188,7 +188,7 @@ def test_a_graph_that_is_not_what_the_manifest_says_is_refused(tmp_path: Path) -
     fewer = write_family(tmp_path / "tiny.mar", precisions=["fp32"])
     labels = fewer.manifest.model_copy(update={"labels": ["left", "right", "up"]})
     graph = labels.variants[0]
-    with pytest.raises(EngineError, match=r"gives \[1,2\], which is not what its manifest says: .* 3 labels"):
+    with pytest.raises(EngineError, match=r"returns \[1,2\]; its manifest states .* 3 labels"):
         load_graph(labels, graph, fewer.graph_path(graph), "openvino")
 
 

@@ -189,7 +189,7 @@ def test_a_bundle_with_files_of_others_is_refused_by_name(tmp_path: Path) -> Non
     (out / "card").mkdir()
     (out / "card" / "README.md").write_text("mine")
     (out / "z").symlink_to("/")
-    told = r"holds card/README\.md and 1 more, which mar-edge did not write"
+    told = r"contains card/README\.md and 1 more, which mar-edge did not write"
     with pytest.raises(OutputError, match=told), bundles.writing(out):
         pass
     assert (out / "card" / "README.md").read_text() == "mine"
@@ -252,7 +252,7 @@ def test_what_is_there_instead_of_a_folder(tmp_path: Path) -> None:
 
 def test_a_folder_that_becomes_anothers_meanwhile_is_kept(tmp_path: Path) -> None:
     with (
-        pytest.raises(OutputError, match="holds thesis, which mar-edge did not write"),
+        pytest.raises(OutputError, match="contains thesis, which mar-edge did not write"),
         written_whole(tmp_path / "a", THING) as folder,
     ):
         (folder / "sign").write_text("new")
@@ -270,7 +270,7 @@ def test_models_that_others_added_to_a_repository_stay(tmp_path: Path) -> None:
     theirs = tmp_path / "models" / "detector" / "1" / "model.onnx"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(MINE)
-    with pytest.raises(OutputError, match=r"holds detector/1/model\.onnx, which mar-edge did not write"):
+    with pytest.raises(OutputError, match=r"contains detector/1/model\.onnx, which mar-edge did not write"):
         write_triton(bundle, tmp_path / "models")
     assert theirs.read_bytes() == MINE
 

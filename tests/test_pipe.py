@@ -130,7 +130,7 @@ def test_a_waiting_pipe_is_stopped_from_another_thread(pipe: Path, no_thread_lef
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "ended before a byte came"),
+        (b"", "ended before the first byte"),
         (b"no video at all " * 1000, "is not a video that can be read from a pipe.*Matroska.*Run: ffmpeg"),
     ],
 )
@@ -200,4 +200,4 @@ def test_waiting_is_interrupted(pipe: Path, number: int, code: int) -> None:
 def test_max_seconds_holds_for_a_pipe_that_gives_nothing(pipe: Path) -> None:
     done = mar_edge("run", "--source", pipe, "--max-seconds", "2")
     assert done.returncode == 0, done.stderr
-    assert "no frame came" in done.stderr
+    assert "no frame arrived" in done.stderr

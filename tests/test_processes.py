@@ -103,9 +103,9 @@ def test_what_is_pickled_is_the_same_graph(tmp_path: Path, monkeypatch: pytest.M
 def test_what_cannot_be_pickled_says_what_to_do(tmp_path: Path) -> None:
     engine = BrightnessEngine(tmp_path / "fake.mar")
     for what, says in (
-        (engine, r"an engine \(fake\) cannot be pickled. Send the model that mar_edge.load gave, or load it in each"),
+        (engine, r"an engine \(fake\) cannot be pickled. Send the model returned by mar_edge.load, or load it in each"),
         (Session(engine), "a session cannot be pickled. Send the model to the process, and call its session"),
-        (Model(engine), "a model with an engine of your own cannot be pickled. Make it in each process"),
+        (Model(engine), "a model with a custom engine cannot be pickled. Create it in each process"),
     ):
         with pytest.raises(EngineError, match=says):
             pickle.dumps(what)
@@ -126,6 +126,6 @@ def test_everything_that_infers_looks_at_the_process(tmp_path: Path, monkeypatch
     }
     calls[use]()
     monkeypatch.setattr("mar_edge.runtime.engines.engine.os.getpid", lambda: -1)
-    with pytest.raises(EngineError, match="process -1 is a fork of that, where its engine does not work"):
+    with pytest.raises(EngineError, match="process -1 is a fork of it, where the engine does not work"):
         calls[use]()
     assert session.frames == (use == "push")

@@ -101,7 +101,7 @@ def test_every_problem_of_a_profile_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"precisions": ["fp16", "bf16"]}, "precisions has bf16, which compute capability 7.5 does not know"),
+        ({"precisions": ["fp16", "bf16"]}, "precisions has bf16, which compute capability 7.5 does not support"),
         ({"tensorrt": None, "workspace_mib": None}, "engine tensorrt needs tensorrt; engine tensorrt needs workspace_mib"),
         ({"build": "tensorrt-rtx"}, "build is tensorrt-rtx, but engine is tensorrt"),
         ({"module": "tensorrt_rtx"}, "module is tensorrt_rtx, but engine is tensorrt"),
@@ -109,7 +109,7 @@ def test_every_problem_of_a_profile_is_told_at_once(tmp_path: Path) -> None:
         ({"masks": [50, 50]}, "masks names 50 twice"),
         ({"precisions": []}, "precisions: "),
         ({"tensorrt": 10.3}, "tensorrt: Input should be a valid string"),
-        ({"colour": "red"}, "unknown key 'colour'; there are name, device"),
+        ({"colour": "red"}, "unknown key 'colour'; the keys are name, device"),
     ],
 )  # fmt: skip
 def test_what_a_profile_may_not_say(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
@@ -117,7 +117,7 @@ def test_what_a_profile_may_not_say(tmp_path: Path, changes: dict[str, Any], tol
 
 
 def test_a_file_that_is_no_profile(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"no profile .*orin.yaml; there are a10.yaml, h100.yaml"):
+    with pytest.raises(OptionError, match=r"no profile .*orin.yaml; available: a10.yaml, h100.yaml"):
         load(EXPORT / "orin.yaml")
     with pytest.raises(OptionError, match=r"copy one from the folder export/"):
         load(tmp_path / "orin.yaml")

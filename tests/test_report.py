@@ -126,7 +126,7 @@ def test_a_report_tells_what_there_is(tmp_path: Path, classes: int) -> None:
     ):  # fmt: skip
         assert words in page.text
     assert ("Top-5" in page.text) == (classes > 5)
-    assert ("No clip shows 1 of the model's classes" in page.text) == (classes > 2)
+    assert ("There are no clips of 1 of the model's classes" in page.text) == (classes > 2)
     assert sum("image/jpeg" in image for image in page.images) == min(12, int((~evaluation.right).sum()))
     # curves, reliability, and the confusion matrix where it is a picture
     assert sum("image/jpeg" not in image for image in page.images) == (3 if classes > 25 else 2)

@@ -101,5 +101,5 @@ def test_a_broken_sink_is_switched_off() -> None:
         sink({"n": n})
     sink.close()
     assert sink.dropped == 10
-    assert warnings == ["an output failed and is switched off: the disk is full"]
+    assert warnings == ["an output failed and is disabled: the disk is full"]
     assert threading.active_count() == before

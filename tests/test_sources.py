@@ -57,7 +57,9 @@ def test_a_camera_that_ends_says_so_and_leaves_no_thread() -> None:
     capture.may_read.release(1000)
     with (
         CameraSource(3, open_capture=lambda _index: capture, timeout_s=0.2) as camera,
-        pytest.raises(SourceError, match="camera 3 stopped giving frames: none for 0.2 s, .* the last gave no picture"),
+        pytest.raises(
+            SourceError, match="camera 3 stopped delivering frames: none for 0.2 s, .* the last returned no picture"
+        ),
     ):
         for _ in camera:
             pass
@@ -70,12 +72,12 @@ def test_a_camera_that_hangs_is_told_within_its_timeout_and_given_back_when_it_a
     capture = PictureCamera([])
     camera = CameraSource(0, open_capture=lambda _index: capture, timeout_s=1)
     began_s = time.monotonic()
-    with pytest.raises(SourceError, match="none for 1 s, its driver does not answer"), camera:
+    with pytest.raises(SourceError, match="none for 1 s, its driver does not respond"), camera:
         next(iter(camera))
     assert time.monotonic() - began_s < 1.5
     held = not capture.released
     assert held
-    assert camera.warnings.take() == ["camera 0 does not answer; it is given back when its driver does"]
+    assert camera.warnings.take() == ["camera 0 does not respond; it is released when its driver returns"]
     capture.may_read.release()
     wait_for(lambda: capture.released and threading.active_count() == before)
 
@@ -124,7 +126,7 @@ def test_a_camera_that_does_not_open_can_be_tried_again() -> None:
 def frames_of(camera: CameraSource) -> list[Frame]:
     """Take frames until the camera is lost."""
     frames = []
-    with pytest.raises(SourceError, match="stopped giving frames"), camera:
+    with pytest.raises(SourceError, match="stopped delivering frames"), camera:
         for frame in camera:
             frames.append(frame)
     return frames
@@ -149,7 +151,7 @@ def test_a_hiccup_is_skipped_and_counted(answer: object, what: str) -> None:
     frames = frames_of(camera)
     assert len(frames) + camera.dropped >= 17
     (warning,) = camera.warnings.take()
-    assert warning.startswith("camera 0: 2 failed reads were skipped (the last gave ")
+    assert warning.startswith("camera 0: 2 failed reads were skipped (the last returned ")
     assert what in warning
     assert capture.released
 
@@ -194,7 +196,7 @@ def test_other_pictures_are_converted(change: Callable[[Any], Any], bits: int | 
     assert frame.picture.dtype == np.uint8
     assert np.array_equal(frame.picture, expected)
     told = camera.warnings.take()
-    assert told == ([] if bits is None else [f"camera 0 gives pictures in 16 bit numbers; they are read as {bits} bit and converted to 8"])  # fmt: skip
+    assert told == ([] if bits is None else [f"camera 0 returns pictures in 16 bit numbers; they are read as {bits} bit and converted to 8"])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -202,8 +204,8 @@ def test_other_pictures_are_converted(change: Callable[[Any], Any], bits: int | 
     [
         (lambda picture: picture[..., :2], r"shape \(48, 64, 2\).*CAP_PROP_CONVERT_RGB"),
         (lambda picture: picture.transpose(2, 0, 1), r"shape \(3, 48, 64\)"),
-        (lambda picture: picture.reshape(1, -1), r"no decoded picture"),
-        (lambda picture: picture.astype(np.float32) / 255, "pictures of float32; give uint8"),
+        (lambda picture: picture.reshape(1, -1), r"not a decoded picture"),
+        (lambda picture: picture.astype(np.float32) / 255, "pictures of float32; expected uint8"),
         (lambda picture: picture.tolist(), "gives list objects"),
     ],
 )
@@ -219,7 +221,7 @@ def test_a_camera_is_open_once(picture: NDArray[np.uint8]) -> None:
     camera = CameraSource(0, open_capture=lambda _index: MovingCamera())
     with pytest.raises(SourceError, match="is not open"):
         next(iter(camera))
-    with camera, pytest.raises(SourceError, match="is open already"), camera:
+    with camera, pytest.raises(SourceError, match="is already open"), camera:
         pass
 
 
@@ -285,7 +287,7 @@ def test_a_file_goes_before_a_camera_of_that_name(tmp_path: Path, monkeypatch: p
         source = open_source(name)
         assert isinstance(source, FileSource)
         assert source.warnings.take() == [
-            f"'{name}' is read as the file of that name; for the camera say --camera {number}"
+            f"'{name}' is read as the file of that name; for the camera use --camera {number}"
         ]
         assert clip_file(name) == Path(name)
     assert isinstance(open_source(3), CameraSource)
@@ -294,7 +296,7 @@ def test_a_file_goes_before_a_camera_of_that_name(tmp_path: Path, monkeypatch: p
     assert demo.warnings.take() == ["demo is the built-in demo; for the file of that name say ./demo"]
     assert clip_file("demo") == Path("demo")
     Path("7").mkdir()
-    with pytest.raises(SourceError, match="'7' is a folder here: name a video in it, or for the camera say --camera 7"):
+    with pytest.raises(SourceError, match="'7' is a folder here: name a video in it, or for the camera use --camera 7"):
         open_source("7")
     with pytest.raises(SourceError, match="no camera 2025 and no file '2025'"):
         open_source("2025")

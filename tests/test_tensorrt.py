@@ -158,11 +158,11 @@ def test_a_graph_with_other_inputs_is_refused(tmp_path: Path) -> None:
 
 
 def test_options_that_cannot_be(graph: Path) -> None:
-    with pytest.raises(OptionError, match="batch 4:1:2 is not smallest:usual:largest"):
+    with pytest.raises(OptionError, match="batch 4:1:2 is invalid; give smallest:typical:largest"):
         tensorrt_build.build(graph, module=RTX, batch=(4, 1, 2))
-    with pytest.raises(OptionError, match="workspace 0 MiB is not from 1"):
+    with pytest.raises(OptionError, match="workspace 0 MiB is invalid"):
         tensorrt_build.build(graph, module=RTX, workspace_mib=0)
-    with pytest.raises(OptionError, match=r"does not build for compute capability 9.9; it does for 7.5, 8.0, 8.6"):
+    with pytest.raises(OptionError, match=r"does not support compute capability 9.9; it supports 7.5, 8.0, 8.6"):
         tensorrt_build.build(graph, module=RTX, compute_capabilities=["9.9"])
 
 

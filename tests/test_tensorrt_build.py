@@ -106,9 +106,9 @@ def test_the_names_that_tell_versions_apart() -> None:
 @pytest.mark.parametrize(
     ("engine", "version", "message"),
     [
-        ("tensorrt", "8.6.1", r"TensorRT 8.6.1 is too old; mar-edge takes 10.3 to 11.x. Upgrade it"),
+        ("tensorrt", "8.6.1", r"TensorRT 8.6.1 is too old; mar-edge supports 10.3 to 11.x. Upgrade it"),
         ("tensorrt", "10.2.0.post1", "is too old"),
-        ("tensorrt", "12.0.1", "newer than this mar-edge knows .* pip install --upgrade mar-edge"),
+        ("tensorrt", "12.0.1", "newer than this mar-edge supports .* pip install --upgrade mar-edge"),
         ("tensorrt-rtx", "2.0", "TensorRT-RTX 2.0 is newer"),
         ("tensorrt", "unknown", "TensorRT unknown is too old"),
     ],
@@ -155,11 +155,11 @@ def test_what_cannot_be_built_says_why(install: Callable[[str], Machine], graph:
     with pytest.raises(
         EngineError,
         match=r"TensorRT 11.4.0.106 cannot build mask50-fp32.onnx: Error Code 10: Internal Error \(Could not find any "
-        r"implementation for node encoder.blocks.0.fc1/MatMul.\); this is often memory: raise the workspace limit",
+        r"implementation for node encoder.blocks.0.fc1/MatMul.\); this is often a lack of memory: raise the workspace limit",
     ):
         tensorrt_build.build(graph, module="tensorrt")
     machine.fail = ("Builder", 2)
-    with pytest.raises(EngineError, match=r"does not start: .*there is no NVIDIA GPU with a driver"):
+    with pytest.raises(EngineError, match=r"cannot be started: .*there is no NVIDIA GPU with a driver"):
         tensorrt_build.build(graph, module="tensorrt")
     with pytest.raises(OptionError, match="builds for the GPU it runs on, not for 8.6; tensorrt-rtx builds for others"):
         tensorrt_build.build(graph, module="tensorrt", compute_capabilities=["8.6"])
@@ -193,7 +193,7 @@ def test_timings_are_kept_and_merged(install: Callable[[str], Machine], graph: P
     builder.build_serialized_network = finish
     assert build() == [stamp, b"classifier.head/MatMul_myl0_0"]
     assert len(said) == 1
-    assert "is of another version or GPU, or damaged; kernels are measured anew" in said[0]
+    assert "is of another version or GPU, or damaged; kernels are measured again" in said[0]
     timings.write_bytes(stamp + b"\nkept")
     machine.calls.clear()
     machine.fail = ("build_serialized_network", 1)
@@ -218,17 +218,17 @@ def test_timings_are_kept_and_merged(install: Callable[[str], Machine], graph: P
             "kSERIALIZATION_VERSION failed.Version tag does not match.)",
             "built by another version",
         ),
-        ("cuStreamSynchronize failed: an illegal memory access was encountered", "Start it again"),
+        ("cuStreamSynchronize failed: an illegal memory access was encountered", "Restart the process"),
     ],
 )
 def test_messages_are_explained(message: str, cure: str) -> None:
     told = explain(["Error Code 9: something before", message])
     assert "something before" not in told
-    assert (cure if cure != "--" else "this is often memory") in told
+    assert (cure if cure != "--" else "this is often a lack of memory") in told
 
 
 def test_messages_without_a_known_cause() -> None:
-    assert explain([]) == "it gives no reason"
+    assert explain([]) == "it reports no reason"
     assert explain(["first\n thing", "second"]) == "first thing"
     # a full memory is also reported as no implementation: the cause is said
     both = ["Could not find any implementation for node a", "GPU memory allocation error: out of memory"]

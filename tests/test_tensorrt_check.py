@@ -47,8 +47,8 @@ def test_an_operator_that_it_does_not_take_is_named(model: onnx.ModelProto) -> N
     node(broken, "encoder.blocks.1.attn/Softmax").op_type = "Softmaxx"
     node(broken, "encoder.blocks.0/Erf").domain = "com.microsoft"
     assert problems(GraphView(broken)) == [
-        "Erf 'encoder.blocks.0/Erf' in encoder.blocks.0 is an operator that its parser does not take",
-        "Softmaxx 'encoder.blocks.1.attn/Softmax' in encoder.blocks.1.attn is an operator that its parser does not take",
+        "Erf 'encoder.blocks.0/Erf' in encoder.blocks.0 is an operator that its parser does not support",
+        "Softmaxx 'encoder.blocks.1.attn/Softmax' in encoder.blocks.1.attn is an operator that its parser does not support",
     ]
 
 
@@ -63,7 +63,7 @@ def test_integers_are_for_shapes_alone(model: onnx.ModelProto) -> None:
     assert problems(GraphView(broken)) == [
         "Cast '/Cast' makes INT32",
         "Mul 'encoder.blocks.0/Mul' in encoder.blocks.0 computes with 'three', which is INT64",
-        "Shape '/Shape' makes INT64, and a shape that is not known before it runs",
+        "Shape '/Shape' outputs INT64 in a shape that is unknown before it runs",
     ]
 
 
@@ -73,7 +73,7 @@ def test_opset_and_what_goes_in_and_out(model: onnx.ModelProto) -> None:
     broken.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     assert problems(GraphView(broken)) == [
         "operator set 23 is not one of 9 to 20",
-        "'logits' is FLOAT16; only frames UINT8 and logits FLOAT may go in and out",
+        "'logits' is FLOAT16; only frames UINT8 and logits FLOAT are allowed as input and output",
     ]
 
 
@@ -122,6 +122,6 @@ def test_the_export_fails_by_name(model: onnx.ModelProto, tmp_path: Path) -> Non
             layer.op_type = "Hardermax"
     onnx.save(broken, tmp_path / "mask50-fp32.onnx")
     with pytest.raises(
-        ExportError, match=r"TensorRT would refuse mask50-fp32.onnx: Hardermax 'encoder.blocks.0.attn/Softmax' in"
+        ExportError, match=r"TensorRT would reject mask50-fp32.onnx: Hardermax 'encoder.blocks.0.attn/Softmax' in"
     ):
         check(tmp_path / "mask50-fp32.onnx")

@@ -146,7 +146,7 @@ def test_it_computes_what_onnx_runtime_computes(
     engine.close()
     engine.close()
     assert machine.left() == {"primary context": 1}
-    with pytest.raises(EngineError, match="was closed; load the model again"):
+    with pytest.raises(EngineError, match="is closed; load the model again"):
         engine.infer(clips)
 
 
@@ -176,7 +176,9 @@ def test_without_a_graph_of_cuda_calls_it_runs_all_the_same(
     machine.fail = (call, 2 if call == "execute_async_v3" else 1)
     np.testing.assert_allclose(engine.infer(clips), expected(bundle, clips), atol=1e-5)
     assert len(said) == 2
-    assert said[1].startswith("TensorRT 11.4.0.106: no CUDA graph, so every inference costs a little more: ")
+    assert said[1].startswith(
+        "TensorRT 11.4.0.106: no CUDA graph could be captured, so every inference takes a little longer: "
+    )
     engine.close()
     assert machine.left() == {"primary context": 1}
 
@@ -192,7 +194,7 @@ def test_a_batch_profile_takes_several_clips_at_once(
     assert machine.calls.count("execute_async_v3") == 2  # 4 and 3 of 7
     np.testing.assert_allclose(engine.infer(clips[:1]), expected(bundle, clips[:1]), atol=1e-5)  # filled up to 2
     assert "cuStreamBeginCapture_v2" not in machine.calls
-    with pytest.raises(OptionError, match="batch 1:4:2 is not smallest:usual:largest"):
+    with pytest.raises(OptionError, match="batch 1:4:2 is invalid; give smallest:typical:largest"):
         load(bundle, batch=(1, 4, 2))
 
 
@@ -360,7 +362,7 @@ def test_a_computer_without_what_it_needs(
     with pytest.raises(EngineError, match=r"no CUDA-capable device.*Check nvidia-smi"):
         load(bundle)
     install(TENSORRT, ORIN)
-    with pytest.raises(EngineError, match="there is no GPU 3; CUDA sees 1, counted from 0"):
+    with pytest.raises(EngineError, match="there is no GPU 3; CUDA reports 1, counted from 0"):
         load(bundle, device=3)
     monkeypatch.setenv("MAR_EDGE_CUDA_DEVICE", "one")
     with pytest.raises(OptionError, match="MAR_EDGE_CUDA_DEVICE is 'one', not the number of a GPU"):
@@ -427,8 +429,8 @@ def test_a_stale_engine_is_built_again(install: Callable[..., Machine], bundle: 
     said: list[str] = []
     load(bundle, said).close()
     assert len(said) == 2
-    assert "is another's: its version is 10.3.0, not 11.4.0.106. This takes minutes" in said[0]
-    assert "Orin-8.7.timings is of another version or GPU, or damaged; kernels are measured anew" in said[1]
+    assert "belongs to another configuration: its version is 10.3.0, not 11.4.0.106. This takes minutes" in said[0]
+    assert "Orin-8.7.timings is of another version or GPU, or damaged; kernels are measured again" in said[1]
     said.clear()
     load(bundle, said, workspace_mib=64).close()
     load(bundle, said).close()  # whichever workspace it was built with
@@ -531,7 +533,7 @@ def test_two_processes_do_not_build_the_same(install: Callable[..., Machine], bu
         said: list[str] = []
         threading.Timer(0.3, release.set).start()
         load(bundle, said).close()
-        assert said == [f"another process builds {key.path.name}; waiting for it"]
+        assert said == [f"another process is building {key.path.name}; waiting for it"]
     finally:
         release.set()
         other.join()
@@ -569,7 +571,7 @@ def test_rtx_builds_ahead_without_a_gpu(
         build_to_file(bundle.graph_path(variant), variant, module="tensorrt-rtx").gpu.compute_capability
         == "8.0 and newer"
     )
-    with pytest.raises(EngineError, match=r"CUDA does not start: .*no CUDA-capable device"):
+    with pytest.raises(EngineError, match=r"CUDA cannot be started: .*no CUDA-capable device"):
         load(bundle, module="tensorrt_rtx")
     said: list[str] = []
     machine = install(RTX, ORIN)
@@ -582,7 +584,7 @@ def test_rtx_builds_ahead_without_a_gpu(
     assert kernels.read_bytes() == b"kernels of tensorrt_rtx 1.7.1.116"
     kernels.write_bytes(b"of another driver")
     load(bundle, said, module="tensorrt_rtx").close()
-    assert "kernels are compiled anew" in said[0]
+    assert "kernels are compiled again" in said[0]
     # Turing needs an engine of its own
     said.clear()
     install(RTX, T4)
@@ -619,4 +621,4 @@ def test_a_version_that_does_not_tell_precisions_is_said(install: Callable[..., 
     install(JETSON)
     said: list[str] = []
     load(bundle, said).close()
-    assert said[1].endswith("does not tell the precision of its layers, so fp32 is not confirmed")
+    assert said[1].endswith("does not report the precision of its layers, so fp32 is not confirmed")

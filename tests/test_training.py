@@ -302,8 +302,8 @@ def test_what_looks_like_a_mistake_is_said(recipe: Path, videos: Path) -> None:
     console = Console(record=True, width=300, file=io.StringIO())
     train(recipes.load(recipe, ["trainer.steps=1", f"data.val={videos}", "data.rate_fps=75"]), console)
     said = console.export_text()
-    assert "8 videos are in train and in val" in said
-    assert "8 of 8 videos have fewer than the 75 frames a second" in said
+    assert "8 videos are in both train and val" in said
+    assert "8 of 8 videos have fewer than the 75 frames per second" in said
 
 
 def test_labels_from_a_file(recipe: Path, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_pretraining_then_training_from_it(recipe: Path, videos: Path, tmp_path:
         torch.testing.assert_close(got[f"encoder.{name}"], tensor, atol=1e-6, rtol=0)
     with pytest.raises(RecipeError, match="Run: mar-edge pretrain"):
         recipes.load(tmp_path / "pretrain.yaml")
-    with pytest.raises(CheckpointError, match="encoder of .* is another"):
+    with pytest.raises(CheckpointError, match="encoder of .* differs from"):
         wider = [f"start.weights={pretrained.checkpoint}", "model.width=48", f"trainer.out={tmp_path / 'wider'}"]
         train(recipes.load(recipe, wider), QUIET)
 
@@ -361,7 +361,7 @@ def test_data_that_cannot_be_trained_on(recipe: Path, videos: Path, tmp_path: Pa
             train(recipes.load(recipe, [f"data.train={listing}", *overrides]), QUIET)
 
     good = "path,label\nleft_0.mp4,left\nright_0.mp4,right\n"
-    refuses("", "holds no videos")
+    refuses("", "contains no videos")
     refuses("path,label\n", "no videos")
     refuses("path,label\nleft_0.mp4,left\n", "one class only")
     refuses("path,class\nleft_0.mp4,left\n", "label")
@@ -406,7 +406,7 @@ def test_what_training_leaves_out_is_named_and_no_class_is_lost(recipe: Path, vi
     ):
         train(recipes.load(recipe, [folder, "data.hold_out=['left/*']"]), QUIET)
     (tmp_path / "set" / "up").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*up holds no video; add some, or remove the folder"):
+    with pytest.raises(DataError, match=r"class folder .*up contains no video; add some, or remove the folder"):
         train(recipes.load(recipe, [folder]), QUIET)
 
 

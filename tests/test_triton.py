@@ -127,7 +127,7 @@ def test_a_repository_is_replaced_whole_and_nothing_else_is(family: Callable[...
     other.mkdir()
     assert out.stat().st_mode == other.stat().st_mode  # as readable for the server as any folder
     (other / "mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="is there and was not written by mar-edge"):
+    with pytest.raises(OutputError, match="exists and was not written by mar-edge"):
         write_triton(family(("fp32", "any")), other)
     (tmp_path / "file").write_text("mine")
     for place in (tmp_path / "file", tmp_path / "file" / "models"):
@@ -168,7 +168,7 @@ def test_what_cannot_be_served(family: Callable[..., Bundle], tmp_path: Path) ->
     with pytest.raises(ExportError, match="cannot serve mask 50 bf16; export fp16 or int8"):
         write_triton(bundle, tmp_path / "models", variants=bundle.manifest.variants[:1])
     assert not (tmp_path / "models").exists()
-    with pytest.raises(OptionError, match="max_batch is 0, but must be at least 1"):
+    with pytest.raises(OptionError, match="max_batch is 0; it must be at least 1"):
         Serving(max_batch=0)
-    with pytest.raises(OptionError, match="queue_delay_ms is -1, but must be 0 or more"):
+    with pytest.raises(OptionError, match="queue_delay_ms is -1; it must be 0 or more"):
         Serving(queue_delay_ms=-1)

@@ -84,7 +84,7 @@ def test_every_graph_is_compared_in_every_engine_and_remembered(bundle: Bundle) 
     assert "mask 50 bf16 in onnxruntime: does not run here. ONNX Runtime has no bf16" in done.stderr
     # what auto takes now is what load takes, with as many threads
     now = summary["auto"]["50"]
-    assert f"auto takes at mask 50: {now['precision']} in {now['engine']}" in done.stderr
+    assert f"auto uses at mask 50: {now['precision']} in {now['engine']}" in done.stderr
     model = mar_edge.load(bundle.path, threads=1)
     assert (model.engine.name, model.variant.precision, model.reason) == (
         now["engine"],
@@ -101,7 +101,7 @@ def test_a_damaged_graph_is_named_and_never_taken(bundle: Bundle) -> None:
     assert done.exit_code == 1
     assert isinstance(done.exception, ExportError)
     told = str(done.exception)
-    assert told.startswith("2 of 8 do not keep the bounds of their precision here: mask 50 fp16 in onnxruntime (")
+    assert told.startswith("2 of 8 exceed the bounds of their precision here: mask 50 fp16 in onnxruntime (")
     assert "mask 50 fp16 in openvino (largest error of a logit " in told
     assert "int8" not in told
     assert "bf16" not in told
@@ -123,7 +123,7 @@ def test_without_fp32_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.exit_code == 0
     measurements = [line for line in records(done.stdout) if line["type"] == "measurement"]
     assert all(line["parity"] is None and line["speed"] is None and not line["held"] for line in measurements)
-    assert "the bundle has no fp32 graph at this mask, so there is nothing to compare it with" in done.stderr
+    assert "the bundle has no fp32 graph at this mask to compare it with" in done.stderr
     model = mar_edge.load(bundle.path)
     assert (model.engine.name, model.variant.precision) == ("onnxruntime", "fp16")
 
@@ -145,10 +145,10 @@ def test_only_what_is_asked_for_is_measured_beside_the_reference(bundle: Bundle)
     pairs = choose_pairs(bundle, engines=["openvino"], precisions=["int8"])
     assert [(variant.precision, name) for variant, name in pairs] == [("fp32", "onnxruntime"), ("int8", "openvino")]
     done = run("verify", bundle.path, "--mask", "75")
-    assert "no graph of the masks and precisions asked for; it has mask 50 fp32" in str(done.exception)
+    assert "no graph of the requested masks and precisions; it has mask 50 fp32" in str(done.exception)
     done = run("verify", bundle.path, "--engine", "onnxruntime", "--precision", "bf16", "--clips", "1")
     assert done.exit_code == 1
-    assert "nothing of bf16 runs here: ONNX Runtime has no bf16 kernels" in str(done.exception)
+    assert "no graph of bf16 runs here: ONNX Runtime has no bf16 kernels" in str(done.exception)
     for option in (["--engine", "tpu"], ["--precision", "int3"]):
         assert run("verify", bundle.path, *option).exit_code == 2
 
@@ -161,7 +161,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     monkeypatch.setenv("MAR_EDGE_CACHE", str(tmp_path / "file"))
     done = run("verify", bundle.path, "--clips", "4")
     assert done.exit_code == 0
-    assert "Set MAR_EDGE_CACHE to a folder you can write to; nothing is remembered" in " ".join(done.stderr.split())
+    assert "Set MAR_EDGE_CACHE to a folder you can write to; nothing is stored" in " ".join(done.stderr.split())
 
 
 def test_run_says_what_it_runs_and_why(bundle: Bundle) -> None:
@@ -197,8 +197,8 @@ def test_int8_that_is_slower_is_said() -> None:
         made_up("int8", "openvino", 78),
     )
     assert verdicts([reference, fast, slow, same]) == [
-        "mask 50 int8 in onnxruntime: slower here than fp32 in openvino, so auto does not take it",
-        "mask 50 int8 in openvino: hardly faster here than fp32 in openvino (5 % or less), so auto does not take it",
+        "mask 50 int8 in onnxruntime: slower here than fp32 in openvino, so auto does not use it",
+        "mask 50 int8 in openvino: hardly faster here than fp32 in openvino (5 % or less), so auto does not use it",
     ]
     assert verdicts([reference, fast, made_up("int8", "openvino", 40)]) == []
     # what missed its bounds is no competitor
@@ -221,7 +221,7 @@ def test_a_remark_is_one_line_for_all_graphs_of_which_it_is_true() -> None:
     assert verdicts(found) == [
         "mask 0/50/75 fp16 in onnxruntime: 39 of 39 matrix products run in fp32, not in fp16",
         "mask 0/50/75 fp16 in onnxruntime, mask 50/75 int8 in openvino: slower here than fp32 in onnxruntime, so auto "
-        "does not take it",
+        "does not use it",
         "mask 0/50/75 bf16 in onnxruntime: does not run here. It has no kernels.",
     ]
 
@@ -230,16 +230,19 @@ def test_a_remark_is_one_line_for_all_graphs_of_which_it_is_true() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--precision", "fp32", "--precision", "int8", "--clips", "4"], "this was a part of the graphs and engines"),
-        (["--engine", "onnxruntime", "--clips", "4"], "this was a part of the graphs and engines"),
+        (
+            ["--precision", "fp32", "--precision", "int8", "--clips", "4"],
+            "this run has only part of the graphs and engines",
+        ),
+        (["--engine", "onnxruntime", "--clips", "4"], "this run has only part of the graphs and engines"),
         (["--clips", "3"], "3 clips are too few to judge agreement, which takes 4"),
     ],
 )
 def test_auto_goes_by_whole_runs_only(bundle: Bundle, tmp_path: Path, options: list[str], told: str) -> None:
     done = run("verify", bundle.path, *options, "--json", "-")
     assert done.exit_code == 0, done.stderr
-    assert f"not remembered, so auto is not changed: {told}" in done.stderr
-    assert "auto takes at mask" not in done.stderr
+    assert f"not stored, so auto is unchanged: {told}" in done.stderr
+    assert "auto uses at mask" not in done.stderr
     assert records(done.stdout)[-1]["auto"] == {}
     assert not (tmp_path / "cache").exists()
     assert mar_edge.load(bundle.path).reason.startswith("not measured here yet")

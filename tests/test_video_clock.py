@@ -126,7 +126,7 @@ def test_no_composition_times(tmp_path: Path, suffix: str) -> None:
     check(
         without_composition_times(whole, tmp_path / f"v{suffix}"),
         STEADY,
-        says="in the order of decoding and were sorted",
+        says="in decoding order and were sorted",
     )
 
 
@@ -139,13 +139,13 @@ def test_no_b_frames_need_no_sorting(tmp_path: Path) -> None:
 def test_whole_seconds(tmp_path: Path, suffix: str, b_frames: int) -> None:
     path = tmp_path / f"v{suffix}"
     pan(path, *X264, "-bf", b_frames, "-vf", "setpts=floor(N/30)/TB", "-fps_mode", "passthrough")
-    check(path, STEADY, says="did not rise and were spread 30 a second")
+    check(path, STEADY, says="did not rise and were spread at 30 per second")
 
 
 @pytest.mark.parametrize("b_frames", [3, 0])
 def test_all_times_equal(tmp_path: Path, b_frames: int) -> None:
     path = pan(tmp_path / "v.mkv", *X264, "-bf", b_frames, "-vf", "setpts=0", "-fps_mode", "passthrough")
-    check(path, STEADY, says="89 of 90 did not rise and were spread 30 a second")
+    check(path, STEADY, says="89 of 90 did not rise and were spread at 30 per second")
 
 
 @pytest.mark.parametrize(("frames", "count", "b_frames"), [(27, 6, 0), (27, 6, 2), (9, 5, 0), (60, 2, 2)])
@@ -161,7 +161,7 @@ def test_joined_recordings(tmp_path: Path, frames: int, count: int, b_frames: in
     every = (frames - 1) / 30 + PAUSE_S
     times_s = np.concatenate([index * every + np.arange(frames) / 30 for index in range(count)])
     again = "once" if count == 2 else f"{count - 1} times"
-    check(path, times_s, says=f"start again {again}")
+    check(path, times_s, says=f"restart {again}")
     found = list(read_shown_frames(path))
     gaps_s = [after.time_s - before.time_s - before.duration_s for before, after in itertools.pairwise(found)]
     assert sum(gap > 0.9 for gap in gaps_s) == count - 1
@@ -189,7 +189,7 @@ def test_a_clock_set_back(tmp_path: Path, b_frames: int) -> None:
 )
 def test_raw_streams(tmp_path: Path, name: str, options: tuple[object, ...], rate_fps: float) -> None:
     path = pan(tmp_path / name, *options)
-    check(path, np.arange(90) / rate_fps, says=f"timed at {rate_fps} a second, as its header says")
+    check(path, np.arange(90) / rate_fps, says=f"timed at {rate_fps} per second, as its header states")
     assert probe(path).warnings
 
 
@@ -200,14 +200,14 @@ def test_a_raw_stream_whose_rate_cannot_be(tmp_path: Path) -> None:
     check(
         path,
         np.arange(90) / 25,
-        says="timed at 25 a second, which is a guess: its header says 1e+06, which is implausible",
+        says="timed at 25 per second, which is a guess: its header states 1e+06, which is implausible",
     )
     assert "implausible" in probe(path).warnings[0]
 
 
 def test_a_raw_stream_that_names_no_rate(tmp_path: Path) -> None:
     path = pan(tmp_path / "v.mjpeg", "-q:v", 2, "-vf", "scale=480:320")
-    check(path, np.arange(90) / 25, says="timed at 25 a second, which is a guess")
+    check(path, np.arange(90) / 25, says="timed at 25 per second, which is a guess")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

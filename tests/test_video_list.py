@@ -72,7 +72,7 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     assert videos.say(videos.videos[0], "is dark") == "is dark"
     assert videos.remarks == (f"{tmp_path}: 2 left out: .git (is hidden), Sit/notes.txt (is empty (0 bytes))",)
     write(tmp_path / "empty/readme.md", "read me")
-    with pytest.raises(DataError, match=r"class folder .*empty holds no video \(1 left out: readme.md"):
+    with pytest.raises(DataError, match=r"class folder .*empty contains no video \(1 left out: readme.md"):
         read_video_list(tmp_path)
 
 
@@ -100,8 +100,10 @@ def test_an_unknown_label_names_its_line_and_the_nearest(tmp_path: Path) -> None
     source = write(tmp_path / "val.csv", "path,label\na.mp4,Jump\nb.mp4,Jmup\nc.mp4,xyz\n")
     with pytest.raises(DataError) as error:
         read_video_list(source, labels=["Jump", "Sit"])
-    assert "val.csv:3: label 'Jmup' of b.mp4 is not one of the 2 known ones; did you mean 'Jump'?" in str(error.value)
-    assert "val.csv:4: label 'xyz' of c.mp4 is not one of the 2 known ones; there are Jump, Sit" in str(error.value)
+    assert "val.csv:3: label 'Jmup' of b.mp4 is not one of the 2 known labels; did you mean 'Jump'?" in str(error.value)
+    assert "val.csv:4: label 'xyz' of c.mp4 is not one of the 2 known labels; the labels are Jump, Sit" in str(
+        error.value
+    )
 
 
 def test_all_problems_at_once_the_first_ten_in_words(tmp_path: Path) -> None:
@@ -132,9 +134,9 @@ def test_all_problems_at_once_the_first_ten_in_words(tmp_path: Path) -> None:
             "video,class\na.mp4,Jump\n",
             "has no column 'path' and no column 'label'; its columns are video, class",
         ),
-        ("a.csv", "", "holds no videos"),
-        ("a.csv", "\n \n", "holds no videos"),
-        ("a.csv", "path,label\n", "holds no videos"),
+        ("a.csv", "", "contains no videos"),
+        ("a.csv", "\n \n", "contains no videos"),
+        ("a.csv", "path,label\n", "contains no videos"),
         ("a.csv", "path,label\n,Jump\n", "a.csv:2: no path in ',Jump'"),
         ("a.txt", "a.mp4 0\nb.mp4\n", "a.txt:2: 'b.mp4' is not a path and a label"),
         ("a.txt", "clips/0001 300 2\n", "a.txt:1: 'clips/0001 300 2' has more than a path and a label"),
@@ -161,16 +163,16 @@ def test_sources_that_are_no_lists(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no folder per class"):
         read_video_list(tmp_path)
     write(tmp_path / "Jump" / "b.mp4", "")
-    with pytest.raises(DataError, match="a.mp4 lies beside the class folders"):
+    with pytest.raises(DataError, match="a.mp4 is not in a class folder"):
         read_video_list(tmp_path)
     for split in ("train", "val"):
         write(tmp_path / "set" / split / "Jump" / "b.mp4", "")
     with pytest.raises(
-        DataError, match="holds splits, not classes; give them one by one, as in: mar-edge data check .*train .*val"
+        DataError, match="contains splits, not classes; give them one by one, as in: mar-edge data check .*train .*val"
     ):
         read_video_list(tmp_path / "set")
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(DataError, match="holds no videos"):
+    with pytest.raises(DataError, match="contains no videos"):
         read_video_list(tmp_path / "nothing")
 
 
@@ -200,7 +202,7 @@ def test_one_class_is_nothing_to_learn(tmp_path: Path) -> None:
 
 def test_labels_files(tmp_path: Path) -> None:
     assert read_labels(write(tmp_path / "l.txt", "\ufeffSit\n\n Stand up \n")) == ["Sit", "Stand up"]
-    for text, says in (("\n", "names no classes"), ("Sit\nSit\n", "'Sit' more than once")):
+    for text, says in (("\n", "contains no class names"), ("Sit\nSit\n", "'Sit' more than once")):
         with pytest.raises(DataError, match=says):
             read_labels(write(tmp_path / "l.txt", text))
     with pytest.raises(DataError, match="cannot read the labels"):
@@ -224,7 +226,7 @@ def test_holding_groups_out(tmp_path: Path) -> None:
     assert kept.labels == held.labels == videos.labels
     assert len({kept.digest, held.digest, videos.digest}) == 3
     with pytest.raises(
-        DataError, match=r"no video of .* fits the pattern 'Run_\*'; names look like 'train/Jump_11_1.mp4'"
+        DataError, match=r"no video of .* matches the pattern 'Run_\*'; names look like 'train/Jump_11_1.mp4'"
     ):
         hold_out(videos, ["*Jump*", "Run_*"])
     with pytest.raises(DataError, match="nothing is left"):

@@ -177,7 +177,7 @@ def test_why_other_files_are_no_videos(tmp_path: Path) -> None:
         "audio.mp4": "has no video stream, only audio",
         "empty.mp4": "is empty",
         "missing.mp4": "no such file",
-        "index_only.mp4": "holds no picture that can be decoded",
+        "index_only.mp4": "contains no picture that can be decoded",
     }.items():
         assert says in (why_not_video(tmp_path / name) or "")
     assert why_not_video(whole) is None

@@ -97,5 +97,5 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*a\.mar.*Choose a place you can write to"):
+    with pytest.raises(OutputError, match=r"cannot write .*a\.mar.*Choose a path you can write to"):
         fill(tmp_path / "file" / "a.mar", "new")

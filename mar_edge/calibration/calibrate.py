@@ -1,4 +1,4 @@
-"""From an FP32 graph and clips to INT8 graphs, each with more blocks in FP32 than the one before, until one is good enough."""
+"""Creates INT8 graphs from an FP32 graph and clips, each with more blocks in FP32, until one is good enough."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from mar_edge.runtime.measurement.clip_set import ClipSet
 PLACEMENTS: tuple[Placement, ...] = ("cpu", "tensorrt")
 
 Rest = Callable[[ModelProto], tuple[ModelProto, tuple[str, ...]]]
-"""Makes what is not INT8 half precision: takes an INT8 graph, and returns it with an FP16 rest, and which parts stay
+"""Converts the non-INT8 part to half precision: takes an INT8 graph, and returns it with an FP16 rest, and the parts that stay
 FP32."""
 
 Halve = Callable[[ModelProto], Rest]
-"""Gives the `Rest` of the INT8 graphs that are made from an FP32 graph."""
+"""Returns the `Rest` of the INT8 graphs of an FP32 graph."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Calibrated:
     Attributes:
         file: the graph.
         placement: which engines its Q/DQ was placed for.
-        kept: blocks that stayed FP32, and the last products of attentions that INT8 cannot hold.
-        quantisation: how it was made, for the manifest.
-        damages: of each block when it alone is INT8, the worst one first; empty if not measured.
-        rows: what was tried to choose the blocks of `kept`, the chosen one last.
+        kept: blocks that stayed FP32, and the last products of attentions that INT8 cannot represent.
+        quantisation: how it was created, for the manifest.
+        damages: of each block when only it is INT8, the worst one first; empty if not measured.
+        rows: the choices of `kept` that were tried, the chosen one last.
     """
 
     file: Path
@@ -58,28 +58,28 @@ class Calibrated:
 
 
 class Calibration:
-    """The INT8 graphs of one FP32 graph, whose ranges and equalisation are chosen at once.
+    """The INT8 graphs of one FP32 graph; ranges and equalisation are chosen on creation.
 
     On a CPU the rest of an INT8 graph is FP32. On a GPU that would be slower than FP16, so there the rest is FP16, and
     queries, keys and values come from three products.
 
     Args:
         graph_path: the FP32 graph, its nodes named by part.
-        clips: what it is calibrated and measured on. Their labels, if any, count for the trade-off; their `warn` is
+        clips: for calibration and measurement. Their labels, if any, are used for the trade-off; their `warn` is
             called if they are few.
-        method: of `ranges`; `auto` takes the one whose graph diverges least from FP32, in doubt the one that cuts
+        method: of `ranges`; `auto` uses the one whose graph diverges least from FP32; if close, the one that cuts
             least.
-        target_drop: loss in points that may remain, see `trade_off.loss_of`; None for no limit but the bounds of INT8.
+        target_drop: loss in points that may remain, see `trade_off.loss_of`; None for only the bounds of INT8.
         measure_blocks: whether each block's damage is measured even if no block need be kept.
-        halve: makes the rest of TensorRT's graph FP16; None leaves it FP32.
-        cache: folder that keeps statistics between calls; None for none.
-        progress: called with what is being done.
+        halve: converts the rest of TensorRT's graph to FP16; None leaves it FP32.
+        cache: folder that stores statistics between calls; None for none.
+        progress: called with the current step.
         threads: of ONNX Runtime; None for all cores.
 
     Raises:
-        SourceError: if a video cannot be read, naming it.
+        SourceError: if a video cannot be read; the message names it.
         OptionError: if the method is unknown, or the target is negative.
-        ExportError: if a graph cannot be run, or holds what INT8 cannot.
+        ExportError: if a graph cannot be run, or contains values that INT8 cannot represent.
         OutputError: if the cache cannot be written.
     """
 
@@ -97,9 +97,9 @@ class Calibration:
         threads: int | None = None,
     ) -> None:
         if method not in ("auto", *METHODS):
-            raise OptionError(f"no calibration method '{method}'; there are auto, {', '.join(METHODS)}")
+            raise OptionError(f"unknown calibration method '{method}'; choose from auto,  {', '.join(METHODS)}")
         if target_drop is not None and not target_drop >= 0:
-            raise OptionError(f"a drop of {target_drop:g} points cannot be met; 0 or more can")
+            raise OptionError(f"a drop of {target_drop:g} points is invalid; use 0 or more")
         if message := too_few(len(clips)):
             clips.warn(message)
         self._path, self._halve, self._progress, self._target_drop = graph_path, halve, progress, target_drop
@@ -112,21 +112,21 @@ class Calibration:
         self._damages: tuple[Damage, ...] = ()
 
     def candidates(self, placement: Placement, out: Path) -> Iterator[Calibrated]:
-        """Write one INT8 graph after another, in place of the one before.
+        """Write one INT8 graph after another; each replaces the previous one.
 
-        The first has as few blocks in FP32 as it takes to keep the bounds of INT8 and the target on the calibration's
-        clips, mostly none. Whoever finds that it fails on other clips asks for the next, which keeps one more of the
+        The first has as few blocks in FP32 as needed to keep the bounds of INT8 and the target on the calibration's
+        clips, mostly none. If it fails on other clips, the caller requests the next one, which keeps one more of the
         worst blocks in FP32, then two more, then four.
 
         Args:
-            placement: which engines they are for.
+            placement: engines that they are for.
             out: folder for the graph, `NAME-int8[-PLACEMENT].onnx` for a graph `NAME-fp32.onnx`.
 
         Yields:
-            The graphs; none at all if none keeps the bounds and has anything in INT8.
+            The graphs; none if no graph with INT8 keeps the bounds.
 
         Raises:
-            ExportError: if a graph cannot be run or made.
+            ExportError: if a graph cannot be run or created.
             OutputError: if it cannot be written.
         """
         if self._measure_all:
@@ -202,7 +202,7 @@ class Calibration:
 
 
 def _without_doubles(steps: tuple[str, ...], blocks: tuple[str, ...]) -> tuple[str, ...]:
-    """Return all that is kept, without the steps of blocks that are."""
+    """Return all kept parts, without the steps of kept blocks."""
     return (*(step for step in steps if block_of(step) not in blocks), *blocks)
 
 

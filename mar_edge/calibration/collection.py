@@ -1,4 +1,4 @@
-"""Runs an FP32 graph on real clips and collects what its activations do."""
+"""Runs an FP32 graph on real clips and collects statistics of its activations."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from mar_edge.reporting import Progress, Warn, no_progress
 from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
 SAVE_EVERY_S = 2.0
-"""A killed collection loses no more than this, and the clip that it was at."""
+"""A killed collection loses at most this, and the current clip."""
 
 SEGMENT_BYTES = 256 << 20
-"""Activations that are held at once, but for a block that has more."""
+"""Maximum bytes of activations held at once, except for a block that has more."""
 
 _FORMAT = 1
-"""Of the statistics; others are collected again."""
+"""Version of the statistics; other versions are collected again."""
 
 ADVISED_CLIPS = 64
-"""From here on more clips changed neither ranges nor agreement of egomotion, see docs/how-to/int8.md."""
+"""With more clips, neither ranges nor agreement of egomotion changed, see docs/how-to/int8.md."""
 
 
 def too_few(clips: int) -> str | None:
-    """Return what should be said of a number of clips, if it is small."""
+    """Return a warning if the number of clips is small."""
     if clips >= ADVISED_CLIPS:
         return None
-    return f"{clips} clips are few to calibrate on: activations that they do not show will be cut. Give {ADVISED_CLIPS} or more"
+    return f"{clips} clips are few for calibration: activations outside their range will be cut. Use {ADVISED_CLIPS} or more"
 
 
 def watched(view: GraphView) -> list[str]:
@@ -62,15 +62,15 @@ def collect(
 
     Args:
         graph_path: an FP32 graph, its nodes named by part.
-        clips: what it is run on. Its `warn` is told if `cache` cannot be used.
-        cache: file that keeps the statistics, to whose name that of the clips is added (`cache_file`). What is in it is
-            not collected again, and an interrupted collection goes on where it stopped, also if the videos not counted
+        clips: the clips to run it on. Its `warn` is called if `cache` cannot be used.
+        cache: file for the statistics; the name of the clips is added to its name (`cache_file`). Its content is
+            not collected again, and an interrupted collection resumes where it stopped, even if the videos not counted
             yet were replaced; None for none.
-        progress: told what is being done.
+        progress: called with the current step.
         threads: of ONNX Runtime; None for all cores.
 
     Raises:
-        SourceError: if a video cannot be read, or is damaged where `clips` refuse that, naming it; what was collected
+        SourceError: if a video cannot be read, or is damaged and `clips` is strict; the message names it. What was collected
             before is kept.
         ExportError: if the graph cannot be run, or an activation is not finite.
         OutputError: if the cache cannot be written.
@@ -91,15 +91,15 @@ def collect_from(
     progress: Progress = no_progress,
     threads: int | None = None,
 ) -> Statistics:
-    """Do what `collect` does for some activations of a graph that may be in memory only.
+    """Like `collect`, for some activations of a graph that may be in memory only.
 
-    The graph runs block by block on one clip after the other: what must be held is one block's activations.
+    The graph runs block by block on one clip after the other, so only one block's activations must be held.
 
     Args:
         view: the graph.
         names: the activations.
         clips: see `collect`.
-        key: tells this graph from all others; the statistics of another are not used.
+        key: identifies this graph; the statistics of another are not used.
         cache: see `collect`.
         progress: see `collect`.
         threads: see `collect`.
@@ -130,23 +130,23 @@ def collect_from(
 
 
 def cache_file(cache: Path, clips: ClipSet) -> Path:
-    """Return a file of these clips alone, so that those of several sets stay beside each other.
+    """Return a file for these clips only, so that several sets have separate files.
 
-    It is named by which clips they are, not by what is in the videos: one that is replaced keeps what was collected
-    from those before it.
+    It is named by the identity of the clips, not by the content of the videos: if one is replaced, the statistics
+    of those before it are kept.
     """
     files = [str(file.resolve()) for file in clips.files]
     return cache.with_name(f"{cache.stem}-{_digest([_made(clips), files, clips.windows])}{cache.suffix}")
 
 
 def _cached(cache: Path | None, key: str, identities: list[str], warn: Warn) -> Statistics | None:
-    """Return what the cache has, if that is the beginning of what is wanted."""
+    """Return the content of the cache, if it is the beginning of the requested clips."""
     if cache is None or not cache.exists():
         return None
     try:
         found = Statistics.load(cache, key)
         if found.clips != tuple(identities[: len(found.clips)]):
-            raise ExportError(f"{cache} is of videos that were changed since")
+            raise ExportError(f"{cache} belongs to videos that have changed since")
     except ExportError as error:
         warn(f"{error}; the statistics are collected again")
         return None
@@ -154,7 +154,7 @@ def _cached(cache: Path | None, key: str, identities: list[str], warn: Warn) -> 
 
 
 def _identities(clips: ClipSet) -> list[str]:
-    """Return what identifies each clip: its video's name, size and time, the window, and how clips are made."""
+    """Return the identity of each clip: its video's name, size and time, the window, and the sampling."""
     made = _made(clips)
     try:
         videos = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in clips.files]
@@ -170,7 +170,7 @@ def _identities(clips: ClipSet) -> list[str]:
 
 
 def _made(clips: ClipSet) -> list[Any]:
-    """Return how clips are made of videos."""
+    """Return how clips are sampled from videos."""
     spec = clips.spec
     return [vars(spec.geometry), spec.rate_fps, spec.resize, spec.sampling]
 
@@ -180,7 +180,7 @@ def _digest(value: Any) -> str:
 
 
 def _add(statistics: Statistics, segments: list[_Segment], clip: Clip, identity: str) -> Statistics:
-    """Return the statistics with one more clip; a new object, so that an interrupt leaves no half of a clip."""
+    """Return the statistics with one more clip; a new object, so that an interrupt leaves no partial clip."""
     found: dict[str, TensorStatistics] = {}
     values: dict[str, NDArray[Any]] = {"frames": clip.frames[None]}
     for segment in segments:
@@ -189,18 +189,20 @@ def _add(statistics: Statistics, segments: list[_Segment], clip: Clip, identity:
             try:
                 found[name] = TensorStatistics.of(values[name])
             except ValueError as error:
-                raise ExportError(f"activation '{name}' has {error} on {clip.source}; INT8 cannot hold them") from error
+                raise ExportError(
+                    f"activation '{name}' has {error} on {clip.source}; INT8 cannot represent them"
+                ) from error
         values = {name: values[name] for name in segment.needed_later}
     tensors = {name: tensor + found[name] for name, tensor in statistics.tensors.items()}
     return Statistics(tensors, (*statistics.clips, identity))
 
 
 class _Segment:
-    """A stretch of nodes as a graph of its own, for one clip.
+    """A range of nodes as a separate graph, for one clip.
 
     Attributes:
         watched: activations to count.
-        needed_later: tensors that this segment has or makes, and later ones take.
+        needed_later: tensors that this segment has or outputs, and later ones use.
     """
 
     def __init__(
@@ -229,7 +231,7 @@ class _Segment:
 
 
 def _segments(view: GraphView, names: Collection[str], threads: int | None) -> list[_Segment]:
-    """Cut the graph where a block ends and there is enough to hold."""
+    """Split the graph at the ends of blocks, once there are enough activations."""
     stretches: list[list[NodeProto]] = [[]]
     held = 0
     for node in view.nodes:
@@ -241,10 +243,10 @@ def _segments(view: GraphView, names: Collection[str], threads: int | None) -> l
         held += sum(4 * prod(view.shapes[name]) for name in node.output if name in names)
     found: list[_Segment] = []
     later: set[str] = set()
-    for nodes in reversed(stretches):  # from the end, as that tells what is needed later
+    for nodes in reversed(stretches):  # from the end, to know what is needed later
         made = {name for node in nodes for name in node.output}
         watched = [name for node in nodes for name in node.output if name in names]
-        if watched or found:  # nothing is run after the last one
+        if watched or found:  # nodes after the last watched one are not run
             found.insert(0, _Segment(view, nodes, watched, later, threads))
             later = (later - made) | set(found[0].inputs)
     return found

@@ -1,7 +1,7 @@
-"""Channel equalisation: what a few channels have too much of is moved from activations into weights.
+"""Channel equalisation: moves outlier channels from activations into weights.
 
-A trained transformer has channels many times larger than the others, and one scale for the whole activation leaves
-those few steps. Between a layer norm and the products that take its output a channel may be divided by any s and the
+A trained transformer has channels many times larger than the others, and one scale for the entire activation leaves
+those few steps. Between a layer norm and the products that use its output, a channel may be divided by any s and the
 matching row of the weights multiplied by it: the graph computes the same. Source: SmoothQuant, arXiv 2211.10438, 4.
 """
 
@@ -18,18 +18,18 @@ from mar_edge.calibration.statistics import Statistics
 from mar_edge.model.graph_view import GraphView
 
 ALPHA = 0.5
-"""What served best: 0.25 and 0.75 were nowhere better than both this and no equalisation, see docs/how-to/int8.md."""
+"""The best value: 0.25 and 0.75 were never better than both this and no equalisation, see docs/how-to/int8.md."""
 
 OUTLIER = 8.0
-"""A layer norm is equalised if its largest channel is so many times larger than the median one. Even channels gain
-nothing and lose something: afterwards every channel fills the range, and cuts what other clips have more of."""
+"""A layer norm is equalised if its largest channel is this many times larger than the median one. Even channels gain
+nothing and lose something: afterwards every channel fills the range, and larger values of other clips are cut."""
 
 _SMALLEST = 1e-5
-"""Channels that are zero, or whose weights are, are taken for this large."""
+"""Assumed magnitude of channels that are zero, or whose weights are."""
 
 
 class Pair(NamedTuple):
-    """A layer norm and the products that alone take its output."""
+    """A layer norm and the products that are the only users of its output."""
 
     norm: NodeProto
     products: Sequence[NodeProto]
@@ -58,14 +58,14 @@ def pairs(view: GraphView) -> list[Pair]:
 
 
 def equalise(model: ModelProto, statistics: Statistics, alpha: float) -> ModelProto:
-    """Return an FP32 graph that computes the same, with even channels where layer norms gave outliers.
+    """Return an FP32 graph that computes the same, with even channels after layer norms with outliers.
 
     A channel is divided by max|x|^alpha / max|w|^(1 - alpha): at 0.5 activations and weights end up equally uneven.
 
     Args:
         model: FP32; not changed.
         statistics: of the outputs of its layer norms.
-        alpha: share of the unevenness that the weights take over, 0 to 1.
+        alpha: share of the unevenness that is moved to the weights, 0 to 1.
     """
     view = GraphView(model)
     nodes = {node.name: node for node in map(_copy, view.nodes)}
@@ -77,7 +77,7 @@ def equalise(model: ModelProto, statistics: Statistics, alpha: float) -> ModelPr
         columns = statistics.tensors[norm.output[0]].channel_max
         scale = np.maximum(columns, _SMALLEST) ** alpha / np.maximum(rows, _SMALLEST) ** (1 - alpha)
         scale = scale.astype(np.float32)  # (C,)
-        # equal constants are one in the graph, so every node gets its own
+        # equal constants are shared in the graph, so every node gets its own
         for place in range(1, len(norm.input)):
             name = f"{norm.name}:{place}"
             constants[name] = numpy_helper.from_array(view.constant(norm.input[place]) / scale, name)
@@ -96,5 +96,5 @@ def _copy(node: NodeProto) -> NodeProto:
 
 
 def _input_axis(node: NodeProto) -> int:
-    """Return which axis of a product's weights runs over the input's channels."""
+    """Return the axis of a product's weights that corresponds to the input's channels."""
     return 1 if any(a.name == "transB" and a.i for a in node.attribute) else 0

@@ -10,20 +10,20 @@ from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
 @dataclass(frozen=True)
 class HeldClips(ClipSet):
-    """Clips that stay in memory once they were given: 2.4 MB each at 16 frames of 224 px."""
+    """Number of clips that stay in memory after decoding: 2.4 MB each at 16 frames of 224 px."""
 
     held: list[Clip] = field(default_factory=list, compare=False)
 
     @classmethod
     def of(cls, clips: ClipSet) -> HeldClips:
-        """Return the same clips, held."""
+        """Return the same clips, kept in memory."""
         return cls(**{part.name: getattr(clips, part.name) for part in fields(ClipSet)})
 
     def __iter__(self) -> Iterator[Clip]:
-        """Give the clips, decoding those that are not held yet.
+        """Yield the clips, decoding those that are not in memory yet.
 
         Raises:
-            SourceError: if a video cannot be read, naming it.
+            SourceError: if a video cannot be read; the message names it.
         """
         yield from tuple(self.held)
         if len(self.held) == len(self):

@@ -1,11 +1,11 @@
-"""Which inputs of which nodes are quantised, and for whom.
+"""Which inputs of which nodes are quantised, for which engine.
 
-TensorRT advises to quantise all inputs of products with weights, no outputs, and the residual input of skip connections
+TensorRT recommends to quantise all inputs of products with weights, no outputs, and the residual input of skip connections
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/quantized-types-explicit-quantization.html,
-"Q/DQ Layer-Placement Recommendations"). Its INT8 attention kernels take heads 16, 32 or 64 wide and at most 512 tokens
+"Q/DQ Layer-Placement Recommendations"). Its INT8 attention kernels support heads 16, 32 or 64 wide and at most 512 tokens
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/transformers-fused-attention.html); elsewhere
-Q/DQ in attention would only tear the fused kernel apart. CPUs have no such limits: there the products of every
-attention are quantised, and no residual, which measured neither faster nor more exact.
+Q/DQ in attention would only break the fused kernel. CPUs have no such limits: there the products of every
+attention are quantised, and no residuals, which were neither faster nor more accurate in measurements.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mar_edge.model_spec import Placement
 from mar_edge.node_names import is_product, part_of, product_part
 
 FUSIBLE_HEADS = (16, 32, 64)
-"""Widths of a head that TensorRT's INT8 attention takes."""
+"""Widths of a head that TensorRT's INT8 attention supports."""
 
 FUSIBLE_TOKENS = 512
-"""Longest sequence that TensorRT's INT8 attention takes."""
+"""Longest sequence that TensorRT's INT8 attention supports."""
 
 Kind = Literal["weights", "attention", "residual"]
 
@@ -33,9 +33,9 @@ class Site(NamedTuple):
 
     Attributes:
         node: name of the node.
-        operand: which of its inputs.
-        tensor: what the input is in the FP32 graph.
-        kind: what the node does with it.
+        operand: index of its input.
+        tensor: the input's tensor in the FP32 graph.
+        kind: role of the input.
     """
 
     node: str
@@ -51,7 +51,7 @@ def sites(view: GraphView, placement: Placement, *, residuals: bool = True, kept
         view: a graph without Q/DQ.
         placement: `cpu` or `tensorrt`.
         residuals: whether `tensorrt` quantises the residual inputs of skip connections.
-        kept: parts and blocks that stay as they are, as `encoder.blocks.3`, `encoder.blocks.3.attn.mix` or
+        kept: parts and blocks that stay unchanged, such as `encoder.blocks.3`, `encoder.blocks.3.attn.mix` or
             `classifier.head`.
     """
     products = {product.node.name: product for product in view.products}
@@ -82,21 +82,21 @@ def _attention(view: GraphView, placement: Placement, kept: Collection[str]) -> 
 
 
 def fits_attention(view: GraphView, scores: Product) -> bool:
-    """Tell whether TensorRT can run an attention in INT8, from its first product, (B, heads, tokens, width) inputs."""
+    """Return whether TensorRT can run an attention in INT8, from its first product, (B, heads, tokens, width) inputs."""
     *_, tokens, width = view.shapes[scores.node.input[0]]
     return width in FUSIBLE_HEADS and tokens <= FUSIBLE_TOKENS
 
 
 def residual_input(view: GraphView, node: NodeProto) -> int | None:
-    """Return which input of an addition skips the branch; None for what is no skip connection."""
+    """Return which input of an addition skips the branch; None if it is not a skip connection."""
     if node.op_type != "Add" or any(name in view.constants for name in node.input):
         return None
-    # the branch begins where the skip does, so what skips has another consumer
+    # the branch begins where the skip does, so the skipping tensor has another consumer
     return next((index for index, name in enumerate(node.input) if len(view.consumers[name]) > 1), None)
 
 
 def is_kept(name: str, kept: Collection[str]) -> bool:
-    """Tell whether a node belongs to one of the parts or blocks that are kept; products have the names of their steps."""
+    """Return whether a node belongs to one of the parts or blocks that are kept; products have the names of their steps."""
     part = product_part(name) if is_product(name) else part_of(name)
     return any(part == other or part.startswith(f"{other}.") for other in kept)
 

@@ -1,10 +1,10 @@
 """Writes explicit quantisation into a graph: Q/DQ pairs before products, weights as int8.
 
-ONNX Runtime's quantiser (`QDQQuantizer` of 1.31) makes the same of the products, and a test holds ours against it. It
-does not serve, as it quantises a tensor for all that take it: the residual input of a skip connection cannot be had
-without the layer norm beside it; and it takes 3.2 s for ViT-B where this takes 0.45 s, which counts where a calibration
-makes dozens of graphs. NVIDIA's ModelOpt 0.47 pins `onnx~=1.21` and `onnxruntime-gpu~=1.24`, asks for CuPy, and places by
-patterns that know nothing of what was measured.
+ONNX Runtime's quantiser (`QDQQuantizer` of 1.31) gives the same products, and a test compares ours with it. It
+is not suitable, as it quantises a tensor for all its consumers: the residual input of a skip connection cannot be quantised
+without the layer norm beside it; and it takes 3.2 s for ViT-B, while this takes 0.45 s, which matters because a calibration
+creates dozens of graphs. NVIDIA's ModelOpt 0.47 pins `onnx~=1.21` and `onnxruntime-gpu~=1.24`, requires CuPy, and places by
+patterns that do not use measurements.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from mar_edge.model.graph_view import GraphView, part_of
 from mar_edge.model_spec import Placement
 
 OPSET = 19
-"""From here on scales may be FP16, which they become where `export.half.precision` makes the other parts FP16."""
+"""Minimum opset for FP16 scales, which `export.half.precision` creates if it converts the other parts to FP16."""
 
 SMALLEST_SCALE = 2.0**-20
-"""Still a number in FP16. What is so small is rounded more coarsely, and changes nothing."""
+"""Smallest scale, still representable in FP16. Smaller activations are rounded more coarsely, without effect."""
 
 
 def quantise(
@@ -43,13 +43,13 @@ def quantise(
     """Return a graph whose products run in INT8.
 
     Activations are symmetric int8 with one scale, weights symmetric int8 with a scale for every output channel, and
-    biases stay as they are.
+    biases stay unchanged.
 
     Args:
         model: FP32, its nodes named by part; not changed.
         thresholds: largest magnitude of every activation that is to be quantised.
         placement: see `placement.sites`.
-        kept: parts and blocks that stay as they are.
+        kept: parts and blocks that stay unchanged.
         residuals: see `placement.sites`.
 
     Raises:
@@ -89,14 +89,14 @@ class _Writer:
         self._nodes.append(copy)
 
     def finish(self) -> ModelProto:
-        """Return the graph; constants that nothing takes any more are left out."""
+        """Return the graph; constants that are no longer used are left out."""
         return with_nodes(self._view.model, self._nodes, {**self._view.constants, **self._constants})
 
     def _activation(self, consumer: str, tensor: str) -> str:
-        """Quantise an activation for one consumer; return what it takes instead."""
+        """Quantise an activation for one consumer; return its new input."""
         threshold = self._thresholds.get(tensor)
         if threshold is None:
-            raise ExportError(f"there is no range for '{tensor}'; calibrate this very graph")
+            raise ExportError(f"there is no range for '{tensor}'; calibrate this graph")
         quantiser = self._name(consumer, "QuantizeLinear")
         scale = self._constant(f"{quantiser}:scale", np.asarray(max(SMALLEST_SCALE, threshold / LEVELS), np.float32))
         zero = self._constant(f"{quantiser}:zero_point", np.zeros((), np.int8))
@@ -104,7 +104,7 @@ class _Writer:
         return self._dequantise(consumer, [quantiser, scale, zero])
 
     def _weights(self, node: NodeProto) -> str:
-        """Quantise the weights of a product; return what it takes instead."""
+        """Quantise the weights of a product; return its new input."""
         name = node.input[1]
         axis = 0 if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute) else 1
         values, scales = quantise_weights(self._view.constant(name), axis)

@@ -1,7 +1,7 @@
-"""From histograms to ranges: up to which magnitude an activation is represented.
+"""Computes ranges from histograms: the magnitude up to which an activation is represented.
 
-A value is stored as one of 255 multiples of threshold / 127; what lies beyond is cut. A wide range cuts nothing and
-rounds coarsely, a narrow one cuts what may matter: the methods weigh that differently, and which is best depends on the
+A value is stored as one of 255 multiples of threshold / 127; values beyond are cut. A wide range cuts nothing and
+rounds coarsely, a narrow one cuts values that may matter: the methods weigh this differently, and the best depends on the
 model, so `calibrate` tries them.
 """
 
@@ -23,7 +23,7 @@ LEVELS = 127
 PERCENTILE = 99.99
 
 _STEP = 8
-"""Bins between two thresholds that are tried."""
+"""Number of bins between two tried thresholds."""
 
 
 def ranges(statistics: Statistics, method: Method) -> dict[str, float]:
@@ -31,15 +31,15 @@ def ranges(statistics: Statistics, method: Method) -> dict[str, float]:
 
     Args:
         statistics: of the activations.
-        method: `minmax` (nothing is cut), `percentile` (0.01 % of the values are), `entropy` (least divergence of the
-            rounded histogram, as TensorRT's calibrator had it), `mse` (least squared error).
+        method: `minmax` (nothing is cut), `percentile` (0.01 % of the values are cut), `entropy` (least divergence of the
+            rounded histogram, as in TensorRT's former calibrator), `mse` (least squared error).
     """
     choose = {"minmax": _minmax, "percentile": _percentile, "entropy": _entropy, "mse": _mse}[method]
     return {name: min(choose(tensor), tensor.largest) for name, tensor in statistics.tensors.items()}
 
 
 def lost_share(tensor: TensorStatistics, threshold: float) -> float:
-    """Return the share of all magnitude that lies below half a step, and so becomes zero."""
+    """Return the share of the total magnitude that is below half a step, and so becomes zero."""
     magnitude = tensor.centres * tensor.histogram
     return float(magnitude[tensor.centres < threshold / LEVELS / 2].sum() / max(magnitude.sum(), 1e-12))
 
@@ -70,8 +70,8 @@ def _entropy(tensor: TensorStatistics) -> float:
     """Least divergence between the histogram, cut at a threshold, and itself rounded to 128 levels.
 
     Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017, slides 25 to 39. ONNX Runtime's
-    `HistogramCollector.get_entropy_threshold` computes the same from a mirrored histogram, but takes 0.9 s a tensor
-    where this takes 0.01 s, and ViT-L has 170; a test compares them.
+    `HistogramCollector.get_entropy_threshold` computes the same from a mirrored histogram, but takes 0.9 s per tensor,
+    this takes 0.01 s, and ViT-L has 170; a test compares them.
     """
     places = _candidates(tensor)
     divergences = [_divergence(tensor.histogram, place) for place in places]
@@ -81,7 +81,7 @@ def _entropy(tensor: TensorStatistics) -> float:
 def _divergence(histogram: NDArray[np.int64], place: int) -> float:
     inside = histogram[:place].astype(np.float64)
     reference = inside.copy()
-    reference[-1] += histogram[place:].sum()  # what is cut lands on the last level
+    reference[-1] += histogram[place:].sum()  # cut values are stored as the last level
     starts = np.unique(np.arange(LEVELS + 1) * place // (LEVELS + 1))
     widths = np.diff(np.append(starts, place))
     there = (inside > 0).astype(np.float64)
@@ -94,7 +94,7 @@ def _divergence(histogram: NDArray[np.int64], place: int) -> float:
 
 
 def _candidates(tensor: TensorStatistics) -> list[int]:
-    """Return the bins at whose end a threshold may lie; the last one cuts nothing."""
+    """Return the bins at whose end a threshold may be; the last one cuts nothing."""
     used = np.flatnonzero(tensor.histogram)
     last = int(used[-1]) + 1 if used.size else 1
     return [*range(LEVELS + 1, last, _STEP), last]

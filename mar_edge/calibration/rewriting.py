@@ -1,4 +1,4 @@
-"""Makes a graph anew from nodes and constants: taking constants out of one would not free their memory."""
+"""Builds a new graph from nodes and constants: removing constants from an existing one would not free their memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def with_nodes(model: ModelProto, nodes: Sequence[NodeProto], constants: Mapping
     """Return a model like another one with other nodes.
 
     Args:
-        model: what inputs, outputs, versions and notes are taken from.
+        model: source of inputs, outputs, versions and notes.
         nodes: in an order in which they can run.
-        constants: by name; those that no node takes are left out.
+        constants: by name; those that no node uses are left out.
     """
     used = dict.fromkeys(name for node in nodes for name in node.input if name in constants)
     graph = onnx.helper.make_graph(

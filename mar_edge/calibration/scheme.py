@@ -1,4 +1,4 @@
-"""How a graph is quantised: equalised or not, and by which ranges, chosen by the divergence on the clips."""
+"""Chooses how a graph is quantised: equalised or not, and which ranges, by the divergence on the clips."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from mar_edge.node_names import part_of
 from mar_edge.reporting import Progress
 
 CLEARLY = 0.8
-"""A method that cuts is taken for one that cuts less if it multiplies the divergence by no more than this: what it gains
-on the calibration's own clips it may lose on others."""
+"""A method that cuts more is chosen only if it multiplies the divergence by no more than this: what it gains
+on the calibration's clips it may lose on others."""
 
 DIFFUSE = 0.05
-"""An attention keeps its product with the values in FP32 if INT8 would round so large a share of its weights to zero:
+"""An attention keeps its product with the values in FP32 if INT8 would round this share of its weights to zero:
 with many tokens most weights are small, and together they matter."""
 
 RESIDUAL_COST = 1.5
@@ -39,7 +39,7 @@ class Scheme(NamedTuple):
         alpha: of the equalisation; None for none.
         method: of the ranges.
         thresholds: see `quantise`.
-        diffuse: attentions' products with the values that stay FP32, as `encoder.blocks.3.attn.mix`.
+        diffuse: attentions' products with the values that stay FP32, such as `encoder.blocks.3.attn.mix`.
         kl: divergence from FP32 with CPU placement, which quantises most products.
     """
 
@@ -81,7 +81,7 @@ class Schemes:
         return best
 
     def residuals_pay(self, choice: Scheme) -> bool:
-        """Tell whether TensorRT's residual inputs can be quantised without much loss."""
+        """Return whether TensorRT's residual inputs can be quantised without much loss."""
         self._progress("trying residuals in int8", 0, 0)
         without, with_ = (
             self.trial.judge(
@@ -108,7 +108,7 @@ class Schemes:
         return Scheme(model, alpha, method, thresholds, diffuse, kl)
 
     def _collect_again(self, model: ModelProto, changed: list[str]) -> Statistics:
-        """Return the statistics of an equalised graph: only what its layer norms give has changed."""
+        """Return the statistics of an equalised graph: only the outputs of its layer norms have changed."""
         found = collect_from(
             GraphView(model),
             changed,

@@ -1,4 +1,4 @@
-"""What each block costs when it alone is INT8."""
+"""Measures the error of each block when only it is INT8."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mar_edge.reporting import Progress, no_progress
 
 
 class Damage(NamedTuple):
-    """How far the logits move when one block alone is INT8.
+    """How much the logits change when only one block is INT8.
 
     Attributes:
-        block: as `encoder.blocks.3`, or `classifier.head` for a part outside of blocks.
+        block: such as `encoder.blocks.3`, or `classifier.head` for a part outside of blocks.
         kl: mean divergence from FP32, in nats.
-        top1_agreement: share of the clips where both name the same class.
+        top1_agreement: share of the clips for which both predict the same class.
         cosine: smallest cosine between the logits of a clip.
     """
 
@@ -50,11 +50,11 @@ def sensitivity(
     Args:
         model: FP32; not changed.
         thresholds: see `quantise`.
-        trial: what it is measured on.
+        trial: the clips to measure on.
         placement: see `placement.sites`.
         residuals: see `placement.sites`.
-        kept: what stays FP32 in any case.
-        progress: told what is being done.
+        kept: parts that stay FP32 in any case.
+        progress: called with the current step.
 
     Raises:
         ExportError: if a graph cannot be run.

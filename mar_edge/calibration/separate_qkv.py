@@ -1,8 +1,8 @@
-"""Queries, keys and values from three products instead of one, for TensorRT.
+"""Computes queries, keys and values with three products instead of one, for TensorRT.
 
-One product and a Split are the faster form on CPUs. TensorRT takes the product apart at the Split, and then computes its
+One product and a Split are the faster form on CPUs. TensorRT divides the product at the Split, and then computes its
 three parts with weights widened to FP32 or FP16, although their Q/DQ nodes ask for INT8 (seen in the list of layers of
-TensorRT-RTX 1.7). Given apart, they stay INT8.
+TensorRT-RTX 1.7). As separate products, they stay INT8.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LETTERS = "qkv"
 
 
 def separate_qkv(model: ModelProto) -> ModelProto:
-    """Return a graph with three products for each Split of one; it computes the same numbers.
+    """Return a graph with three products for each Split of one; its results are the same.
 
-    The new nodes are named `PART/MatMul_q` and so on (see `part_names.ATTENTION`); a bias of zeros is left out.
+    The new nodes are named `PART/MatMul_q` etc. (see `part_names.ATTENTION`); a bias of zeros is left out.
 
     Args:
         model: FP32, its nodes named by part; not changed.
@@ -82,7 +82,7 @@ def _bias(view: GraphView, addition: NodeProto) -> str:
 
 
 def _linear(part: str, letter: str, tokens: str, constants: list[str], output: str) -> list[NodeProto]:
-    """Return a product and, with a bias, its addition; the last node gives `output`."""
+    """Return a product and, with a bias, its addition; the last node outputs `output`."""
     weights, *bias = constants
     name = f"{part}/MatMul_{letter}"
     if not bias:

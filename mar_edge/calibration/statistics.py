@@ -1,4 +1,4 @@
-"""What is known of the activations of a graph: extremes, and how often which magnitude occurs."""
+"""Statistics of the activations of a graph: extremes, and histograms of magnitudes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from mar_edge.errors import ExportError, OutputError
 
 BINS = 2048
-"""Of a histogram of magnitudes."""
+"""Number of bins of a histogram of magnitudes."""
 
 _CHUNK = 1 << 20
-"""Values counted at once, so that what lies between fits into the processor's cache."""
+"""Values counted at once, so that temporary arrays fit into the processor's cache."""
 
 _NOTHING = -100
 """Exponent of the smallest range; zeros fit into it."""
@@ -28,17 +28,17 @@ _NOTHING = -100
 
 @dataclass
 class TensorStatistics:
-    """What one activation did on some clips.
+    """Statistics of one activation on some clips.
 
-    The histogram reaches from 0 to 2^exponent. A sum takes the larger range, to which the other one is brought by adding
-    pairs of bins; as all ranges are powers of two that loses nothing, and the order of the clips does not matter.
+    The histogram covers 0 to 2^exponent. A sum has the larger range, to which the other one is converted by adding
+    pairs of bins; as all ranges are powers of two this is exact, and the order of the clips does not matter.
 
     Attributes:
         low, high: smallest and largest value.
-        count: values seen.
+        count: number of values.
         exponent: of the histogram's range.
         histogram: counts of magnitudes, int64 (BINS,).
-        channel_max: largest magnitude of each channel, float32 (C,), channels being the last axis.
+        channel_max: largest magnitude of each channel, float32 (C,); channels are the last axis.
     """
 
     low: float = math.inf
@@ -69,8 +69,8 @@ class TensorStatistics:
         channels = rows.max(axis=0)
         largest = float(channels.max())
         if not math.isfinite(largest):
-            raise ValueError("values that are not finite")
-        # frexp gives the power of two above, so that no value reaches the end of the range
+            raise ValueError("values that are NaN or infinite")
+        # frexp returns the next power of two, so that no value reaches the end of the range
         exponent = max(_NOTHING, math.frexp(largest)[1]) if largest else _NOTHING
         scale = np.float32(math.ldexp(BINS, -exponent))  # a power of two: exact
         flat = rows.reshape(-1)
@@ -100,7 +100,7 @@ class TensorStatistics:
 
     def _reach(self, exponent: int) -> None:
         while self.exponent < exponent:
-            if not self.histogram[1:].any():  # nothing to merge: go there at once
+            if not self.histogram[1:].any():  # nothing to merge: set the exponent directly
                 self.exponent = exponent
                 return
             self.histogram = np.concatenate([self.histogram.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2, np.int64)])
@@ -113,14 +113,14 @@ class Statistics:
 
     Attributes:
         tensors: by name.
-        clips: what identifies each clip that was counted, in order.
+        clips: identities of the counted clips, in order.
     """
 
     tensors: dict[str, TensorStatistics]
     clips: tuple[str, ...] = ()
 
     def save(self, path: Path, key: str) -> None:
-        """Write a file that is whole or not there.
+        """Write a file atomically.
 
         Args:
             path: the file.
@@ -151,17 +151,17 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path, key: str) -> Statistics:
-        """Read what `save` wrote.
+        """Read a file of `save`.
 
         Raises:
-            ExportError: if the file is damaged, or of another graph.
+            ExportError: if the file is damaged, or belongs to another graph.
         """
         try:
-            # opened here, as numpy leaves a damaged file open
+            # opened here, as numpy does not close a damaged file
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 values: Mapping[str, NDArray[Any]] = dict(archive)
             if str(values["key"]) != key:
-                raise ExportError(f"{path} is of another graph")
+                raise ExportError(f"{path} belongs to another graph")
             tensors = {
                 str(name): TensorStatistics(
                     low=float(values["low"][index]),

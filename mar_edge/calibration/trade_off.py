@@ -1,4 +1,4 @@
-"""Accuracy against speed: the worst blocks stay FP32, one after another."""
+"""Trades accuracy against speed: the worst blocks stay FP32, one after another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
         int8_share: share of the multiply-accumulates that run in INT8.
         parity: against FP32.
         missed: the bounds of INT8 that it misses.
-        loss: of top-1 in points where there are labels, or else of agreement with FP32.
+        loss: of top-1 in points with labels, otherwise of agreement with FP32.
     """
 
     kept: tuple[str, ...]
@@ -37,12 +37,12 @@ class Row(NamedTuple):
     loss: float
 
     def is_enough(self, target_drop: float | None) -> bool:
-        """Tell whether it keeps the bounds, and loses no more than a target in points, if there is one."""
+        """Return whether it keeps the bounds, and loses no more than a target in points, if there is one."""
         return not self.missed and (target_drop is None or self.loss <= target_drop)
 
 
 def loss_of(parity: Parity) -> float:
-    """Return the loss of top-1 in points; without labels the clips in a hundred whose class is another than FP32's."""
+    """Return the loss of top-1 in points; without labels the percentage of clips whose class differs from FP32's."""
     if parity.top1 is not None and parity.reference_top1 is not None:
         return 100 * (parity.reference_top1 - parity.top1)
     assert parity.top1_agreement is not None
@@ -60,20 +60,20 @@ def trade_off(
     kept: Collection[str] = (),
     progress: Progress = no_progress,
 ) -> Iterator[Row]:
-    """Keep no block in FP32, then the worst one, then the two worst, until all are.
+    """Keep no block in FP32, then the worst one, then the two worst, until all are kept.
 
     Args:
         model: FP32; not changed.
         thresholds: see `quantise`.
-        trial: what the loss is measured on.
-        damages: gives those of `sensitivity`, the worst block first; asked for when a block is to be kept.
+        trial: the clips to measure the loss on.
+        damages: returns those of `sensitivity`, the worst block first; called when a block has to be kept.
         placement: see `placement.sites`.
         residuals: see `placement.sites`.
-        kept: what stays FP32 in any case, and is not in the rows.
-        progress: called with what is being done.
+        kept: parts that stay FP32 in any case, and are not in the rows.
+        progress: called with the current step.
 
     Yields:
-        What each choice gives; in the last one all blocks are FP32, which loses nothing.
+        The result of each choice; in the last one all blocks are FP32, which loses nothing.
 
     Raises:
         ExportError: if a graph cannot be run.

@@ -1,4 +1,4 @@
-"""The picture of a trade-off: what each block that stays FP32 buys, and what it costs."""
+"""Draws a trade-off: gain and cost of each block that stays FP32."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def plot(
     """Draw the loss, the divergence and the share of INT8 over the blocks kept in FP32.
 
     Args:
-        rows: of `trade_off`; the last one is marked as the choice.
+        rows: from `trade_off`; the last one is marked as the choice.
         path: of the PNG.
         target_drop: drawn as a line.
-        title: above all, as the name of the model and the mask.
-        force: replace a file that is no picture of mar-edge.
+        title: of the picture, such as the name of the model and the mask.
+        force: replace a file that is not a picture of mar-edge.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
@@ -43,7 +43,7 @@ def plot(
     said += "" if target_drop is None else f" (dashed: target {target_drop:g})"
     _curve(panels[0], [row.loss for row in rows], said)
     if target_drop is not None:
-        # the line is seen even where nothing is lost
+        # the line is visible even if nothing is lost
         panels[0].set_ylim(top=1.2 * max(target_drop, *(row.loss for row in rows)) or 1.0)
         panels[0].axhline(target_drop, color=ORANGE, linestyle="--", linewidth=1.2)
     _curve(panels[1], [row.parity.kl or 0.0 for row in rows], "Divergence from FP32, nats")

@@ -22,13 +22,13 @@ def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
     """Load a graph into ONNX Runtime on the CPU.
 
     Raises:
-        ExportError: if it refuses the graph.
+        ExportError: if it rejects the graph.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised
-    options.enable_cpu_mem_arena = False  # with a session for every block, each would hold on to what it once needed
-    # weights once more in the order of the processor's registers would double the memory and save little time
+    options.log_severity_level = 4  # errors are raised
+    options.enable_cpu_mem_arena = False  # with a session for every block, each would keep its maximum memory
+    # repacked weights would double the memory and save little time
     options.add_session_config_entry("session.disable_prepacking", "1")
     if threads:
         options.intra_op_num_threads = threads
@@ -36,7 +36,7 @@ def open_session(model: ModelProto | Path, threads: int | None = None) -> Any:
         content = str(model) if isinstance(model, Path) else model.SerializeToString()
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except onnxruntime_errors() as error:
-        raise ExportError(f"ONNX Runtime refuses the graph: {error}") from error
+        raise ExportError(f"ONNX Runtime rejects the graph: {error}") from error
 
 
 def logits_of(
@@ -48,7 +48,7 @@ def logits_of(
     """Run a graph on clips, one by one.
 
     Args:
-        model: takes `frames`, gives `logits`.
+        model: with input `frames` and output `logits`.
         frames: clips, each uint8 (T, H, W, 3).
         threads: of ONNX Runtime; None for all cores.
 
@@ -56,12 +56,12 @@ def logits_of(
         Logits, float32 (N, classes).
 
     Raises:
-        ExportError: if ONNX Runtime refuses the graph, or it gives something that is not a number.
+        ExportError: if ONNX Runtime rejects the graph, or it gives something that is not a number.
     """
     session = open_session(model, threads)
     logits: NDArray[np.float32] = np.stack([session.run(["logits"], {"frames": clip[None]})[0][0] for clip in frames])
     if not np.isfinite(logits).all():
-        raise ExportError("the graph gives logits that are not finite")
+        raise ExportError("the graph returns NaN or infinite logits")
     return logits
 
 
@@ -73,7 +73,7 @@ class Trial:
         frames: the clips, each uint8 (T, H, W, 3).
         reference: logits of the FP32 graph (N, classes).
         targets: class of each clip (N,); None without labels.
-        source: which clips they are, for people.
+        source: which clips they are, for messages.
         threads: of ONNX Runtime; None for all cores.
     """
 

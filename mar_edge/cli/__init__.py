@@ -1,1 +1,1 @@
-"""The command line: one file a command, heavy imports inside the function that needs them."""
+"""The command line: one file per command, heavy imports inside the function that needs them."""

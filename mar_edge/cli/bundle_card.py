@@ -1,4 +1,4 @@
-"""A bundle as a card: what its manifest says, and its mask, drawn with characters."""
+"""Prints a bundle as a card: its manifest, and its mask drawn with characters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABELS_SHOWN = 12
 
 
 def print_card(manifest: Manifest, console: Console) -> None:
-    """Print what the model is, what it takes, and where it comes from."""
+    """Print the model, its clips, and its provenance."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -31,7 +31,9 @@ def print_card(manifest: Manifest, console: Console) -> None:
         + (" …" if manifest.labels[LABELS_SHOWN:] else ""),
         "idle label": manifest.idle_label or "none",
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
-        "whole videos": "frames spread over all of it" if manifest.sampling == "uniform" else "frames at that rate",
+        "video files": "frames spread over the entire video"
+        if manifest.sampling == "uniform"
+        else "frames at that rate",
         "tokens": f"{t}x{h}x{w} of {geometry.tubelet_frames}x{geometry.patch_px}x{geometry.patch_px} px",
         "architecture": ", ".join(
             f"{key} {manifest.architecture[key]}"
@@ -63,7 +65,7 @@ def _provenance(provenance: dict[str, Any]) -> dict[str, str]:
 
 
 def print_variants(manifest: Manifest, console: Console) -> None:
-    """Print the graphs: size, work and parity as a table, then what else is to be said of them."""
+    """Print the graphs: size, work and parity as a table, followed by notes."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -103,7 +105,7 @@ def print_variants(manifest: Manifest, console: Console) -> None:
 
 
 def _shared(variants: Sequence[Variant], tell: Callable[[Variant], str]) -> Iterator[Text]:
-    """Say what there is to say of variants, once for all that share it."""
+    """Yield the notes on variants, once for all variants that share a note."""
     members: dict[str, list[Variant]] = {}
     for variant in variants:
         members.setdefault(tell(variant), []).append(variant)
@@ -114,7 +116,7 @@ def _shared(variants: Sequence[Variant], tell: Callable[[Variant], str]) -> Iter
 
 
 def _titles(variants: Sequence[Variant]) -> str:
-    """Name variants, those that differ in the mask alone together."""
+    """Name variants; those that differ only in the mask are combined."""
     masks: dict[str, list[str]] = {}
     for variant in variants:
         masks.setdefault(variant.title.removeprefix(f"mask {variant.mask} "), []).append(str(variant.mask))

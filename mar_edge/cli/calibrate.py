@@ -1,4 +1,4 @@
-"""`mar-edge calibrate`: INT8 for a bundle that is there."""
+"""`mar-edge calibrate`: INT8 for an existing bundle."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def calibrate(
         typer.Option(
             "--data",
             metavar="CLIPS",
-            help="What activations are measured on: a folder of videos like those that the model will see, a folder per "
+            help="Clips to measure activations on: a folder of videos like those at run time, a folder per "
             "class, or a CSV with the columns path and label.",
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="NAME.mar", help="Write another bundle; default: BUNDLE itself."),
+        typer.Option("-o", "--out", metavar="NAME.mar", help="Write a new bundle; default: change BUNDLE."),
     ] = None,
     mask: MasksOption = None,
     clips: Annotated[
@@ -34,9 +34,9 @@ def calibrate(
     target_drop: TargetDropOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Make the INT8 graphs of a bundle, with activation ranges from real clips; tell what each block costs.
+    """Create the INT8 graphs of a bundle, with activation ranges from real clips; report the cost of each block.
 
-    A graph that misses its bounds is named with the next step; the others are written, and the exit code is 1.
+    A graph that misses its bounds is reported with the next step; the others are written, and the exit code is 1.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""`mar-edge cameras`: what can be opened."""
+"""`mar-edge cameras`: the cameras that can be opened."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 
 def cameras() -> None:
-    """List the cameras that open, and why others do not."""
+    """List the cameras that can be opened, and why others cannot."""
     from mar_edge.runtime.sources.camera_list import list_cameras
 
     opens = False
@@ -20,4 +20,4 @@ def cameras() -> None:
         else:
             typer.echo(camera.trouble.removesuffix(". Run: mar-edge cameras"), err=True)
     if not opens:
-        typer.echo("no camera found. Without one, run: mar-edge run --source demo", err=True)
+        typer.echo("no camera found. Without a camera, run: mar-edge run --source demo", err=True)

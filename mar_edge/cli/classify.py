@@ -1,4 +1,4 @@
-"""`mar-edge classify`: whole clips."""
+"""`mar-edge classify`: video files as clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mar_edge.cli.options import (
 
 def classify(
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP...", help="Video files; for cameras and pipes there is run.")
+        list[str], typer.Argument(metavar="CLIP...", help="Video files; for cameras and pipes use mar-edge run.")
     ],
     model: ModelOption = "egomotion",
     engine: EngineOption = "auto",
@@ -32,7 +32,7 @@ def classify(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Classify whole clips; a clip shorter than a window is filled up by repeating its last frame."""
+    """Classify video files; a clip shorter than a window is filled by repeating its last frame."""
     from rich.console import Console
 
     from mar_edge.errors import MarEdgeError
@@ -61,7 +61,7 @@ def classify(
                 sink(result.to_json())
             best = "  ".join(f"{label} {score:.1%}" for label, score in result.top(3))
             if not result.reliable:
-                best = f"no reliable answer, {result.doubt}; its best guess is {best}"
+                best = f"no reliable answer, {result.doubt}; best guess: {best}"
             console.print(f"{clip}: {best}  ({result.views} views)", markup=False, soft_wrap=True)
     if failed:
         raise MarEdgeError(f"{len(failed)} of {len(clips)} clips could not be classified: {', '.join(failed)}")

@@ -1,4 +1,4 @@
-"""`mar-edge data`: what there is to train on."""
+"""`mar-edge data`: checks the videos for training and evaluation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 SHOWN_CLASSES = 30
 SHOWN_ENDS = 8
-"""Of more classes the smallest and the largest are shown, so many of each."""
+"""With more classes, this many of the smallest and of the largest are shown."""
 
 SHOWN_PROBLEMS = {"error": 200, "warning": 10}
-"""Of each kind; the JSON has all."""
+"""Problems shown of each kind; the JSON has all."""
 
-app = typer.Typer(no_args_is_help=True, help="Look at the videos that are to be trained or judged on.")
+app = typer.Typer(no_args_is_help=True, help="Check the videos for training or evaluation.")
 
 
 @app.callback()
@@ -42,11 +42,14 @@ def check(
         ),
     ],
     root: Annotated[
-        Path | None, typer.Option("--root", metavar="DIR", help="Where relative paths start; default: at each list.")
+        Path | None,
+        typer.Option(
+            "--root", metavar="DIR", help="Folder that relative paths start from; default: that of each list."
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="FILE", help="Class names, one a line, for labels that are numbers."),
+        typer.Option("--labels", metavar="FILE", help="Class names, one per line, for labels that are numbers."),
     ] = None,
     min_frames: Annotated[
         int, typer.Option("--min-frames", min=1, metavar="N", help="A video with fewer frames cannot be used.")
@@ -54,7 +57,7 @@ def check(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Decode every video; tell of broken and short ones, duplicates, labels and lengths; exit with 1 if it is unusable."""
+    """Decode every video; report broken and short ones, duplicates, labels and lengths; exit with 1 if unusable."""
     from rich.console import Console
 
     from mar_edge.datasets.video_check import check_videos, require_usable
@@ -111,10 +114,10 @@ def _print_splits(splits: list[Split], console: Console) -> None:
         "videos": [str(len(split.facts)) for split in splits],
         "usable": [str(sum(split.usable)) for split in splits],
         "classes": [str(sum(map(bool, split.counts().values())) or "no labels") for split in splits],
-        "length in all": [_length(sum(split.values("duration_s"))) for split in splits],
+        "total length": [_length(sum(split.values("duration_s"))) for split in splits],
         "shortest, median, longest": [_spread(split.values("duration_s"), "{:.2f}") + " s" for split in splits],
-        "frames a video": [_spread(split.values("frames"), "{:g}") for split in splits],
-        "frames a second": [_most(f"{fps:.1f}" for fps in split.values("fps")) for split in splits],
+        "frames per video": [_spread(split.values("frames"), "{:g}") for split in splits],
+        "frames per second": [_most(f"{fps:.1f}" for fps in split.values("fps")) for split in splits],
         "uneven frame rate": [str(split.values("steady").count(False)) for split in splits],
         "picture": [
             _most(f"{w}x{h}" for w, h in zip(split.values("width_px"), split.values("height_px"), strict=True))
@@ -140,7 +143,7 @@ def _print_classes(splits: list[Split], console: Console) -> None:
     if left_out:
         first = labelled[0][1]
         labels.sort(key=lambda label: first.get(label, 0))
-    table = Table(caption=f"{left_out} classes between are not shown" if left_out else None, caption_justify="left")
+    table = Table(caption=f"{left_out} more classes are not shown" if left_out else None, caption_justify="left")
     table.add_column("usable videos", overflow="fold")
     for title, _ in labelled:
         table.add_column(escape(title), justify="right", overflow="fold")
@@ -163,7 +166,7 @@ def _print_problems(problems: list[Problem], splits: list[Split], console: Conso
         for problem in group[: SHOWN_PROBLEMS[severity]]:
             title = titles[problem.split]
             where = f"{title}:{problem.line}" if problem.line else title
-            # whole lines for whoever searches them, whole words for whoever looks
+            # unbroken lines for searching in files, wrapped lines in a terminal
             console.print(f"  {where}: {problem.message}", markup=False, soft_wrap=not console.is_terminal)
         if len(group) > SHOWN_PROBLEMS[severity]:
             console.print(f"  and {len(group) - SHOWN_PROBLEMS[severity]} more; --json FILE has them all")
@@ -182,7 +185,7 @@ def _spread(values: list[float], form: str) -> str:
 
 
 def _most(values: Any) -> str:
-    """Return the commonest values with their counts."""
+    """Return the most common values with their counts."""
     counts = Counter(values).most_common()
     if len(counts) == 1:
         return str(counts[0][0])

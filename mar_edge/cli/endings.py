@@ -1,4 +1,4 @@
-"""How a command ends that cannot end by itself: by a signal, or by an error of the machine, told in one line."""
+"""Ends a command on a signal, or on an error of the machine, which is reported in one line."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from typing import Any
 from mar_edge.errors import MarEdgeError
 
 STOPS = (signal.SIGTERM, signal.SIGHUP)
-"""What a service manager sends, and a terminal that closes."""
+"""Signals of a service manager and of a closing terminal."""
 
-_FULL = "Make room, or choose another place"
+_FULL = "Make room, or choose another path"
 _NEXT_STEPS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EFBIG: _FULL,
-    errno.EROFS: "Choose a place that can be written to",
-    errno.EACCES: "Choose a place that you may read and write",
-    errno.EPERM: "Choose a place that you may read and write",
-    errno.EIO: "Look at the disk, or choose another place",
+    errno.EROFS: "Choose a path that can be written to",
+    errno.EACCES: "Choose a path that you may read and write",
+    errno.EPERM: "Choose a path that you may read and write",
+    errno.EIO: "Check the disk, or choose another path",
     errno.EMFILE: "Raise the limit with: ulimit -n 1024",
     errno.ENFILE: "Close other programs",
     errno.ENOMEM: "Close other programs",
 }
-"""Errors of the machine; any other OSError is a fault of ours, and keeps its traceback."""
+"""Errors of the machine; any other OSError is a bug of mar-edge, and keeps its traceback."""
 
 
 def exit_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the process with 128 + their number, and everything be cleaned up."""
+    """Let SIGTERM and SIGHUP end the process with 128 + their number, after cleaning up."""
     _on_stops(lambda number: sys.exit(128 + number))
 
 
 def interrupt_on_signals() -> None:
-    """Let SIGTERM and SIGHUP do what Ctrl-C does, but only once: a terminal may send several while the rest is written."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, but only once: a terminal may send several while output is written."""
 
     def interrupt(_number: int) -> None:
         for stop in STOPS:
@@ -51,15 +51,15 @@ def _on_stops(act: Callable[[int], Any]) -> None:
     def handle(number: int, _frame: FrameType | None) -> None:
         act(number)
 
-    if threading.current_thread() is not threading.main_thread():  # signals go nowhere else
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         return
     for stop in STOPS:
-        if signal.getsignal(stop) is not signal.SIG_IGN:  # as nohup leaves it
+        if signal.getsignal(stop) is not signal.SIG_IGN:  # as set by nohup
             signal.signal(stop, handle)
 
 
 def one_line(error: BaseException) -> str | None:
-    """Return what to print of an error; None for a fault of ours."""
+    """Return the line to print for an error; None for a bug of mar-edge."""
     if isinstance(error, MarEdgeError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
@@ -71,7 +71,7 @@ def one_line(error: BaseException) -> str | None:
 
 
 def print_thread_errors_in_one_line() -> None:
-    """Let an error of the machine in a thread be one line, and none where its owner raises it again."""
+    """Print an error of the machine in a thread as one line, unless its owner raises it again."""
 
     def tell(failed: threading.ExceptHookArgs) -> None:
         line = one_line(failed.exc_value) if failed.exc_value is not None else None

@@ -45,7 +45,7 @@ DataOption = Annotated[
     ),
 ]
 RootOption = Annotated[
-    Path | None, typer.Option("--root", metavar="DIR", help="What paths in DATA start from; default: its own folder.")
+    Path | None, typer.Option("--root", metavar="DIR", help="Folder that paths in DATA start from; default: its own.")
 ]
 SkipBrokenOption = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out videos that cannot be read, and name them.")
@@ -68,7 +68,7 @@ def evaluate(
     force: ForceOption = False,
     report: ReportOption = None,
 ) -> None:
-    """Judge a model on labelled videos: accuracy and its interval, confusion, calibration."""
+    """Evaluate a model on labelled videos: accuracy and its interval, confusion, calibration."""
     from rich.console import Console
 
     from mar_edge.cli.evaluation_tables import print_evaluation
@@ -110,7 +110,7 @@ def _name(model: Model) -> str:
 
 
 def _records(model: Model, videos: VideoList, result: Evaluation) -> Iterator[dict[str, Any]]:
-    """Give what is written as JSON: warnings, one record a clip, and the evaluation."""
+    """Yield the JSON records: warnings, one record per clip, and the evaluation."""
     for message in result.warnings:
         yield {"type": "warning", "stream": str(videos.source), "message": message}
     yield from result.clips_json()
@@ -118,7 +118,7 @@ def _records(model: Model, videos: VideoList, result: Evaluation) -> Iterator[di
 
 
 def _record(model: Model, videos: VideoList) -> dict[str, Any]:
-    """Say in JSON what was judged, and on what."""
+    """Return the model and the data of the evaluation as JSON."""
     variant = model.variant
     return {
         "model": model.spec.name,
@@ -134,12 +134,14 @@ def _record(model: Model, videos: VideoList) -> dict[str, Any]:
 
 
 def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str, str]:
-    """Say in words what was judged, and on what."""
+    """Return the model and the data of the evaluation as text."""
     spec, variant = model.spec, model.variant
     size = f"{spec.geometry.frames} frames of {spec.geometry.width_px}x{spec.geometry.height_px} px"
-    spread = "spread over the whole video" if spec.sampling == "uniform" else f"at {spec.rate_fps:g} a second"
+    spread = "spread over the entire video" if spec.sampling == "uniform" else f"at {spec.rate_fps:g} per second"
     views = (
-        "default" if evaluation.views is None else f"{evaluation.views[0]} clips x {evaluation.views[1]} crops a video"
+        "default"
+        if evaluation.views is None
+        else f"{evaluation.views[0]} clips x {evaluation.views[1]} crops per video"
     )
     a_clip = evaluation.windows / len(evaluation.names)
     return {
@@ -149,8 +151,8 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
         "trained by": str(spec.provenance.get("command", "unknown")),
         "data": f"{videos.source}: {len(evaluation.names)} videos\ndigest {videos.digest}",
         "sampling": f"{size} {spread}; {spec.resize}; views: {views}",
-        "work": f"{variant.gmacs:.4g} GMACs a view, {variant.gmacs * a_clip:.4g} a video ({a_clip:.3g} views)",
-        "time": f"{evaluation.elapsed_s:.1f} s, with decoding",
+        "work": f"{variant.gmacs:.4g} GMACs per view, {variant.gmacs * a_clip:.4g} per video ({a_clip:.3g} views)",
+        "time": f"{evaluation.elapsed_s:.1f} s, including decoding",
         "command": shlex.join(["mar-edge", *sys.argv[1:]]),
         "versions": f"mar-edge {__version__}, Python {platform.python_version()}, {platform.platform()}",
     }

@@ -1,4 +1,4 @@
-"""An evaluation as tables for a terminal."""
+"""Prints an evaluation as tables in a terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rich.text import Text
 from mar_edge.evaluation.metrics import Evaluation, confused_pairs
 
 MATRIX_CLASSES = 12
-"""A confusion matrix of more classes would not fit into 80 columns."""
+"""A confusion matrix with more classes does not fit into 80 columns."""
 
 CLASSES = 20
-"""Of more classes only the worst are listed."""
+"""With more classes, only the worst are listed."""
 
 PAIRS = 10
 NAMED = 10
@@ -21,7 +21,7 @@ WARNINGS = 5
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Print what a person wants to know of an evaluation."""
+    """Print the results of an evaluation."""
     _warnings(evaluation, console)
     _summary(evaluation, console)
     _classes(evaluation, console)
@@ -48,7 +48,7 @@ def _warnings(evaluation: Evaluation, console: Console) -> None:
 
 def _summary(evaluation: Evaluation, console: Console) -> None:
     low, high = evaluation.interval95
-    views = "" if evaluation.views is None else f", {evaluation.views[0]} x {evaluation.views[1]} a clip"
+    views = "" if evaluation.views is None else f", {evaluation.views[0]} x {evaluation.views[1]} per clip"
     rows = [
         ("top-1", _percent(evaluation.top1), f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"),
         ("mean class accuracy", _percent(evaluation.mean_class_accuracy), ""),
@@ -58,7 +58,7 @@ def _summary(evaluation: Evaluation, console: Console) -> None:
         (
             "time",
             f"{evaluation.elapsed_s:.1f} s",
-            f"{len(evaluation.names) / max(1e-9, evaluation.elapsed_s):.3g} clips a second",
+            f"{len(evaluation.names) / max(1e-9, evaluation.elapsed_s):.3g} clips per second",
         ),
     ]
     if evaluation.top5 is not None:
@@ -95,7 +95,7 @@ def _classes(evaluation: Evaluation, console: Console) -> None:
     console.print(table)
     if absent := evaluation.absent:
         more = f" and {len(absent) - NAMED} more" if absent[NAMED:] else ""
-        console.print(f"No clip shows: {', '.join(absent[:NAMED])}{more}", style="dim", markup=False)
+        console.print(f"Classes without clips: {', '.join(absent[:NAMED])}{more}", style="dim", markup=False)
 
 
 def _matrix(evaluation: Evaluation, console: Console) -> None:
@@ -105,7 +105,7 @@ def _matrix(evaluation: Evaluation, console: Console) -> None:
     unit = "percent of the class's clips" if in_percent else "clips"
     console.print(
         f"Confusion, {unit}: true class down, predicted across", style="italic"
-    )  # wider than the table may be
+    )  # may be wider than the table
     table = Table(box=None, pad_edge=False)
     table.add_column("", overflow="ellipsis", no_wrap=True, max_width=24)
     for number in range(1, len(counts) + 1):

@@ -1,4 +1,4 @@
-"""`mar-edge export`: a model to a bundle of graphs."""
+"""`mar-edge export`: exports a model as a bundle of graphs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def export(
         str,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="A mar-edge checkpoint (.safetensors); or a bundle or built-in model, to export it in other ways.",
+            help="A mar-edge checkpoint (.safetensors); or a bundle or built-in model, to export it again.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.mar", help="The bundle to write.")],
@@ -41,16 +41,16 @@ def export(
         typer.Option(
             "--data",
             metavar="CLIPS",
-            help="What every graph is compared with torch on: a video, a folder of videos, a folder per class, or a CSV "
-            "with the columns path and label. Default: some of the videos of --calibrate, held out from calibration, or else the demo camera.",
+            help="Clips to compare every graph with torch on: a video, a folder of videos, a folder per class, or a CSV "
+            "with the columns path and label. Default: some of the videos of --calibrate, held out from calibration, otherwise the demo camera.",
         ),
     ] = None,
     clips: Annotated[
-        int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to compare; default 8, or 64 of --data.")
+        int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to compare; default 8, or 64 with --data.")
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option("--calibrate", metavar="CLIPS", help="What INT8 is calibrated on; videos, as for --data."),
+        typer.Option("--calibrate", metavar="CLIPS", help="Clips to calibrate INT8 on; videos, as for --data."),
     ] = None,
     calibration_clips: Annotated[
         int | None, typer.Option("--calibration-clips", min=1, metavar="N", help="Clips of --calibrate; default 64.")
@@ -62,36 +62,32 @@ def export(
         typer.Option(
             "--profile",
             metavar="FILE.yaml",
-            help="Take masks, precisions, build and workspace from a device's profile; what is typed wins.",
+            help="Use masks, precisions, build and workspace of a device's profile; other options override it.",
         ),
     ] = None,
     build: Annotated[
         BuildChoice | None,
-        typer.Option(
-            "--build", help="Build the engines as well, into this device's cache; on the device that runs them."
-        ),
+        typer.Option("--build", help="Also build the engines, into this device's cache; on the device that runs them."),
     ] = None,
     workspace: Annotated[
         int | None,
-        typer.Option(
-            "--workspace", min=1, metavar="MIB", help="Most memory that a layer may use while --build builds."
-        ),
+        typer.Option("--workspace", min=1, metavar="MIB", help="Maximum memory that a layer may use during --build."),
     ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", min=1, metavar="N", help="Most clips in one inference of what --build builds; default 1."
+            "--batch", min=1, metavar="N", help="Maximum clips in one inference of an engine from --build; default 1."
         ),
     ] = None,
     triton: Annotated[
         Path | None,
-        typer.Option("--triton", metavar="DIR", help="Write a model repository for Triton Inference Server as well."),
+        typer.Option("--triton", metavar="DIR", help="Also write a model repository for Triton Inference Server."),
     ] = None,
     force: ForceOption = False,
 ) -> None:
     """Export a model to a bundle of ONNX graphs, each compared with torch before it is kept.
 
-    A graph that misses its bounds is named with the next step; the others are written, and the exit code is 1.
+    A graph that misses its bounds is reported with the next step; the others are written, and the exit code is 1.
     """
     from rich.console import Console
 
@@ -121,7 +117,7 @@ def export(
     if target_drop is not None:
         check_pictures(out, force=force)
     if build is not None:
-        tensorrt_versions.load(build)  # before minutes of work, not after them
+        tensorrt_versions.load(build)  # before minutes of work, not afterwards
     calibration = None
     if calibrate is not None:
         calibration = CalibrationOptions(
@@ -156,7 +152,7 @@ def export(
 
 
 def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: int, console: Console) -> list[str]:
-    """Build the engines of all graphs that suit TensorRT; return why some could not be built."""
+    """Build the engines of all graphs for TensorRT; return why some could not be built."""
     from mar_edge.errors import EngineError, ExportError
     from mar_edge.export.tensorrt_check import check
     from mar_edge.runtime.engines.tensorrt.cache import build_to_file

@@ -1,4 +1,4 @@
-"""What `mar-edge export` and `mar-edge calibrate` show of the graphs that they wrote."""
+"""Prints the graphs that `mar-edge export` and `mar-edge calibrate` wrote."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from mar_edge.export.exported import Exported, Quantised
 
 WORST = 6
-"""Blocks that a table of damages names; the others are counted."""
+"""Number of blocks in a table of damages; the others are counted."""
 
 
 def print_variants(bundle: Bundle, console: Console) -> None:
-    """Print one line a graph: work, size, and how near it is to torch."""
+    """Print one line per graph: work, size, and its difference from torch."""
     from rich.table import Table
 
     from mar_edge.cli.bundle_card import shorten
@@ -60,7 +60,7 @@ def check_pictures(out: Path, *, force: bool = False) -> None:
     """Check that the trade-offs of a bundle may be drawn beside it.
 
     Raises:
-        OutputError: if a file of one's name is something else.
+        OutputError: if a file of such a name is of another kind.
     """
     for path in sorted(out.parent.glob(f"{glob.escape(out.stem)}-mask*-trade-off.png")):
         check_replaceable(path, PICTURE, force=force)
@@ -69,7 +69,7 @@ def check_pictures(out: Path, *, force: bool = False) -> None:
 def print_quantised(
     exported: Exported, out: Path, target_drop: float | None, console: Console, *, force: bool = False
 ) -> None:
-    """Print which blocks INT8 hurts, and what keeping them costs; draw the latter beside the bundle."""
+    """Print which blocks INT8 affects most, and the cost of keeping them; draw the latter beside the bundle."""
     for graph in exported.quantised:
         if graph.damages:
             _print_damages(graph, console)
@@ -78,7 +78,7 @@ def print_quantised(
 
 
 def tell_failures(exported: Exported, console: Console, unbuilt: Sequence[str] = ()) -> None:
-    """Print the warnings; what is missing from the bundle, or was not built, is an error.
+    """Print the warnings; a missing graph, or an engine that was not built, is an error.
 
     Raises:
         ExportError: if a graph is missing, or an engine of one.
@@ -97,7 +97,7 @@ def tell_failures(exported: Exported, console: Console, unbuilt: Sequence[str] =
 def _print_damages(graph: Quantised, console: Console) -> None:
     from rich.table import Table
 
-    console.print(f"{graph.title}: if one block alone is INT8", style="bold")
+    console.print(f"{graph.title}: with only one block in INT8", style="bold")
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("block", no_wrap=True)
     for column in ("KL", "cosine", "agree"):
@@ -106,7 +106,7 @@ def _print_damages(graph: Quantised, console: Console) -> None:
         table.add_row(damage.block, f"{damage.kl:.1e}", f"{damage.cosine:.5f}", _percent(damage.top1_agreement))
     console.print(table)
     if len(graph.damages) > WORST:
-        console.print(f"and {len(graph.damages) - WORST} blocks that it hurts less", style="dim")
+        console.print(f"and {len(graph.damages) - WORST} blocks that are affected less", style="dim")
 
 
 def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, console: Console, force: bool) -> None:
@@ -131,7 +131,7 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
             "<- chosen" if chosen else "",
         )
     console.print(table)
-    if target_drop is None:  # nobody asked for a picture
+    if target_drop is None:  # no picture was requested
         return
     picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
     plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}", force=force)

@@ -1,4 +1,4 @@
-"""`mar-edge import`: checkpoints of others."""
+"""`mar-edge import`: foreign checkpoints."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ CheckpointArgument = Annotated[
     ),
 ]
 OutOption = Annotated[Path, typer.Option("-o", "--out", metavar="OUT.safetensors", help="The checkpoint to write.")]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="Class names, one a line.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="Class names, one per line.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="Name of the model; default: the output file's.")]
 LicenceOption = Annotated[str, typer.Option("--licence", help="Licence of the weights.")]
 FramesOption = Annotated[
-    int | None, typer.Option("--frames", min=1, help="Frames in a clip; default: what the file says, else 16.")
+    int | None, typer.Option("--frames", min=1, help="Frames in a clip; default: as in the file, otherwise 16.")
 ]
 SizeOption = Annotated[
-    int | None, typer.Option("--size", min=1, help="Side of a clip in pixels; default: what the file says, else 224.")
+    int | None, typer.Option("--size", min=1, help="Side of a clip in pixels; default: as in the file, otherwise 224.")
 ]
-RateOption = Annotated[float, typer.Option("--rate", min=0.1, help="Frames a second at which clips are sampled.")]
+RateOption = Annotated[float, typer.Option("--rate", min=0.1, help="Frames per second at which clips are sampled.")]
 SamplingOption = Annotated[
     Literal["dense", "uniform"],
     typer.Option(
         "--sampling",
-        help="dense: frames at --rate (Kinetics); uniform: spread over the whole video (Something-Something).",
+        help="dense: frames at --rate (Kinetics); uniform: spread over the entire video (Something-Something).",
     ),
 ]
 HeadsOption = Annotated[
@@ -46,9 +46,11 @@ HeadsOption = Annotated[
     typer.Option("--heads", min=1, help="Attention heads of the encoder; default: as published for its width."),
 ]
 BridgeHeadsOption = Annotated[
-    int | None, typer.Option("--bridge-heads", min=1, help="Those of the bridging classifier.")
+    int | None, typer.Option("--bridge-heads", min=1, help="Attention heads of the bridging classifier.")
 ]
-DecoderHeadsOption = Annotated[int | None, typer.Option("--decoder-heads", min=1, help="Those of the pixel decoder.")]
+DecoderHeadsOption = Annotated[
+    int | None, typer.Option("--decoder-heads", min=1, help="Attention heads of the pixel decoder.")
+]
 
 
 def import_(
@@ -66,7 +68,7 @@ def import_(
     decoder_heads: DecoderHeadsOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Turn a foreign checkpoint into ours; which kind it is, is found out by itself."""
+    """Convert a foreign checkpoint to one of mar-edge; its format is detected automatically."""
     from rich.console import Console
 
     from mar_edge.errors import CheckpointError
@@ -79,7 +81,7 @@ def import_(
     from mar_edge.model.importing.importer import import_checkpoint
 
     if not math.isfinite(rate):
-        raise typer.BadParameter(f"{rate} is not a number of frames a second", param_hint="--rate")
+        raise typer.BadParameter(f"{rate} is not a number of frames per second", param_hint="--rate")
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise CheckpointError(f"{out} is the checkpoint itself; choose another name for the output")
     check_replaceable(out, checkpoints.CHECKPOINT, force=force)
@@ -111,7 +113,7 @@ def _labels(path: Path | None, imported: Imported) -> list[str]:
     """Return the class names: of a file, of the checkpoint, or numbers.
 
     Raises:
-        CheckpointError: if they are not one different name for each class.
+        CheckpointError: if they are not one unique name for each class.
     """
     from mar_edge.errors import CheckpointError
 
@@ -122,12 +124,12 @@ def _labels(path: Path | None, imported: Imported) -> list[str]:
         raise CheckpointError(f"{source} has {len(names)} different names, but the model has {classes} classes")
     if len(set(names)) != classes:
         twice = next(name for name in names if names.count(name) > 1)
-        raise CheckpointError(f"{source} has the name '{twice}' more than once; give every class its own")
+        raise CheckpointError(f"{source} has the name '{twice}' more than once; give every class a unique name")
     return names
 
 
 def _summary(checkpoint: Path, imported: Imported, rate_fps: float) -> list[str]:
-    """Return what was found, for people."""
+    """Return a readable summary of the import."""
     config, geometry = imported.config, imported.config.geometry
     parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
     return [
@@ -136,7 +138,7 @@ def _summary(checkpoint: Path, imported: Imported, rate_fps: float) -> list[str]
         f"{geometry.frames} frames of {geometry.width_px} x {geometry.height_px} px at {rate_fps:g} frames/s",
         *(f"not used: {tensor} ({reason})" for tensor, reason in imported.unused.items()),
         *(f"note: {note}" for note in imported.notes),
-        *([] if config.classes else ["it has no classifier: name it as start.weights of a recipe to train one"]),
+        *([] if config.classes else ["it has no classifier: set it as start.weights of a recipe to train one"]),
     ]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PlacementChoice = Literal["cpu", "tensorrt"]
 ENGINE_OF = {"cpu": "onnxruntime", "tensorrt": "tensorrt"}
-"""An engine that the graphs of a placement were made for."""
+"""An engine that the graphs of a placement are for."""
 
 
 def inspect(
@@ -30,15 +30,15 @@ def inspect(
         PlacementChoice,
         typer.Option(
             "--placement",
-            help="Which int8 graph, where there is one for CPUs and one for TensorRT; cpu runs without a GPU.",
+            help="Which int8 graph, if there is one for CPUs and one for TensorRT; cpu runs without a GPU.",
         ),
     ] = "cpu",
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write the mask as a picture.")] = None,
     force: ForceOption = False,
 ) -> None:
-    """Show what a bundle is: labels, geometry, variants with their work and parity, provenance, and its mask.
+    """Show a bundle: labels, geometry, variants with their work and parity, provenance, and its mask.
 
-    --mask, --precision and --placement choose the graph of --layers, and whose mask is drawn.
+    --mask, --precision and --placement choose the graph of --layers and of the drawn mask.
     """
     from rich.console import Console
 

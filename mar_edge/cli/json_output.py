@@ -1,4 +1,4 @@
-"""Where `--json` goes."""
+"""The output of `--json`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def json_output(target: str | None, *, force: bool) -> Iterator[Sink | None]:
-    """Open what `--json` names, and close it at the end.
+    """Open the target of `--json`, and close it at the end.
 
     Args:
         target: a file, `-` for stdout, or None for no JSON.
-        force: replace a file that is not ours.
+        force: replace a file that mar-edge did not write.
 
     Raises:
         OutputError: if it cannot be written.

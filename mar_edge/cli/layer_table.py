@@ -1,4 +1,4 @@
-"""A graph's layer report as a table."""
+"""Prints a graph's layer report as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWERS = {True: "yes", False: "no", None: "?"}
 
 
 def print_layers(blocks: Sequence[Blocks], console: Console) -> None:
-    """Print one row a step; neighbouring blocks that are the same share their rows."""
+    """Print one row per step; identical neighbouring blocks share their rows."""
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
@@ -43,7 +43,7 @@ def print_layers(blocks: Sequence[Blocks], console: Console) -> None:
             )
     console.print(table)
     console.print(
-        "Precision is read from the graph. What TensorRT fuses is as its documentation says; no engine was asked.",
+        "Precision is read from the graph. Fusion in TensorRT is according to its documentation; no engine was built.",
         style="dim",
     )
 

@@ -31,14 +31,14 @@ from mar_edge.version import __version__
 
 
 class Commands(TyperGroup):
-    """The commands; what they quote of a wrong line shows no password."""
+    """The commands; error messages that quote a command line hide passwords."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that the line names."""
+        """Run the command of the command line."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if hasattr(error, "format_message"):  # click's, which typer brings along under changing names
+            if hasattr(error, "format_message"):  # click's, which typer contains under changing names
                 vars(error)["message"] = without_credentials(str(vars(error).get("message", "")))
             raise
 
@@ -83,10 +83,10 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error made on purpose, or by the machine, is one line and exit code 1."""
+    """Run the command line; an error of mar-edge or of the machine is one line and exit code 1."""
     open_standard_streams()
     print_thread_errors_in_one_line()
-    exit_on_signals()  # `run` and `train` end in their own ways
+    exit_on_signals()  # `run` and `train` handle signals themselves
     try:
         try:
             app()

@@ -1,4 +1,4 @@
-"""`mar-edge models`: what ships in the package."""
+"""`mar-edge models`: the built-in models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def models() -> None:
     from mar_edge.bundle import builtin_names, open_bundle
 
     table = Table()
-    for column in ("name", "classes", "GMACs", "size", "licence", "what it is"):
+    for column in ("name", "classes", "GMACs", "size", "licence", "description"):
         table.add_column(column, overflow="fold")
     for name in builtin_names():
         manifest = open_bundle(name).manifest

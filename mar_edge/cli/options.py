@@ -21,16 +21,16 @@ ModelOption = Annotated[
 ]
 EngineOption = Annotated[
     EngineChoice,
-    typer.Option("--engine", help="What runs the graph; auto: what mar-edge verify found fastest on this device."),
+    typer.Option(
+        "--engine", help="Engine that runs the graph; auto: the fastest on this device according to mar-edge verify."
+    ),
 ]
-MaskOption = Annotated[
-    MaskChoice, typer.Option("--mask", help="Percent of the tubelets that stay hidden; auto: as trained.")
-]
+MaskOption = Annotated[MaskChoice, typer.Option("--mask", help="Percent of hidden tubelets; auto: as trained.")]
 PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option(
         "--precision",
-        help="Numbers the graph computes with; auto: what mar-edge verify found fastest on this device, without it fp32.",
+        help="Precision of the graph; auto: the fastest on this device according to mar-edge verify, otherwise fp32.",
     ),
 ]
 
@@ -47,14 +47,14 @@ def _one_of(known: tuple[str, ...]) -> Callable[[list[str] | None], list[str] | 
     return check
 
 
-# for commands that look at several graphs
+# for commands that use several graphs
 EnginesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--engine",
         metavar="|".join(get_args(EngineChoice)[1:]),
         callback=_one_of(get_args(EngineChoice)[1:]),
-        help="Only this engine; repeat for more. Default: all that are installed.",
+        help="Only this engine; repeat for more. Default: all installed engines.",
     ),
 ]
 MasksOption = Annotated[
@@ -83,8 +83,8 @@ TargetDropOption = Annotated[
         "--target-drop",
         min=0.0,
         metavar="POINTS",
-        help="Keep the worst blocks of INT8 in FP32 until no more top-1 is lost than this (without labels: no more clips "
-        "in a hundred get another class than in FP32). Default: as few as it takes to keep the bounds of INT8.",
+        help="Keep the worst blocks of INT8 in FP32 until at most this much top-1 is lost (without labels: until at most this "
+        "percentage of clips gets another class than in FP32). Default: as few as needed to keep the bounds of INT8.",
     ),
 ]
 JsonOption = Annotated[
@@ -92,7 +92,7 @@ JsonOption = Annotated[
 ]
 ForceOption = Annotated[
     bool,
-    typer.Option("--force", help="Replace what is in the place of an output, even if mar-edge did not write it."),
+    typer.Option("--force", help="Replace an existing file at an output path, even if mar-edge did not write it."),
 ]
 
 ViewsOption = Annotated[
@@ -100,21 +100,21 @@ ViewsOption = Annotated[
     typer.Option(
         "--views",
         metavar="CLIPSxCROPS",
-        help="Windows x crops to average, as 5x3; default: all that fit side by side, or one over the whole clip for a "
-        "model that samples so.",
+        help="Windows x crops to average, such as 5x3; default: all that fit side by side, or one over the entire clip for a "
+        "model that samples uniformly.",
     ),
 ]
 
 
 def load_model(model: str, engine: str, mask: str, precision: str) -> Model:
-    """Load what the options name."""
+    """Load the model that the options name."""
     from mar_edge.runtime.model import load
 
     return load(model, engine=engine, mask=mask_percent(mask), precision=precision)
 
 
 def mask_percent(mask: str) -> int | Literal["auto"]:
-    """Return what `--mask` means."""
+    """Return the value of `--mask`."""
     return "auto" if mask == "auto" else int(mask)
 
 
@@ -122,7 +122,7 @@ def read_views(text: str | None) -> tuple[int, int] | None:
     """Return (clips, crops) of `--views`; None without it.
 
     Raises:
-        BadParameter: if it is nothing like 5x3.
+        BadParameter: if it does not have the form 5x3.
     """
     if text is None:
         return None

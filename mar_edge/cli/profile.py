@@ -1,4 +1,4 @@
-"""`mar-edge profile`: time, memory and where they go, for every graph of a bundle in every engine of this device."""
+"""`mar-edge profile`: time and memory of every graph of a bundle in every engine of this device, by block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mar_edge.runtime.measurement.profiling import Profile
 
 COLUMNS = 4
-"""Graphs that one table of blocks holds, to fit into 80 columns."""
+"""Number of graphs in one table of blocks, to fit into 80 columns."""
 
 
 def profile(
@@ -26,13 +26,13 @@ def profile(
     mask: MasksOption = None,
     precision: PrecisionsOption = None,
     runs: Annotated[
-        int, typer.Option("--runs", min=1, metavar="N", help="Inferences that the median is taken of.")
+        int, typer.Option("--runs", min=1, metavar="N", help="Inferences that the median is taken over.")
     ] = 15,
     threads: ThreadsOption = None,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Measure time and memory of every graph on this device, and which blocks of the model take the time."""
+    """Measure time and memory of every graph on this device, and the time of each block of the model."""
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
@@ -42,7 +42,7 @@ def profile(
     console = Console(stderr=True, highlight=False)
     with json_output(json, force=force) as sink:
         opened = open_bundle(bundle)
-        # drawing takes time from what is measured
+        # drawing would affect the measurement
         with progress_bar(console, refresh_per_second=2) as progress:
             found = profiling.profile(
                 opened,
@@ -104,7 +104,7 @@ def _print_blocks(same: list[Profile], console: Console) -> None:
     shown = [one for one in same if one.blocks is not None]
     if not shown:
         if any(one.failure is None for one in same):
-            console.print("no engine can tell blocks of these graphs; newer exports name them", style="dim")
+            console.print("no engine reports blocks of these graphs; newer exports name them", style="dim")
         return
     console.print("milliseconds by block, and their share", style="italic")
     for start in range(0, len(shown), COLUMNS):

@@ -1,4 +1,4 @@
-"""The bar that every command shows while it works."""
+"""The progress bar of all commands."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(console: Console, *, transient: bool = True, refresh_per_second: float = 10) -> Iterator[Progress]:
-    """Show what is being done, how much of it, and the time that is left; nothing where nobody watches.
+    """Show the current step, its progress, and the time left; nothing if stderr is not a terminal.
 
     Args:
         console: on stderr.
-        transient: whether the bar vanishes when all is done.
-        refresh_per_second: drawing takes time, which matters to a command that measures.
+        transient: whether the bar disappears at the end.
+        refresh_per_second: drawing takes time, which affects commands that measure.
 
     Yields:
-        What the work is to call. A new task takes the place of the one before.
+        The progress callback. A new task replaces the previous one.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -42,7 +42,7 @@ def progress_bar(console: Console, *, transient: bool = True, refresh_per_second
 
         def report(task: str, done: int, total: int) -> None:
             nonlocal name
-            if task != name:  # the time that is left is that of this task
+            if task != name:  # the time left is that of this task
                 name = task
                 bar.reset(shown, description=task, total=total or None, completed=done)
             else:

@@ -1,4 +1,4 @@
-"""What `mar-edge run` tells: JSON records, the live view, the window, warnings, and the summary at the end."""
+"""The output of `mar-edge run`: JSON records, the live view, the window, warnings, and the summary at the end."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LATENCIES = 10_000
 
 
 class Report:
-    """Follows one run.
+    """Reports one run.
 
     Args:
-        model: what recognises.
-        source: what it looks at.
-        session: what joins the two.
-        sink: takes the JSON records; None for no JSON.
+        model: the model.
+        source: the source.
+        session: the session.
+        sink: receives the JSON records; None for no JSON.
         show: whether to open a window.
 
     Attributes:
-        closed: whether the person closed the window.
+        closed: whether the user closed the window.
     """
 
     def __init__(self, model: Model, source: Source, session: Session, sink: Sink | None, *, show: bool) -> None:
@@ -68,11 +68,11 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the live view and the window down."""
+        """Close the live view and the window."""
         self._stack.close()
 
     def add(self, frame: Frame, prediction: Prediction | None) -> None:
-        """Tell what a frame brought, and with the first one what runs and why."""
+        """Report the results of a frame, and with the first one the engine, the graph and the reason."""
         if not self._began:
             self._began = True
             variant = self._model.variant
@@ -94,21 +94,21 @@ class Report:
             self.closed = not self._window.draw(frame, prediction)
 
     def say(self, message: str) -> None:
-        """Tell people what it waits for; no record."""
+        """Print what the source waits for; not a record."""
         self.console.print(message, style="dim", markup=False, soft_wrap=True)
 
     def finish(self) -> None:
-        """Tell what is left, and the summary."""
+        """Report the remaining results and the summary."""
         self._tell_warnings()
         self._tell_events(self._session.finish())
         if not self._session.inferences:
             manifest = self._model.spec
             window_s = manifest.geometry.frames / manifest.rate_fps
             if not self._session.frames:
-                why = "no frame came, so nothing was recognised"
+                why = "no frame arrived, so nothing was recognised"
             elif self._last_time_s < window_s:
                 why = (
-                    f"{self._last_time_s:.2f} s seen, shorter than one window of {window_s:.2f} s; nothing was recognised. "
+                    f"{self._last_time_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised. "
                     "For a short clip run: mar-edge classify CLIP, which repeats frames"
                 )
             else:

@@ -47,7 +47,7 @@ def run(
         int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after so long.")
+        float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after this many seconds.")
     ] = None,
     json: JsonOption = None,
     force: ForceOption = False,
@@ -63,7 +63,7 @@ def run(
     from mar_edge.runtime.sources.open import open_source, waits_for_reader
 
     interrupted = False
-    interrupt_on_signals()  # a service manager's stop and a closed terminal end as cleanly as Ctrl-C
+    interrupt_on_signals()  # a service manager's stop and a closed terminal end it as cleanly as Ctrl-C
     with ExitStack() as stack:
         opened = open_source(camera if camera is not None else str(source), say=lambda message: report.say(message))
         loaded = load_model(model, engine, mask, precision)
@@ -85,7 +85,7 @@ def run(
             except KeyboardInterrupt:
                 interrupted = True
             except MarEdgeError:
-                if session.frames:  # nothing that was seen until then is lost
+                if session.frames:  # no result until then is lost
                     report.finish()
                 raise
             report.finish()
@@ -115,7 +115,7 @@ def _loop(opened: Source, session: Session, report: Report, max_seconds: float |
 
 @contextmanager
 def _patience(opened: Source, session: Session, max_seconds: float | None) -> Iterator[None]:
-    """Stop a source that has given nothing when the time is over: without a frame nobody else looks at the clock."""
+    """Stop a source without frames when the time is over: without a frame the clock is not checked elsewhere."""
     from mar_edge.runtime.sources.source import Stoppable
 
     if max_seconds is None or not isinstance(opened, Stoppable):

@@ -1,7 +1,7 @@
-"""Standard streams that may be closed, full or gone: what is printed never ends a command with a traceback.
+"""Standard streams that may be closed or full: output never ends a command with a traceback.
 
-stdout carries results, so that what cannot be written there is an error in one line. stderr carries words for people,
-which are dropped where nobody can read them.
+stdout carries results, so a failed write there is an error in one line. stderr carries messages for people,
+which are dropped if it cannot be written.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from mar_edge.errors import OutputError
 
 
 class _Stream(io.TextIOWrapper):
-    """Text that fails once, and is dropped from then on.
+    """A text stream that reports one failure, and drops all later text.
 
-    Python would try to write what is still buffered again at its end, and fail again. Failures are handled out here, and
-    not below the buffer: a signal that came in between would have the buffer written twice.
+    Python would try to write buffered text again at exit, and fail again. Failures are handled at this level, and
+    not below the buffer: with a signal in between, the buffer would be written twice.
     """
 
     def __init__(self, descriptor: int, encoding: str, fail: Callable[[OSError], None]) -> None:
         super().__init__(
             io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
             encoding=encoding,
-            errors="replace",  # what a terminal cannot show becomes a question mark
+            errors="replace",  # characters that the terminal does not support become question marks
             line_buffering=descriptor == 2 or os.isatty(descriptor),
         )
         self._fail = fail
@@ -39,7 +39,7 @@ class _Stream(io.TextIOWrapper):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write the buffered text."""
         with self._failing():
             super().flush()
 
@@ -55,15 +55,15 @@ class _Stream(io.TextIOWrapper):
 
 
 def open_standard_streams() -> None:
-    """Give stdin, stdout and stderr something behind them, and let failures be handled here.
+    """Ensure that stdin, stdout and stderr are open, and handle their failures here.
 
-    What is closed gets the null device: else the next file that is opened would take its number, and whatever a library
-    prints would go into that file.
+    A closed one gets the null device: otherwise the next opened file would get its descriptor, and the output of a library
+    would be written to that file.
     """
     if sys.stdin is None:
         sys.stdin = open(_descriptor(0, os.O_RDONLY), closefd=False)  # noqa: SIM115 - stays open
     if sys.stdout is sys.__stdout__:
-        # open for reading: what is written fails, as it should without a stdout
+        # open for reading: writing fails, as it should without a stdout
         sys.stdout = _Stream(_descriptor(1, os.O_RDONLY), _encoding(sys.stdout), _fail)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _Stream(_descriptor(2, os.O_WRONLY), _encoding(sys.stderr), lambda _error: None)
@@ -76,7 +76,7 @@ def _descriptor(number: int, flags: int) -> int:
         os.fstat(number)
         if not closed:
             return number
-        return os.open(os.devnull, flags)  # a file has taken the number
+        return os.open(os.devnull, flags)  # another file uses the descriptor
     except OSError:
         found = os.open(os.devnull, flags)
         if found != number:
@@ -92,5 +92,5 @@ def _encoding(stream: TextIO | None) -> str:
 
 def _fail(error: OSError) -> None:
     if isinstance(error, BrokenPipeError):
-        raise OutputError("the reader of stdout went away") from error
-    raise OutputError(f"cannot write to stdout: {error.strerror}. Send it to another place") from error
+        raise OutputError("the reader of stdout has closed the pipe") from error
+    raise OutputError(f"cannot write to stdout: {error.strerror}. Redirect it to another file") from error

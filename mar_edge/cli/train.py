@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from mar_edge.training.recipe import Task
 
 RecipeArgument = Annotated[
-    Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, for instance training/arid.yaml.")
+    Path, typer.Argument(metavar="RECIPE.yaml", help="The training recipe, for instance training/arid.yaml.")
 ]
 OverridesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[key=value ...]", help="Values to set otherwise, as trainer.max_minutes=5."),
+    typer.Argument(metavar="[key=value ...]", help="Values that override the recipe, such as trainer.max_minutes=5."),
 ]
 ForceOption = Annotated[
     bool,
-    typer.Option("--force", help="Start even if the estimate says that memory or disk do not suffice."),
+    typer.Option("--force", help="Start even if memory or disk are insufficient according to the estimate."),
 ]
 
 
 def train(recipe: RecipeArgument, overrides: OverridesArgument = None, force: ForceOption = False) -> None:
-    """Train a model on labelled clips; started again, it resumes where it stopped."""
+    """Train a model on labelled clips; when started again, it resumes where it stopped."""
     _start(recipe, overrides, "classify", force=force)
 
 
 def pretrain(recipe: RecipeArgument, overrides: OverridesArgument = None, force: ForceOption = False) -> None:
-    """Pre-train a model on clips without labels by reconstruction; started again, it resumes where it stopped."""
+    """Pre-train a model on clips without labels by reconstruction; when started again, it resumes where it stopped."""
     _start(recipe, overrides, "pretrain", force=force)
 
 

@@ -1,4 +1,4 @@
-"""What was named must have run: commands that try many graphs go on without those that do not, but not silently."""
+"""Checks that requested graphs ran: commands that try many graphs continue without failing ones, but report them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Tried(Protocol):
 
 
 def check_ran(found: Sequence[Tried], engines: Sequence[str] | None, precisions: Sequence[str] | None) -> None:
-    """Check that something ran of every engine and every precision that was named, and of all.
+    """Check that at least one graph ran for every named engine and precision, and in total.
 
     Raises:
-        EngineError: naming the first of which nothing did, and why.
+        EngineError: naming the first engine or precision without one, and the reason.
     """
     groups = {"": list(found)}
     groups |= {f"in {name} ": [one for one in found if one.engine == name] for name in engines or ()}
     groups |= {f"of {name} ": [one for one in found if one.variant.precision == name] for name in precisions or ()}
     for what, group in groups.items():
         if group and all(one.failure is not None for one in group):
-            raise EngineError(f"nothing {what}runs here: {group[0].failure}")
+            raise EngineError(f"no graph {what}runs here: {group[0].failure}")

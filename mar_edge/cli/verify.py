@@ -1,4 +1,4 @@
-"""`mar-edge verify`: every graph of a bundle in every engine of this device, against FP32, and how fast."""
+"""`mar-edge verify`: every graph of a bundle in every engine of this device, against FP32, with its speed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def verify(
             "--data",
             metavar="CLIPS",
             help="A video, a folder of videos, a folder per class, or a CSV with the columns path and label; labels are "
-            "used where there are any. Default: the demo camera.",
+            "used if there are any. Default: the demo camera.",
         ),
     ] = None,
     engine: EnginesOption = None,
@@ -39,15 +39,17 @@ def verify(
     precision: PrecisionsOption = None,
     clips: Annotated[
         int,
-        typer.Option("--clips", min=1, metavar="N", help="Clips to compare; with fewer than 50 nothing is remembered."),
+        typer.Option(
+            "--clips", min=1, metavar="N", help="Clips to compare; with fewer than 50 the result is not stored."
+        ),
     ] = 50,
     threads: ThreadsOption = None,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Compare every graph with FP32 on this device, time it, and remember what --engine auto and --precision auto take.
+    """Compare every graph with FP32 on this device, time it, and store what --engine auto and --precision auto use.
 
-    With --engine or --precision nothing is remembered: only a whole run can say what is fastest.
+    With --engine or --precision nothing is stored: only a complete run can determine what is fastest.
     """
     from rich.console import Console
 
@@ -85,7 +87,7 @@ def verify(
         if (why_not := _not_remembered(len(chosen), engine, precision)) is None:
             taken = _remember(opened, found, threads, console)
         else:
-            console.print(f"not remembered, so auto is not changed: {why_not}", markup=False, soft_wrap=True)
+            console.print(f"not stored, so auto is unchanged: {why_not}", markup=False, soft_wrap=True)
         if sink is not None:
             for measurement in found:
                 sink(measurement.to_json())
@@ -93,13 +95,13 @@ def verify(
     if missed := [measurement for measurement in found if measurement.missed]:
         told = "; ".join(f"{measurement.title} ({', '.join(measurement.missed)})" for measurement in missed)
         raise ExportError(
-            f"{len(missed)} of {len(found)} do not keep the bounds of their precision here: {told}. {_next_step(opened, missed)}"
+            f"{len(missed)} of {len(found)} exceed the bounds of their precision here: {told}. {_next_step(opened, missed)}"
         )
     check_ran(found, engine, precision)
 
 
 def _next_step(bundle: Bundle, missed: Sequence[Measurement]) -> str:
-    """Say what to do about graphs that miss their bounds."""
+    """Return the next step for graphs that miss their bounds."""
     from mar_edge.bundle import BUILTIN
     from mar_edge.runtime.measurement.choice import called
 
@@ -107,14 +109,14 @@ def _next_step(bundle: Bundle, missed: Sequence[Measurement]) -> str:
         name = called(bundle)
         out = f" -o {name}.mar" if bundle.path.parent == BUILTIN else ""
         return (
-            "auto does not take them. INT8 can be made anew on more videos from where the model runs: "
+            "auto does not use them. Recalibrate INT8 with more videos of the place of use: "
             f"mar-edge calibrate {shlex.quote(name)} --data CLIPS{out}"
         )
-    return "auto does not take them"
+    return "auto does not use them"
 
 
 def verdicts(found: Sequence[Measurement]) -> list[str]:
-    """Say what a person should know beside the rows, once for all measurements of which it is true."""
+    """Return notes on the rows, each once for all measurements it applies to."""
     groups: dict[str, list[Measurement]] = {}
     for measurement in found:
         for remark in _remarks(measurement, found):
@@ -123,7 +125,7 @@ def verdicts(found: Sequence[Measurement]) -> list[str]:
 
 
 def _titles(group: Sequence[Measurement]) -> str:
-    """Name measurements, those that differ in the mask alone together: `mask 50/75 int8 in openvino`."""
+    """Name measurements; those that differ only in the mask are combined: `mask 50/75 int8 in openvino`."""
     masks: dict[str, list[str]] = {}
     for measurement in group:
         mask = measurement.variant.mask
@@ -137,7 +139,7 @@ def _remarks(measurement: Measurement, found: Sequence[Measurement]) -> Iterator
         return
     if not any(other.is_reference for other in found if other.variant.mask == measurement.variant.mask):
         yield (
-            "the bundle has no fp32 graph at this mask, so there is nothing to compare it with, and auto will not take "
+            "the bundle has no fp32 graph at this mask to compare it with, so auto does not use "
             "it. Export one with: --precision fp32"
         )
     if measurement.missed:
@@ -147,11 +149,11 @@ def _remarks(measurement: Measurement, found: Sequence[Measurement]) -> Iterator
     if measurement.unkept is not None:
         yield measurement.unkept
     if (faster := _faster(measurement, found)) is not None:
-        yield f"{_slower(measurement, faster)}, so auto does not take it"
+        yield f"{_slower(measurement, faster)}, so auto does not use it"
 
 
 def _faster(measurement: Measurement, found: Sequence[Measurement]) -> Measurement | None:
-    """Return the fastest graph of higher precision at the same mask, if it makes this one useless."""
+    """Return the fastest graph of higher precision at the same mask, if it makes this one unnecessary."""
     from mar_edge.model_spec import PRECISIONS
     from mar_edge.runtime.measurement.choice import MARGIN
 
@@ -179,7 +181,7 @@ def _slower(measurement: Measurement, faster: Measurement) -> str:
 
 
 def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, console: Console) -> None:
-    """Print one table a mask, narrow enough for 80 columns."""
+    """Print one table per mask, narrow enough for 80 columns."""
     from rich.table import Table
     from rich.text import Text
 
@@ -229,7 +231,7 @@ def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> l
 def _top1(measurement: Measurement, same: list[Measurement]) -> float | None:
     if measurement.parity is not None:
         return measurement.parity.top1
-    # FP32 in ONNX Runtime is what the others were compared with
+    # the others were compared with FP32 in ONNX Runtime
     return next((other.parity.reference_top1 for other in same if other.parity), None)
 
 
@@ -238,7 +240,7 @@ def _share(value: float | None) -> str:
 
 
 def _runs_in(measurement: Measurement) -> str:
-    """Return the numbers of all matrix products, or how many have those of the graph: `int8`, `int8 38/39`."""
+    """Return the precision of all matrix products, or how many have that of the graph: `int8`, `int8 38/39`."""
     counts = measurement.products
     if not counts:
         return "?"
@@ -249,11 +251,11 @@ def _runs_in(measurement: Measurement) -> str:
 
 
 def _not_remembered(clips: int, engines: list[str] | None, precisions: list[str] | None) -> str | None:
-    """Say why `auto` must not go by a run; None if it may."""
+    """Return why `auto` must not use a run; None if it may."""
     from mar_edge.runtime.measurement.bounds import AGREEMENT_CLIPS
 
     if engines or precisions:
-        return "this was a part of the graphs and engines, and runs are not compared with each other"
+        return "this run has only part of the graphs and engines, and separate runs are not compared"
     if clips < AGREEMENT_CLIPS:
         return f"{clips} clips are too few to judge agreement, which takes {AGREEMENT_CLIPS}"
     return None
@@ -262,26 +264,26 @@ def _not_remembered(clips: int, engines: list[str] | None, precisions: list[str]
 def _remember(
     bundle: Bundle, found: list[Measurement], threads: int | None, console: Console
 ) -> dict[int, dict[str, str]]:
-    """Keep the measurements, and say what `auto` takes now, by mask."""
+    """Store the measurements, and report what `auto` uses now, by mask."""
     from mar_edge.errors import OutputError
     from mar_edge.runtime.measurement.choice import choose, remember
 
     try:
         path = remember(bundle, found, threads=threads)
     except OutputError as error:
-        _warn(console, f"{error}; nothing is remembered, and auto goes on as before")
+        _warn(console, f"{error}; nothing is stored, and auto is unchanged")
         return {}
     taken = {}
     for mask in sorted({measurement.variant.mask for measurement in found}):
         choice = choose(bundle, mask=mask, threads=threads)
         taken[mask] = {"engine": choice.engine, "precision": choice.variant.precision, "reason": choice.reason}
         console.print(
-            f"auto takes at mask {mask}: {choice.variant.precision} in {choice.engine} ({choice.reason})",
+            f"auto uses at mask {mask}: {choice.variant.precision} in {choice.engine} ({choice.reason})",
             style="bold",
             markup=False,
             soft_wrap=True,
         )
-    console.print(f"remembered in {path}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"stored in {path}", style="dim", markup=False, soft_wrap=True)
     return taken
 
 

@@ -11,18 +11,18 @@ from mar_edge.errors import SourceError
 from mar_edge.runtime.video.probe import probe
 
 PROBED = 32
-"""Of more videos so many, evenly spread over the list, stand for all."""
+"""Videos that are sampled evenly from a longer list for the estimate."""
 
 
 def missing_bytes(videos: VideoList, sizing: Sizing, cache: Path) -> int:
     """Estimate how many bytes will be added to a cache.
 
-    The headers of some videos tell their frames and sizes; a video that cannot be read counts as nothing.
+    Frames and sizes are read from the headers of some videos; a video that cannot be read counts as zero.
 
     Args:
         videos: the list.
         sizing: how frames are resized before they are kept.
-        cache: the folder; it need not be there.
+        cache: the folder; it need not exist.
     """
     left = uncached(videos, sizing, cache)
     probed = [left[place * len(left) // PROBED] for place in range(PROBED)] if len(left) > PROBED else left

@@ -1,4 +1,4 @@
-"""Folders of videos as rows of a list: with a folder for each class, or without labels."""
+"""Reads folders of videos as rows of a list: with a folder for each class, or without labels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mar_edge.runtime.video.folder_walk import LeftOut
 from mar_edge.runtime.video.listing import Listing, list_videos, name_left_out
 
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-"""Folders named so, and nothing else beside them, hold classes and are none."""
+"""Folders with only these names are splits that contain classes, not classes."""
 
 
 class Rows(NamedTuple):
     """The videos of a folder.
 
     Attributes:
-        rows: one a video, without line numbers.
-        left_out: what else lies there.
-        shared: names of videos that lie in two class folders.
+        rows: one per video, without line numbers.
+        left_out: everything else in the folder.
+        shared: names of videos that are in two class folders.
     """
 
     rows: list[Row]
@@ -36,8 +36,8 @@ def read_folder(folder: Path, problem: Callable[[int, str], None], *, labelled: 
 
     Args:
         folder: where to look.
-        problem: called with (0, what is wrong) for class folders and files that cannot be used.
-        labelled: whether each folder directly below is a class; without, every video counts.
+        problem: called with (0, problem) for class folders and files that cannot be used.
+        labelled: whether each folder directly below is a class; if false, every video counts.
         progress: see `list_videos`.
 
     Raises:
@@ -54,31 +54,31 @@ def read_folder(folder: Path, problem: Callable[[int, str], None], *, labelled: 
     rows = [Row(0, name(path), path.relative_to(folder).parts[0]) for path in found.videos if path.parent != folder]
     if stray and not rows:
         raise DataError(
-            f"{folder} holds videos but no folder per class; expected {folder}/CLASS/{stray[0].name}, or give a list"
+            f"{folder} contains videos but no folder per class; expected {folder}/CLASS/{stray[0].name}, or give a list"
         )
     _check_classes(found, {row.label for row in rows}, problem)
     for path in stray:
-        problem(0, f"{path} lies beside the class folders; move it into one")
+        problem(0, f"{path} is not in a class folder; move it into one")
     return Rows(rows, found.left_out, tuple((name(one), name(other)) for one, other in found.shared))
 
 
 def _check_classes(found: Listing, classes: set[str], problem: Callable[[int, str], None]) -> None:
-    """Report class folders that hold no video."""
+    """Report class folders without videos."""
     if classes and {label.lower() for label in classes} <= SPLITS:
         homes = shlex.join(str(home) for home in found.folders if home.name in classes)
         raise DataError(
-            f"{found.folder} holds splits, not classes; give them one by one, as in: mar-edge data check {homes}"
+            f"{found.folder} contains splits, not classes; give them one by one, as in: mar-edge data check {homes}"
         )
     for home in found.folders:
         if classes and home.name not in classes:
             problem(
                 0,
-                f"the class folder {home} holds no video{_lost(home, found.left_out)}; add some, or remove the folder",
+                f"the class folder {home} contains no video{_lost(home, found.left_out)}; add some, or remove the folder",
             )
 
 
 def _lost(home: Path, left_out: Sequence[LeftOut]) -> str:
-    """Return why a class folder holds no video; empty where there is nothing in it."""
+    """Return why a class folder contains no video; empty if the folder is empty."""
     inside = [one for one in left_out if one.path == home or home in one.path.parents]
     if not inside:
         return ""

@@ -1,4 +1,4 @@
-"""From the labels of a list to the numbers of classes."""
+"""Maps the labels of a list to class numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mar_edge.datasets.label_likeness import doubts, nearest
 from mar_edge.datasets.list_file import Row
 
 MAX_CLASSES = 100_000
-"""A class number beyond is taken for a mistake, for instance an identifier."""
+"""A larger class number is treated as a mistake, for instance an identifier."""
 
 Problem = Callable[[int, str], None]
 """Called with a line's number and what is wrong there; 0 for a folder."""
@@ -19,12 +19,12 @@ Problem = Callable[[int, str], None]
 def number_classes(
     rows: Sequence[Row], known: Sequence[str] | None, tell: Problem
 ) -> tuple[tuple[str, ...], list[int | None]]:
-    """Return the class names and every row's class number; None where there is none.
+    """Return the class names and every row's class number; None for a row without one.
 
     Args:
         rows: of a list.
         known: the classes in order; by default the labels, sorted, or, where all are numbers, 0 to the largest.
-        tell: called with the line of each label that is none of the known.
+        tell: called with the line of each unknown label.
     """
     by_number = _are_numbers(rows)
     if known is None and by_number:
@@ -39,8 +39,8 @@ def number_classes(
             place = _class_number(row, len(names), tell)
         elif place is None:
             near = nearest(row.label, names)
-            hint = f"did you mean '{near}'?" if near is not None else f"there are {some(names)}"
-            tell(row.line, f"label '{row.label}' of {row.name} is not one of the {len(names)} known ones; {hint}")
+            hint = f"did you mean '{near}'?" if near is not None else f"the labels are {some(names)}"
+            tell(row.line, f"label '{row.label}' of {row.name} is not one of the {len(names)} known labels; {hint}")
         out.append(place)
     return names, out
 
@@ -50,7 +50,7 @@ def _are_numbers(rows: Sequence[Row]) -> bool:
 
 
 def label_doubts(rows: Sequence[Row], known: Sequence[str] | None) -> tuple[str, ...]:
-    """Return what about the labels of a list looks like a mistake, as sentences."""
+    """Return sentences on labels of a list that look like mistakes."""
     counts = Counter(row.label for row in rows)
     numbers = _are_numbers(rows) and all(len(label) < 10 for label in counts) and not counts.keys() & set(known or ())
     return tuple(doubts(counts, numbers=numbers))

@@ -1,6 +1,6 @@
-"""Decoded videos on disk: one file each, memory-mapped when read, complete or not there at all.
+"""Stores decoded videos on disk: one file each, memory-mapped when read, either complete or absent.
 
-A file holds its frames uint8 (N, h, w, 3) from its first byte on, then their times float64 (N,), then a trailer.
+A file contains its frames uint8 (N, h, w, 3) from its first byte on, then their times float64 (N,), then a trailer.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SUFFIX = ".clip"
 PARTIAL = ".partial"
 
 ABANDONED_S = 3600.0
-"""A partial file that nobody wrote to for so long was left by a killed process."""
+"""A partial file that was not written to for this time was left by a killed process."""
 
 _PARTIAL_NAME = re.compile(rf".+{re.escape(SUFFIX)}\.\d+-[0-9a-f]+{re.escape(PARTIAL)}")
-"""Of our partial files; others in the folder are not ours to remove."""
+"""Names of our partial files; other files in the folder are never removed."""
 
 _MAGIC = b"marclip1"
 _TRAILER = struct.Struct("<8sQQQd")  # magic, frames, height, width, duration in seconds
@@ -36,7 +36,7 @@ _TRAILER = struct.Struct("<8sQQQd")  # magic, frames, height, width, duration in
 
 @dataclass(frozen=True)
 class CachedClip:
-    """What a file of the cache holds.
+    """What a file of the cache contains.
 
     Attributes:
         frames: N.
@@ -51,12 +51,12 @@ class CachedClip:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the whole file."""
+        """Size of the complete file."""
         return self.frames * (3 * self.height_px * self.width_px + 8) + _TRAILER.size
 
 
 class ClipWriter:
-    """Writes a file of the cache; it appears under its name with `finish`, or never.
+    """Writes a file of the cache; it gets its name only with `finish`.
 
     Args:
         path: the file.
@@ -142,7 +142,7 @@ class ClipWriter:
 
 
 def look_up(path: Path) -> CachedClip | None:
-    """Return what a file of the cache holds, from its trailer; None if it is not there or not whole."""
+    """Return what a file of the cache contains, from its trailer; None if it is missing or incomplete."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -153,7 +153,7 @@ def look_up(path: Path) -> CachedClip | None:
 
 
 def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None:
-    """Map a file of the cache into memory; None if it is not there or not whole.
+    """Map a file of the cache into memory; None if it is missing or incomplete.
 
     Returns:
         Frames uint8 (N, h, w, 3), read from disk as they are used, and their times float64 (N,).
@@ -172,7 +172,7 @@ def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left; what another process writes right now stays."""
+    """Remove partial files of killed processes; files that another process is writing stay."""
     with suppress(OSError):
         for path in (path for path in folder.iterdir() if _PARTIAL_NAME.fullmatch(path.name)):
             with suppress(OSError):

@@ -26,13 +26,13 @@ from mar_edge.runtime.video.reader import read_shown_frames
 from mar_edge.runtime.video.seek import newest_frames, read_frames_at
 
 VERSION = 2
-"""Of what the cache holds; another decodes anew."""
+"""Version of the cache's content; another version is decoded again."""
 
 MIN_FRAMES = 2
-"""Fewer are a picture, not a video."""
+"""Fewer frames are a picture, not a video."""
 
 MIN_SHARE = 0.5
-"""A video of whose frames fewer can be decoded is too damaged; one with more is used, with a warning."""
+"""A video with a smaller share of decodable frames is too damaged; one with more is used, with a warning."""
 
 SHOWN = 20
 """Broken videos that one error names; `mar-edge data check` names all."""
@@ -56,7 +56,7 @@ class Sizing:
     """How frames are resized before they are kept.
 
     Attributes:
-        resize: `stretch` makes every frame `height_px` x `width_px`; `center_crop` leaves the cropping to what follows
+        resize: `stretch` makes every frame `height_px` x `width_px`; `center_crop` leaves the cropping to later steps
             and scales the short side to `short_side_px`, keeping the aspect.
         height_px, width_px: the model's size.
         short_side_px: None for the video's own size.
@@ -78,14 +78,14 @@ class Sizing:
 
 
 class ClipReader:
-    """Frames of listed videos at any moments.
+    """Frames of listed videos at any times.
 
-    It holds no open files, so it may be pickled, forked, and shared by threads.
+    It keeps no open files, so it may be pickled, forked, and shared by threads.
 
     Attributes:
         videos: those that can be read; indices are places in it.
-        digest: hash of the list, the files' sizes and the resizing, so of what `read` gives.
-        warnings: what was found wrong with videos that are used nevertheless.
+        digest: hash of the list, the files' sizes and the resizing, which determine what `read` returns.
+        warnings: problems of videos that are used nevertheless.
     """
 
     def __init__(self, videos: VideoList, sizing: Sizing, facts: Sequence[_Facts]) -> None:
@@ -104,32 +104,32 @@ class ClipReader:
         return self._facts[index].duration_s
 
     def frames(self, index: int) -> int:
-        """Return how many frames a video has; without a cache, as its header says."""
+        """Return how many frames a video has; without a cache, as its header states."""
         return self._facts[index].frames
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return (height, width) of the frames that `read` gives."""
+        """Return (height, width) of the frames that `read` returns."""
         return self._facts[index].height_px, self._facts[index].width_px
 
     def read(self, index: int, times_s: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Return what a video shows at some moments: the newest frame at or before each, past the end the last one.
+        """Return what a video shows at some times: the newest frame at or before each, past the end the last one.
 
         Args:
             index: place in `videos`.
             times_s: float64 (T,) seconds from the first frame, sorted.
 
         Returns:
-            uint8 (T, h, w, 3) RGB, the caller's own.
+            uint8 (T, h, w, 3) RGB, owned by the caller.
 
         Raises:
-            DataError: if the file, or its frames in the cache, went away or were damaged since the reader was opened.
+            DataError: if the file, or its frames in the cache, were removed or damaged since the reader was opened.
         """
         facts = self._facts[index]
         if facts.cached is not None:
             mapped = map_clip(Path(facts.cached))
             if mapped is None:
                 raise DataError(
-                    f"{facts.cached} is gone or damaged since the start; start again, and its video is decoded anew"
+                    f"{facts.cached} was removed or damaged since the start; start again to decode its video again"
                 )
             frames, frame_times_s = mapped
             return frames[newest_frames(frame_times_s, times_s)]
@@ -156,27 +156,27 @@ def open_clips(
     skip_broken: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[ClipReader, list[Broken]]:
-    """Make ready to read clips.
+    """Prepare reading clips.
 
     Without a cache every file is opened and its first picture decoded. With one, every video that is not yet in it is
-    decoded once. Either runs on all cores. What was finished before a kill or a full disk is kept and never done
-    again; several processes may fill one cache at once, at the price of doing the same work.
+    decoded once. Both run on all cores. Work finished before a kill or a full disk is kept and not
+    repeated; several processes may fill one cache at once, but then do the same work twice.
 
     Args:
         videos: the list.
         resize: the model's rule, see `Sizing`.
         height_px: the model's height.
         width_px: the model's width.
-        short_side_px: short side of the frames, unless `resize` is `stretch`; None for the video's own.
+        short_side_px: short side of the frames, unless `resize` is `stretch`; None for that of the video.
         cache: folder of decoded videos; None decodes at every `read`.
-        skip_broken: leave broken videos out instead of refusing the list.
+        skip_broken: leave broken videos out instead of rejecting the list.
         progress: called with the videos that are decoded.
 
     Returns:
         The reader, and the videos that it leaves out.
 
     Raises:
-        DataError: if a video is missing, empty, too short, too damaged or no video, naming each; with `skip_broken`
+        DataError: if a video is missing, empty, too short, too damaged or not a video, naming each; with `skip_broken`
             only if none is left, or none of a class.
         OutputError: if the cache cannot be written.
     """
@@ -200,7 +200,7 @@ def uncached(videos: VideoList, sizing: Sizing, cache: Path) -> list[Path]:
 
 
 class _Facts(NamedTuple):
-    """What is known of a usable video: its length, the size of frames to give, where they are cached."""
+    """What is known about a usable video: its length, the size of its frames, where they are cached."""
 
     frames: int
     duration_s: float
@@ -219,7 +219,7 @@ class _Job(NamedTuple):
 
 
 def _prepare_all(videos: VideoList, sizing: Sizing, cache: Path | None, progress: Progress) -> list[_Facts | str]:
-    """Return the facts of every video, or what is wrong with it."""
+    """Return the facts of every video, or its problem."""
     found: list[_Facts | str | None] = [None] * len(videos.videos)
     jobs: dict[_Job, list[int]] = {}  # a file may be listed twice
     if cache is not None:
@@ -245,7 +245,7 @@ def _prepare_all(videos: VideoList, sizing: Sizing, cache: Path | None, progress
 
 
 def _job(video: Video, sizing: Sizing, cache: Path | None) -> _Job | str:
-    """Return what is to be done for a video, or why nothing can be."""
+    """Return the job for a video, or why there is none."""
     try:
         stat = video.path.stat()
     except OSError as error:
@@ -265,7 +265,7 @@ def _from_cache(job: _Job) -> _Facts | None:
 
 
 def _prepare(job: _Job) -> _Facts | str:
-    """Look at a video, and decode it into the cache if there is one."""
+    """Probe a video, and decode it into the cache if there is one."""
     warnings: list[str] = []
     try:
         info = probe(job.path)
@@ -288,12 +288,12 @@ def _prepare(job: _Job) -> _Facts | str:
     if reason is not None:
         return reason
     if frames < info.announced and len(warnings) == len(info.warnings):
-        warnings.append(f"{job.path.name}: {frames} of the {info.announced} frames that it announces are there")
+        warnings.append(f"{job.path.name}: only {frames} of the {info.announced} announced frames exist")
     return _Facts(frames, duration_s, height_px, width_px, job.size_bytes, job.cached, tuple(warnings))
 
 
 def judge(path: Path, frames: int, announced: int, min_frames: int = MIN_FRAMES) -> str | None:
-    """Say why a video with so many readable frames cannot be used; None if it can."""
+    """Return why a video with this number of readable frames cannot be used; None if it can."""
     if frames < MIN_SHARE * announced:
         return f"{path} is too damaged: {frames} of {announced} frames can be read"
     if frames < min_frames:
@@ -310,13 +310,13 @@ def _make(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"cannot make the cache {cache}: {error.strerror}. Set data.cache to a folder you can write, or data.cache=null"
+            f"cannot create the cache {cache}: {error.strerror}. Set data.cache to a writable folder, or data.cache=null"
         ) from error
     remove_abandoned(cache)
 
 
 def _room(found: Sequence[_Facts | str | None], cache: Path | None) -> str:
-    """Say what is needed to go on."""
+    """Return what is needed to continue."""
     kept = [fact for fact in found if isinstance(fact, _Facts)]
     text = f"{len(kept)} of {len(found)} videos are in the cache and stay there"
     if kept:

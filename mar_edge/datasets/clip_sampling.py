@@ -1,9 +1,9 @@
-"""Which moments of a video a clip is made of: dense, or one of each segment.
+"""Selects the times of a clip's frames in a video: dense, or one per segment.
 
-Times are seconds from a video's first frame, sorted, and mean the frame that is shown then: the newest at or before.
-`duration_s` is where the last frame ends, so n frames at a constant rate last n / rate. Randomness comes from the
+Times are seconds from a video's first frame, sorted, and stand for the frame shown then: the newest at or before.
+`duration_s` is the end of the last frame, so n frames at a constant rate last n / rate. Randomness comes from the
 caller's generator; every random function draws the same number of values for any duration, so that a changed video
-does not change what its neighbours get.
+does not change the values of the following ones.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from mar_edge.runtime.clips.segments import segment_times, segment_views
 
 EDGE_S = 1e-6
-"""A moment so near to the end is past it: durations are sums of rounded numbers."""
+"""A time this close to the end counts as past it: durations are sums of rounded numbers."""
 
 Times = NDArray[np.float64]
 """float64 (T,)."""
 
 
 def dense_times(duration_s: float, frames: int, rate_fps: float, rng: np.random.Generator | None = None) -> Times:
-    """Take neighbouring frames at a rate, as for Kinetics: 16 frames at 7.5 a second are "16 x 4" of a 30 fps video.
+    """Take neighbouring frames at a rate, as for Kinetics: 16 frames at 7.5 per second are "16 x 4" of a 30 fps video.
 
     Args:
         duration_s: length of the video.
         frames: T.
-        rate_fps: frames a second to take.
-        rng: draws the start, anywhere that the whole clip fits; None for the middle.
+        rate_fps: frames per second to take.
+        rng: draws the start, anywhere that the clip fits; None for the middle.
 
     Returns:
-        float64 (T,); past the end of a shorter video the last time before it repeats.
+        float64 (T,); past the end of a shorter video, the last time before the end is repeated.
 
     Raises:
         ValueError: if the duration, frames or rate is not positive.
@@ -47,13 +47,13 @@ def dense_views(duration_s: float, frames: int, rate_fps: float, clips: int) -> 
     """Take dense clips for multi-view evaluation, evenly spread from the start to the end.
 
     The same places as `runtime.Model.classify(views=)`: the video is sampled from its first frame on, and the clips
-    start at samples spread evenly over those where a whole clip fits, the first at the first frame. Of a shorter
+    start at samples spread evenly over those where a full clip fits, the first at the first frame. For a shorter
     video all clips are the same, with the last sampled frame repeated.
 
     Args:
         duration_s: length of the video.
         frames: T.
-        rate_fps: frames a second to take.
+        rate_fps: frames per second to take.
         clips: how many.
 
     Raises:
@@ -83,10 +83,10 @@ def uniform_times(duration_s: float, frames: int, rng: np.random.Generator | Non
 
 
 def uniform_views(duration_s: float, frames: int, clips: int) -> list[Times]:
-    """Take clips over the whole video for multi-view evaluation.
+    """Take clips over the complete video for multi-view evaluation.
 
-    Each of the T segments is cut into as many equal parts as there are clips, and clip c takes what is shown where its
-    part begins. Two clips, the paper's number for Something-Something, are so the starts and the middles of the
+    Each of the T segments is divided into as many equal parts as there are clips, and clip c takes the frame at the
+    start of its part. Two clips, as in the paper for Something-Something, are the starts and the middles of the
     segments. One clip takes the middles.
 
     Args:
@@ -111,10 +111,10 @@ def _within(times_s: Times, duration_s: float) -> Times:
 def _check(duration_s: float, frames: int, rate_fps: float = 1.0) -> None:
     for name, value in (("duration_s", duration_s), ("rate_fps", rate_fps)):
         if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}, but must be positive")
+            raise ValueError(f"{name} is {value}; it must be positive")
     _check_count("frames", frames)
 
 
 def _check_count(name: str, value: int) -> None:
     if value < 1:
-        raise ValueError(f"{name} is {value}, but must be at least 1")
+        raise ValueError(f"{name} is {value}; it must be at least 1")

@@ -1,4 +1,4 @@
-"""Labels that look alike: which are probably one class, in what they differ, and which known one was meant."""
+"""Finds labels that look alike: which are probably one class, how they differ, and which known one was meant."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 SHOWN = 10
-"""Groups of labels that are named; the rest is counted."""
+"""Number of groups of labels that are named; the rest is counted."""
 
 MISSING = {"nan", "<na>", "n/a", "#n/a", "null"}
-"""What tables write where there is no label, in lower case."""
+"""Placeholders for a missing label in tables, in lower case."""
 
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _KEPT = str.maketrans(dict.fromkeys("\t\n\r\v\f", " "))
@@ -26,7 +26,7 @@ _QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'", "“": '"'
 
 
 def _seen(label: str) -> str:
-    """Take away what is not drawn."""
+    """Remove invisible characters."""
     label = _INVISIBLE.sub("", label.translate(_KEPT))
     return "".join(char for char in label if unicodedata.category(char) not in ("Cf", "Cc"))
 
@@ -40,7 +40,7 @@ def _composed(label: str) -> str:
 
 
 def _short_numbers(label: str) -> str:
-    """Take leading zeros from whole numbers."""
+    """Remove leading zeros from integers."""
     return re.sub(r"(?<!\d)(?<!\d[.,])0+(?=\d)", "", label)
 
 
@@ -113,7 +113,7 @@ def doubts(counts: Mapping[str, int], *, numbers: bool) -> list[str]:
         end = (
             f"they are read as one class, {int(group[0])}"
             if numbers
-            else "probably they are one class; write them alike"
+            else "they are probably one class; spell them the same way"
         )
         found.append(f"labels {named} differ only in {what}: {end}")
     if len(alike) > SHOWN:
@@ -126,9 +126,9 @@ def doubts(counts: Mapping[str, int], *, numbers: bool) -> list[str]:
 
 
 def _name(group: Sequence[str], counts: Mapping[str, int]) -> tuple[str, str]:
-    """Return labels that look alike with their counts, so that the difference shows, and in what they differ."""
+    """Return labels that look alike with their counts and visible differences, and how they differ."""
     needed = [name for name in _STEPS if len({likeness(label, without=name) for label in group}) > 1]
-    # one difference may be taken away by two of the steps
+    # one difference may be removed by two of the steps
     needed = needed or [name for name, step in _STEPS.items() if len({step(label) for label in group}) == 1][:1]
     show = ascii if _ESCAPED & set(needed) else repr
     named = [f"{show(label)} ({counts[label]} video{'s' * (counts[label] != 1)})" for label in group]

@@ -19,7 +19,7 @@ _Split = Callable[[str], "tuple[str, str] | None"]
 
 
 class Row(NamedTuple):
-    """A line: its number from 1, the path and the label as they are written."""
+    """A line: its number from 1, and the path and the label as written."""
 
     line: int
     name: str
@@ -32,10 +32,10 @@ def read_rows(source: Path, tell: Callable[[int, str], None], *, labelled: bool)
     Args:
         source: the file.
         tell: called with (line, problem) for every line that cannot be used.
-        labelled: whether every line must have a label; without, `Row.label` is empty.
+        labelled: whether every line must have a label; if false, `Row.label` is empty.
 
     Raises:
-        DataError: if the file is missing, is no text, or is a CSV that lacks a column.
+        DataError: if the file is missing, is not text, or is a CSV that lacks a column.
     """
     lines = _lines(source)
     if not lines:
@@ -100,7 +100,7 @@ def _csv_rows(
                     tell(
                         reader.line_num,
                         f"{len(fields)} fields under {len(places)} columns in '{separator.join(fields)[:80]}'; put fields "
-                        f"that hold a '{separator}' in quotes",
+                        f"that contain a '{separator}' in quotes",
                     )
                     continue
                 wanted = [places["path"], places["label"]] if labelled else [places["path"]]
@@ -116,7 +116,7 @@ def _csv_rows(
 
 
 def _list_rows(lines: list[tuple[int, str]], tell: Callable[[int, str], None]) -> list[Row]:
-    # one separator for the whole list, the one that makes sense of most lines: paths and labels may hold the others
+    # one separator for the entire list, the one that fits most lines: paths and labels may contain the others
     def sense(way: _Split) -> tuple[int, int]:
         fields = [way(line) for _, line in lines]
         return sum(map(_sensible, fields)), len(fields) - fields.count(None)
@@ -136,7 +136,7 @@ def _list_rows(lines: list[tuple[int, str]], tell: Callable[[int, str], None]) -
                 tell(
                     number,
                     f"'{line[:80]}' has more than a path and a label; lists of extracted frames (path, frames, label) "
-                    "and of several labels are not read, give one video file and one label a line",
+                    "and of several labels are not supported, give one video file and one label per line",
                 )
                 continue
         rows.append(Row(number, path, label))
@@ -162,7 +162,7 @@ def _by_space(line: str) -> tuple[str, str] | None:
 
 
 def _sensible(fields: tuple[str, str] | None) -> bool:
-    """Whether a path ends as a file's name does, and a label does not."""
+    """Whether a path ends like a file's name, and a label does not."""
     if fields is None:
         return False
     path, label = fields

@@ -1,4 +1,4 @@
-"""Reads every video of some lists to the end and tells what would hurt training or evaluation."""
+"""Reads every video of some lists to the end and reports what would impair training or evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mar_edge.runtime.video.listing import list_videos
 from mar_edge.runtime.video.reader import tells_damage
 
 CLIP_FRAMES = 16
-"""A shorter video fills a clip of most models only by repeating frames."""
+"""A shorter video fills a clip of most models only with repeated frames."""
 
 Severity = Literal["error", "warning"]
 
@@ -39,19 +39,19 @@ KINDS: dict[str, str] = {
     "labels": "labels that look like mistakes",
     "left_out": "files and folders left out",
 }
-"""What can be wrong, in the order it is told."""
+"""Kinds of problems, in the order they are reported."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a video, a line or a split.
+    """A problem of a video, a line or a split.
 
     Attributes:
         severity: an error makes the data unusable.
         kind: one of `KINDS`.
         split: the list or folder.
-        line: of the list; 0 where there is none.
-        path: the file; empty where it is about no single file.
+        line: of the list; 0 if there is none.
+        path: the file; empty if the problem is not about a single file.
         message: a sentence that names the file as it is listed.
     """
 
@@ -69,7 +69,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Split:
-    """A checked list: its videos, what each holds, and which can be used."""
+    """A checked list: its videos, what each contains, and which can be used."""
 
     videos: VideoList
     facts: tuple[Facts, ...]
@@ -100,7 +100,7 @@ class Split:
         }
 
     def video_records(self) -> Iterator[dict[str, Any]]:
-        """Give the record of every video for JSON lines."""
+        """Yield the record of every video for JSON lines."""
         for video, facts, usable in zip(self.videos.videos, self.facts, self.usable, strict=True):
             yield {
                 "type": "video",
@@ -125,11 +125,11 @@ def check_videos(
 
     Args:
         sources: lists or folders, as for `read_video_list`; the first is the training set, whose labels the others
-            must keep to. A folder of videos without class folders has no labels.
+            must use. A folder of videos without class folders has no labels.
         root: what relative paths start from; by default the folder of each list.
         labels: the known classes; by default those of the first list.
         min_frames: fewer make a video unusable.
-        progress: called with what is done, how much of it, and how much there is.
+        progress: called with the current step, the amount done, and the total.
 
     Raises:
         DataError: if a list cannot be read at all.
@@ -172,7 +172,7 @@ def _read(
 
 
 def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems: list[Problem]) -> Split:
-    """Say which videos can be used."""
+    """Report which videos can be used."""
     usable = []
     for video, fact in zip(videos.videos, facts, strict=True):
 
@@ -209,7 +209,7 @@ class _Place(NamedTuple):
 
 
 def _find_duplicates(splits: Sequence[Split], problems: list[Problem]) -> None:
-    """Tell of files that are listed more than once, under one path or as copies."""
+    """Report files that are listed more than once, under one path or as copies."""
     groups: dict[str, list[_Place]] = defaultdict(list)
     for split in splits:
         for video, facts, usable in zip(split.videos.videos, split.facts, split.usable, strict=True):
@@ -234,7 +234,7 @@ def _find_duplicates(splits: Sequence[Split], problems: list[Problem]) -> None:
 
 
 def _check_classes(split: Split, problems: list[Problem], *, training: bool) -> None:
-    """Report classes that nothing can be learnt or said about."""
+    """Report classes that cannot be learnt or evaluated."""
     counts = split.counts()
     source = str(split.videos.source)
     if not counts:
@@ -255,7 +255,7 @@ def _check_classes(split: Split, problems: list[Problem], *, training: bool) -> 
 
 
 def require_usable(problems: Sequence[Problem]) -> None:
-    """Refuse data with errors.
+    """Reject data with errors.
 
     Raises:
         DataError: counting them by kind.
@@ -267,4 +267,4 @@ def require_usable(problems: Sequence[Problem]) -> None:
     hint = (
         "; data.skip_broken=true trains without broken and too short files" if set(kinds) <= {"broken", "short"} else ""
     )
-    raise DataError(f"the data cannot be used as it is ({told}){hint}")
+    raise DataError(f"the data cannot be used in this state ({told}){hint}")

@@ -1,4 +1,4 @@
-"""What video files turn out to hold when they are decoded to their ends."""
+"""Decodes video files to their ends and reports what they contain."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from mar_edge.runtime.video.probe import probe
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file turned out to hold.
+    """What a file contains.
 
     Attributes:
-        frames: that could be decoded.
-        announced: that the header or the packets promise.
+        frames: number of decoded frames.
+        announced: number of frames that the header or the packets announce.
         duration_s: from the first frame to the end of the last.
-        fps: frames a second, on average.
+        fps: frames per second, on average.
         steady: whether all frames are about equally far apart.
         width_px, height_px: of the upright picture.
         warnings: of the decoder.
         error: why the file cannot be read; None if it can.
-        sha256: of the bytes, where another file has the same size.
+        sha256: of the bytes, if another file has the same size.
     """
 
     frames: int = 0
@@ -53,7 +53,7 @@ class _Job(NamedTuple):
 
 
 def read_facts(paths: Sequence[Path], progress: Progress) -> list[Facts]:
-    """Decode every file once, however often it is listed, on all cores.
+    """Decode every file once, even if it is listed several times, on all cores.
 
     Args:
         paths: the files.
@@ -77,7 +77,7 @@ def _inspect(job: _Job) -> Facts:
     changed = 0
     try:
         info = probe(job.path)
-        with OpenVideo(job.path, threads=1) as video:  # every core has a file of its own
+        with OpenVideo(job.path, threads=1) as video:  # every core decodes another file
             size = None
             for shown in read_timed(video, lambda frame: (frame.width, frame.height), warnings.append):
                 times_s.append(shown.time_s)
@@ -88,7 +88,7 @@ def _inspect(job: _Job) -> Facts:
     except (SourceError, OSError) as error:
         return Facts(error=str(error))
     if changed:
-        warnings.append(f"{job.path.name}: the picture changes its size")
+        warnings.append(f"{job.path.name}: the picture size changes")
     gaps_s = np.diff(times_s)
     return Facts(
         frames=len(times_s),

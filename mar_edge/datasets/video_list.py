@@ -18,7 +18,7 @@ from mar_edge.runtime.video.folder_walk import LeftOut
 from mar_edge.runtime.video.listing import name_left_out
 
 SHOWN = 10
-"""Problems that one error tells; the rest is counted."""
+"""Number of problems that one error names; the rest is counted."""
 
 UNLABELLED = -1
 
@@ -31,7 +31,7 @@ class Video:
         path: the file.
         label: index into the list's `labels`; -1 in a list without labels.
         line: line of the list, from 1; 0 for a folder's.
-        name: as the list writes it; below a folder the path from there, with slashes.
+        name: as written in the list; for a folder the path relative to it, with slashes.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class VideoList:
         videos: in the list's order.
         labels: class names in the order of their numbers; empty without labels.
         digest: hash of names, labels and class names, so that a copy elsewhere has the same.
-        left_out: what lies in the folder and is not read, with the reasons.
+        left_out: files and folders in the folder that are not read, with the reasons.
         doubts: sentences about labels that look like mistakes.
         shared: names of videos that are one file, but are listed under two classes.
     """
@@ -64,7 +64,7 @@ class VideoList:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences that a person should read before the videos are used."""
+        """Sentences that a user should read before the videos are used."""
         said = [f"{self.source}: {doubt}" for doubt in self.doubts]
         if self.left_out:
             said.insert(0, f"{self.source}: {name_left_out(self.source, self.left_out)}")
@@ -128,7 +128,7 @@ class VideoList:
             DataError: if there is no video, no label, or only one class with videos.
         """
         if not self.videos:
-            raise DataError(f"{self.source} holds no videos")
+            raise DataError(f"{self.source} contains no videos")
         if not self.labels:
             raise DataError(f"{self.source} has no labels; give a CSV with the columns path and label")
         there = [label for label, count in self.counts().items() if count]
@@ -147,17 +147,17 @@ def read_video_list(
     on_problem: Problem | None = None,
     progress: Progress = no_progress,
 ) -> VideoList:
-    """Read a list of videos. Files that a list names are not touched; those in a folder are shown to the decoder.
+    """Read a list of videos. Files that a list names are not opened; those in a folder are tested with the decoder.
 
     Args:
         source: a CSV with the columns `path` and `label`; a list of `path label` lines, separated by space, tab or
-            comma (VideoMAE, MMAction2); or a folder that holds one folder per class.
+            comma (VideoMAE, MMAction2); or a folder with one folder per class.
         root: what relative paths start from; by default the folder of the list.
         labels: the known classes in order, for instance those of the training set. By default the classes found:
             names sorted, or, where all are numbers, 0 to the largest.
-        labelled: whether labels are needed; without, every video of a folder or list is taken and labels are ignored.
+        labelled: whether labels are needed; if false, every video of a folder or list is taken and labels are ignored.
         on_problem: called with (line, problem) for every line that cannot be used, which is then left out; by default
-            all of them are told in one error. Line 0 is that of a folder.
+            all of them are reported in one error. Line 0 stands for a folder.
         progress: see `list_videos`.
 
     Raises:
@@ -172,7 +172,7 @@ def read_video_list(
         root = root or source.parent
         rows, left_out, shared = _listed(read_rows(source, tell, labelled=labelled))
     if not rows and not found:
-        raise DataError(f"{source} holds no videos" + (f"; {name_left_out(source, left_out)}" if left_out else ""))
+        raise DataError(f"{source} contains no videos" + (f"; {name_left_out(source, left_out)}" if left_out else ""))
     names, numbers = number_classes(rows, labels, tell) if labelled else ((), [UNLABELLED] * len(rows))
     _refuse(source, found)
     videos = tuple(
@@ -201,7 +201,7 @@ def _refuse(source: Path, found: list[tuple[int, str]]) -> None:
 
 
 def read_labels(path: Path) -> list[str]:
-    """Read class names, one a line.
+    """Read class names, one per line.
 
     Raises:
         DataError: if the file cannot be read, is empty, or names a class twice.
@@ -211,32 +211,32 @@ def read_labels(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the labels from {path}: {error}") from error
     if not names:
-        raise DataError(f"{path} names no classes; write one name a line")
+        raise DataError(f"{path} contains no class names; write one name per line")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{path} has the name '{twice}' more than once; give every class its own")
+        raise DataError(f"{path} has the name '{twice}' more than once; give every class a unique name")
     return names
 
 
 def hold_out(videos: VideoList, patterns: Sequence[str]) -> tuple[VideoList, VideoList]:
-    """Split a list by patterns on the names, as `train/Jump_11_*`.
+    """Split a list by patterns on the names, such as `train/Jump_11_*`.
 
     Returns:
-        What fits no pattern, and what fits one.
+        The videos that match no pattern, and those that match one.
 
     Raises:
-        DataError: if a pattern fits no video, or nothing is left.
+        DataError: if a pattern matches no video, or nothing is left.
     """
     for pattern in patterns:
         if not any(fnmatchcase(video.name, pattern) for video in videos.videos):
             example = f"; names look like '{videos.videos[0].name}'" if videos.videos else ""
-            raise DataError(f"no video of {videos.source} fits the pattern '{pattern}'{example}")
+            raise DataError(f"no video of {videos.source} matches the pattern '{pattern}'{example}")
     held = [video for video in videos.videos if any(fnmatchcase(video.name, pattern) for pattern in patterns)]
     taken = set(held)
     kept = [video for video in videos.videos if video not in taken]
     if not kept:
         raise DataError(
-            f"every video of {videos.source} is held out by {', '.join(patterns)}; nothing is left to train"
+            f"every video of {videos.source} is held out by {', '.join(patterns)}; nothing is left to train on"
         )
     return videos.keep(kept), videos.keep(held)
 

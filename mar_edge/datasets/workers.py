@@ -1,4 +1,4 @@
-"""Runs one function over many files on all cores, in processes of their own that may die without harm."""
+"""Runs one function over many files on all cores, in separate processes whose crash affects only one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 AHEAD = 4
-"""Jobs that wait at each process, so that none runs dry."""
+"""Jobs queued for each process, so that none is idle."""
 
 
 def over_all_cores(
@@ -26,16 +26,16 @@ def over_all_cores(
 ) -> Iterator[tuple[int, Result | None]]:
     """Do jobs in parallel.
 
-    A file that crashes the decoder costs nothing but itself: after a crash the jobs that were under way run again, each
-    alone. The processes end with this one, also when it is killed.
+    A file that crashes the decoder affects only itself: after a crash the jobs in progress run again, each
+    alone. The processes end with this one, even if it is killed.
 
     Args:
         task: a function of a module, so that other processes find it.
         jobs: what to call it with.
-        processes: at once; one a core by default.
+        processes: number of processes; one per core by default.
 
     Yields:
-        Index of a job and its result, in the order they are done; None where its process died.
+        Index of a job and its result, in order of completion; None if its process died.
 
     Raises:
         MarEdgeError: if no process can be started.
@@ -58,7 +58,7 @@ def over_all_cores(
 def _run(
     task: Callable[[Job], Result], jobs: Sequence[Job], waiting: deque[int], *, processes: int
 ) -> Generator[tuple[int, Result | None], None, list[int]]:
-    """Do the jobs that wait; return those that were under way when a process died."""
+    """Run the queued jobs; return those in progress when a process died."""
     # spawned, not forked: OpenCV and FFmpeg keep threads that do not survive a fork
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_start)
     under_way: dict[Future[Result], int] = {}
@@ -78,23 +78,23 @@ def _run(
 
 
 def _check_start() -> None:
-    """Tell a process that died over its job from one that never lived."""
+    """Distinguish a process that died during its job from one that never started."""
     try:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start) as pool:
             pool.submit(os.getpid).result()
     except BrokenProcessPool as error:
         raise MarEdgeError(
             "no process can be started to read videos. A script that calls this needs `if __name__ == '__main__':` "
-            "around what it does; otherwise the memory may be full"
+            "around its code; otherwise the memory may be full"
         ) from error
 
 
 def _start() -> None:
-    """Set a worker up."""
+    """Set up a worker."""
     import cv2
 
     cv2.setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; they end workers without words
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; they end workers silently
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()

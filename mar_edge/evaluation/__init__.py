@@ -1,1 +1,1 @@
-"""How good a model is: metrics, and reports that people read, without torch."""
+"""Evaluates models: metrics and readable reports, without torch."""

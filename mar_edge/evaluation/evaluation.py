@@ -1,4 +1,4 @@
-"""Judges a model on labelled videos, through the same sampling and preprocessing as it runs with."""
+"""Evaluates a model on labelled videos, with the sampling and preprocessing that it uses at run time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mar_edge.runtime.video.seek import read_frames_at
 __all__ = ["Evaluation", "evaluate", "match_labels", "open_model", "read_videos", "show"]
 
 NAMED = 10
-"""How many of the things that are wrong a message names."""
+"""How many problems a message names."""
 
 
 def open_model(
@@ -51,7 +51,7 @@ def open_model(
     Raises:
         BundleError, EngineError, OptionError: as `mar_edge.load`.
         CheckpointError: if a checkpoint cannot be read, is foreign, or has no classifier.
-        MissingExtraError: if a checkpoint needs torch and it is not there.
+        MissingExtraError: if a checkpoint needs torch and torch is not installed.
     """
     path = Path(name_or_path)
     options: dict[str, Any] = {"engine": engine, "mask": mask, "precision": precision, "threads": threads}
@@ -65,8 +65,8 @@ def open_model(
         raise CheckpointError(f"{path} is one graph of a bundle; name the bundle's folder, NAME.mar")
     if len(str(path)) < 200 and path.is_file():
         raise CheckpointError(
-            f"{path} is no model: a bundle is a folder NAME.mar, a checkpoint a file .safetensors. "
-            f"For a checkpoint of others run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
+            f"{path} is not a model: a bundle is a folder NAME.mar, a checkpoint a .safetensors file.  "
+            f"For a foreign checkpoint run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
         )
     return runtime_model.load(name_or_path, **options)
 
@@ -82,21 +82,21 @@ def evaluate(
     """Classify labelled videos with `model.classify`, and compare.
 
     Args:
-        model: of `open_model` or `mar_edge.load`.
+        model: from `open_model` or `mar_edge.load`.
         videos: the videos; their labels are the model's, by name or number.
         views: (clips, crops) to average; None for the model's default.
         skip_broken: leave out what cannot be read, instead of failing.
-        progress: told how far it is.
+        progress: called with the progress so far.
 
     Raises:
-        DataError: if a label is none of the model's, a file cannot be read (naming all that cannot), or none can of a
-            class.
-        OptionError: if such views cannot be made.
+        DataError: if a label is not one of the model's, a file cannot be read (naming all such files), or no file of a
+            class can be read.
+        OptionError: if the views are invalid.
     """
     began_s = time.monotonic()
     check_views(views, model.spec)
     classes = match_labels(videos, model.labels)
-    # every file is opened first, so that a broken one is told in seconds and not after hours
+    # every file is opened first, so that a broken one is reported in seconds and not after hours
     broken = _find_broken(videos, progress)
     _check_broken(broken, videos, skip_broken=skip_broken)
     scores: dict[int, NDArray[np.float32]] = {}
@@ -155,7 +155,7 @@ def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
     """Return the model's class for every label of the videos; a label is a class's name or its number.
 
     Raises:
-        DataError: if the videos have no labels; naming each label that is none of the model's, and the nearest that is.
+        DataError: if the videos have no labels; naming each label that is not one of the model's, and the nearest that is.
     """
     used = {video.label for video in videos.videos}
     if min(used, default=-1) < 0:
@@ -178,7 +178,7 @@ def match_labels(videos: VideoList, labels: Sequence[str]) -> list[int]:
 
 
 def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
-    """Return frames spread over a video, for a person to look at.
+    """Return frames spread over a video, for display.
 
     Returns:
         uint8 (frames, H, W, 3) RGB.
@@ -192,7 +192,7 @@ def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
 
 
 def _find_broken(videos: VideoList, progress: Progress) -> dict[int, str]:
-    """Return why videos give no picture, by their places in the list."""
+    """Return why videos cannot be decoded, by their places in the list."""
     broken = {}
     for index, video in enumerate(videos.videos):
         progress("checking", index, len(videos.videos))
@@ -208,7 +208,7 @@ def _check_broken(broken: dict[int, str], videos: VideoList, *, skip_broken: boo
     if broken and (not skip_broken or len(broken) == len(videos.videos)):
         listed = "; ".join(videos.say(videos.videos[index], broken[index]) for index in sorted(broken))
         raise DataError(
-            f"{len(broken)} of {len(videos.videos)} videos cannot be read: {listed}. Mend the list, or leave them out with "
+            f"{len(broken)} of {len(videos.videos)} videos cannot be read: {listed}. Correct the list, or leave them out with "
             "--skip-broken"
         )
     left = [video for index, video in enumerate(videos.videos) if index not in broken]

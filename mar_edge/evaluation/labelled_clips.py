@@ -1,4 +1,4 @@
-"""Clips with their classes, where what a person names has labels."""
+"""Opens clips, with their classes if the data has labels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mar_edge.runtime.measurement.clip_set import ClipSet, find_videos, open_cli
 from mar_edge.runtime.video.listing import is_named_video, why_no_video
 
 HELD_OUT_EVERY = 4
-"""Every so many videos one is held out."""
+"""One of this many videos is held out."""
 
 FEWEST_TO_SPLIT = 8
-"""Of fewer videos none is held out: what is left would be too few to calibrate on, and one alone says little."""
+"""With fewer videos none is held out: too few would remain for calibration, and a single one shows little."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class LabelledVideos:
 
     Attributes:
         spec: of the model that they are for.
-        data: what a person named; None for the demo camera.
+        data: path given by the user; None for the demo camera.
         files: the videos; empty for the demo camera.
         targets: class of each; None without labels.
-        note: what else should be said of them, after what they are.
+        note: additional remark about them for messages.
     """
 
     spec: ModelSpec
@@ -39,7 +39,7 @@ class LabelledVideos:
     note: str = ""
 
     def clips(self, count: int, *, warn: Warn = no_warning, strict: bool = False) -> ClipSet:
-        """Choose clips; their `source` says how many of the videos the model was trained on, where that is known.
+        """Choose clips; their `source` states how many of the videos the model was trained on, if that is known.
 
         Args:
             count: clips wanted, see `open_clips`.
@@ -56,7 +56,7 @@ class LabelledVideos:
         return replace(chosen, source=f"{chosen.source}{self.note}{trained}")
 
     def split(self) -> tuple[LabelledVideos, LabelledVideos] | None:
-        """Return all but every `HELD_OUT_EVERY`th video, and these; None if they are too few."""
+        """Return all but every `HELD_OUT_EVERY`th video, and the held-out ones; None if there are too few."""
         if len(self.files) < FEWEST_TO_SPLIT:
             return None
         held = range(HELD_OUT_EVERY - 1, len(self.files), HELD_OUT_EVERY)
@@ -71,14 +71,14 @@ class LabelledVideos:
 def find_labelled_videos(
     spec: ModelSpec, data: Path | None, *, warn: Warn = no_warning, progress: Progress = no_progress
 ) -> LabelledVideos:
-    """Find videos, with classes where the data has them.
+    """Find videos, with classes if the data has labels.
 
     Args:
         spec: of the model that they are for.
         data: a video; a folder of videos; a folder with a subfolder for each class; or a list with the columns path
             and label (see `video_list`). None for the demo camera.
-        warn: called with what a folder has that is not read, with labels that look like mistakes, and for a folder
-            with subfolders of videos none of which is named as a class.
+        warn: called with what is left out of a folder, with labels that look like mistakes, and for a folder
+            whose subfolders of videos have no name of a class.
         progress: called while the files of a folder are opened.
 
     Raises:
@@ -108,7 +108,7 @@ def open_labelled_clips(
     strict: bool = False,
     progress: Progress = no_progress,
 ) -> ClipSet:
-    """Choose clips, with classes where the data has them; see `find_labelled_videos` and `LabelledVideos.clips`.
+    """Choose clips, with classes if the data has labels; see `find_labelled_videos` and `LabelledVideos.clips`.
 
     Raises:
         SourceError: if there is no video, or one cannot be read.
@@ -118,7 +118,7 @@ def open_labelled_clips(
 
 
 def _trained_on(spec: ModelSpec, files: tuple[Path, ...]) -> str:
-    """Say how many of the files the model was trained on; nothing if none or if it is not known."""
+    """Return how many of the files the model was trained on; empty if none or unknown."""
     known = Fingerprints.from_text(spec.provenance.get(TRAINING_VIDEOS)).count(files)
     if not known:
         return ""
@@ -128,7 +128,7 @@ def _trained_on(spec: ModelSpec, files: tuple[Path, ...]) -> str:
 
 
 def _no_labels(data: Path, videos: tuple[Path, ...], spec: ModelSpec) -> str | None:
-    """Return what should be said of subfolders with videos, as they may have been meant as classes."""
+    """Return a notice about subfolders with videos, as they may have been meant as classes."""
     if data.is_file():
         return None
     found = sorted({path.relative_to(data).parts[0] for path in videos if path.parent != data})
@@ -137,7 +137,7 @@ def _no_labels(data: Path, videos: tuple[Path, ...], spec: ModelSpec) -> str | N
     told = ", ".join(found[:NAMED]) + (f" and {len(found) - NAMED} more" if found[NAMED:] else "")
     one = len(found) == 1
     return (
-        f"{data}: the folder{'' if one else 's'} {told} {'is no label' if one else 'are no labels'} of {spec.name}; "
+        f"{data}: the folder{'' if one else 's'} {told} {'is not a label' if one else 'are not labels'} of {spec.name}; "
         f"{'its' if one else 'their'} clips count as unlabelled"
     )
 

@@ -1,6 +1,6 @@
-"""How well a model does: accuracy and its interval, confusion, calibration, from scores and true classes alone.
+"""Metrics of a model: accuracy and its interval, confusion, calibration, from scores and true classes alone.
 
-The predicted class is the one with the highest score, and of equal scores the first, as the runtime predicts it.
+The predicted class is the one with the highest score, of equal scores the first, as in the runtime.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """How one class fared.
+    """The result of one class.
 
     Attributes:
         label: the class.
-        clips: clips that show it.
+        clips: clips of the class.
         right: how many of them were recognised.
     """
 
@@ -88,14 +88,14 @@ def wilson(right: int, count: int) -> Interval:
 
 
 def ranks(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return at which place the true class comes, 0 for first.
+    """Return the rank of the true class, 0 for first.
 
     Args:
         scores: (N, C).
         targets: true classes (N,).
 
     Returns:
-        int64 (N,); classes of equal score come in the order of their numbers.
+        int64 (N,); classes of equal score are ordered by their numbers.
     """
     true = np.take_along_axis(scores, targets[:, None], axis=1)  # (N, 1)
     before = np.arange(scores.shape[1])[None] < targets[:, None]  # (N, C)
@@ -112,7 +112,7 @@ def confusion_matrix(targets: NDArray[np.int64], predicted: NDArray[np.int64], c
 
 
 def per_class(confusion: NDArray[np.int64], labels: tuple[str, ...]) -> tuple[ClassAccuracy, ...]:
-    """Return how every class fared, in the order of the labels."""
+    """Return the result of every class, in the order of the labels."""
     return tuple(
         ClassAccuracy(label, int(row.sum()), int(row[index]))
         for index, (label, row) in enumerate(zip(labels, confusion, strict=True))
@@ -139,7 +139,7 @@ def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins:
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599, section 2.
     """
     edges = np.linspace(0, 1, bins + 1)
-    # bin m is ((m - 1) / M, m / M]; nothing lies below the first
+    # bin m is ((m - 1) / M, m / M]; no value is below the first
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     out = []
     for index in range(bins):
@@ -167,26 +167,26 @@ def calibration_error(bins: tuple[Bin, ...]) -> float:
 
 
 def mean_loss(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """Return the mean of -ln(score of the true class), that score held above the smallest normal float32."""
+    """Return the mean of -ln(score of the true class), with the score clamped to the smallest normal float32."""
     true = np.take_along_axis(scores, targets[:, None], axis=1)[:, 0].astype(np.float64)
     return float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evaluation:
-    """What a model said about labelled clips, and how well that fits.
+    """A model's scores for labelled clips, and the metrics.
 
     Attributes:
         labels: the model's class names (C).
         scores: probabilities, float32 (N, C), averaged over the views of a clip.
         targets: true classes, int64 (N,).
         names: of the clips (N).
-        paths: where the clips lie (N); empty if they are no files.
+        paths: paths of the clips (N); empty if they are not files.
         views: (clips, crops) averaged; None for the model's default.
-        windows: clips and crops that went through the model in all.
+        windows: total number of clips and crops that the model classified.
         short: clips shorter than a window, whose last frames were repeated.
-        broken: what could not be read and was left out, one sentence each.
-        warnings: what else went wrong while reading, one sentence each.
+        broken: videos that could not be read and were left out, one sentence each.
+        warnings: other problems while reading, one sentence each.
         elapsed_s: time taken.
 
     Raises:
@@ -213,7 +213,7 @@ class Evaluation:
             )
         if self.targets.min() < 0 or self.targets.max() >= classes:
             raise ValueError(
-                f"targets reach from {self.targets.min()} to {self.targets.max()}, labels to {classes - 1}"
+                f"targets range from {self.targets.min()} to {self.targets.max()}, labels to {classes - 1}"
             )
 
     @cached_property
@@ -234,7 +234,7 @@ class Evaluation:
 
     @property
     def interval95(self) -> Interval:
-        """95 % interval of `top1` (Wilson), for clips drawn independently of one another."""
+        """95 % interval of `top1` (Wilson), for independent clips."""
         return wilson(int(self.right.sum()), len(self.names))
 
     @cached_property
@@ -256,7 +256,7 @@ class Evaluation:
 
     @cached_property
     def per_class(self) -> tuple[ClassAccuracy, ...]:
-        """How every class fared."""
+        """The result of every class."""
         return per_class(self.confusion, self.labels)
 
     @cached_property
@@ -276,11 +276,11 @@ class Evaluation:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Classes of the model that no clip shows."""
+        """Classes of the model without clips."""
         return tuple(part.label for part in self.per_class if not part.clips)
 
     def clips_json(self) -> list[dict[str, Any]]:
-        """Return one JSON object a clip, of type `prediction`."""
+        """Return one JSON object per clip, of type `prediction`."""
         return [
             {
                 "type": "prediction",
@@ -294,7 +294,7 @@ class Evaluation:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of the whole, of type `evaluation`."""
+        """Return the JSON object of the evaluation, of type `evaluation`."""
         return {
             "type": "evaluation",
             "clips": len(self.names),

@@ -1,4 +1,4 @@
-"""How plots look: the house's colours, and axes without clutter."""
+"""The style of plots: mar-edge's colours, and plain axes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BLUE, ORANGE, GREEN, PURPLE, GREY = "#2563a8", "#d97706", "#2f8f5b", "#7c4fa3", 
 
 
 def tidy(axes: Axes) -> None:
-    """Give axes a faint grid behind the data, small figures, and no box."""
+    """Give axes a faint grid behind the data, small tick labels, and no box."""
     axes.tick_params(labelsize=8, color=GREY)
     axes.grid(True, color="#e3e7ec", linewidth=0.7)
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""One HTML file that tells how a training run or an evaluation went; it loads nothing from anywhere."""
+"""Writes one HTML file that reports a training run or an evaluation; it loads no external resources."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import check_replaceable
 
 TABLE_CLASSES = 25
-"""A confusion matrix of more classes is drawn as a picture, with the most confused pairs beside it."""
+"""A confusion matrix with more classes is drawn as a picture, with the most confused pairs beside it."""
 
 LIST_CLASSES = 20
-"""Of more classes the worst and the best are shown, and all of them on a click."""
+"""With more classes, the worst and the best are shown, and all of them on a click."""
 
 COLUMN_NAME = 24
-"""Of a confusion matrix with a longer name, in letters, the columns are numbered."""
+"""If a class name is longer, in characters, the columns of the confusion matrix are numbered."""
 
 NAMED = 10
 
@@ -33,14 +33,14 @@ PAIRS = 20
 EXAMPLES = 12
 
 Pictures = Callable[[int], NDArray[np.uint8]]
-"""Gives the frames of a clip of the evaluation, uint8 (T, h, w, 3) RGB; may raise a MarEdgeError."""
+"""Returns the frames of a clip of the evaluation, uint8 (T, h, w, 3) RGB; may raise a MarEdgeError."""
 
 
 def check_report_path(path: Path, *, force: bool = False) -> None:
-    """Check that a report may be written to a path, before the work whose report it is.
+    """Check that a report may be written to a path, before the work that it reports.
 
     Raises:
-        OutputError: if the name does not end in .html, or something else is there.
+        OutputError: if the name does not end in .html, or another kind of file exists there.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"a report is an HTML file; name it {path.with_suffix('.html')} instead of {path}")
@@ -57,17 +57,17 @@ def write_report(
     pictures: Pictures | None = None,
     force: bool = False,
 ) -> None:
-    """Write a report; one that is there is replaced only by a whole one.
+    """Write a report; an existing report is replaced only by a complete one.
 
     Args:
         path: ends in .html.
-        title: plain text, as all that follows.
-        facts: what a reader may want to know of how it was made: recipe, data, versions, GMACs, time.
-        history: of training, one row a report: `step` and any of `epoch, loss, lr, top1, val_top1, val_loss`; any
+        title: plain text, like all other texts.
+        facts: how the result was produced: recipe, data, versions, GMACs, time.
+        history: of training, one row per report: `step` and any of `epoch, loss, lr, top1, val_top1, val_loss`; any
             other number is a part of the loss. Shares are 0 to 1.
-        evaluation: of the finished model; None leaves all but the curves and the facts out.
-        pictures: gives frames for the examples that the model got most wrong; None for no pictures.
-        force: replace a file that is no report of mar-edge.
+        evaluation: of the finished model; None leaves out everything except the curves and the facts.
+        pictures: returns frames for the most wrong examples; None for no pictures.
+        force: replace a file that is not a report of mar-edge.
 
     Raises:
         OutputError: if the file cannot be written.
@@ -86,7 +86,7 @@ def write_report(
         sections += _left_out(evaluation)
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
     sections.append(_section("Facts", f'<table class="facts">{rows}</table>'))
-    # names may hold bytes that are no text
+    # names may contain bytes that are not text
     text = page(title, sections).encode("utf-8", errors="replace")
     write_output(path, text, kind=REPORT, force=force, advice="Choose a file you can write to")
 
@@ -119,7 +119,7 @@ def _confusion(evaluation: Evaluation) -> str:
     if len(evaluation.labels) > TABLE_CLASSES:
         picture = _image(figures.confusion_picture(shares), "Confusion matrix")
         return _section("Confusion", picture + _pairs(evaluation))
-    # of long names the columns have the numbers alone, which stand before the names of the rows
+    # with long names the columns have only the numbers, which precede the names of the rows
     numbered = max(map(len, evaluation.labels)) > COLUMN_NAME
     heads = [str(index) if numbered else label for index, label in enumerate(evaluation.labels)]
     columns = "".join(
@@ -141,7 +141,7 @@ def _confusion(evaluation: Evaluation) -> str:
 
 
 def _cell(count: int, share: float, title: str, *, hit: bool) -> str:
-    # from paper to blue; white figures where the ground is dark
+    # from paper to blue; white numbers on a dark background
     mix = [round(255 + (end - 255) * share**0.7) for end in ((37, 99, 168) if hit else (197, 84, 52))]
     ink = "#fff" if share > 0.6 else "#1b2430" if count else "#c3cad3"
     style = f"background:rgb({mix[0]},{mix[1]},{mix[2]});color:{ink}" if count else f"background:#f6f8fa;color:{ink}"
@@ -169,12 +169,12 @@ def _classes(evaluation: Evaluation) -> str:
     there = [part for part in evaluation.per_class if part.clips]
     absent = evaluation.absent
     notes = [
-        "Bars are accuracies, lines their 95 % intervals (Wilson), as if clips were independent of one another. Clips of one "
-        "recording are not, and then the truth may lie further out."
+        "Bars are accuracies, lines their 95 % intervals (Wilson), assuming independent clips. Clips of one "
+        "recording are not independent; then the true value may lie outside the interval."
     ]
     if absent:
         more = f" and {len(absent) - NAMED} more" if absent[NAMED:] else ""
-        notes.append(f"No clip shows {len(absent)} of the model's classes: {', '.join(absent[:NAMED])}{more}.")
+        notes.append(f"There are no clips of {len(absent)} of the model's classes: {', '.join(absent[:NAMED])}{more}.")
     body = _class_list(there)
     if len(there) > LIST_CLASSES:
         by_accuracy = sorted(there, key=lambda part: (part.accuracy, -part.clips))
@@ -208,18 +208,12 @@ def _class_list(parts: Sequence[ClassAccuracy], title: str = "class") -> str:
 def _calibration(evaluation: Evaluation) -> str:
     confidence = float(evaluation.scores.max(axis=1).mean())
     lean = confidence - evaluation.top1
-    said = (
-        "about as sure as it is right"
-        if abs(lean) < 0.02
-        else "too sure of itself"
-        if lean > 0
-        else "less sure than it could be"
-    )
+    said = "well calibrated" if abs(lean) < 0.02 else "overconfident" if lean > 0 else "underconfident"
     text = (
-        f"<p>On average the model is {_percent(confidence)} sure and {_percent(evaluation.top1)} right: it is {said}.</p>"
-        f"<p>Its expected calibration error is <b>{_percent(evaluation.ece)}</b>: so far apart lie confidence and accuracy on "
-        "average over 15 bins of confidence (Guo et al. 2017).</p>"
-        '<p class="soft">Bars above the dashed line: more often right than it says. Bars of few clips, see the lower part, say '
+        f"<p>The mean confidence is {_percent(confidence)} and the accuracy is {_percent(evaluation.top1)}: the model is {said}.</p>"
+        f"<p>Its expected calibration error is <b>{_percent(evaluation.ece)}</b>: the mean distance of confidence and accuracy "
+        "over 15 bins of confidence (Guo et al. 2017).</p>"
+        '<p class="soft">Bars above the dashed line: the accuracy is higher than the confidence. Bars with few clips, see the lower part, mean '
         "little.</p>"
     )
     picture = _image(figures.reliability_diagram(evaluation), "Reliability diagram")
@@ -255,7 +249,7 @@ def _most_wrong(evaluation: Evaluation, pictures: Pictures | None) -> str:
 
 
 def _film(evaluation: Evaluation, index: int, pictures: Pictures) -> str:
-    """Return words and frames of one clip."""
+    """Return the labels and frames of one clip."""
     said, true = int(evaluation.predicted[index]), int(evaluation.targets[index])
     words = "".join(
         f'<dt>{word}</dt><dd><span class="{style}">{escape(evaluation.labels[label])}</span> '
@@ -278,7 +272,7 @@ def _left_out(evaluation: Evaluation) -> list[str]:
     if not evaluation.broken:
         return []
     listed = "".join(f"<li>{escape(reason)}</li>" for reason in evaluation.broken)
-    note = f"<p>{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names):,} videos could not be read and are not in any of these numbers.</p>"
+    note = f"<p>{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names):,} videos could not be read and are not part of these numbers.</p>"
     return [_section("Left out", f"{note}<details><summary>Which, and why</summary><ul>{listed}</ul></details>")]
 
 

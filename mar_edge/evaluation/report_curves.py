@@ -25,7 +25,7 @@ PANEL_INCHES = (3.75, 2.6)
 """Width and height of a panel without its legend."""
 
 LEGEND_CHARACTERS = 40
-"""As many letters of a legend's line as a panel is wide."""
+"""Characters of a legend's line that fit into the width of a panel."""
 
 LEGEND_LINE_INCHES = 0.17
 
@@ -52,7 +52,7 @@ class Line(NamedTuple):
 def training_curves(history: Sequence[Row]) -> str | None:
     """Draw loss, accuracy and learning rate over the steps.
 
-    Legends stand below the axes, each line of them within its panel, so that no label is on a curve or cut off.
+    Legends are below the axes, each line within its panel, so that no label covers a curve or is cut off.
 
     Args:
         history: rows with `step` and any of `loss, lr, top1, val_top1, val_loss`; every other number is a part of the
@@ -64,7 +64,7 @@ def training_curves(history: Sequence[Row]) -> str | None:
     parts = list(dict.fromkeys(key for row in history for key in row if key not in NOT_LOSSES))
     losses = [("loss", "training", BLUE), ("val_loss", "validation", ORANGE)]
     losses += [
-        # the font has no more than Latin letters
+        # the font has only Latin letters
         (key, key.replace("_", " ").encode("ascii", "replace").decode(), color)
         for key, color in zip(parts, [GREEN, PURPLE, GREY] * len(parts), strict=False)
     ]
@@ -101,7 +101,7 @@ def _draw(axes: Axes, title: str, lines: list[Line], labels: list[str], parts: l
             marker="o" if (len(line.steps) < 30 and line.key.startswith("val_")) or len(line.steps) == 1 else None,
             markersize=3.5,
         )
-        if line.key == "val_top1":  # a ring; which figure it is, the legend says
+        if line.key == "val_top1":  # a ring; the legend states its value
             best = int(line.values.argmax())
             axes.plot(
                 line.steps[best], 100 * line.values[best], color=line.color, marker="o", markersize=8, fillstyle="none",
@@ -125,7 +125,7 @@ def _draw(axes: Axes, title: str, lines: list[Line], labels: list[str], parts: l
 
 
 def _legend(lines: list[Line]) -> list[str]:
-    """Return a label for every curve; none where there is one curve without a name of its own."""
+    """Return a label for every curve; none for a single curve without a name."""
     labels = []
     for line in lines:
         label = line.label
@@ -136,7 +136,7 @@ def _legend(lines: list[Line]) -> list[str]:
 
 
 def _line(history: Sequence[Row], key: str, label: str, color: str) -> Line | None:
-    """Return a curve, averaged where it has very many points; None if no row has a finite value."""
+    """Return a curve, averaged if it has very many points; None if no row has a finite value."""
     pairs = [(row["step"], row[key]) for row in history if _is_number(row.get(key)) and _is_number(row.get("step"))]
     if not pairs:
         return None

@@ -35,7 +35,7 @@ def reliability_diagram(evaluation: Evaluation) -> str:
         marker="o",
         markersize=3.5,
         linewidth=0,
-        clip_on=False,  # sure and right stands in the corner
+        clip_on=False,  # a confident, correct bin lies in the corner
     )
     above.set_ylabel("accuracy, %", fontsize=9)
     above.set_xlim(0, 100)
@@ -61,7 +61,7 @@ def confusion_picture(shares: NDArray[np.float64]) -> str:
     classes = len(shares)
     figure = new_figure(7.4, 6.4)
     axes = figure.add_subplot()
-    # the root lifts the rare mistakes, which are what one looks for
+    # the square root makes rare mistakes visible
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xlabel("predicted class, by number", fontsize=9)
     axes.set_ylabel("true class, by number", fontsize=9)
@@ -73,7 +73,7 @@ def confusion_picture(shares: NDArray[np.float64]) -> str:
 
 
 def film_strip(frames: NDArray[np.uint8], *, count: int = 8, height_px: int = 108) -> str:
-    """Lay frames side by side as a JPEG data URI.
+    """Put frames side by side as a JPEG data URI.
 
     Args:
         frames: uint8 (T, h, w, 3) RGB, T at least 1.
@@ -92,7 +92,7 @@ def film_strip(frames: NDArray[np.uint8], *, count: int = 8, height_px: int = 10
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return a figure of its own, without pyplot and its global state."""
+    """Return a new figure, without pyplot and its global state."""
     require("matplotlib", "train")
     from matplotlib.figure import Figure
 

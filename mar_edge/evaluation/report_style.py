@@ -1,4 +1,4 @@
-"""How a report looks: its style sheet, and the frame of its page."""
+"""The style of a report: its style sheet, and the frame of its page."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ REPORT = FileKind("report", lambda file: file.read(len(_START)) == _START.encode
 
 
 def page(title: str, sections: list[str]) -> str:
-    """Return a whole HTML page that loads nothing from anywhere.
+    """Return a complete HTML page that loads no external resources.
 
     Args:
         title: plain text.
@@ -88,7 +88,7 @@ def page(title: str, sections: list[str]) -> str:
     return "\n".join(
         [
             _START,
-            # nothing is fetched and nothing runs, whatever a file name or a label may hold
+            # nothing is fetched and nothing runs, whatever a file name or a label contains
             '<meta http-equiv="Content-Security-Policy" '
             "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
             '<meta name="viewport" content="width=device-width, initial-scale=1">',

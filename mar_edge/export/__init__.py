@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle: ONNX graphs with the mask baked in, and proof that they compute the same."""
+"""Exports a checkpoint to a bundle: ONNX graphs with a constant mask, checked against torch."""

@@ -1,4 +1,4 @@
-"""What to do next when a graph misses its bounds, in options of the command that made it."""
+"""The next step when a graph misses its bounds, as options of the command that created it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Advice = Callable[[str, ClipChoice], str]
 
 
 def for_export(precision: str, clips: ClipChoice) -> str:
-    """Say what to do next after `mar-edge export`."""
+    """Return the next step after `mar-edge export`."""
     if precision == "fp32":
         return "Report it, with the versions of torch and onnx"
     if precision == "fp16":
@@ -23,7 +23,7 @@ def for_export(precision: str, clips: ClipChoice) -> str:
 
 
 def for_calibration(bundle: str) -> Advice:
-    """Return what says what to do next after `mar-edge calibrate` of a bundle."""
+    """Return a function that returns the next step after `mar-edge calibrate` of a bundle."""
     other = f"{bundle.rstrip('/').removesuffix('.mar')}-fp16.mar"
     command = shlex.join(["mar-edge", "export", bundle, "-o", other, "--precision", "fp16"])
     return lambda _precision, clips: f"Next: {_more('--data', '--clips', clips)}, or {command}"
@@ -32,7 +32,7 @@ def for_calibration(bundle: str) -> Advice:
 def _more(data: str, count: str, clips: ClipChoice) -> str:
     found = clips.calibration
     if found is None or not found.files:
-        return f"{data} with videos from where the model will run"
+        return f"{data} with videos from the place of use"
     if len(found) < clips.wanted:  # there are no more in these videos
-        return f"{data} with more videos than these {len(found.files)}, from where the model will run"
+        return f"{data} with more than these {len(found.files)} videos, from the place of use"
     return f"{count} {2 * clips.wanted}"

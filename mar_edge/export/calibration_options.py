@@ -1,4 +1,4 @@
-"""How INT8 is made."""
+"""Options of INT8 calibration."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mar_edge.model_spec import Placement
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationOptions:
-    """How INT8 is made.
+    """Options of INT8 calibration.
 
     Attributes:
         data: videos whose activations are measured, see `find_labelled_videos`; None for the demo camera.
-        clips: how many clips of them; None for `ADVISED_CLIPS`.
-        method: how ranges are chosen, see `calibration.ranges`; `auto` takes what gives the smallest divergence.
-        target_drop: loss of top-1 in points that may remain (of agreement with FP32 where there are no labels); the worst
-            blocks are kept in FP32 until it does. None for no limit but the bounds of INT8.
+        clips: number of clips; None for `ADVISED_CLIPS`.
+        method: how ranges are chosen, see `calibration.ranges`; `auto` uses the method with the smallest divergence.
+        target_drop: loss of top-1 in points that may remain (of agreement with FP32 without labels); the worst
+            blocks are kept in FP32 until it is met. None for only the bounds of INT8.
         measure_blocks: whether the damage of each block is measured even if no block need be kept.
-        placements: for which engines graphs are made, `cpu` and `tensorrt`.
-        cache: folder that keeps statistics, so that an interrupted run resumes; None for none.
+        placements: engines that graphs are created for, `cpu` and `tensorrt`.
+        cache: folder for statistics, so that an interrupted run resumes; None for none.
     """
 
     data: Path | None = None

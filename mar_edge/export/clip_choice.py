@@ -1,4 +1,4 @@
-"""Which clips INT8 is calibrated on, and which graphs are compared with torch on."""
+"""Chooses the clips for calibration, and for the comparison with torch."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mar_edge.reporting import Progress, Warn, no_progress, no_warning
 from mar_edge.runtime.measurement.clip_set import ClipSet
 
 GATE_CLIPS = 8
-"""Clips of the demo camera that graphs are compared on where no data is given."""
+"""Clips of the demo camera for the comparison without data."""
 
 GATE_CLIPS_OF_DATA = 64
-"""Clips taken from the data that is given."""
+"""Clips of given data for the comparison."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class ClipChoice:
     """The clips of an export.
 
     Attributes:
-        gate: what graphs are compared with torch on.
-        calibration: what INT8 is calibrated on; None without INT8.
-        wanted: how many clips were wanted for that; 0 without INT8.
+        gate: clips for the comparison with torch.
+        calibration: clips for calibration; None without INT8.
+        wanted: number of clips requested for calibration; 0 without INT8.
     """
 
     gate: ClipSet
@@ -35,7 +35,7 @@ class ClipChoice:
 
     @property
     def overlap(self) -> bool:
-        """Whether INT8 is judged on videos that it was calibrated on."""
+        """Whether INT8 is compared on videos that it was calibrated on."""
         if self.calibration is None:
             return False
         mine, theirs = self.gate.files, self.calibration.files
@@ -53,16 +53,16 @@ def choose_clips(
 ) -> ClipChoice:
     """Choose the clips of an export.
 
-    Without data, graphs are compared on videos that are held out from those of the calibration; where these are too
-    few, on the same.
+    Without data, graphs are compared on videos that are held out from those of the calibration; if there are too
+    few, on the same videos.
 
     Args:
         spec: the model.
         data: videos that graphs are compared on, see `find_labelled_videos`; None for those of the calibration, or
-            else the demo camera.
+            the demo camera.
         count: clips to compare on; None for `GATE_CLIPS` of the demo camera, or `GATE_CLIPS_OF_DATA` of videos.
-        calibration: how INT8 is made; None without INT8.
-        warn: called with what should be known of the videos.
+        calibration: options of INT8; None without INT8.
+        warn: called with notices about the videos.
         progress: called while the files of a folder are opened.
 
     Raises:
@@ -86,9 +86,9 @@ def choose_clips(
     choice = ClipChoice(gate, measured.clips(wanted, warn=warn, strict=True), wanted)
     if choice.overlap and calibration.data is not None:
         warn(
-            f"int8 is judged on videos that it was calibrated on; of {FEWEST_TO_SPLIT} videos and more some are held out "
+            f"int8 is compared on videos that it was calibrated on; with {FEWEST_TO_SPLIT} videos or more some are held out "
             f"for that, and {calibration.data} has {len(measured.files)}"
             if data is None
-            else f"int8 is judged on videos that it was calibrated on: {data} and {calibration.data} have some in common"
+            else f"int8 is compared on videos that it was calibrated on: {data} and {calibration.data} have some in common"
         )
     return choice

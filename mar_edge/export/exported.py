@@ -1,4 +1,4 @@
-"""What an export gave."""
+"""The result of an export."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mar_edge.calibration.trade_off import Row
 
 @dataclass(frozen=True)
 class Quantised:
-    """What was measured while an INT8 graph was made.
+    """Measurements of the creation of an INT8 graph.
 
     Attributes:
         title: of the variant.
-        name: for files, as `mask50-int8-cpu`.
-        damages: of each block when it alone is INT8, the worst one first; empty if not measured.
-        rows: what was tried to choose the blocks that stay FP32, the chosen one last; empty if none was to be chosen.
+        name: for files, such as `mask50-int8-cpu`.
+        damages: of each block when only it is INT8, the worst one first; empty if not measured.
+        rows: the choices of FP32 blocks that were tried, the chosen one last; empty if none had to be chosen.
     """
 
     title: str
@@ -28,13 +28,13 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export gave.
+    """The result of an export.
 
     Attributes:
-        bundle: as it is on disk.
-        failures: why a graph that was asked for is not in it and what to do next, one text each.
-        warnings: one sentence for whatever else should be known.
-        quantised: how the INT8 graphs came about.
+        bundle: the bundle on disk.
+        failures: why a requested graph is missing and what to do next, one text each.
+        warnings: other notices, one sentence each.
+        quantised: how the INT8 graphs were created.
     """
 
     bundle: Bundle

@@ -1,4 +1,4 @@
-"""Model in, bundle out."""
+"""Exports a model to a bundle."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def export(
 
     Args:
         source: mar-edge's own checkpoint, or a bundle (path or built-in name) with a graph in FP32.
-        out: the bundle's folder; replaced whole if it is one already, see `files.ownership`.
+        out: the bundle's folder; an existing bundle is replaced completely, see `files.ownership`.
         masks: mask ratios in percent; by default the one it was trained with.
         precisions: of `model_spec.PRECISIONS`.
         data: videos that every graph is compared with torch on, see `find_labelled_videos`; by default some that are
-            held out from those of the calibration, or else the demo camera.
-        clips: how many; by default 8 of the demo camera, or 64 of the data.
+            held out from those of the calibration, or the demo camera.
+        clips: number of clips; by default 8 of the demo camera, or 64 of the data.
         calibration: for INT8.
         force: replace more than a bundle, see `files.ownership`.
-        progress: called with what is being done.
+        progress: called with the current step.
 
     Returns:
-        What was written. A graph that misses its bounds is not in the bundle; `failures` names it and the next step.
+        The result. A graph that misses its bounds is not in the bundle; `failures` names it and the next step.
 
     Raises:
         CheckpointError, BundleError: if the source cannot be read, has no classifier, or no graph in FP32.
-        ExportError: if the graph in FP32 misses its bounds, no other is left, or a mask or precision is not there.
-        SourceError, DataError: if the data or the calibration's has no video, or one that cannot be read.
+        ExportError: if the graph in FP32 misses its bounds, no other is left, or a mask or precision is unknown.
+        SourceError, DataError: if the data or that of the calibration has no video, or one that cannot be read.
         OutputError: if the bundle cannot be written.
     """
     check_replaceable(out, bundles.BUNDLE, force=force)  # before the work
@@ -84,5 +84,5 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: C
     if "int8" in precisions and calibration is None:
         raise ExportError(
             "int8 needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "
-            "like those that the model will see"
+            "like those at run time"
         )

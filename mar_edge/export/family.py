@@ -1,4 +1,4 @@
-"""The graphs of one model, one a mask ratio and precision, each through the gate or not at all."""
+"""Writes the graphs of one model, one per mask ratio and precision, if they pass the gate."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from mar_edge.runtime.engines.registry import engine_version
 from mar_edge.version import __version__
 
 HALF_CLIPS = 4
-"""Clips on which it is measured which parts half precision leaves in FP32."""
+"""Number of clips for measuring which parts of half-precision graphs stay in FP32."""
 
 
 @dataclass
 class Family:
-    """The graphs of one model, as they are written to a folder one after another.
+    """Writes the graphs of one model to a folder.
 
-    A graph that fails is named, with the next step, and the others are written all the same; but without the graph in
-    FP32 there are none.
+    A graph that fails is reported with the next step, and the others are still written; but without the graph in
+    FP32 there are no others.
 
     Attributes:
         origin: the model.
-        folder: where they go.
-        clips: what INT8 is calibrated on, and graphs are compared on.
-        gate: what each graph must pass.
-        advice: what to do next where a graph fails.
-        warn: called with what else should be known.
-        progress: called with what is being done.
-        variants: that passed.
+        folder: the output folder.
+        clips: for calibration and comparison.
+        gate: the check that each graph must pass.
+        advice: returns the next step for a graph that fails.
+        warn: called with other notices.
+        progress: called with the current step.
+        variants: those that passed.
         failures: why others did not.
-        quantised: how the INT8 graphs came about.
+        quantised: how the INT8 graphs were created.
     """
 
     origin: Origin
@@ -82,7 +82,7 @@ class Family:
         return cls(origin, folder, clips, Gate(origin.model, origin.spec, clips.gate), advice, warn, progress)
 
     def write(self, mask: int, precisions: Sequence[str], calibration: CalibrationOptions | None) -> None:
-        """Write the graphs of a mask; those of lower precision are made from the one in FP32.
+        """Write the graphs of a mask; those of lower precision are created from the one in FP32.
 
         Raises:
             ExportError: if the one in FP32 misses its bounds.
@@ -135,9 +135,9 @@ class Family:
         """Write the manifest.
 
         Args:
-            made: what this was, as the provenance calls it.
-            out: where the bundle will be.
-            warnings: all that was warned of.
+            made: entry for the provenance.
+            out: path of the bundle.
+            warnings: all warnings.
 
         Raises:
             ExportError: if there is no variant.
@@ -161,10 +161,10 @@ class Family:
     def _write_placement(
         self, calibration: Calibration, mask: int, placement: Placement, target_drop: float | None
     ) -> None:
-        """Write the INT8 graph for some engines that has the fewest blocks in FP32 of those that pass.
+        """Write the passing INT8 graph with the fewest blocks in FP32 for some engines.
 
         Raises:
-            ExportError: if none does.
+            ExportError: if none passes.
         """
         reasons: list[str] = []
         for graph in calibration.candidates(placement, self.folder):
@@ -183,18 +183,18 @@ class Family:
             rows = graph.rows if chosen else ()
             self.quantised.append(Quantised(variant.title, graph.file.stem, graph.damages, rows))
             if missed := graph.rows[0].missed:
-                reasons.insert(0, f"it misses its bounds on the calibration's own clips: {'; '.join(missed)}")
+                reasons.insert(0, f"it misses its bounds on the calibration's clips: {'; '.join(missed)}")
             self._warn_of_kept(variant, graph, reasons)
             return
-        tried = ", whichever blocks stay in higher precision" if reasons[1:] else ""
-        raise ExportError((reasons[-1] if reasons else "none keeps its bounds on the calibration's own clips") + tried)
+        tried = ", with any choice of blocks in higher precision" if reasons[1:] else ""
+        raise ExportError((reasons[-1] if reasons else "none keeps its bounds on the calibration's clips") + tried)
 
     def _warn_of_kept(self, variant: Variant, graph: Calibrated, reasons: list[str]) -> None:
-        """Say which blocks had to stay in higher precision, unless that was asked for."""
+        """Report which blocks had to stay in higher precision, unless that was requested."""
         if kept := graph.rows[-1].kept if reasons else ():
             self.warn(
                 f"{variant.title} keeps {', '.join(kept)} in higher precision ("
-                f"{100 * graph.quantisation['int8_share']:.0f} % of its work is INT8); without that {reasons[0]}"
+                f"{100 * graph.quantisation['int8_share']:.0f} % of its work is INT8); otherwise {reasons[0]}"
             )
 
     def _halve(self, base: ModelProto) -> Rest:
@@ -203,15 +203,15 @@ class Family:
         return lambda graph: (to_half(graph, "fp16", kept), kept)
 
     def _choose_kept(self, model: ModelProto, precision: str) -> tuple[str, ...]:
-        self.progress(f"{precision}: which parts stay in fp32", 0, 0)
+        self.progress(f"{precision}: choosing the parts that stay in fp32", 0, 0)
         frames = self.gate.frames[:: max(1, len(self.gate.frames) // HALF_CLIPS)][:HALF_CLIPS]
         return choose_kept(model, precision, frames, progress=self.progress)
 
     def _check(self, variant: Variant) -> Variant:
-        """Let a graph through the gate, and return it with what was measured.
+        """Check a graph with the gate, and return it with the measurements.
 
         Raises:
-            ExportError: saying why, if it fails.
+            ExportError: if it fails; the message states why.
         """
         self.progress(f"{variant.title}: comparing with torch on {len(self.gate.frames)} clips", 0, 0)
         verdict = self.gate.check(variant, self.folder / variant.file)
@@ -221,7 +221,7 @@ class Family:
 
     @contextmanager
     def _named(self, title: str, precision: str, path: Path | None = None) -> Iterator[None]:
-        """Name a graph that fails, with the next step, and remove its file."""
+        """Report a graph that fails, with the next step, and remove its file."""
         try:
             yield
         except ExportError as error:
@@ -230,7 +230,7 @@ class Family:
                 remove_graph(path)
 
     def _made(self) -> dict[str, object]:
-        before = self.origin.info.provenance.get("export")  # a bundle's own; a checkpoint has none
+        before = self.origin.info.provenance.get("export")  # that of a bundle; a checkpoint has none
         return {
             **({"from": before} if before else {}),
             "command": shlex.join(["mar-edge", *sys.argv[1:]]),
@@ -246,12 +246,12 @@ class Family:
 
 
 def counted(progress: Progress) -> reporting.Progress:
-    """Put what is done and how much of it into one sentence."""
+    """Combine step and progress into one sentence."""
     return lambda what, done, total: progress(f"{what}: {done} of {total}", 0, 0)
 
 
 def unmeasured(path: Path, mask: int, precision: str = "fp32", **about: Any) -> Variant:
-    """Return a variant of a graph before it was compared.
+    """Return a variant of a graph before its comparison.
 
     Args:
         path: of the graph.

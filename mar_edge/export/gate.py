@@ -1,4 +1,4 @@
-"""The gate: no graph gets into a bundle that does not compute what torch computes in FP32."""
+"""The gate: only graphs that match torch in FP32 become part of a bundle."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Gate:
 
     Args:
         model: in evaluation mode.
-        spec: what it is.
-        clips: decoded at once, and kept.
+        spec: its specification.
+        clips: decoded immediately, and kept.
     """
 
     def __init__(self, model: MAR, spec: ModelSpec, clips: ClipSet) -> None:
@@ -41,17 +41,17 @@ class Gate:
         self._reference = lru_cache(maxsize=None)(self._run_torch)
 
     def check(self, variant: Variant, path: Path) -> Verdict:
-        """Return how far a graph is from torch.
+        """Return how much a graph differs from torch.
 
-        Graphs with FP16 or BF16 in them are run with every such tensor rounded, since engines on a CPU may compute them
+        Graphs with FP16 or BF16 are run with every such tensor rounded, since engines on a CPU may compute them
         in FP32 and hide an overflow.
 
         Args:
-            variant: what the graph is.
+            variant: the graph's properties.
             path: of the graph.
 
         Raises:
-            ExportError: saying why, if it misses a bound of its precision, or does not compute in it.
+            ExportError: if it misses a bound of its precision, or does not compute in it; the message states why.
         """
         graph = onnx.load(str(path))
         if wrong := check_precision(graph, variant.precision, variant.kept):
@@ -59,9 +59,9 @@ class Gate:
         if set(HALF.values()) & set(element_types(graph).values()):
             logits = emulated_logits(graph, self.frames)
             if not np.isfinite(logits).all():
-                raise ExportError(f"its logits are not finite: values overflow {variant.precision}")
+                raise ExportError(f"its logits are NaN or infinite: values overflow {variant.precision}")
         else:
-            del graph  # may be a gigabyte
+            del graph  # may take a gigabyte
             try:
                 engine = load_graph(self._spec, variant, path)
                 logits = np.concatenate([engine.infer(frames[None]) for frames in self.frames])
@@ -76,7 +76,7 @@ class Gate:
             targets=self._targets,
         )
         if verdict.missed:
-            raise ExportError(f"it does not compute what torch computes: {'; '.join(verdict.missed)}")
+            raise ExportError(f"it does not match torch: {'; '.join(verdict.missed)}")
         return verdict
 
     def _run_torch(self, mask: int) -> NDArray[np.float32]:
@@ -89,7 +89,7 @@ def emulated_logits(graph: ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.
     """Run a half-precision graph with every tensor rounded to half.
 
     Args:
-        graph: of `half_graph.to_half`.
+        graph: from `half_graph.to_half`.
         frames: clips (N, T, H, W, 3).
 
     Returns:

@@ -35,7 +35,7 @@ def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
     """
     graph = DeployedGraph(model, mask_ratio).eval()
     geometry: Geometry = model.encoder.geometry
-    # two clips: the exporter would take a batch of one for a constant
+    # two clips: the exporter would treat a batch of one as a constant
     example = torch.zeros(2, *geometry.clip_shape, dtype=torch.uint8)
     try:
         with _quiet(), torch.no_grad():
@@ -65,7 +65,7 @@ def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
 
 
 def _interrupted(error: BaseException) -> bool:
-    """Tell whether an error of torch's exporter is a Ctrl-C in disguise."""
+    """Return whether an error of torch's exporter was caused by Ctrl-C."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt):
@@ -75,10 +75,10 @@ def _interrupted(error: BaseException) -> bool:
 
 
 def _name_by_part(graph: ir.Model) -> None:
-    """Name every node `PART/OPERATOR`, or `PART/OPERATOR_2` for a second one, and its outputs likewise.
+    """Name every node `PART/OPERATOR`, or `PART/OPERATOR_2` for a second one, and its outputs in the same way.
 
-    The names appear in layer reports of engines, and say what measurement kept in which precision. What the exporter
-    notes beside them goes: stack traces with paths of this machine.
+    The names appear in layer reports of engines, and identify parts that are kept in a precision. Other notes of the
+    exporter are removed: stack traces with paths of this machine.
     """
     seen: Counter[str] = Counter()
     part = ""
@@ -90,7 +90,7 @@ def _name_by_part(graph: ir.Model) -> None:
     for node in graph.graph:
         scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
         modules = [scope for scope in scopes[:-1] if scope.startswith("model.")]
-        if scopes:  # what the exporter added itself belongs to the part before
+        if scopes:  # nodes added by the exporter belong to the previous part
             part = modules[-1].removeprefix("model.") if modules else ""
         base = f"{part}/{node.op_type}"
         seen[base] += 1
@@ -106,11 +106,11 @@ def _name_by_part(graph: ir.Model) -> None:
 def count_macs(path: Path) -> int:
     """Count the multiply-accumulates that a graph needs for one clip.
 
-    Counted are matrix products and convolutions, as `torch.utils.flop_counter` and the papers do; norms, softmax,
+    Matrix products and convolutions are counted, as in `torch.utils.flop_counter` and the papers; norms, softmax,
     GELU and sums are not.
 
     Raises:
-        ExportError: if a shape cannot be found out.
+        ExportError: if a shape is unknown.
     """
     return sum(product.macs for product in GraphView.read(path).products)
 

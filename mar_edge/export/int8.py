@@ -1,4 +1,4 @@
-"""Adds INT8 graphs to a bundle that is there, with activation ranges from real clips."""
+"""Adds INT8 graphs to an existing bundle, with activation ranges from real clips."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def calibrate(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> Exported:
-    """Make the INT8 graphs of a bundle, and compare them with torch as `export` does.
+    """Create the INT8 graphs of a bundle, and compare them with torch as `export` does.
 
-    INT8 graphs of the same masks are replaced by those that pass; everything else stays as it is.
+    INT8 graphs of the same masks are replaced by those that pass; everything else stays unchanged.
 
     Args:
         source: a bundle, by path or built-in name.
-        options: where activations are measured, and how.
+        options: clips and method of the calibration.
         out: the bundle to write; by default `source` itself.
         masks: mask ratios in percent; by default all that the bundle has in FP32.
         force: replace more than a bundle, see `files.ownership`.
-        progress: called with what is being done.
+        progress: called with the current step.
 
     Returns:
-        What was written. Where a new graph misses its bounds the old one stays, if there was one; `failures` names it
+        The result. If a new graph misses its bounds, the old one stays, if there was one; `failures` names it
         and the next step.
 
     Raises:
         BundleError: if there is no such bundle, or it is damaged.
         CheckpointError: if it has no graph in FP32 that was exported by mar-edge.
-        ExportError: if a mask is not there in FP32, or all graphs miss their bounds.
+        ExportError: if a mask has no FP32 graph, or all graphs miss their bounds.
         SourceError, DataError: if the clips cannot be read.
         OutputError: if the bundle cannot be written.
     """
     bundle = open_bundle(source)
     if out is None and bundle.path.parent == BUILTIN:
-        raise OutputError(f"{source} is built in; choose where its INT8 graphs go: add -o {source}.mar")
+        raise OutputError(f"{source} is built in; choose an output for its INT8 graphs: add -o {source}.mar")
     target = out or bundle.path
     check_replaceable(target, bundles.BUNDLE, force=force)
     origin = open_origin(bundle.path)
@@ -79,11 +79,11 @@ def calibrate(
         for variant in old:
             if (variant.mask, variant.placement) not in new and variant.placement in options.placements:
                 _take(family, bundle, variant)
-                warnings.append(f"{variant.title}: the graph that was there stays")
+                warnings.append(f"{variant.title}: the existing graph is kept")
         return family.finish("calibration", target, warnings)
 
 
 def _take(family: Family, bundle: Bundle, variant: Variant) -> None:
-    """Take over a graph as it is."""
+    """Copy a graph unchanged."""
     copy_graph(bundle.graph_path(variant), family.folder / variant.file)
     family.variants.append(variant)

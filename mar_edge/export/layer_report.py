@@ -1,7 +1,7 @@
-"""What a graph computes, block by block: operators, the precision found in it, its work, and what TensorRT can fuse.
+"""Reports a graph block by block: operators, the precision found in it, its work, and fusion in TensorRT.
 
-Precision is read from the graph (types of tensors, Q/DQ), never from the manifest. What TensorRT fuses is what its
-documentation says, not what an engine showed; the layer report of a built engine is the proof.
+Precision is read from the graph (types of tensors, Q/DQ), never from the manifest. Fusion in TensorRT follows its
+documentation, not a built engine; only the layer report of a built engine proves it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from mar_edge.node_names import block_of, part_of
 _GELU = ("Div", "Erf", "Add", "Mul", "Mul")
 _CONVERSIONS = {"Cast", "QuantizeLinear", "DequantizeLinear"}
 _SILENT = {"Reshape", "Transpose", "Split", "Identity", "Mul", "Div", "Sub"}
-"""What moves or scales numbers and is not worth a word, unless a step has nothing else."""
+"""Operators that move or scale numbers and are not listed, unless a step has no others."""
 
 _PIXELS = ("", "encoder")
-"""Parts of the nodes that make normalised tubelets of pixels: one step, none of it worth a row of its own."""
+"""Parts of the nodes from pixels to normalised tubelets: one step without separate rows."""
 
 _HALF_HEADS = range(16, 257, 8)
 
 
 class Fusion(NamedTuple):
-    """What TensorRT makes of a step.
+    """Fusion of a step in TensorRT.
 
     Attributes:
-        one_kernel: whether it can compute the step in one kernel; None where only an engine's report can tell.
-        why: the reason, where it does not go without saying.
+        one_kernel: whether it can compute the step in one kernel; None if only an engine's report can show it.
+        why: the reason, if it is not obvious.
     """
 
     one_kernel: bool | None
@@ -44,14 +44,14 @@ class Fusion(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """Operators that belong together: a product with what follows it, an attention, a norm.
+    """Operators that belong together: a product with the following operators, an attention, a norm.
 
     Attributes:
         name: inside its block, such as `attn.qkv`.
         operators: in words.
-        precision: of the products, or of what a step without products takes.
+        precision: of the products, or of the inputs of a step without products.
         macs: multiply-accumulates of one clip.
-        fusion: what TensorRT makes of it.
+        fusion: its fusion in TensorRT.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Neighbouring blocks that are the same.
+    """Identical neighbouring blocks.
 
     Attributes:
-        name: such as `encoder.blocks.0`, `encoder.blocks.0 to 11`; empty for what makes normalised tubelets of pixels.
-        count: how many.
+        name: such as `encoder.blocks.0`, `encoder.blocks.0 to 11`; empty for the nodes from pixels to normalised tubelets.
+        count: number of blocks.
         steps: of each.
     """
 
@@ -85,7 +85,7 @@ def report(path: Path) -> list[Blocks]:
     """Describe a graph that mar-edge exported, in its order.
 
     Raises:
-        ExportError: if it cannot be read, or has work that our graphs have none of.
+        ExportError: if it cannot be read, or contains an operator that our graphs do not have.
     """
     return _merged(_blocks(GraphView.read(path)))
 
@@ -144,7 +144,7 @@ class _Draft:
         if not self.products:
             return _fusion_without_products(self.nodes, precision)
         if "uint8" in precision:
-            return Fusion(False, "TensorRT knows no UINT8 products")
+            return Fusion(False, "TensorRT does not support UINT8 products")
         if self.products[0].role == "weights":
             return Fusion(True)
         *_, tokens, width = view.shapes[self.products[0].node.input[0]]
@@ -158,12 +158,12 @@ class _Draft:
 
 
 def why_not_fused(precision: str, *, head_width: int, tokens: int) -> str | None:
-    """Say why TensorRT cannot compute an attention in one kernel.
+    """Return why TensorRT cannot compute an attention in one kernel.
 
     Args:
         precision: of both products.
-        head_width: numbers in a head's query.
-        tokens: that attend to each other.
+        head_width: width of a head's query.
+        tokens: number of tokens that attend to each other.
 
     Returns:
         The reason; None if it can. Source: TensorRT's documentation, "Fused Attention".
@@ -193,7 +193,7 @@ def _fusion_without_products(nodes: list[NodeProto], precision: str) -> Fusion:
 
 
 def _drafts(view: GraphView) -> Iterator[_Draft]:
-    """Split the graph into steps; what is no beginning of a step belongs to the one before."""
+    """Split the graph into steps; a node that does not begin a step belongs to the previous one."""
     products = {id(product.node): product for product in view.products}
     draft = _Draft()
     for node in view.nodes:
@@ -212,7 +212,7 @@ def _drafts(view: GraphView) -> Iterator[_Draft]:
 
 
 def _words(view: GraphView, nodes: list[NodeProto]) -> list[str]:
-    """Name the operators of a step: additions by what they add, the five operators of GELU as one."""
+    """Name the operators of a step: additions by their operand, the five operators of GELU as one."""
     words: list[str] = []
     rest = [node for node in nodes if node.op_type not in _CONVERSIONS]
     while rest:
@@ -234,7 +234,7 @@ def _ends(nodes: list[NodeProto]) -> str:
 
 
 def _addend(view: GraphView, node: NodeProto) -> str:
-    """Say what an addition adds."""
+    """Return what an addition adds."""
     for name in node.input:
         if name in view.constants:
             return "bias" if len(view.constants[name].dims) == 1 else "positions"
@@ -245,7 +245,7 @@ def _addend(view: GraphView, node: NodeProto) -> str:
 
 
 def _product_precision(view: GraphView, node: NodeProto, types: dict[str, str]) -> str:
-    """Return what a product computes with: int8 if both its inputs were dequantised, otherwise their type."""
+    """Return the precision of a product: int8 if both its inputs were dequantised, otherwise their type."""
     before = [view.producer.get(name) for name in node.input[:2]]
     if all(maker is not None and maker.op_type == "DequantizeLinear" for maker in before):
         stored = {types[maker.input[0]] for maker in before if maker is not None}

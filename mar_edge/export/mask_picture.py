@@ -1,4 +1,4 @@
-"""A picture of a mask: what the encoder sees of every time step of a clip, and what it never looks at."""
+"""Draws a mask: the visible and hidden tubelets of every time step of a clip."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_picture_path(path: Path, *, force: bool = False) -> None:
     """Check that a picture may be written to a path.
 
     Raises:
-        OutputError: if the name does not end in .png, or something else is there.
+        OutputError: if the name does not end in .png, or another kind of file exists there.
     """
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} does not end with .png; choose a name that does")
@@ -45,9 +45,9 @@ def save_mask(path: Path, geometry: Geometry, mask: int, *, title: str, force: b
     Args:
         path: the file, whose name ends with .png.
         geometry: of the clip.
-        mask: percent of hidden tubelets, one that the cell running mask knows.
+        mask: percent of hidden tubelets, one of the cell running mask's ratios.
         title: whose mask it is.
-        force: replace a file that is no picture of mar-edge.
+        force: replace a file that is not a picture of mar-edge.
 
     Raises:
         GeometryError: if the grid has no cells for the mask.
@@ -75,7 +75,7 @@ def draw_mask(geometry: Geometry, mask: int, *, title: str) -> Picture:
     width = max(2 * MARGIN_PX + columns * panel_w + (columns - 1) * GAP_PX, 640)
     height = 2 * MARGIN_PX + TITLE_PX + rows * (panel_h + CAPTION_PX) + (rows - 1) * GAP_PX
     canvas = np.full((height, width, 3), PAPER, np.uint8)
-    counts = f"{int(seen.sum())} of {seen.size} tubelets are seen, the grey ones never"
+    counts = f"{int(seen.sum())} of {seen.size} tubelets are visible, the grey ones are hidden"
     if shown < t:
         counts += f"; the first {shown} of {t} time steps"
     _write(canvas, title, (MARGIN_PX, MARGIN_PX + 20), 0.8, INK, cv2.FONT_HERSHEY_DUPLEX)
@@ -105,7 +105,7 @@ def _panel(frame: Picture, seen: NDArray[np.bool_], token_px: int) -> Picture:
 
 
 def _demo_frames(count: int, width: int, height: int) -> list[Picture]:
-    """Return one frame of the demo camera a time step, while it zooms in."""
+    """Return one frame of the demo camera per time step, while it zooms in."""
     script = (("zoom_in", 4.0, 0.3),)
     with DemoSource(size_px=(width, height), fps=5, realtime=False, script=script) as demo:
         return [np.asarray(frame.picture) for frame, _ in zip(demo, range(count), strict=False)]

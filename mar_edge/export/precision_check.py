@@ -1,4 +1,4 @@
-"""Verifies that a graph really computes in the precision that it is said to have."""
+"""Verifies that a graph computes in its nominal precision."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _FORBIDDEN_IN_FP32 = {
 
 
 def check_precision(model: ModelProto, precision: str, kept: Collection[str]) -> list[str]:
-    """Say what in a graph is not of the precision that it is said to have; empty if nothing.
+    """Report what in a graph does not have its nominal precision; empty if nothing.
 
-    * fp32: no tensor but the frames is half or INT8.
-    * fp16, bf16: what computes takes and gives that type, weights included, but for the pixels and the kept parts, which
+    * fp32: no tensor except the frames is half or INT8.
+    * fp16, bf16: all operators have inputs and outputs of that type, including weights, except the pixels and the kept parts, which
       compute in FP32.
-    * int8: every product with weights that is not kept takes INT8 tokens and weights, through DequantizeLinear; the kept
+    * int8: every product with weights that is not kept has INT8 tokens and weights, through DequantizeLinear; the kept
       ones do not; products of attention are INT8 in both inputs or in none; no bias is quantised.
 
     Args:
         model: of any precision.
         precision: `fp32`, `fp16`, `bf16` or `int8`.
-        kept: parts that are said to be FP32, see `half_parts`.
+        kept: parts that must be FP32, see `half_parts`.
     """
     try:
         found = leaves(model)
@@ -74,7 +74,7 @@ def _check_half(model: ModelProto, precision: str, kept: Collection[str], found:
     for (kind, wanted), names in wrong.items():
         problems += _told(
             list(dict.fromkeys(names)),
-            f"operators take or give {NAMES.get(kind, f'type {kind}')} that should be {NAMES[wanted]}",
+            f"operators have inputs or outputs in {NAMES.get(kind, f'type {kind}')} that should be {NAMES[wanted]}",
         )
     if not products:
         problems.append(f"no matrix product is {precision}")
@@ -92,7 +92,7 @@ def _check_int8(model: ModelProto, kept: Collection[str], found: dict[str, str])
         quantised = [_from_int8(view, types, name) for name in node.input[:2]]
         if covered(found[node.name], kept):
             secret += [node.name] if any(quantised) else []
-        elif view.weights_name(node) is None:  # attention; where it is INT8 depends on the placement
+        elif view.weights_name(node) is None:  # attention; whether it is INT8 depends on the placement
             uneven += [node.name] if quantised[0] != quantised[1] else []
         elif not all(quantised):
             plain.append(node.name)
@@ -102,8 +102,8 @@ def _check_int8(model: ModelProto, kept: Collection[str], found: dict[str, str])
         if node.op_type == "DequantizeLinear" and types[node.input[0]] == TensorProto.INT32
     ]
     return [
-        *_told(plain, "products with weights do not take INT8 tokens and INT8 weights"),
-        *_told(secret, "products are INT8 although their parts are said to be FP32"),
+        *_told(plain, "products with weights do not have INT8 tokens and INT8 weights"),
+        *_told(secret, "products are INT8 although their parts must be FP32"),
         *_told(uneven, "products of attention are INT8 in one input only"),
         *_told(biases, "biases are quantised"),
         *([] if any(node.op_type in _QDQ for node in model.graph.node) else ["nothing is quantised"]),
@@ -111,7 +111,7 @@ def _check_int8(model: ModelProto, kept: Collection[str], found: dict[str, str])
 
 
 def _from_int8(view: GraphView, types: dict[str, int], name: str) -> bool:
-    """Tell whether a tensor was INT8, with its scale taken out."""
+    """Return whether a tensor was INT8 before dequantisation."""
     node = view.producer.get(name)
     return (
         node is not None
@@ -125,7 +125,7 @@ def _takes_floats(node: NodeProto, types: dict[str, int]) -> bool:
 
 
 def _told(names: Iterable[str], what: str) -> list[str]:
-    """Return one sentence for all of a kind."""
+    """Return one sentence for all problems of a kind."""
     names = list(names)
     count = f"{len(names)}, such as " if len(names) > 1 else ""
     return [f"{what} ({count}{names[0]})"] if names else []

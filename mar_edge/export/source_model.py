@@ -1,4 +1,4 @@
-"""What is exported: the model of a checkpoint, or of a bundle."""
+"""Opens the model to export: of a checkpoint, or of a bundle."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mar_edge.model_spec import ModelSpec
 
 @dataclass(frozen=True)
 class Origin:
-    """A model in torch, and what is known of it.
+    """A model in torch, and its metadata.
 
     Attributes:
         path: of the checkpoint or bundle.
         model: with classifier, in evaluation mode.
         config: its architecture.
-        info: what else it says.
+        info: its other metadata.
         sha256: of the checkpoint, or of the bundle's manifest.
     """
 
@@ -37,10 +37,10 @@ class Origin:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """What the model is.
+        """The model's specification.
 
         Raises:
-            CheckpointError: if the checkpoint says something that no model may say.
+            CheckpointError: if the checkpoint's metadata is invalid.
         """
         return describe(self.path, self.config, self.info)
 
@@ -49,7 +49,7 @@ class Origin:
 
         Args:
             variants: its graphs.
-            made: how they were made; goes to the provenance.
+            made: how they were created; written to the provenance.
         """
         return Manifest.of(self.spec, variants, made)
 

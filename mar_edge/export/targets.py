@@ -1,4 +1,4 @@
-"""Target profiles: what to export for a device, and the commands to type; data that `mar-edge export --profile` reads."""
+"""Target profiles: what to export for a device, and the commands to run; read by `mar-edge export --profile`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mar_edge.export.triton import Serving
 from mar_edge.model_spec import Placement, Precision
 
 BF16_CAPABILITY = 8.0
-"""Compute capability from which NVIDIA's GPUs multiply BF16."""
+"""Minimum compute capability for BF16 on NVIDIA GPUs."""
 
 
 class _Part(BaseModel):
@@ -22,12 +22,12 @@ class _Part(BaseModel):
 
 
 class Commands(_Part):
-    """What a person types; `model.safetensors`, `model.mar` and `clips` stand for their own.
+    """Commands for the user; `model.safetensors`, `model.mar` and `clips` are placeholders.
 
     Attributes:
-        export: where the checkpoint and the `[export]` extra are.
-        build: on the device, the first use, which builds the engine into the device's cache; None where nothing is
-            built, or `export` has built it.
+        export: run on the machine with the checkpoint and the `[export]` extra.
+        build: on the device, the first use, which builds the engine into the device's cache; None if nothing is
+            built, or `export` builds it.
         verify: on the device.
         run: on the device.
     """
@@ -39,28 +39,28 @@ class Commands(_Part):
 
 
 class Profile(_Part):
-    """A device and what suits it.
+    """A device and the settings for it.
 
     Attributes:
         name: of the file, without .yaml.
         device: its full name.
-        proof: whether anything here has run on it.
-        processor, memory, system: what it computes with, and what is installed.
-        compute_capability: of an NVIDIA GPU, as `8.7`; None for others.
+        proof: what has been tested on it.
+        processor, memory, system: its hardware and installed system.
+        compute_capability: of an NVIDIA GPU, such as `8.7`; None for others.
         masks: percent of hidden tubelets to export; the first is the one to run.
-        precisions: to export; the first is the one expected to serve best until `mar-edge verify` has measured.
-        engine: what runs the graphs; `auto` where `mar-edge verify` decides between ONNX Runtime and OpenVINO.
+        precisions: to export; the first is expected to be best until `mar-edge verify` has measured.
+        engine: engine that runs the graphs; `auto` if `mar-edge verify` decides between ONNX Runtime and OpenVINO.
         tensorrt: TensorRT's version there; None for other engines.
         module: Python module of TensorRT; None for other engines.
-        build: engine that `export` builds at once, where export runs on the device itself; None to build on first use.
-        workspace_mib: most memory that a layer may use while an engine is built; None for other engines.
-        batch: most clips in one inference.
-        power_mode: in words.
+        build: engine that `export` builds, if export runs on the device itself; None to build on first use.
+        workspace_mib: maximum memory that a layer may use during an engine build; None for other engines.
+        batch: maximum clips in one inference.
+        power_mode: description of the power mode.
         power: commands that set it.
         dockerfile: in `export/docker`; None if there is none.
-        commands: what to type.
-        notes: what else to know.
-        sources: where the facts were read.
+        commands: commands for the user.
+        notes: further remarks.
+        sources: sources of the facts.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -94,12 +94,12 @@ class Profile(_Part):
 
     @property
     def placements(self) -> tuple[Placement, ...]:
-        """For which engines INT8 is placed there."""
+        """Engines for which INT8 is placed on this device."""
         return ("tensorrt",) if self.engine.startswith("tensorrt") else ("cpu",)
 
     @property
     def serving(self) -> Serving:
-        """How Triton serves there."""
+        """How Triton serves on this device."""
         if self.engine.startswith("tensorrt"):
             return Serving(max_batch=self.batch, workspace_mib=self.workspace_mib or Serving.workspace_mib)
         return Serving(accelerator="none", max_batch=self.batch)
@@ -116,7 +116,7 @@ class Profile(_Part):
         if self.module and self.module != self.engine.replace("-", "_"):
             problems.append(f"module is {self.module}, but engine is {self.engine}")
         if "bf16" in self.precisions and float(self.compute_capability or BF16_CAPABILITY) < BF16_CAPABILITY:
-            problems.append(f"precisions has bf16, which compute capability {self.compute_capability} does not know")
+            problems.append(f"precisions has bf16, which compute capability {self.compute_capability} does not support")
         return problems
 
     def _of_lists(self) -> list[str]:
@@ -128,16 +128,16 @@ def load(path: Path) -> Profile:
     """Read a profile.
 
     Args:
-        path: the YAML file; those of mar-edge lie in the folder `export/` of its repository.
+        path: the YAML file; those of mar-edge are in the folder `export/` of its repository.
 
     Raises:
-        OptionError: if there is none, or naming every problem, with the nearest known key for an unknown one.
+        OptionError: if there is none, or it is invalid; names every problem, with the nearest known key for an unknown one.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         near = ", ".join(sorted(file.name for file in path.parent.glob("*.yaml")))
-        there = f"; there are {near}" if near else "; copy one from the folder export/ of mar-edge's repository"
+        there = f"; available: {near}" if near else "; copy one from the folder export/ of mar-edge's repository"
         raise OptionError(f"no profile {path}{there}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise OptionError(f"cannot read the profile {path}: {error}") from error
@@ -163,4 +163,4 @@ def _explain(problem: Any) -> str:
         return f"{name}: {problem['msg']} (it is {problem['input']!r})"
     fields = Commands.model_fields if problem["loc"][0] == "commands" else Profile.model_fields
     near = difflib.get_close_matches(str(problem["loc"][-1]), fields, n=1)
-    return f"unknown key '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"there are {', '.join(fields)}")
+    return f"unknown key '{name}'; " + (f"did you mean '{near[0]}'?" if near else f"the keys are {', '.join(fields)}")

@@ -11,10 +11,10 @@ HALF: dict[str, int] = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT1
 """Element types of the half precisions."""
 
 NUMPY: dict[str, DTypeLike] = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
-"""How numpy calls the half precisions."""
+"""Numpy types of the half precisions."""
 
 LARGEST = {"fp16": 65504.0, "bf16": float.fromhex("0x1.fep127")}
-"""The largest number of each."""
+"""Largest number of each half precision."""
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -27,13 +27,13 @@ NAMES: dict[int, str] = {
     TensorProto.INT32: "int32",
     TensorProto.INT64: "int64",
 }
-"""What messages call element types."""
+"""Names of element types in messages."""
 
 
 def element_types(model: ModelProto) -> dict[str, int]:
     """Return the element type of every tensor of one of our graphs.
 
-    Our operators give what their first input is, but for casts and Q/DQ; tests hold this against ONNX's inference.
+    Our operators output the type of their first input, except casts and Q/DQ; tests compare this with ONNX's inference.
     """
     types: dict[str, int] = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     types |= {value.name: value.type.tensor_type.elem_type for value in model.graph.input}

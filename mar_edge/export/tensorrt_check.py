@@ -1,4 +1,4 @@
-"""Finds what TensorRT's oldest parser would refuse, before minutes are spent on a build: JetPack 6 has that of 10.3."""
+"""Finds what TensorRT's oldest supported parser would reject, before a long build: JetPack 6 has that of 10.3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mar_edge.model.graph_view import GraphView
 
 OPSETS = range(9, 21)
-"""As `docs/operators.md` of onnx-tensorrt says for TensorRT 10.0; 10.3 added no operator set."""
+"""Operator sets according to `docs/operators.md` of onnx-tensorrt for TensorRT 10.0; 10.3 added none."""
 
 _TAKEN = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip
@@ -33,7 +33,7 @@ TopK Transpose Trilu Unsqueeze Upsample Where Xor
 """
 
 OPERATORS = frozenset(_TAKEN.split())
-"""The operators that onnx-tensorrt lists for 8.5, and those that its changelog adds up to 10.3. It may take more."""
+"""The operators that onnx-tensorrt lists for 8.5, and those that its changelog adds up to 10.3. It may support more."""
 
 SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Expand": (1,),
@@ -50,27 +50,27 @@ SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Tile": (1,),
     "Unsqueeze": (1,),
 }
-"""Inputs that say where and how, not what: only there may integers stand."""
+"""Inputs for places and options: only these may be integers."""
 
 
 def check(path: Path) -> None:
     """Check a graph before TensorRT builds it.
 
     Raises:
-        ExportError: if TensorRT 10.3 would refuse it, naming every node.
+        ExportError: if TensorRT 10.3 would reject it; the message names the nodes.
     """
     from mar_edge.model.graph_view import GraphView
 
     if found := problems(GraphView.read(path)):
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         raise ExportError(
-            f"TensorRT would refuse {path.name}: {'; '.join(found[:5])}{more}. Export it again with this version of "
+            f"TensorRT would reject {path.name}: {'; '.join(found[:5])}{more}. Export it again with this version of "
             "mar-edge, or report it"
         )
 
 
 def problems(graph: GraphView) -> list[str]:
-    """Return what TensorRT 10.3 would refuse, one sentence for each node, with the part of the model that it is in."""
+    """Return what TensorRT 10.3 would reject, one sentence for each node, with its part of the model."""
     return [*_header(graph), *(problem for node in graph.nodes for problem in _node(graph, node))]
 
 
@@ -84,12 +84,12 @@ def _header(graph: GraphView) -> Iterator[str]:
     for value in [*graph.model.graph.input, *graph.model.graph.output]:
         kind = value.type.tensor_type.elem_type
         if wanted.get(value.name) != kind:
-            yield f"'{value.name}' is {_name(kind)}; only frames UINT8 and logits FLOAT may go in and out"
+            yield f"'{value.name}' is {_name(kind)}; only frames UINT8 and logits FLOAT are allowed as input and output"
 
 
 def _node(graph: GraphView, node: NodeProto) -> Iterator[str]:
     if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-        yield f"{_where(node)} is an operator that its parser does not take"
+        yield f"{_where(node)} is an operator that its parser does not support"
     if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         yield from _quantisation(graph, node)
     else:
@@ -97,7 +97,7 @@ def _node(graph: GraphView, node: NodeProto) -> Iterator[str]:
 
 
 def _integers(graph: GraphView, node: NodeProto) -> Iterator[str]:
-    """Find integers and doubles that are computed with."""
+    """Find computations with integers and doubles."""
     from onnx import TensorProto
 
     refused = (TensorProto.INT64, TensorProto.INT32, TensorProto.DOUBLE)
@@ -109,9 +109,9 @@ def _integers(graph: GraphView, node: NodeProto) -> Iterator[str]:
             yield f"{_where(node)} computes with '{name}', which is {_name(tensor.data_type)}"
     to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), None)
     if node.op_type == "Cast" and to in refused:
-        yield f"{_where(node)} makes {_name(to)}"
+        yield f"{_where(node)} outputs {_name(to)}"
     if node.op_type in ("Shape", "Size", "ArgMax", "ArgMin", "NonZero", "TopK"):
-        yield f"{_where(node)} makes INT64, and a shape that is not known before it runs"
+        yield f"{_where(node)} outputs INT64 in a shape that is unknown before it runs"
 
 
 def _quantisation(graph: GraphView, node: NodeProto) -> Iterator[str]:

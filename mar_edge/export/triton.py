@@ -1,8 +1,8 @@
-"""A model repository for Triton Inference Server: one folder a graph, with the configuration the server reads.
+"""A model repository for Triton Inference Server: one folder per graph, with the server's configuration.
 
 Layout and fields: https://github.com/triton-inference-server/server, docs/user_guide/model_repository.md and
 model_configuration.md; `model_config.proto` in its `common` repository is the schema. ONNX Runtime is the backend of
-all, which builds a TensorRT engine from the graph itself; engines made elsewhere are not trusted.
+all, which builds a TensorRT engine from the graph itself; engines built elsewhere are not used.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import FolderKind
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
-"""What ONNX Runtime hands the graph to: TensorRT on a GPU, OpenVINO on an x86 CPU, or nothing, on any CPU."""
+"""Execution provider of ONNX Runtime: TensorRT on a GPU, OpenVINO on an x86 CPU, or none, on any CPU."""
 
 MARKER = ".mar-edge-triton"
-"""File that says a folder is ours to replace, and which files of it we wrote: others add models of their own."""
+"""File that marks a folder as ours, and lists the files that we wrote: users may add their own models."""
 
 SCHEMA = "mar-edge/triton-repository/1"
 
 VERSION = "1"
 LABELS = "labels.txt"
 ENGINES = "/engines"
-"""Folder of the server where ONNX Runtime keeps engines; mount a volume there, and a restart builds nothing."""
+"""Folder of the server where ONNX Runtime stores engines; with a volume mounted there, a restart builds nothing."""
 
 TENSORRT_MODES = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
-"""What the backend calls precisions; it has none for bf16."""
+"""Names of the precisions in the backend; it has none for bf16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,13 @@ class Serving:
 
     Attributes:
         accelerator: see `Accelerator`.
-        max_batch: most clips in one inference.
-        queue_delay_ms: longest that a clip waits for others to share its inference.
+        max_batch: maximum clips in one inference.
+        queue_delay_ms: maximum time that a clip waits for others to share its inference.
         instances: copies of each model on each GPU, or on the CPU.
-        workspace_mib: most memory that a layer may use while TensorRT builds.
+        workspace_mib: maximum memory that a layer may use during TensorRT's build.
 
     Raises:
-        OptionError: if a number cannot be.
+        OptionError: if a number is invalid.
     """
 
     accelerator: Accelerator = "tensorrt"
@@ -62,9 +62,9 @@ class Serving:
     def __post_init__(self) -> None:
         for name in ("max_batch", "instances", "workspace_mib"):
             if getattr(self, name) < 1:
-                raise OptionError(f"{name} is {getattr(self, name)}, but must be at least 1")
+                raise OptionError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 <= self.queue_delay_ms < math.inf:
-            raise OptionError(f"queue_delay_ms is {self.queue_delay_ms}, but must be 0 or more")
+            raise OptionError(f"queue_delay_ms is {self.queue_delay_ms}; it must be 0 or more")
 
 
 def write_triton(
@@ -78,17 +78,17 @@ def write_triton(
     """Write a model repository.
 
     Args:
-        bundle: checked.
-        out: the repository's folder; replaced whole if it is one of ours, refused if it holds something else.
-        variants: graphs to serve; by default all that suit the accelerator. bf16 is left out: the backend has none.
-        serving: how; by default with TensorRT.
-        force: replace files that others added, too; see `files.ownership`.
+        bundle: a checked bundle.
+        out: the repository's folder; replaced completely if it is one of ours, an error if it contains something else.
+        variants: graphs to serve; by default all that suit the accelerator. bf16 is left out: the backend does not support it.
+        serving: settings; by default with TensorRT.
+        force: also replace files that others added; see `files.ownership`.
 
     Returns:
         Names of the models.
 
     Raises:
-        ExportError: if no graph suits the accelerator, or one asked for cannot be served.
+        ExportError: if no graph suits the accelerator, or a requested one cannot be served.
         OutputError: if the folder cannot be written.
     """
     how = serving or Serving()
@@ -129,7 +129,7 @@ def _model_name(manifest: Manifest, variant: Variant) -> str:
 
 
 def _label_lines(manifest: Manifest) -> str:
-    """Return one label a line, which is all that the server's format knows."""
+    """Return one label per line, the only format of the server."""
     return "".join(_one_line(label) + "\n" for label in manifest.labels)
 
 
@@ -176,7 +176,7 @@ def _acceleration(variant: Variant, how: Serving, dims: str) -> list[str]:
         "max_workspace_size_bytes": str(how.workspace_mib << 20),
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": ENGINES,
-        # one engine for all batches, instead of one more whenever a larger batch comes
+        # one engine for all batches, instead of a new one whenever a larger batch arrives
         "trt_profile_min_shapes": f"frames:1x{shape}",
         "trt_profile_opt_shapes": f"frames:{how.max_batch}x{shape}",
         "trt_profile_max_shapes": f"frames:{how.max_batch}x{shape}",
@@ -190,7 +190,7 @@ def _acceleration(variant: Variant, how: Serving, dims: str) -> list[str]:
 
 
 def _warmup(batch: int, dims: str) -> str:
-    """Ask for an inference before the model is ready, so that the first client does not wait for the engine."""
+    """Request an inference before the model is ready, so that the first client does not wait for the engine."""
     frames = f'inputs {{ key: "frames" value {{ data_type: TYPE_UINT8 dims: [ {dims} ] zero_data: true }} }}'
     return f'model_warmup [ {{ name: "batch of {batch}" batch_size: {batch} {frames} }} ]'
 
@@ -206,7 +206,7 @@ def _one_line(text: str) -> str:
 
 
 def _contents(folder: Path) -> set[str] | None:
-    """Return the files of a repository that we wrote, relative to it; None if there is no mark of ours."""
+    """Return the files of a repository that we wrote, relative to it; None if our mark is missing."""
     try:
         mark = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return {MARKER, *mark["files"]} if mark["schema"] == SCHEMA else None

@@ -1,1 +1,1 @@
-"""Files and folders that change as a whole or not at all."""
+"""Writes files and folders atomically."""

@@ -1,4 +1,4 @@
-"""A file that is there whole, or not at all."""
+"""Writes a file atomically: complete, or not at all."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def write_output(
     force: bool = False,
     advice: str = "Make room, or choose a file you can write to",
 ) -> None:
-    """Write a file where a person asked for it; see `check_replaceable` for what it may replace.
+    """Write an output file that the user named; see `check_replaceable` for what it may replace.
 
     Args:
-        path: the file; its folder is made. What a link points to is replaced, and the link stays.
-        parts: what it holds, one after the other.
-        kind: what it is.
+        path: the file; its folder is created. The target of a link is replaced, and the link stays.
+        parts: its content, in order.
+        kind: its kind.
         force: replace a file of another kind.
         advice: what to do if it cannot be written.
 
     Raises:
-        OutputError: if something else is there, or it cannot be written.
+        OutputError: if something else exists there, or it cannot be written.
     """
     check_replaceable(path, kind, force=force)
     try:
@@ -43,11 +43,11 @@ def write_output(
 
 
 def write_whole(path: Path, *parts: bytes, advice: str = "Make room, or choose another folder") -> None:
-    """Write a file of mar-edge's own, whole or not at all; one that was there before is replaced, or kept.
+    """Write a file of mar-edge atomically; an existing one is replaced, or kept on an error.
 
     Args:
-        path: the file; its folder is made.
-        parts: what it holds, one after the other.
+        path: the file; its folder is created.
+        parts: its content, in order.
         advice: what to do if it cannot be written.
 
     Raises:
@@ -60,7 +60,7 @@ def write_whole(path: Path, *parts: bytes, advice: str = "Make room, or choose a
 
 
 def _replace(path: Path, parts: Sequence[bytes]) -> None:
-    # not by tempfile, whose files nobody else may read
+    # not with tempfile, whose files are not readable by others
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""Folders that are written whole: a reader sees the old one or the new one, and never half of either."""
+"""Writes folders atomically: a reader sees the old one or the new one, never a mixture."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from mar_edge.files.ownership import FolderKind, check_replaceable
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
-"""What renameat2 answers where the kernel or the file system cannot exchange."""
+"""Errors of renameat2 if the kernel or the file system does not support exchanging."""
 
 
 @contextmanager
 def written_whole(path: Path, kind: FolderKind, *, force: bool = False) -> Iterator[Path]:
-    """Give a folder to fill; it takes its place when the block ends well, and vanishes when it does not.
+    """Yield a folder to fill; it moves to its path when the block succeeds, and is removed otherwise.
 
-    What processes that were killed left beside it goes, too.
+    Remains of killed processes are removed as well.
 
     Args:
-        path: where the folder is to be; see `check_replaceable` for what is replaced whole there, or kept.
-        kind: what it is.
+        path: path of the folder; see `check_replaceable` for what is replaced there, or kept.
+        kind: its kind.
         force: replace more, see `check_replaceable`.
 
     Raises:
-        OutputError: if something else is there, or the place cannot be written.
+        OutputError: if something else exists there, or the path cannot be written.
     """
     check_replaceable(path, kind, force=force)
     try:
@@ -45,7 +45,9 @@ def written_whole(path: Path, kind: FolderKind, *, force: bool = False) -> Itera
     try:
         yield partial
         os.chmod(partial, 0o755)
-        check_replaceable(path, kind, force=force)  # what somebody put there meanwhile is not ours either
+        check_replaceable(
+            path, kind, force=force
+        )  # a file that was created there meanwhile must not be replaced either
         if os.path.lexists(path):
             _exchange(partial, path)
         else:
@@ -53,11 +55,11 @@ def written_whole(path: Path, kind: FolderKind, *, force: bool = False) -> Itera
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error}. Choose a folder you can write to") from error
     finally:
-        _remove(partial)  # by now the old folder, or what was never finished
+        _remove(partial)  # by now the old folder, or an unfinished one
 
 
 def _remove(path: Path) -> None:
-    """Remove what is in a folder's place: a folder, or the file that it replaced."""
+    """Remove what is at a folder's path: a folder, or the file that it replaced."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -65,7 +67,7 @@ def _remove(path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Let two folders change places, in one step where the file system can."""
+    """Exchange two folders, in one step if the file system supports it."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is not None:
         if not renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE):
@@ -85,12 +87,12 @@ def _exchange(first: Path, second: Path) -> None:
 
 
 def _mark(path: Path) -> str:
-    """Return how the names of unfinished folders of this machine begin; the number of the process follows."""
+    """Return the prefix of the names of unfinished folders of this machine; the process id follows."""
     return f".{path.name}.{platform.node().replace('.', '-')}-"
 
 
 def _sweep(path: Path) -> None:
-    """Remove what processes that are gone left."""
+    """Remove remains of processes that no longer exist."""
     mark = _mark(path)
     for folder in path.parent.iterdir():
         number = folder.name.removeprefix(mark).split(".")[0]

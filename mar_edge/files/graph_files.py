@@ -1,7 +1,7 @@
-"""The files of an ONNX graph: its own, and those beside it that hold its weights.
+"""The files of an ONNX graph: its own, and those beside it that contain its weights.
 
-A graph of more than 1.5 GiB is written with its tensors in a file of their own, which it names (`external_data` in ONNX's
-`onnx.proto3`). The names are read here from the file as it is: the runtime has no onnx, and a graph may be large.
+A graph of more than 1.5 GiB is written with its tensors in a separate file, which it names (`external_data` in ONNX's
+`onnx.proto3`). The names are read directly from the file: the runtime has no onnx, and a graph may be large.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from mar_edge.errors import BundleError
 
 PLAIN_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-"""Names that stay in the folder of the graph."""
+"""File names that do not lead out of the graph's folder."""
 
 _ONNX = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -29,7 +29,7 @@ _ONNX = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-"""Fields that lead to tensors, by message: number and the message it holds."""
+"""Fields that lead to tensors, by message: number and the message in it."""
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
 """Wire types of protobuf."""
@@ -52,7 +52,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_all(own: str, weights: dict[str, str]) -> str:
-    """Return one hash for a graph and its weights: that of the graph if it holds them itself.
+    """Return one hash for a graph and its weights: that of the graph if it contains them itself.
 
     Args:
         own: sha256 of the graph's file.
@@ -67,30 +67,30 @@ def hash_graph(graph: Path) -> str:
     """Return `hash_all` of a graph on disk.
 
     Raises:
-        BundleError: if it or its weights cannot be read, or do not lie beside it.
+        BundleError: if it or its weights cannot be read, or are not beside it.
     """
     return hash_all(hash_file(graph), {path.name: hash_file(path) for path in weight_files(graph)})
 
 
 def weight_files(graph: Path) -> list[Path]:
-    """Return the files beside a graph that hold its weights; none for most graphs.
+    """Return the files beside a graph that contain its weights; none for most graphs.
 
     Raises:
-        BundleError: if the graph cannot be read, or names a file that is not a plain one beside it.
+        BundleError: if the graph cannot be read, or names a file that is not a regular one beside it.
     """
     found = []
     for name in weight_names(graph):
         path = graph.with_name(name) if re.fullmatch(PLAIN_NAME, name) else None
         if path is None or not path.is_file():
             raise BundleError(
-                f"{graph} keeps weights in '{name}', which is not a file beside it. Export the model again"
+                f"{graph} stores weights in '{name}', which is not a file beside it. Export the model again"
             )
         found.append(path)
     return found
 
 
 def copy_graph(graph: Path, target: Path) -> None:
-    """Copy a graph and its weights; these keep their names, by which the graph knows them.
+    """Copy a graph and its weights; the weights keep their names, by which the graph refers to them.
 
     Raises:
         BundleError: see `weight_files`.
@@ -113,12 +113,12 @@ def remove_graph(graph: Path) -> None:
 
 
 def weight_names(graph: Path) -> list[str]:
-    """Return the names of all files that a graph says its tensors are in, whatever they may be.
+    """Return the names of all files in which a graph stores its tensors, without checking them.
 
-    A file that is no graph has none: no engine reads it.
+    A file that is not a graph has none: no engine reads it.
 
     Raises:
-        BundleError: if it cannot be read, or is written in a way that no exporter writes.
+        BundleError: if it cannot be read, or has an encoding that no exporter writes.
     """
     try:
         with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -126,7 +126,7 @@ def weight_names(graph: Path) -> list[str]:
     except _NoGraphError:
         return []
     except _GroupError as error:
-        raise BundleError(f"{graph} is not written as ONNX graphs are. Export the model again") from error
+        raise BundleError(f"{graph} does not have the encoding of ONNX graphs. Export the model again") from error
     except OSError as error:
         raise BundleError(f"{graph} cannot be read: {error.strerror}") from error
     except RecursionError as error:
@@ -136,15 +136,15 @@ def weight_names(graph: Path) -> list[str]:
 
 
 class _NoGraphError(Exception):
-    """Bytes that are not protobuf; every parser refuses them."""
+    """Bytes that are not protobuf; every parser rejects them."""
 
 
 class _GroupError(Exception):
-    """A group, an encoding of protobuf from before ONNX; a parser skips it, and what follows counts."""
+    """A group, a protobuf encoding older than ONNX; a parser skips it and continues after it."""
 
 
 def _names(content: mmap.mmap, start: int, end: int, message: str) -> Iterator[str]:
-    """Give the location of every external tensor in a message."""
+    """Yield the location of every external tensor in a message."""
     for number, first, last in _fields(content, start, end):
         inner = _ONNX[message].get(number)
         if inner == "entry":
@@ -156,7 +156,7 @@ def _names(content: mmap.mmap, start: int, end: int, message: str) -> Iterator[s
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Give number, start and end of every field of bytes in a message."""
+    """Yield number, start and end of every field of bytes in a message."""
     at = start
     while at < end:
         tag, at = _varint(content, at, end)

@@ -1,4 +1,4 @@
-"""The marks in files that mar-edge writes: how each is put in, and how it is found again."""
+"""The marks in files that mar-edge writes: how each is written and recognised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from mar_edge.files.ownership import FileKind
 
 FIRST_LINE_BYTES = 1 << 20
-"""No first line of ours is longer; a file without line ends is not read whole."""
+"""Maximum length of our first lines, so that a file without line ends is not read completely."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER = struct.calcsize(">I4sIIBBBBBI")  # of the IHDR chunk, which is always the first
@@ -24,7 +24,7 @@ def lines_kind(name: str, schema: str, first_key: str) -> FileKind:
     Args:
         name: see `FileKind`.
         schema: its id.
-        first_key: of every line. A file with any other line, as one that somebody added to, is not ours.
+        first_key: of every line. A file with any other line, for instance one edited by a user, is not ours.
     """
     start = b'{"%s": ' % first_key.encode()
 
@@ -35,7 +35,7 @@ def lines_kind(name: str, schema: str, first_key: str) -> FileKind:
             return False
         if not isinstance(first, dict) or next(iter(first), None) != first_key or first.get("schema") != schema:
             return False
-        # the last line may be torn, if its writer was killed
+        # the last line may be incomplete, if its writer was killed
         return all(line.startswith(start) or (line[-1:] != b"\n" and start.startswith(line)) for line in file)
 
     return FileKind(name, marked)

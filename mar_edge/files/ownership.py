@@ -1,7 +1,7 @@
-"""Whose a file is: the one place that decides whether an output may take the place of what is there.
+"""Ownership of files: the only place that decides whether an output may replace an existing file.
 
-An output replaces nothing but its own kind: what mar-edge itself wrote there before, which it knows by a mark in the
-content and never by a name. An empty file or folder holds nothing that could be lost, and may be replaced, too.
+An output replaces only its own kind: files that mar-edge wrote before, recognised by a mark in the
+content and never by a name. An empty file or folder contains nothing that could be lost, and may be replaced as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class FileKind:
     """A kind of file that mar-edge writes.
 
     Attributes:
-        name: as in `a report`, without the article.
-        marked: tells from the content whether mar-edge wrote a file as this kind; reads from the file's start.
+        name: as in messages, without the article.
+        marked: returns from the content whether mar-edge wrote a file as this kind; reads from the file's start.
     """
 
     name: str
@@ -33,11 +33,11 @@ class FileKind:
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A kind of folder that mar-edge writes, and replaces as a whole.
+    """A kind of folder that mar-edge writes, and replaces completely.
 
     Attributes:
-        name: as in `a bundle`, without the article.
-        sign: name of the file in it that says what the folder is.
+        name: as in messages, without the article.
+        sign: name of the file in it that identifies the folder.
         contents: returns the names of all files that mar-edge wrote in a folder, relative to it and with `/`; None if
             the sign is not ours.
     """
@@ -50,18 +50,18 @@ class FolderKind:
 def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = False, advice: str = ADVICE) -> None:
     """Check that an output may be written to a path.
 
-    A file is written through a link, and straight into a character device or a FIFO. A folder is never written through
-    a link: it takes the place of an older one as a whole, which a link is not.
+    A file is written through a link, and directly into a character device or a FIFO. A folder is never written through
+    a link: it replaces an older folder completely, and a link is not one.
 
     Args:
-        path: where the output is to be.
-        kind: what it is.
-        force: allow a file that is not ours, and a folder of ours with foreign files in it; a folder that is something
-            else is never replaced.
-        advice: the next step for whoever is refused.
+        path: path of the output.
+        kind: its kind.
+        force: allow a file that is not ours, and a folder of ours with foreign files in it; any other folder is
+            never replaced.
+        advice: the next step, for the error message.
 
     Raises:
-        OutputError: if something else is there, or it cannot be looked at.
+        OutputError: if something else exists there, or it cannot be examined.
     """
     try:
         if isinstance(kind, FileKind):
@@ -72,12 +72,12 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
         return
     except OSError as error:
         raise OutputError(
-            f"cannot write the {kind.name} {path}: {error.strerror}. Choose a place you can write to"
+            f"cannot write the {kind.name} {path}: {error.strerror}. Choose a path you can write to"
         ) from error
 
 
 def is_stream(path: Path) -> bool:
-    """Tell whether a path is a character device or a FIFO, which is written to and never replaced."""
+    """Return whether a path is a character device or a FIFO, which is written to and never replaced."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -86,7 +86,7 @@ def is_stream(path: Path) -> bool:
 
 
 def _check_file(path: Path, kind: FileKind, force: bool, advice: str) -> None:
-    found = path.stat()  # of what a link points to
+    found = path.stat()  # of a link's target
     if stat.S_ISDIR(found.st_mode):
         raise OutputError(f"{path} is a folder; name a file in it")
     if is_stream(path):
@@ -97,7 +97,7 @@ def _check_file(path: Path, kind: FileKind, force: bool, advice: str) -> None:
         return
     with path.open("rb") as file:
         if not kind.marked(file):
-            raise OutputError(f"{path} is there and was not written by mar-edge as a {kind.name}. {advice}")
+            raise OutputError(f"{path} exists and was not written by mar-edge as a {kind.name}. {advice}")
 
 
 def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> None:
@@ -115,12 +115,12 @@ def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> Non
     ours = kind.contents(path)
     if ours is None:
         raise OutputError(
-            f"{path} is there and was not written by mar-edge as a {kind.name}, or is damaged. "
+            f"{path} exists and was not written by mar-edge as a {kind.name}, or is damaged. "
             + (advice if (path / kind.sign).is_file() else "Choose another name, or move it away")
         )
     if strangers := sorted(_files(path) - set(ours)):
         more = f" and {len(strangers) - 1} more" if strangers[1:] else ""
-        raise OutputError(f"{path} holds {strangers[0]}{more}, which mar-edge did not write there. {advice}")
+        raise OutputError(f"{path} contains {strangers[0]}{more}, which mar-edge did not write. {advice}")
 
 
 def _files(folder: Path) -> set[str]:

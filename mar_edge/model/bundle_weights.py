@@ -1,4 +1,4 @@
-"""Reads a bundle's FP32 graph back into a model, so that a bundle can be trained on, or exported in other ways."""
+"""Reads a bundle's FP32 graph back into a model, so that a bundle can be trained further, or exported again."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BOUND = 1e-3
 
 
 def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
-    """Return the model of a bundle; the decoder, which is never exported, is not in it.
+    """Return the model of a bundle, without the decoder, which is never exported.
 
     Args:
-        bundle: checked.
+        bundle: a checked bundle.
 
     Raises:
-        CheckpointError: if the bundle has no FP32 graph, or the graph is not laid out as ours are.
+        CheckpointError: if the bundle has no FP32 graph, or the graph does not have mar-edge's layout.
     """
     manifest = bundle.manifest
     variants = [variant for variant in manifest.variants if variant.precision == "fp32"]
@@ -47,14 +47,16 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
         model.load_state_dict(_state(model, graph, deployed.visible.numpy()))
     except (RuntimeError, ValueError, IndexError) as error:
         raise CheckpointError(
-            f"the graph {variants[0].file} of {manifest.name} is not laid out as mar-edge exports it: {error}"
+            f"the graph {variants[0].file} of {manifest.name} does not have mar-edge's layout: {error}"
         ) from error
     clips = np.random.default_rng(0).integers(0, 256, (2, *manifest.geometry.clip_shape), dtype=np.uint8)
     with torch.no_grad():
         got = deployed.eval()(torch.from_numpy(clips)).numpy()
     expected = create_engine(bundle, variants[0], "onnxruntime").infer(clips)
     if not np.abs(got - expected).max() <= BOUND * max(1.0, float(np.abs(expected).max())):
-        raise CheckpointError(f"the weights read from {variants[0].file} of {manifest.name} do not give its outputs")
+        raise CheckpointError(
+            f"the weights read from {variants[0].file} of {manifest.name} do not reproduce its outputs"
+        )
     info = CheckpointInfo(
         name=manifest.name,
         description=manifest.description,
@@ -113,7 +115,7 @@ def _of(parts: dict[str, nn.Module], kind: type[nn.Module]) -> list[str]:
 
 
 def _positions(model: MAR, table: _Array, visible: NDArray[np.int64]) -> _Array:
-    """Return the whole position table; a graph may hold the visible rows alone, which are ours up to a factor."""
+    """Return the full position table; a graph may contain only the visible rows, which equal ours up to a factor."""
     ours = model.encoder.positions.numpy()
     if table.shape == ours.shape:
         return table

@@ -26,7 +26,7 @@ _HEADER_BYTES = 100_000_000
 
 
 def _is_ours(file: BinaryIO) -> bool:
-    """Tell our checkpoints from other safetensors files: their header is JSON, after its length."""
+    """Distinguish our checkpoints from other safetensors files: their header is JSON, after its length."""
     try:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size)) if size <= _HEADER_BYTES else {}
@@ -40,14 +40,14 @@ CHECKPOINT = FileKind("checkpoint", _is_ours)
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointInfo:
-    """What a checkpoint says about its model besides the architecture.
+    """What a checkpoint states about its model in addition to the architecture.
 
     Attributes:
         name: of the model.
         description: one line.
         licence: SPDX identifier or a sentence.
         labels: class names in order of the logits.
-        rate_fps: frames a second at which clips are sampled.
+        rate_fps: frames per second at which clips are sampled.
         resize: `stretch` or `center_crop`.
         sampling: `dense` or `uniform`, see `runtime.clips.segments`.
         mask_ratio: share of hidden tokens it was trained with.
@@ -68,17 +68,17 @@ class CheckpointInfo:
 
 
 def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo, *, force: bool = False) -> None:
-    """Write a checkpoint; one that is there is replaced only by a whole one.
+    """Write a checkpoint; an existing one is replaced only by a complete one.
 
     Args:
         path: the file.
         model: its weights.
         config: its architecture.
-        info: what else it says.
-        force: replace a file that is no checkpoint of mar-edge.
+        info: its other metadata.
+        force: replace a file that is not a checkpoint of mar-edge.
 
     Raises:
-        OutputError: if the file cannot be written, or is something else.
+        OutputError: if the file cannot be written, or is of another kind.
     """
     metadata = {
         "format": f"mar-edge {FORMAT}",
@@ -108,7 +108,7 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a readable safetensors file: {error}. "
-            f"For a checkpoint of others run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
+            f"For a foreign checkpoint run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
         ) from error
     if not metadata.get("format", "").startswith("mar-edge"):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What a model is made of, the presets, and how to build one."""
+"""The architecture of a model, the presets, and how to build one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ModelConfig:
         outer_norm_eps: the norm before a mean-pooling head and the decoder's last norm.
         layer_scale: whether encoder blocks have LayerScale gains.
         final_norm: whether a layer norm follows the encoder's last block; before a mean-pooling head there is none.
-        drop_path: drop path of the last encoder block while training.
-        input_norm: how pixels are normalised, see `mar.InputNorm`.
+        drop_path: drop path of the last encoder block in training.
+        input_norm: normalisation of pixels, see `mar.InputNorm`.
         positions: the position tables, see `mar.Positions`.
     """
 
@@ -103,13 +103,13 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 
     Args:
         name: the preset.
-        **changes: fields of `ModelConfig` to set otherwise.
+        **changes: other values for fields of `ModelConfig`.
 
     Raises:
         CheckpointError: if the name is unknown.
     """
     if name not in _SIZES:
-        raise CheckpointError(f"no model size '{name}'; there are {', '.join(PRESETS)}")
+        raise CheckpointError(f"unknown model size '{name}'; choose from {', '.join(PRESETS)}")
     width, depth, heads, decoder_width, decoder_depth, decoder_heads = _SIZES[name]
     config = ModelConfig(
         width=width,
@@ -123,9 +123,9 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 
 
 def build(config: ModelConfig) -> MAR:
-    """Build a model with fresh weights.
+    """Build a model with random weights.
 
-    Linear weights are Xavier-uniform with zero bias, as ViTs and VideoMAE start.
+    Linear weights are Xavier-uniform with zero bias, as in ViTs and VideoMAE.
     """
     encoder = Encoder(
         config.geometry,

@@ -1,4 +1,4 @@
-"""A model as it is deployed: the visible tokens as constants, and its description."""
+"""The deployed form of a model: the visible tokens as constants, and its description."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mar_edge.model_spec import ModelSpec
 
 
 class DeployedGraph(nn.Module):
-    """What runs, and what is exported: uint8 frames in, logits out, the visible tokens as constants.
+    """The model for inference and export: uint8 frames in, logits out, the visible tokens as constants.
 
     Args:
         model: a model with classifier.
@@ -34,7 +34,7 @@ class DeployedGraph(nn.Module):
         super().__init__()
         self.model = model
         geometry = model.encoder.geometry
-        # without a mask there need be no cells
+        # without a mask no cells are needed
         seen = cell_running_mask(geometry.grid, mask_ratio) if mask_ratio else np.ones(geometry.grid, np.bool_)
         self.register_buffer("visible", torch.from_numpy(visible_indices(seen)))
 
@@ -45,7 +45,7 @@ class DeployedGraph(nn.Module):
 
 
 def nearest_mask(ratio: float) -> int:
-    """Return the mask in percent, of those that can be deployed, that is nearest to a training ratio."""
+    """Return the deployable mask in percent that is nearest to a training ratio."""
     return round(100 * min(MASK_RATIOS, key=lambda known: abs(known - ratio)))
 
 
@@ -60,15 +60,15 @@ def check_classifier(path: Path, config: ModelConfig) -> None:
 
 
 def describe(path: Path, config: ModelConfig, info: CheckpointInfo) -> ModelSpec:
-    """Return what the model of a checkpoint is.
+    """Return the specification of a checkpoint's model.
 
     Args:
         path: of the checkpoint, for messages.
         config: its architecture.
-        info: what else it says.
+        info: its other metadata.
 
     Raises:
-        CheckpointError: if the checkpoint says something that no model may say.
+        CheckpointError: if the checkpoint's metadata is invalid.
     """
     try:
         return ModelSpec(

@@ -1,4 +1,4 @@
-"""Reads the ONNX graphs that export writes: which part of the model a node belongs to, what it multiplies, its shapes."""
+"""Reads exported ONNX graphs: the model part of a node, its matrix product, its shapes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mar_edge.node_names import block_of as block_of
 from mar_edge.node_names import part_of as part_of
 
 Role = Literal["weights", "scores", "mix"]
-"""What a matrix product does: tokens with weights, queries with keys, or attention with values."""
+"""Role of a matrix product: tokens with weights, queries with keys, or attention with values."""
 
 
 SMALL = 64
-"""Constants of up to so many values may be shapes, which shape inference must read."""
+"""Constants of up to this many values may be shapes, which shape inference must read."""
 
 
 class Product(NamedTuple):
@@ -30,7 +30,7 @@ class Product(NamedTuple):
 
     Attributes:
         node: MatMul or Gemm.
-        role: what it does.
+        role: its role.
         macs: multiply-accumulates of one clip.
     """
 
@@ -40,10 +40,10 @@ class Product(NamedTuple):
 
 
 class GraphView:
-    """What can be asked of a graph.
+    """A graph with indices for queries.
 
     Args:
-        model: as `onnx.load` gives it; not changed.
+        model: as returned by `onnx.load`; not changed.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -55,7 +55,7 @@ class GraphView:
         """Load a graph.
 
         Raises:
-            ExportError: if it is none.
+            ExportError: if it is not a graph.
         """
         try:
             return cls(onnx.load(str(path)))
@@ -73,12 +73,12 @@ class GraphView:
 
     @cached_property
     def producer(self) -> dict[str, NodeProto]:
-        """The node that makes a tensor."""
+        """The node that outputs a tensor."""
         return {name: node for node in self.nodes for name in node.output}
 
     @cached_property
     def consumers(self) -> dict[str, list[NodeProto]]:
-        """The nodes that take a tensor, in the graph's order."""
+        """The nodes that use a tensor, in the graph's order."""
         found: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.input):
@@ -89,7 +89,7 @@ class GraphView:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Static shape of every tensor for a batch of one."""
         graph = self.model.graph
-        # weights stand as inputs: shape inference copies the model, and theirs may be gigabytes
+        # weights are passed as inputs: shape inference copies the model, and they may take gigabytes
         weights = [tensor for tensor in graph.initializer if prod(tensor.dims) > SMALL]
         light = onnx.helper.make_graph(
             self.nodes,
@@ -113,7 +113,7 @@ class GraphView:
         return shapes
 
     def weights_name(self, node: NodeProto) -> str | None:
-        """Return the initialiser that holds a product's weights, seen through Q/DQ and casts; None for attention."""
+        """Return the initialiser that holds a product's weights, looking through Q/DQ and casts; None for attention."""
         name: str = node.input[1]
         while name not in self.constants:
             before = self.producer.get(name)
@@ -127,7 +127,7 @@ class GraphView:
         """All matrix products, in the graph's order.
 
         Raises:
-            ExportError: if a shape cannot be found out, or there is work of a kind that our graphs have none of.
+            ExportError: if a shape is unknown, or there is an operator that our graphs do not contain.
         """
         found: list[Product] = []
         for node in self.nodes:
@@ -139,7 +139,9 @@ class GraphView:
                 macs = prod(out) * left[0 if transposed else -1]
                 found.append(Product(node, self._role(node, found), macs))
             elif node.op_type in ("Conv", "ConvTranspose", "Einsum", "Attention"):
-                raise ExportError(f"cannot count {node.op_type} '{node.name}': our graphs have none")
+                raise ExportError(
+                    f"cannot count {node.op_type} '{node.name}': graphs of mar-edge do not contain this operator"
+                )
         return found
 
     def _role(self, node: NodeProto, before: list[Product]) -> Role:

@@ -1,4 +1,4 @@
-"""MAR: an encoder that sees visible tubelets only, a classifier, and a pixel decoder for training.
+"""MAR: an encoder of the visible tubelets, a classifier, and a pixel decoder for training.
 
 Source: MAR, arXiv 2207.11660. Clips are uint8 (B, T, H, W, 3) RGB everywhere; normalisation happens inside.
 """
@@ -17,8 +17,8 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 InputNorm = Literal["imagenet", "clip"]
-"""`imagenet` subtracts fixed channel means; `clip` takes the square root and standardises each clip by what is visible
-of it, so that dark and bright footage look alike."""
+"""`imagenet` subtracts fixed channel means; `clip` takes the square root and standardises each clip by the visible part
+of it, so that dark and bright footage become similar."""
 
 Positions = Literal["flat", "grid"]
 """`flat` is MAR's and VideoMAE's table over the token index; `grid` one over time step, row and column."""
@@ -74,13 +74,13 @@ class Encoder(nn.Module):
 
         Args:
             tubelets: all tubelets of the clips, (B, tokens, values), 0 to 255, any dtype.
-            visible: token indices, (N,) for one mask or (B, N) for one a sample.
+            visible: token indices, (N,) for one mask or (B, N) for one per sample.
 
         Returns:
             Tokens (B, N, D).
         """
         seen = pick(tubelets, visible)
-        # index_select for one mask: a plain Gather of constants, which the exporter folds away
+        # index_select for one mask: a plain Gather of constants, which the exporter folds
         place = self.positions[visible] if visible.dim() == 2 else self.positions.index_select(0, visible)
         x = self.embed(self.normalise(seen)) + place
         for block in self.blocks:
@@ -95,7 +95,7 @@ class Encoder(nn.Module):
             return (seen - self.pixel_mean) / self.pixel_std
         x = (seen / 255).sqrt()
         x = x - _mean(x)
-        # a floor under the deviation keeps the noise of a black picture small
+        # a lower bound of the deviation keeps the noise of a black picture small
         return x / (_mean(x.square()).sqrt() + 0.02)
 
 
@@ -156,7 +156,7 @@ class FirstTokenClassifier(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """Reconstructs the hidden tubelets while training; never exported."""
+    """Reconstructs the hidden tubelets in training; never exported."""
 
     positions: Tensor
 
@@ -201,12 +201,12 @@ class PixelDecoder(nn.Module):
 
 
 class JointOutput(NamedTuple):
-    """What one training step needs.
+    """The outputs for one training step.
 
     Attributes:
         logits: (B, classes); None for a model without classifier.
         pixels: predicted standardised pixels of the hidden tubelets (B, M, values); None without decoder.
-        target: what `pixels` should be.
+        target: the target of `pixels`.
         tokens: encoder output (B, N, D).
     """
 
@@ -222,7 +222,7 @@ class MAR(nn.Module):
     Args:
         encoder: the encoder.
         classifier: maps encoder tokens to logits; None for a pre-training model.
-        decoder: the pixel decoder; None in a model that is only deployed.
+        decoder: the pixel decoder; None in a model for inference only.
     """
 
     def __init__(self, encoder: Encoder, classifier: nn.Module | None, decoder: PixelDecoder | None) -> None:
@@ -264,7 +264,7 @@ class MAR(nn.Module):
 
 
 def patchify(frames: Tensor, geometry: Geometry) -> Tensor:
-    """Cut clips into tubelets.
+    """Split clips into tubelets.
 
     Args:
         frames: (B, T, H, W, 3), any dtype.
@@ -272,7 +272,7 @@ def patchify(frames: Tensor, geometry: Geometry) -> Tensor:
 
     Returns:
         (B, tokens, values) of the same dtype, values ordered frame, row, column, channel. In an exported graph float32,
-        because TensorRT moves no uint8 about.
+        because TensorRT does not rearrange uint8.
     """
     t, h, w = geometry.grid
     tubelet, patch = geometry.tubelet_frames, geometry.patch_px

@@ -1,4 +1,4 @@
-"""Runs checkpoints as bundles run: the same sampling, preprocessing, windows and averages, with torch instead of a graph."""
+"""Runs checkpoints like bundles: the same sampling, preprocessing, windows and averages, with torch instead of a graph."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class TorchEngine(Engine):
     """Torch in FP32, on the GPU if there is one.
 
     Args:
-        spec: what the model is.
+        spec: the model.
         variant: its mask ratio.
         path: the checkpoint.
         model: a model with classifier; put into evaluation mode and moved to the device.
-        threads: CPU threads, for all of this process; None leaves them as they are.
+        threads: CPU threads, for the entire process; None does not change them.
     """
 
     name = "torch"
@@ -46,9 +46,9 @@ class TorchEngine(Engine):
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             with torch.inference_mode():
-                # a copy: the window is the session's
+                # a copy: the session owns the window
                 logits = self._graph(torch.tensor(frames, device=self._device))
-        except RuntimeError as error:  # as when memory runs out
+        except RuntimeError as error:  # for instance out of memory
             raise EngineError(f"torch failed on {self.path.name}: {str(error).splitlines()[0]}") from error
         return np.asarray(logits.float().cpu().numpy(), np.float32)
 
@@ -61,26 +61,26 @@ def open_checkpoint(
     precision: str = "auto",
     threads: int | None = None,
 ) -> Model:
-    """Load a checkpoint as a model that classifies and streams as a bundle does.
+    """Load a checkpoint as a model that classifies and streams like a bundle.
 
     Args:
         path: mar-edge's own checkpoint.
         engine: `auto` or `torch`.
-        mask: mask ratio in percent; `auto` takes the one it was trained with, or else the nearest that can be deployed.
+        mask: mask ratio in percent; `auto` uses the one it was trained with, otherwise the nearest that can be deployed.
         precision: `auto` or `fp32`.
-        threads: CPU threads, for all of this process; None leaves them as they are.
+        threads: CPU threads, for the entire process; None does not change them.
 
     Raises:
         CheckpointError: if it cannot be read, or has no classifier.
         GeometryError: if its grid has no cells for the mask.
-        OptionError: if mask, precision or threads cannot be.
-        EngineError: if another engine is asked for.
+        OptionError: if mask, precision or threads are invalid.
+        EngineError: if another engine is requested.
     """
     instead = f"mar-edge export {shlex.quote(str(path))} -o NAME.mar"
     if engine not in ("auto", TorchEngine.name):
-        raise EngineError(f"a checkpoint runs in torch, not in {engine}; for that run: {instead}")
+        raise EngineError(f"a checkpoint runs in torch, not in {engine}; for {engine} run: {instead}")
     if precision not in ("auto", "fp32"):
-        raise OptionError(f"a checkpoint runs in fp32, not in {precision}; for that run: {instead}")
+        raise OptionError(f"a checkpoint runs in fp32, not in {precision}; for {precision} run: {instead}")
     check_choice(mask, threads)
     model, config, info = checkpoint.load(path)
     check_classifier(path, config)
@@ -92,7 +92,7 @@ def open_checkpoint(
 
 
 def count_macs(config: ModelConfig, mask_ratio: float) -> int:
-    """Count the multiply-accumulates of matrix products that a model needs for one clip, without making its weights."""
+    """Count the multiply-accumulates of matrix products that a model needs for one clip, without creating its weights."""
     with torch.device("meta"):
         model = build(config)
         frames = torch.zeros(1, *config.geometry.clip_shape, dtype=torch.uint8)

@@ -12,7 +12,7 @@ from mar_edge.geometry import Grid
 class Attention(nn.Module):
     """Multi-head self-attention with query and value bias.
 
-    A key bias adds the same number to every score of a query and cancels in the softmax, so there is none.
+    A key bias adds the same number to every score of a query and cancels in the softmax, so it is omitted.
 
     Args:
         width: token width D.
@@ -22,7 +22,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} does not divide into {heads} heads")
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(width))
@@ -43,14 +43,14 @@ class Attention(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if not torch.compiler.is_exporting():
         return F.scaled_dot_product_attention(query, key, value)
-    # the plain pattern that ONNX Runtime and TensorRT fuse; torch would spell its own operator out with shape arithmetic
+    # the plain pattern that ONNX Runtime and TensorRT fuse; torch's own operator would be exported with shape arithmetic
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     mixed: Tensor = scores.softmax(dim=-1) @ value
     return mixed
 
 
 class DropPath(nn.Module):
-    """Drop a residual branch for whole samples while training (stochastic depth, arXiv 1603.09382)."""
+    """Drop a residual branch for entire samples in training (stochastic depth, arXiv 1603.09382)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Block(nn.Module):
         width: token width D.
         heads: attention heads.
         norm_eps: epsilon of both layer norms.
-        drop_path: probability to skip a branch while training.
+        drop_path: probability to skip a branch in training.
         layer_scale: whether the branches carry a learned gain per channel.
     """
 
@@ -112,8 +112,8 @@ def grid_positions(grid: Grid, width: int) -> Tensor:
     """Return a fixed position table (tokens, width) over time step, row and column, float32.
 
     A third of the channels each; an axis of n places has sines and cosines of 0.5 to n / 2 periods over its length, so
-    that the slowest sine is the place itself, from -1 to 1. Where a token lies can be read off linearly, which the
-    flat table does not allow: zoom and roll, flow that depends on place, are learned much sooner with it.
+    that the slowest sine is the position itself, from -1 to 1. A token's position is a linear function of it, which the
+    flat table does not allow: zoom and roll, whose flow depends on the position, are learned much sooner with it.
     """
     channels = torch.arange(width)
     table = torch.zeros(*grid, width, dtype=torch.float64)
@@ -130,7 +130,7 @@ def grid_positions(grid: Grid, width: int) -> Tensor:
 
 
 def sincos_positions(tokens: int, width: int) -> Tensor:
-    """Return the fixed position table (tokens, width) over the flat token index, float32, as MAR and VideoMAE have it.
+    """Return the fixed position table (tokens, width) over the flat token index, float32, as in MAR and VideoMAE.
 
     angle(p, j) = p / 10000^(2 floor(j/2) / width); sine at even j, cosine at odd j (Attention Is All You Need, 3.5).
     """

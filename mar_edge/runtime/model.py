@@ -31,7 +31,7 @@ class Model:
 
     Args:
         engine: a loaded graph.
-        reason: why this engine and graph, for people.
+        reason: why this engine and graph were chosen, for messages.
     """
 
     def __init__(self, engine: Engine, reason: str = "as asked") -> None:
@@ -46,7 +46,7 @@ class Model:
             EngineError: if it was not loaded by `load`.
         """
         if self._load_again is None:
-            raise EngineError("a model with an engine of your own cannot be pickled. Make it in each process")
+            raise EngineError("a model with a custom engine cannot be pickled. Create it in each process")
         return self._load_again, (), {"reason": self.reason}
 
     @property
@@ -65,7 +65,7 @@ class Model:
         return self.engine.variant
 
     def session(self, **options: Any) -> Session:
-        """Return a session for a loop of your own.
+        """Return a session to use in your own loop.
 
         Args:
             **options: those of `Session`: stream, hop, smoothing_s, rule.
@@ -85,15 +85,15 @@ class Model:
 
         Args:
             source: camera number, file path, pipe, `"demo"`, or a source object; see `open_source`.
-            on_event: called with every event, also with the one that the end of the stream cuts off.
-            on_warning: called with whatever an operator should know.
+            on_event: called with every event, including the one that the end of the stream cuts off.
+            on_warning: called with what the operator should know.
             **options: those of `Session`.
 
         Returns:
             Predictions in order of time, to iterate over; its `stop` ends it from any thread.
 
         Raises:
-            SourceError: if the source names nothing; while iterating, if it cannot be opened or read.
+            SourceError: if the source is unknown; while iterating, if it cannot be opened or read.
         """
         opened = open_source(source, say=on_warning)
         session = self.session(**{"stream": opened.name, **options})
@@ -109,7 +109,7 @@ class Model:
         Raises:
             SourceError: if the file cannot be read.
             FrameError: if the frames are not pictures.
-            OptionError: if such views cannot be made.
+            OptionError: if the views are invalid.
         """
         self.engine.check_process()
         whole = WholeClip(clip_file(clip) if isinstance(clip, (str, Path)) else clip, self.spec, views)
@@ -134,15 +134,15 @@ class Model:
 
 
 def check_choice(mask: int | Literal["auto"], threads: int | None) -> None:
-    """Check what was asked of any model, whatever runs it.
+    """Check the options that apply to any engine.
 
     Raises:
         OptionError: if there is no such mask, or no such number of threads.
     """
     if mask not in ("auto", 0, 25, 50, 75):
-        raise OptionError(f"mask {mask!r} is not 'auto', 0, 25, 50 or 75 (percent)")
+        raise OptionError(f"mask {mask!r} is invalid; use 'auto', 0, 25, 50 or 75 (percent)")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads {threads!r} is not a whole number from 1")
+        raise OptionError(f"threads {threads!r} is invalid; use an integer of 1 or more")
 
 
 def load(
@@ -158,18 +158,18 @@ def load(
     Args:
         name_or_path: a built-in name, or the path of a bundle.
         engine: `onnxruntime`, `openvino`, `tensorrt`, `tensorrt-rtx`, or `auto`: what `mar-edge verify` found fastest on
-            this device; without that ONNX Runtime, which is always there.
+            this device; without a measurement ONNX Runtime, which is always installed.
         mask: mask ratio in percent, or `auto`: as trained.
         precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`: what `mar-edge verify` found fastest on this device among
-            those that kept their bounds; without that `fp32`.
-        threads: CPU threads for one inference; None for all cores. What was verified with another number does not
+            those within their bounds; without a measurement `fp32`.
+        threads: CPU threads for one inference; None for all cores. What was verified with another number of threads does not
             count for `auto`.
 
     Raises:
         BundleError: if there is no such bundle, it is damaged, or lacks the graph asked for.
-        EngineError: if the engine is not there or refuses the graph.
+        EngineError: if the engine cannot be loaded or rejects the graph.
         MissingExtraError: if the engine asked for is not installed.
-        OptionError: if the mask or the number of threads cannot be.
+        OptionError: if the mask or the number of threads is invalid.
     """
     check_choice(mask, threads)
     bundle = open_bundle(name_or_path)

@@ -1,1 +1,1 @@
-"""Making MAR models: data, objective, trainer, evaluation."""
+"""Trains MAR models: data, objective, trainer, evaluation."""

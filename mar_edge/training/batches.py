@@ -1,7 +1,7 @@
-"""Batches whose clips and masks depend on the seed and their place in the training alone.
+"""Batches whose clips and masks depend only on the seed and their place in the training.
 
 So a resumed run sees what an uninterrupted one would have seen, any number of worker processes makes the same clips,
-and two processes see together what one with the doubled batch sees.
+and two processes together see what one process with twice the batch sees.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ PREFETCH = 3
 """Batches that every loader process makes ahead."""
 
 MAX_WORKERS = 8
-"""Loader processes that a trainer starts unless the recipe says otherwise."""
+"""Loader processes that a trainer starts by default."""
 
 
 def default_workers(trainers: int) -> int:
-    """Return how many loader processes each of some training processes on this machine starts; one core is left for it."""
+    """Return how many loader processes each training process on this machine starts; one core is left for it."""
     return max(1, min(MAX_WORKERS, cores() // trainers - 1))
 
 
 class MaskPart(Part):
-    """What training hides.
+    """The mask in training.
 
     Attributes:
         kind: `cell_running` (MAR), `random`, `tube` (VideoMAE) or `frame`.
         ratio: share of hidden tokens.
-        fixed_from: from this step on every clip gets the mask that the model will run with.
+        fixed_from: from this step on every clip gets the mask that the model uses at run time.
     """
 
     kind: MaskKind = "cell_running"
@@ -63,7 +63,7 @@ class MaskPart(Part):
         if self.kind == "cell_running" and self.ratio not in MASK_RATIOS:
             refuse(("ratio", f"{self.ratio:g} is not one of {', '.join(map(str, MASK_RATIOS))}"))
         if self.kind != "cell_running" and self.fixed_from is not None:
-            refuse(("fixed_from", "needs kind cell_running: a graph runs with no other mask"))
+            refuse(("fixed_from", "needs kind cell_running: a graph supports no other mask"))
         return self
 
     def test_mask(self, grid: Grid) -> Mask:
@@ -74,16 +74,16 @@ class MaskPart(Part):
 
 
 class Order:
-    """Which clip stands at which place of the training.
+    """The order of the clips in the training.
 
     Every epoch is a new permutation, or a draw with replacement by weight. With repeats (Hoffer et al.,
-    arXiv 1901.09335) neighbouring pairs of clips come that often in a row, each time under another augmentation.
+    arXiv 1901.09335) neighbouring pairs of clips are repeated that often in a row, each time with another augmentation.
 
     Args:
         count: number of clips.
         seed: of the recipe.
         repeats: how often in a row.
-        weights: (count,) of each clip; None for every clip once an epoch.
+        weights: (count,) of each clip; None for every clip once per epoch.
     """
 
     def __init__(self, count: int, seed: int, *, repeats: int = 1, weights: NDArray[np.float64] | None = None) -> None:
@@ -93,7 +93,7 @@ class Order:
 
     @property
     def epoch_places(self) -> int:
-        """Places in an epoch."""
+        """Number of places in an epoch."""
         return self._count * self._repeats
 
     def __call__(self, place: int) -> int:
@@ -108,7 +108,7 @@ class Order:
             return rng.permutation(self._count)
         return rng.choice(self._count, self._count, p=self._shares)
 
-    def __getstate__(self) -> dict[str, Any]:  # a cache does not travel to worker processes
+    def __getstate__(self) -> dict[str, Any]:  # the cache is not sent to worker processes
         return {key: value for key, value in vars(self).items() if key != "_epoch"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Order:
 
 
 class Rank(NamedTuple):
-    """Which of how many processes this is; each makes its part of every batch."""
+    """The rank of this process and the number of processes; each makes its part of every batch."""
 
     number: int
     world: int
@@ -131,7 +131,7 @@ class Batches(Dataset[Batch]):
         order: of the clips.
         seed: of the recipe.
         grid: tokens of a clip.
-        mask: what is hidden.
+        mask: the mask.
         mixing: mixup and cutmix.
         batch: clips in this process's part.
         accumulate: forward passes in an optimiser step.
@@ -192,7 +192,7 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
         batches: what to load.
         first: forward pass to start at.
         last: one after the last.
-        workers: processes that make batches ahead; 0 makes them in this one, when they are asked for.
+        workers: processes that make batches ahead; 0 makes them in this process, on demand.
         pin_memory: for a GPU.
     """
     return DataLoader(
@@ -207,6 +207,6 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
 
 
 def _start_worker(_index: int) -> None:
-    cv2.setNumThreads(0)  # a worker is one of many
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; they are the trainer's to handle
+    cv2.setNumThreads(0)  # one of several workers
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the trainer handles them
         signal.signal(number, signal.SIG_IGN)

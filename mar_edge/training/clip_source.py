@@ -1,4 +1,4 @@
-"""Where training clips come from."""
+"""A source of training clips."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Sample(NamedTuple):
     Attributes:
         clip: uint8 (T, H, W, 3) RGB.
         label: class index; -1 without labels.
-        flow: float32 (t, h, w, channels), see `Batch.flows`; None where not known.
-        file: where it comes from.
+        flow: float32 (t, h, w, channels), see `Batch.flows`; None if unknown.
+        file: its source.
     """
 
     clip: NDArray[np.uint8]
@@ -25,13 +25,13 @@ class Sample(NamedTuple):
 
 
 class ClipSource(Protocol):
-    """Where training clips come from.
+    """A source of training clips.
 
     Attributes:
         labels: class names; empty for pre-training.
         classes: class index of every clip (N,).
-        digest: hash of everything that decides the clips.
-        flow_channels: numbers that tell the flow at a token.
+        digest: hash of everything that determines the clips.
+        flow_channels: number of flow values per token.
     """
 
     labels: tuple[str, ...]
@@ -54,7 +54,7 @@ class Blend:
         self._sources = sources
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
-        """Return a clip as its own source gives it."""
+        """Return a clip of its source."""
         for source in self._sources:
             if index < len(source.classes):
                 return source.sample(index, rng)

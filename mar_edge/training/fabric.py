@@ -1,4 +1,4 @@
-"""Where a recipe runs: one CPU process, one GPU, several, several nodes. Lightning Fabric finds torchrun and SLURM."""
+"""The devices of a training: one CPU process, one or several GPUs, several nodes. Lightning Fabric detects torchrun and SLURM."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def make_fabric(settings: TrainerPart) -> Fabric:
     """Return a launched Fabric for a recipe's trainer.
 
     Raises:
-        TrainingError: if the devices, the strategy or the precision are not to be had on this machine.
+        TrainingError: if the devices, the strategy or the precision are not available on this machine.
     """
-    # what it says about itself (precision, processes) a recipe says already
-    # what it says about itself (precision, processes) a recipe says already
+    # its messages (precision, processes) repeat the recipe
+    # its messages (precision, processes) repeat the recipe
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     devices: Any = settings.devices
     if devices == "auto" and "LOCAL_WORLD_SIZE" in os.environ:  # torchrun has decided
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # refused below
+            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # rejected below
             fabric = Fabric(
                 accelerator=settings.accelerator,
                 devices=devices,
@@ -45,11 +45,11 @@ def make_fabric(settings: TrainerPart) -> Fabric:
                 precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
             )
         if settings.precision == "fp16" and fabric.device.type == "cpu":
-            raise ValueError("autocast to fp16 needs a GPU; a CPU can do bf16")
+            raise ValueError("autocast to fp16 needs a GPU; on a CPU use bf16")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*barrier.*")  # torch's own advice to Fabric
             fabric.launch()
-    except (ValueError, RuntimeError, ImportError) as error:  # what Fabric raises for what is not there
+    except (ValueError, RuntimeError, ImportError) as error:  # Fabric raises these for unavailable devices
         raise TrainingError(
             f"cannot train with accelerator {settings.accelerator}, devices {devices}, nodes {settings.nodes}, strategy "
             f"{settings.strategy}, precision {settings.precision}: {' '.join(str(error).split())}"
@@ -59,7 +59,7 @@ def make_fabric(settings: TrainerPart) -> Fabric:
 
 def _strategy(settings: TrainerPart, devices: Any) -> Strategy | str:
     if settings.strategy == "fsdp":
-        # torch's advice on operations in place, of which the model has none
+        # torch's advice on in-place operations; the model has none
         warnings.filterwarnings("ignore", message=".*FSDP2-wrapped module .* returned a view tensor.*")
         size: Any = devices * settings.nodes if isinstance(devices, int) else "auto"
         return ModelParallelStrategy(
@@ -71,7 +71,7 @@ def _strategy(settings: TrainerPart, devices: Any) -> Strategy | str:
 
 
 def _shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shard every block by itself, then the rest (FSDP2)."""
+    """Shard every block separately, then the rest (FSDP2)."""
     data = mesh["data_parallel"]
     for module in objective.modules():
         if isinstance(module, Block):

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP while training: the step in progress ends, and what was learned is saved."""
+"""Ctrl-C, SIGTERM and SIGHUP while training: the step in progress ends, and the weights are saved."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Interrupts:
-    """While open, the first interrupt is only noted; a second Ctrl-C ends the process at once.
+    """While open, the first interrupt is only recorded; a second Ctrl-C ends the process at once.
 
-    SLURM and torchrun send SIGTERM before they kill, a terminal sends SIGHUP when it closes. What was ignored when the
-    process began, as `nohup` does, stays so.
+    SLURM and torchrun send SIGTERM before they kill, a terminal sends SIGHUP when it closes. Signals that were ignored when the
+    process began, as with `nohup`, stay ignored.
 
     Attributes:
         signal: number of the first interrupt; None if there was none.
@@ -23,7 +23,7 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():  # signals go nowhere else
+        if threading.current_thread() is threading.main_thread():  # only the main thread receives signals
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.SIG_IGN:
                     continue

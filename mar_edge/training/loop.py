@@ -1,7 +1,7 @@
 """The training loop, on Lightning Fabric: one recipe on a laptop's CPU, one GPU, eight, or several nodes.
 
-Fabric places the model, spreads it (DDP, FSDP), scales and clips gradients and finds out about torchrun and SLURM; the
-loop stays ours, because a resume is exact only if every step is a function of the state and its number.
+Fabric places the model, distributes it (DDP, FSDP), scales and clips gradients and detects torchrun and SLURM; the
+loop is our own, because a resume is exact only if every step is a function of the state and its number.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Trainer:
         self._resume()
 
     def run(self, interrupts: Interrupts, tell: Callable[[str], None]) -> TrainingResult:
-        """Train until the recipe's steps are done, its minutes are over, or someone interrupts.
+        """Train until the recipe's steps are done, its time limit is reached, or an interrupt arrives.
 
         Args:
-            interrupts: asked after every step.
+            interrupts: checked after every step.
             tell: called with a note after every step.
 
         Raises:
@@ -111,21 +111,21 @@ class Trainer:
         assert saved == self.step
         if self.step >= self.steps:
             self._report()
-            if validation is None and self._data.val is not None:  # an earlier start did all the steps
+            if validation is None and self._data.val is not None:  # an earlier start completed all steps
                 validation = self._judge(self._weights(), self._data.val)
         return self._result(validation, interrupts.signal)
 
     def close(self) -> None:
-        """Leave the run's folder to others."""
+        """Release the run's folder."""
         self._folder.close()
 
     def _one_step(self, loader: Iterator[Batch]) -> dict[str, float]:
-        """Do one optimiser step and return its figures."""
+        """Run one optimiser step and return its figures."""
         began_s = time.perf_counter()
         recipe, waited_s = self._recipe, 0.0
         share = lr_share(recipe.optimiser, self.step, steps=self.steps, steps_per_epoch=self._epoch_steps)
         set_lr(self._optimisers, share)
-        # what the model draws (drop path) depends on the step and the process, not on what was drawn before
+        # random numbers of the model (drop path) depend on the step and the process, not on earlier ones
         torch.manual_seed((recipe.seed * 1_000_003 + self.step + 1) * 1_009 + self._fabric.global_rank)
         self._module.train()
         passes = recipe.trainer.accumulate
@@ -168,13 +168,13 @@ class Trainer:
         return dict(zip(figures, means.tolist(), strict=True))
 
     def _check_finite(self, value: Tensor, batch: Batch) -> None:
-        """Stop before a step that would spoil the weights."""
+        """Stop before a step that would damage the weights."""
         finite = bool(torch.isfinite(value.detach()))
         if self._agree(not finite):
             files = ", ".join(dict.fromkeys(batch.files)) if not finite else "those of another process"
             kept = f"The checkpoint in {self._folder.path} is from before. " if self._folder.goes_on else ""
             raise TrainingError(
-                f"the loss of step {self.step + 1} is NaN or infinite; its clips: {files}. {kept}Look at these clips, or "
+                f"the loss of step {self.step + 1} is NaN or infinite; its clips: {files}. {kept}Check these clips, or "
                 "lower optimiser.lr or raise optimiser.warmup_steps"
             )
 
@@ -184,11 +184,11 @@ class Trainer:
             norm = self._fabric.clip_gradients(
                 self._module, optimiser, max_norm=max_norm or math.inf, error_if_nonfinite=False
             )
-            if norm is not None and self._recipe.trainer.precision != "fp16":  # there the scaler skips such steps
+            if norm is not None and self._recipe.trainer.precision != "fp16":  # with fp16 the scaler skips such steps
                 self._check_finite(norm, batch)
 
     def _agree(self, wish: bool) -> bool:
-        """Return whether any process wishes it: all of them must stop at the same step."""
+        """Return whether any process requests it: all must stop at the same step."""
         if self._fabric.world_size == 1:
             return wish
         wishes = self._fabric.all_reduce(torch.tensor(float(wish), device=self._fabric.device), reduce_op="sum")
@@ -196,7 +196,7 @@ class Trainer:
         return bool(wishes > 0)
 
     def _validate(self, log: RunLog) -> Evaluation | None:
-        """Judge the weights that would be saved; keep them if they are the best so far."""
+        """Evaluate the weights that would be saved; keep them if they are the best so far."""
         if self._data.val is None:
             return None
         evaluation = self._judge(self._weights(), self._data.val)
@@ -213,7 +213,7 @@ class Trainer:
         return validate(model, val, mask, self._fabric, batch=self._recipe.trainer.clips)
 
     def _weights(self) -> MAR:
-        """Return the model that counts: the running average where there is one."""
+        """Return the model to evaluate and save: the running average if there is one."""
         model = self._objective.model if self._ema is None else self._ema.module
         assert isinstance(model, MAR)
         return model
@@ -230,20 +230,20 @@ class Trainer:
             checkpoint.save(self._folder.path / name, model, self._config, info)
 
     def _save(self, log: RunLog) -> None:
-        """Write what the next start goes on from, and the newest weights."""
+        """Write the state that the next start resumes from, and the newest weights."""
         settings = self._recipe.trainer
         self._progress |= {"step": self.step, "rows": log.rows, "passes": [settings.clips, settings.accumulate]}
-        # the state comes last: killed in between, the next start does the steps once more and writes the weights again
+        # the state comes last: after a kill in between, the next start repeats the steps and writes the weights again
         self._save_weights(LAST, {})
         self._folder.save(self._state(), self._progress)
         if self._fabric.is_global_zero:
             self._folder.write_log(log.rows)
 
     def _report(self) -> None:
-        """Write the report of the whole training, judged by its best weights."""
+        """Write the report of the training, evaluated with its best weights."""
         evaluation = None
         if self._data.val is not None:
-            kept = self._folder.path / BEST  # unless somebody moved it
+            kept = self._folder.path / BEST  # unless it was moved
             best = checkpoint.load(kept)[0].to(self._fabric.device) if kept.exists() else self._weights()
             evaluation = self._judge(best, self._data.val)
         if self._fabric.is_global_zero:
@@ -331,6 +331,6 @@ class Trainer:
 def _next_batch(loader: Iterator[Batch]) -> Batch:
     try:
         return next(loader)
-    except MarEdgeError as error:  # a worker's comes with its traceback, the message last
+    except MarEdgeError as error:  # an error of a worker contains its traceback, the message last
         told = str(error).strip().splitlines()[-1]
         raise type(error)(told.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from error

@@ -1,4 +1,4 @@
-"""From a recipe to the model that is trained and its loss."""
+"""Builds the model of a recipe and its loss."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mar_edge.training.start import load_weights, take_weights
 from mar_edge.training.training_data import TrainingData
 
 PATCH_CLIPS = 512
-"""Clips that the patch embedding's filters are made from."""
+"""Number of clips that the patch embedding's filters are computed from."""
 
 
 def make_objective(
     recipe: Recipe, data: TrainingData, config: ModelConfig, *, goes_on: bool
 ) -> tuple[Objective, list[str]]:
-    """Build the model, give it the weights it starts from, and put the loss around it.
+    """Build the model, load its initial weights, and wrap it in the loss.
 
     Args:
-        recipe: what is trained.
+        recipe: the recipe.
         data: its data.
         config: the architecture.
         goes_on: whether the weights come from an earlier start, so that nothing else is needed.
@@ -54,7 +54,7 @@ def make_objective(
 
 
 def check_teacher(settings: DistilPart, its_config: ModelConfig, config: ModelConfig) -> None:
-    """Check that a teacher can judge what the student sees.
+    """Check that a teacher takes the student's clips.
 
     Args:
         settings: the recipe's.
@@ -63,13 +63,13 @@ def check_teacher(settings: DistilPart, its_config: ModelConfig, config: ModelCo
 
     Raises:
         CheckpointError: if it has no classifier.
-        RecipeError: if it sees other clips.
+        RecipeError: if it takes other clips.
     """
     if its_config.classifier == "none":
         raise CheckpointError(f"the teacher {settings.teacher} was pre-trained only and has no classifier")
     if its_config.geometry != config.geometry:
         raise RecipeError(
-            f"the teacher {settings.teacher} sees {its_config.geometry}, the student {config.geometry}; they must be the same"
+            f"the teacher {settings.teacher} takes clips of {its_config.geometry}, the student {config.geometry}; both must be the same"
         )
 
 
@@ -78,7 +78,7 @@ def _teacher(settings: DistilPart, config: ModelConfig, labels: tuple[str, ...])
     check_teacher(settings, its_config, config)
     if tuple(info.labels) != labels:
         raise RecipeError(
-            f"the teacher {settings.teacher} knows {', '.join(info.labels)}, the data {', '.join(labels)}; "
+            f"the teacher {settings.teacher} has the labels {', '.join(info.labels)}, the data {', '.join(labels)};  "
             "they must be the same in the same order"
         )
     return teacher

@@ -1,4 +1,4 @@
-"""What a training step minimises: classes, hidden pixels, motion, and what a teacher says."""
+"""The loss of a training step: classes, hidden pixels, motion, and a teacher's outputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mar_edge.model.mar import MAR, JointOutput, pick
 from mar_edge.training.recipe_part import Part, Share
 
 FLOW_SCALE = 0.004
-"""Flow, in picture widths, about which its target turns from linear to logarithmic."""
+"""Flow, in picture widths, around which its target changes from linear to logarithmic."""
 
 
 class DistilPart(Part):
-    """What a student learns from a dense teacher (Hinton et al., arXiv 1503.02531).
+    """Distillation from a dense teacher (Hinton et al., arXiv 1503.02531).
 
     Attributes:
-        teacher: checkpoint, bundle or built-in name of a model for the same clips and labels; it sees every tubelet.
+        teacher: checkpoint, bundle or built-in name of a model for the same clips and labels; it gets every tubelet.
         logits_weight: weight of the KL divergence between softened outputs.
-        temperature: by which both sides' logits are divided; the loss is scaled by its square.
+        temperature: divisor of both models' logits; the loss is scaled by its square.
         tokens_weight: weight of the mean squared error between encoder tokens at the visible places, each standardised.
     """
 
@@ -39,10 +39,10 @@ class ObjectivePart(Part):
     Attributes:
         reconstruction_weight: of the hidden tubelets' reconstruction; 0.1 in MAR for Something-Something, 0.01 for
             Kinetics. For pre-training it is the only part, and the weight only scales it.
-        flow_weight: of every visible token telling how the picture moves there; 0 for none.
+        flow_weight: of predicting the motion at every visible token; 0 for none.
         label_smoothing: share of the target spread over all classes (Szegedy et al., arXiv 1512.00567).
         class_weights: `balanced` weighs classes by their rarity in the training set.
-        distil: learn from a teacher too.
+        distil: also learn from a teacher.
     """
 
     reconstruction_weight: Share = 0.1
@@ -53,15 +53,15 @@ class ObjectivePart(Part):
 
 
 class Batch:
-    """What one forward pass takes; a class of its own, because Fabric would round the targets of a tuple to bf16.
+    """The input of one forward pass; a separate class, because Fabric would round the targets of a tuple to bf16.
 
     Args:
         clips: uint8 (B, T, H, W, 3) RGB.
         targets: float32 (B, classes), each summing to 1; (B, 0) for pre-training.
-        flows: float32 (B, tokens, channels), in picture widths, the source says which; (B, 0, channels) where not known.
+        flows: float32 (B, tokens, channels), in picture widths, as the source defines; (B, 0, channels) if unknown.
         visible: token indices (B, N).
         masked: token indices (B, M).
-        files: where each clip comes from.
+        files: source of each clip.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Batch:
 
 
 class Losses(NamedTuple):
-    """What one forward pass gives.
+    """The output of one forward pass.
 
     Attributes:
-        total: what is minimised.
+        total: the loss to minimise.
         parts: the unweighted parts by name, detached.
         logits: (B, classes), detached; (B, 0) for a model without classifier.
     """
@@ -99,14 +99,14 @@ class Losses(NamedTuple):
 
 
 class Objective(nn.Module):
-    """A model together with its loss, so that one forward pass is all that a distributed strategy has to wrap.
+    """A model together with its loss, so that a distributed strategy has to wrap only one forward pass.
 
     Args:
         model: the model to train. Parts of it that the loss does not reach are frozen.
         settings: weights of the parts.
         class_weights: (classes,) for the cross entropy; None for equal ones.
         teacher: the dense teacher, in evaluation mode; None without distillation.
-        flow_channels: numbers that tell the flow at a token.
+        flow_channels: number of flow values per token.
     """
 
     class_weights: Tensor | None
@@ -131,7 +131,7 @@ class Objective(nn.Module):
             self.token_map = nn.Linear(width, teacher.encoder.embed.out_features)
         self._teacher = (
             [] if teacher is None else [teacher.requires_grad_(False).eval()]
-        )  # a list: no part of the state
+        )  # in a list: not part of the state
         if model.decoder is not None and not settings.reconstruction_weight:
             model.decoder.requires_grad_(False)
 
@@ -176,6 +176,6 @@ class Objective(nn.Module):
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
-    """Return weights (classes,) inverse to the clips a class has, with a mean of 1 over the clips."""
+    """Return weights (classes,) inverse to the clips per class, with a mean of 1 over the clips."""
     seen = counts.clamp(min=1).float()
     return counts.sum() / (seen * (counts > 0).sum())

@@ -1,4 +1,4 @@
-"""Optical flow of a clip, token by token: a target that any video has, and that tells motion from looks.
+"""Optical flow of a clip, token by token: a target that exists for any video, and that separates motion from appearance.
 
 Source: dense inverse search, Kroeger et al., arXiv 1603.03590, as in OpenCV.
 """
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from mar_edge.geometry import Geometry
 
 FLOW_CHANNELS = 6
-"""Right and down, of: the picture within a tubelet; that without the camera's own motion; the same on to the next tubelet."""
+"""Right and down, of: the picture within a tubelet; the same without the camera's motion; both to the next tubelet."""
 
 GRID_PX = 8
-"""The camera's motion is fitted to the flow at every so many pixels."""
+"""Distance in pixels of the points at which the camera's motion is fitted to the flow."""
 
 
 def token_flow(clip: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float32]:
-    """Return how the picture moves at every token.
+    """Return the motion of the picture at every token.
 
-    The camera's motion is the similarity transform that most of the picture follows (RANSAC); what is left is what moves in
+    The camera's motion is the similarity transform that most of the picture follows (RANSAC); the remainder is what moves in
     front of the camera.
 
     Args:
@@ -32,13 +32,13 @@ def token_flow(clip: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float3
         geometry: of the clip.
 
     Returns:
-        float32 (t, h, w, FLOW_CHANNELS), in picture widths, averaged over the token's place. Within a tubelet is from its
-        first frame to its last; from the last tubelet nothing leads on, and there its values are 0.
+        float32 (t, h, w, FLOW_CHANNELS), in picture widths, averaged over the token's area. Within a tubelet is from its
+        first frame to its last; after the last tubelet there is no next one, and its values are 0.
     """
     t, h, w = geometry.grid
     levels = _levels(clip)
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    search.setFinestScale(1)  # half of the pixels tell as much of a whole token
+    search.setFinestScale(1)  # half of the pixels are sufficient for a token
     out = np.zeros((t, h, w, FLOW_CHANNELS), np.float32)
     for step in range(t):
         first = step * geometry.tubelet_frames
@@ -53,7 +53,7 @@ def token_flow(clip: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float3
 
 
 def _levels(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return grey frames (T, H, W), stretched: dark footage has few grey levels for the search to hold on to."""
+    """Return grey frames (T, H, W), stretched: dark footage has too few grey levels for the search."""
     grey = np.stack([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in clip]).astype(np.float32)
     low, high = np.percentile(grey[::4], [1, 99])
     bright = 255 * np.sqrt(np.clip((grey - low) / max(high - low, 8.0), 0, 1))
@@ -65,13 +65,13 @@ def _flow(search: cv2.DISOpticalFlow, before: NDArray[np.uint8], after: NDArray[
 
 
 def _camera(flow: NDArray[np.float32], h: int, w: int) -> NDArray[np.float32]:
-    """Return the flow (h, w, 2) that the camera's own motion makes at every token, on average, which is at its middle."""
+    """Return the mean flow (h, w, 2) of the camera's motion at every token, which is the flow at its centre."""
     height, width = flow.shape[:2]
     start = _spots(height, width, GRID_PX, GRID_PX)
     half = GRID_PX // 2
     end = start + flow[half::GRID_PX, half::GRID_PX].reshape(-1, 2)
     fitted: Any = cv2.estimateAffinePartial2D(start, end, method=cv2.RANSAC, ransacReprojThreshold=0.5)[0]
-    if fitted is None:  # nothing moves as one
+    if fitted is None:  # no common motion
         return np.zeros((h, w, 2), np.float32)
     middles = _spots(height, width, height // h, width // w)
     moved: NDArray[np.float32] = (middles @ fitted[:, :2].T + fitted[:, 2] - middles).astype(np.float32)
@@ -80,7 +80,7 @@ def _camera(flow: NDArray[np.float32], h: int, w: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=8)
 def _spots(height: int, width: int, step_y: int, step_x: int) -> NDArray[np.float32]:
-    """Return the middles (N, 2) of a picture's cells, x and y."""
+    """Return the centres (N, 2) of a picture's cells, x and y."""
     rows, columns = np.mgrid[step_y // 2 : height : step_y, step_x // 2 : width : step_x].astype(np.float32)
     return np.stack([columns.ravel(), rows.ravel()], axis=-1)
 

@@ -30,12 +30,12 @@ class OptimiserPart(Part):
         lr, betas, weight_decay: AdamW's; `weight_decay` is Muon's too. Norms and biases have none.
         muon_lr, muon_momentum: Muon's (Keller Jordan 2024, as in torch.optim.Muon).
         layer_decay: factor on the learning rate from one encoder block to the one below it; 1 for none.
-        warmup_steps, warmup_epochs: linear warm-up; one of the two.
+        warmup_steps, warmup_epochs: linear warm-up; set one of the two.
         warmup_lr, min_lr: where warm-up starts and the cosine ends, in AdamW's learning rate.
         schedule: replaces warm-up and cosine: [step, share of the learning rate] pairs, joined by lines.
         clip_norm: bound on the norm of each optimiser's gradient; null for none.
-        ema: decay of the running average of the weights, which is then what is validated and saved; null for none.
-            Over the first steps it is (1 + n) / (10 + n) where that is smaller.
+        ema: decay of the running average of the weights, which is then validated and saved; null for none.
+            In the first steps it is (1 + n) / (10 + n) if that is smaller.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
@@ -59,7 +59,7 @@ class OptimiserPart(Part):
             refuse(("warmup_epochs", "give warmup_steps or warmup_epochs, not both"))
         steps = [step for step, _ in self.schedule or []]
         if steps != sorted(set(steps)):
-            refuse(("schedule", f"its steps do not rise: {steps}"))
+            refuse(("schedule", f"its steps must increase: {steps}"))
         for key in ("min_lr", "warmup_lr"):
             if getattr(self, key) > self.lr:
                 refuse((key, f"{getattr(self, key):g} must not be above lr {self.lr:g}"))
@@ -67,7 +67,7 @@ class OptimiserPart(Part):
 
 
 class Scale(NamedTuple):
-    """What a parameter group has of its own."""
+    """The settings of a parameter group."""
 
     lr_scale: float
     weight_decay: float
@@ -83,7 +83,7 @@ def scale_of(name: str, *, depth: int, layer_decay: float, weight_decay: float) 
         name: as in `Objective.named_parameters` or `MAR.named_parameters`.
         depth: number of encoder blocks.
         layer_decay: factor from one block to the one below it.
-        weight_decay: of what has any.
+        weight_decay: of parameters with weight decay.
     """
     if "norm" in name or name.endswith("bias") or ".gamma_" in name:
         return Scale(1.0, 0.0)
@@ -96,7 +96,7 @@ def scale_of(name: str, *, depth: int, layer_decay: float, weight_decay: float) 
 
 
 def make_optimisers(module: nn.Module, settings: OptimiserPart, *, depth: int) -> list[torch.optim.Optimizer]:
-    """Return AdamW and, where asked for, Muon over the trainable parameters of a module.
+    """Return AdamW and, if set, Muon over the trainable parameters of a module.
 
     Every group carries `peak_lr`, its learning rate at share 1.
     """
@@ -125,13 +125,13 @@ def _groups(by_scale: dict[Scale, list[nn.Parameter]], lr: float) -> list[dict[s
 
 
 def cosine_lr(position: float, *, total: float, warmup: float, lr: float, min_lr: float, warmup_lr: float) -> float:
-    """Return MAR's learning rate: linear warm-up to where the cosine then is; the cosine starts at 0, not after warm-up.
+    """Return MAR's learning rate: linear warm-up to the cosine's value at its end; the cosine starts at 0, not after warm-up.
 
     Args:
-        position: where training is, in the unit of `total` and `warmup` (steps or epochs).
-        total: the whole training.
+        position: progress of the training, in the unit of `total` and `warmup` (steps or epochs).
+        total: the length of the training.
         warmup: the warm-up.
-        lr: peak of the cosine, which the warm-up never lets it reach.
+        lr: peak of the cosine, which is not reached because of the warm-up.
         min_lr: its end.
         warmup_lr: start of the warm-up.
     """
@@ -150,7 +150,7 @@ def lr_share(settings: OptimiserPart, step: int, *, steps: int, steps_per_epoch:
     Args:
         settings: the recipe's.
         step: steps done so far.
-        steps: of the whole training.
+        steps: of the entire training.
         steps_per_epoch: for a warm-up in epochs.
     """
     if settings.schedule:

@@ -1,4 +1,4 @@
-"""Starts the patch embedding from data, so that motion is visible to the first block from the first step.
+"""Initialises the patch embedding from data, so that the first block sees motion from the first step.
 
 Half of the channels are PCA-whitened filters of a tubelet's mean frame, the other half of the difference between its
 last and first frame. It stays one linear layer; training changes it like any other weight.
@@ -23,7 +23,7 @@ def init_patch_embedding(encoder: Encoder, frames: Tensor, visible: Tensor, *, p
         position_scale: factor on the position table.
 
     Raises:
-        ValueError: if tubelets have one frame only, and so no difference.
+        ValueError: if tubelets have one frame only, and therefore no difference.
     """
     frames_per_tubelet = encoder.geometry.tubelet_frames
     if frames_per_tubelet < 2:

@@ -1,4 +1,4 @@
-"""What a person sees of a training while it runs: a bar, lines in a file, TensorBoard."""
+"""Reports the progress of a training: a bar, lines in a file, TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mar_edge.extras import require
 from mar_edge.training.needs.speed import seconds
 
 RATE = "clips_per_s"
-"""Name of the figure that tells the speed."""
+"""Name of the figure of the speed."""
 
 MEASURED_STEPS = 3
-"""Steps after the first that say how long the others will take."""
+"""Steps after the first that are measured to estimate the remaining time."""
 
 LOG_ROWS = 500
-"""About so many rows has the log of a whole training."""
+"""Approximate number of rows in the log of a training."""
 
 
 def training_bar(console: Console, *, quiet: bool) -> Progress:
-    """Return a progress bar with a note and the time left; nothing where stderr is no terminal."""
+    """Return a progress bar with a note and the time left; nothing if stderr is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -42,10 +42,10 @@ def training_bar(console: Console, *, quiet: bool) -> Progress:
 
 
 class Pace:
-    """Measures the first steps, and says how long the rest will take.
+    """Measures the first steps, and reports how long the rest will take.
 
     Args:
-        steps: of the whole training.
+        steps: of the entire training.
     """
 
     def __init__(self, steps: int) -> None:
@@ -68,15 +68,15 @@ class Pace:
         self._told = True
         step_s = (now_s - self._began[1]) / done
         left = timedelta(seconds=round(step_s * (self._steps - step)))
-        return f"measured: {seconds(step_s)} a step, about {left} left"
+        return f"measured: {seconds(step_s)} per step, about {left} left"
 
 
 class RunLog:
-    """Rows of figures over the steps, kept, and sent to TensorBoard.
+    """Rows of figures over the steps, stored, and sent to TensorBoard.
 
     Args:
         folder: for TensorBoard's files; None for a process that does not write.
-        steps: of the whole training.
+        steps: of the entire training.
         rows: of an earlier start.
 
     Raises:
@@ -98,7 +98,7 @@ class RunLog:
                 self._board = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
 
     def add(self, step: int, epoch: float, figures: dict[str, float]) -> None:
-        """Take the figures of a step; every so often their means become a row."""
+        """Add the figures of a step; at intervals their means become a row."""
         for name, value in figures.items():
             self._seen[name].append(value)
         if step % self._every == 0:

@@ -1,4 +1,4 @@
-"""What a checkpoint says about how it was made, and what makes two runs the same."""
+"""The provenance in a checkpoint, and what identifies a run."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NOT_THE_SAME_RUN = {
         "validate_epochs", "accelerator", "devices", "nodes", "strategy",
     )),
 }  # fmt: skip
-"""Keys that may change before a run resumes: words, how one sitting goes, and what is known by other means: clips by their
-hash, batch, accumulate and devices by their product, and weights to start from by what became of them."""
+"""Keys that may change before a run resumes: texts, limits of one start, and what is identified otherwise: clips by their
+hash, batch, accumulate and devices by their product, and initial weights by the resulting state."""
 
 
 _PLACES = {
@@ -37,7 +37,7 @@ _PLACES = {
 
 
 def identity_of(recipe: Recipe, data_digest: str, batch: int) -> dict[str, str]:
-    """Return what must stay the same for a run to go on, by name; keys at their defaults are left out.
+    """Return what must stay the same for a run to resume, by name; keys at their defaults are left out.
 
     Args:
         recipe: the recipe.
@@ -63,13 +63,13 @@ def _flat(values: dict[str, Any], above: str = "") -> dict[str, str]:
 def checkpoint_info(
     recipe: Recipe, labels: tuple[str, ...], data_digest: str, figures: dict[str, Any]
 ) -> CheckpointInfo:
-    """Return what a checkpoint of a recipe says about itself.
+    """Return the provenance for a checkpoint of a recipe.
 
     Args:
         recipe: the recipe.
         labels: class names.
         data_digest: hash of its clips.
-        figures: step, and what was measured there.
+        figures: step, and the measurements at that step.
     """
     videos = recipe.data if isinstance(recipe.data, VideosPart) else None
     return CheckpointInfo(
@@ -109,7 +109,7 @@ def _origin(recipe: Recipe) -> dict[str, Any]:
     """Return the command, and the file, that a recipe comes from."""
     file = recipe.file
     if file is None:
-        return {"command": "mar_edge.training.trainer.train, a recipe that was made in Python"}
+        return {"command": "mar_edge.training.trainer.train, with a recipe created in Python"}
     overrides = [_shown_override(override) for override in file.overrides]
     words = ["mar-edge", COMMANDS[recipe.task], _place(file.path), *overrides]
     return {
@@ -145,9 +145,9 @@ def _shown_override(override: str) -> str:
 
 
 def _place(place: str | Path) -> str:
-    """Return a place as others may see it: from the working folder on, or the last name alone.
+    """Return a path for publication: relative to the working folder, or the last name only.
 
-    Where things lie on the machine of whoever trained is nobody's business.
+    Absolute paths of the training machine are private.
     """
     path = Path(place)
     if not path.is_absolute():
@@ -156,7 +156,7 @@ def _place(place: str | Path) -> str:
 
 
 def _fingerprint(place: str) -> str:
-    """Return the name of weights and, if they are still there, the hash of the file or of the bundle's manifest."""
+    """Return the name of weights and, if they still exist, the hash of the file or of the bundle's manifest."""
     path = Path(place)
     if path.is_dir():
         path = path / MANIFEST

@@ -1,4 +1,4 @@
-"""What a training recipe may say, checked all at once."""
+"""The schema of a training recipe; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMMANDS: dict[Task, str] = {"classify": "train", "pretrain": "pretrain"}
 
 
 STEP_CLIPS = 64
-"""Clips in a forward pass unless the recipe says otherwise."""
+"""Default clips in a forward pass."""
 
 
 class ModelPart(Part):
@@ -41,14 +41,14 @@ class ModelPart(Part):
     Attributes:
         frames: frames in a clip.
         size_px: side of a clip.
-        patch_px: side of a tubelet; size_px / patch_px must be even, so that the grid has whole mask cells.
+        patch_px: side of a tubelet; size_px / patch_px must be even, so that the grid consists of complete mask cells.
         width, depth, heads: token width, blocks and attention heads of the encoder.
         classifier: `bridge` (MAR) or `mean_pool` (a linear head on the mean of the tokens, as VideoMAE).
         bridge_width, bridge_depth, bridge_heads: the bridging classifier.
         decoder_width, decoder_depth, decoder_heads: the pixel decoder, for training only; depth 0 for none.
         drop_path: probability of skipping the last encoder block's branches; it grows linearly from 0 at the first.
         input_norm: `imagenet`, fixed channel means; `clip`, square root and each clip's own mean and deviation, for dark footage.
-        positions: `flat`, MAR's table over the token's number; `grid`, one over time step, row and column.
+        positions: `flat`, MAR's table by token number; `grid`, one by time step, row and column.
     """
 
     frames: int = 16
@@ -94,7 +94,7 @@ class ModelPart(Part):
             return None
         return (
             f"{of}heads",
-            f"a width of {width} does not divide into {heads} heads; {_divisors(width, heads)} would fit",
+            f"a width of {width} is not divisible by {heads} heads; use {_divisors(width, heads)}",
         )
 
     @property
@@ -111,17 +111,17 @@ class ModelPart(Part):
 
 
 class TrainerPart(Part):
-    """How long, how much at once, on what, and where to.
+    """Length, batch, devices and output of the training.
 
     Attributes:
-        steps, epochs: optimiser steps, or passes over the training clips; one of the two.
-        batch: clips in one forward pass of one process; null for 64 a step, in as many equal passes as it takes to fit
+        steps, epochs: optimiser steps, or passes over the training clips; set one of the two.
+        batch: clips in one forward pass of one process; null for 64 per step, in as many equal passes as needed to fit
             into the memory.
-        accumulate: forward passes in one optimiser step; with `batch: null` so many times 64 clips.
-        validate_epochs, validate_steps: how often to validate, besides at the end.
-        checkpoint_steps: how often to save, besides at the end.
-        max_minutes: stop after so long; the same command resumes.
-        accelerator, devices, nodes: as in Lightning Fabric; `auto` takes every GPU there is, else one CPU process.
+        accumulate: forward passes in one optimiser step; with `batch: null` this many times 64 clips.
+        validate_epochs, validate_steps: how often to validate, in addition to the end.
+        checkpoint_steps: how often to save, in addition to the end.
+        max_minutes: stop after this time; the same command resumes.
+        accelerator, devices, nodes: as in Lightning Fabric; `auto` uses every GPU, or one CPU process if there is none.
         strategy: `ddp` copies the model to every device; `fsdp` shards it (for large and huge).
         precision: `32`, or autocast to `bf16` or `fp16`.
         workers: processes that make batches ahead; by default up to 8, one core left for the model.
@@ -161,24 +161,24 @@ class TrainerPart(Part):
     @model_validator(mode="after")
     def _fits(self) -> TrainerPart:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give steps or epochs, one of the two; set the other to null")
+            raise ValueError("give either steps or epochs; set the other to null")
         if self.validate_steps is not None and self.validate_epochs is not None:
             refuse(("validate_epochs", "give validate_steps or validate_epochs, not both"))
         return self
 
 
 class Recipe(Part):
-    """A whole recipe.
+    """A complete recipe.
 
     Attributes:
         task: `classify` (mar-edge train) or `pretrain` (mar-edge pretrain: reconstruction alone, no labels).
         name: of the model.
-        description: one line, for whoever uses it.
+        description: one line, for users of the model.
         licence: SPDX identifier or a sentence.
-        seed: of everything random; the filming and drawing of clips have their own.
-        attribution: whose pictures and videos went in; goes into the model's provenance.
-        idle_label: the class that is never an event when the model runs.
-        augment, mix: what training does to videos; clips of `camera_moves` have their own symmetries.
+        seed: of all random numbers; the filming and drawing of clips have their own.
+        attribution: sources of the pictures and videos; written to the model's provenance.
+        idle_label: the class that is never reported as an event.
+        augment, mix: augmentation of videos; clips of `camera_moves` have their own symmetries.
     """
 
     task: Task = "classify"
@@ -202,7 +202,7 @@ class Recipe(Part):
 
     @property
     def file(self) -> RecipeFile | None:
-        """What it was read from; None for a recipe that was made in Python."""
+        """The file it was read from; None for a recipe created in Python."""
         return self._file
 
     @model_validator(mode="after")
@@ -214,7 +214,7 @@ class Recipe(Part):
         if self.task != "pretrain":
             return
         if isinstance(self.data, VideosPart) and self.data.val is not None:
-            yield "data.val", "pre-training does not validate; leave videos out by data.hold_out"
+            yield "data.val", "pre-training does not validate; leave out videos with data.hold_out"
         needed = {
             "model.decoder_depth": self.model.decoder_depth,
             "objective.reconstruction_weight": self.objective.reconstruction_weight,
@@ -238,13 +238,13 @@ class Recipe(Part):
                 if not off:
                     yield key, "augment and mix are for data.kind videos; camera moves have their own symmetries"
         elif self.objective.flow_weight and self.mix != MixPart():
-            yield "objective.flow_weight", "does not go together with mix: a mixture of two clips has no flow"
+            yield "objective.flow_weight", "cannot be combined with mix: a mixture of two clips has no flow"
 
     def _of_the_strategy(self) -> Iterator[tuple[str, str]]:
         if self.trainer.strategy == "fsdp" and (self.optimiser.kind == "muon" or self.optimiser.ema is not None):
             yield (
                 "trainer.strategy",
-                "fsdp shards the weights, which neither muon nor ema can work on; use adamw without ema",
+                "fsdp shards the weights, which muon and ema do not support; use adamw without ema",
             )
         if self.trainer.precision == "fp16" and self.optimiser.kind == "muon":
             yield "trainer.precision", "fp16 scales the loss for one optimiser; use bf16 with muon"
@@ -256,10 +256,10 @@ def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "cl
     Args:
         path: the YAML file.
         overrides: of the command line.
-        task: what it is wanted for.
+        task: the expected task.
 
     Raises:
-        RecipeError: naming every problem, where it stands, and the nearest known key for an unknown one.
+        RecipeError: naming every problem, its place, and the nearest known key for an unknown one.
     """
     file = read_recipe(path, overrides or ())
     try:
@@ -274,7 +274,7 @@ def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "cl
 
 
 def _divisors(width: int, heads: int) -> str:
-    """Return the numbers of heads near a wished one that a width divides into."""
+    """Return the numbers of heads near a requested one that divide a width."""
     below = next((count for count in range(min(heads, width), 0, -1) if width % count == 0), 1)
     above = next((count for count in range(heads, min(width, 4 * heads) + 1) if width % count == 0), None)
     return f"{below}" if above is None else f"{below} or {above}"

@@ -1,4 +1,4 @@
-"""Says what is wrong in a recipe: the key, where it stands, what was expected, and the nearest key that there is."""
+"""Reports problems of a recipe: the key, its place, what was expected, and the nearest known key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mar_edge.training.recipe_file import Keys, RecipeFile
 from mar_edge.training.recipe_part import KeyProblems, Part
 
 _EXPECTED = {
-    "int": "a whole number",
+    "int": "an integer",
     "float": "a number",
     "string": "text",
     "bool": "true or false",
@@ -23,7 +23,7 @@ _EXPECTED = {
     "model": "keys and values",
     "path": "a path",
 }
-"""By how pydantic's names of errors begin."""
+"""By the beginning of pydantic's error names."""
 
 _BOUNDS = {
     "greater_than": ("above", "gt"),
@@ -39,13 +39,13 @@ def explain(error: ValidationError, root: type[Part], file: RecipeFile) -> str:
     Args:
         error: pydantic's.
         root: what was validated.
-        file: the recipe as it was written.
+        file: the recipe as written.
     """
     found: dict[Keys, list[ErrorDetails]] = {}
     parts: dict[Keys, type[Part]] = {}
     for problem in error.errors(include_url=False):
         keys, part = _follow(problem["loc"], root)
-        # a value that may be of several types has a problem with each
+        # a value of several allowed types has a problem for each
         found.setdefault(keys, []).append(problem)
         parts[keys] = part
     return "; ".join(
@@ -61,12 +61,12 @@ def parts_in(annotation: Any) -> list[type[Part]]:
 
 
 def _follow(place: tuple[int | str, ...], root: type[Part]) -> tuple[Keys, type[Part]]:
-    """Return the keys of a problem without what pydantic puts between them, and the part that the last one is in."""
+    """Return the keys of a problem without pydantic's insertions, and the part that contains the last one."""
     keys: list[str] = []
     part, inside = root, [root]
     for step in place:
         kind = [one for one in inside if len(inside) > 1 and step in _kinds(one)]
-        if kind:  # which of several parts it is stands between the keys
+        if kind:  # the kind of part is inserted between the keys
             inside = kind
         elif isinstance(step, int):
             keys.append(str(step))
@@ -81,7 +81,7 @@ def _follow(place: tuple[int | str, ...], root: type[Part]) -> tuple[Keys, type[
 def _lines(
     keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: RecipeFile
 ) -> Iterator[str]:
-    """Yield what is wrong with a key, or with keys below it, and where."""
+    """Yield the problems of a key, or of keys below it, with their places."""
     own = problems[0].get("ctx", {}).get("error")
     if isinstance(own, KeyProblems):
         for below, problem in own.problems:
@@ -96,7 +96,7 @@ def _line(keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type
     kind = first["type"]
     if kind == "union_tag_not_found":
         keys, name = (*keys, "kind"), f"{name}.kind"
-        what = f"{name} is missing; there are {_listed(_tags(keys[:-1], root))}"
+        what = f"{name} is missing; choose from {_listed(_tags(keys[:-1], root))}"
     elif kind == "union_tag_invalid":
         keys, name = (*keys, "kind"), f"{name}.kind"
         what = _not_one_of(name, first["ctx"]["tag"], _tags(keys[:-1], root))
@@ -117,7 +117,7 @@ def _line(keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type
 
 
 def _expected(problem: ErrorDetails) -> str:
-    """Return what pydantic wants, in words."""
+    """Return what pydantic expects, in words."""
     kind, context = problem["type"], problem.get("ctx", {})
     if kind in _BOUNDS:
         word, key = _BOUNDS[kind]
@@ -136,22 +136,22 @@ def _expected(problem: ErrorDetails) -> str:
 
 
 def _unknown(keys: Keys, part: type[Part], root: type[Part]) -> str:
-    """Say that there is no such key, and which one may be meant."""
+    """Report an unknown key, and which one may be meant."""
     name, above = ".".join(keys), keys[:-1]
     near = difflib.get_close_matches(keys[-1], part.model_fields, n=1)
     if near:
         return f"unknown key '{name}'; did you mean '{'.'.join((*above, near[0]))}'?"
-    # in another part, under the same name or one like it
+    # in another part, under the same or a similar name
     there = {".".join(known): known[-1] for known in all_keys(root)}
     ends = difflib.get_close_matches(keys[-1], there.values(), n=1, cutoff=0.75)
     if ends:
         where = [known for known, end in there.items() if end == ends[0]]
         return f"unknown key '{name}'; did you mean '{difflib.get_close_matches(name, where, n=1, cutoff=0)[0]}'?"
-    return f"unknown key '{name}'; there are {_listed(part.model_fields)}"
+    return f"unknown key '{name}'; the keys are {_listed(part.model_fields)}"
 
 
 def all_keys(part: type[Part], above: Keys = ()) -> Iterator[Keys]:
-    """Yield every key below a part, those that hold other keys too."""
+    """Yield every key below a part, including those that contain other keys."""
     for name, field in part.model_fields.items():
         yield (*above, name)
         for inner in parts_in(field.annotation):

@@ -1,4 +1,4 @@
-"""Reads a recipe's YAML and the `key=value` pairs of the command line, and remembers where every value stands."""
+"""Reads a recipe's YAML and the `key=value` pairs of the command line, and records the place of every value."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from mar_edge.errors import RecipeError
 
 MAX_DEPTH = 20
-"""Deeper nesting than any recipe has is refused before a parser's stack runs out."""
+"""Deeper nesting than any recipe has is rejected before a parser's stack overflows."""
 
 Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe as it was written, its overrides applied.
+    """A recipe as written, with its overrides applied.
 
     Attributes:
         path: of the file.
         sha256: of the file.
         overrides: as typed, in order.
-        values: what file and overrides say together.
-        places: of every key, as `recipe.yaml:12` or the override as typed.
+        values: combined values of file and overrides.
+        places: of every key, such as `recipe.yaml:12` or the override as typed.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class RecipeFile:
     places: dict[Keys, str] = field(repr=False)
 
     def place(self, keys: Keys) -> str:
-        """Return where a key stands; of one that is not there, where the part stands that it is missing in."""
+        """Return the place of a key; for a missing one, the place of the part that lacks it."""
         while keys and keys not in self.places:
             keys = keys[:-1]
         return self.places.get(keys, str(self.path))
@@ -53,7 +53,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
         overrides: `key.key=value`, the values in YAML.
 
     Raises:
-        RecipeError: if the file cannot be read or is no mapping, a key stands twice, or an override is none.
+        RecipeError: if the file cannot be read or is not a mapping, a key occurs twice, or an override is invalid.
     """
     try:
         data = path.read_bytes()
@@ -63,8 +63,8 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
         raise RecipeError(f"cannot read the recipe {_not_yaml(str(path), error)}") from error
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8; a date or number that is none; nested without end
-        raise RecipeError(f"cannot read the recipe {path}: it is not a YAML text ({error})") from error
+    except (ValueError, RecursionError) as error:  # not UTF-8; an invalid date or number; nested too deeply
+        raise RecipeError(f"cannot read the recipe {path}: it is not YAML text ({error})") from error
     if not isinstance(values, dict) or root is None:
         raise RecipeError(f"{path} is not a recipe: expected keys and values, got {_kind(values)}")
     places: dict[Keys, str] = {}
@@ -75,12 +75,12 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
 
 
 def typed(path: Path) -> str:
-    """Return a path as it is to be typed in a shell."""
+    """Return a path as typed in a shell."""
     return shlex.quote(str(path))
 
 
 def _note(node: Node, keys: Keys, source: str, places: dict[Keys, str]) -> None:
-    """Write down where every key below a node stands."""
+    """Record the place of every key below a node."""
     if len(keys) > MAX_DEPTH:
         raise RecipeError(f"{source}:{node.start_mark.line + 1}: nested too deeply for a recipe")
     if isinstance(node, SequenceNode):
@@ -96,7 +96,7 @@ def _note(node: Node, keys: Keys, source: str, places: dict[Keys, str]) -> None:
         name = str(key.value) if isinstance(key, ScalarNode) else "?"
         if name in seen and name != "<<":
             raise RecipeError(
-                f"{source}:{line}: the key '{'.'.join((*keys, name))}' stands in line {seen[name]} already; keep one of the two"
+                f"{source}:{line}: the key '{'.'.join((*keys, name))}' is already in line {seen[name]}; keep one of the two"
             )
         seen[name] = line
         places[(*keys, name)] = f"{source}:{line}"
@@ -104,7 +104,7 @@ def _note(node: Node, keys: Keys, source: str, places: dict[Keys, str]) -> None:
 
 
 def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> None:
-    """Set one value as the command line says."""
+    """Set one value from the command line."""
     name, equals, text = override.partition("=")
     keys = tuple(name.split("."))
     if not equals or not all(keys) or name != name.strip():
@@ -130,7 +130,7 @@ def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> No
 
 
 def _not_yaml(source: str, error: yaml.YAMLError) -> str:
-    """Say in one line where a text stops being YAML, and why."""
+    """Report in one line where a text is not valid YAML, and why."""
     mark = getattr(error, "problem_mark", None)
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     line = f":{mark.line + 1}" if mark is not None else ""

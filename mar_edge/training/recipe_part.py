@@ -1,4 +1,4 @@
-"""What every part of a recipe has in common."""
+"""The base class of all parts of a recipe."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0)]
-"""A weight that is not negative."""
+"""A non-negative weight."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """A part of a recipe: unknown keys are refused, values do not change, numbers are finite."""
+    """A part of a recipe: unknown keys are rejected, values are immutable, numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class KeyProblems(ValueError):
-    """What a part's own check finds wrong, each with the key to change.
+    """The problems found by a part's own check, each with the key to change.
 
     Args:
-        problems: keys below the part, as `ratio` or `data.val`, and what is wrong there.
+        problems: keys below the part, such as `ratio` or `data.val`, and their problems.
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
@@ -32,7 +32,7 @@ class KeyProblems(ValueError):
 
 
 def refuse(*problems: tuple[str, str] | None) -> None:
-    """Raise what was found wrong with a part, if anything was.
+    """Raise the problems of a part, if there are any.
 
     Raises:
         KeyProblems: with all problems that are not None.

@@ -1,4 +1,4 @@
-"""What a training run left behind, and the report on it."""
+"""The result of a training run, and its report."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from mar_edge.version import __version__
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training run left behind.
+    """The result of a training run.
 
     Attributes:
         checkpoint: path of the newest checkpoint.
-        best: path of the best by validation; None without validation, or if somebody moved it.
+        best: path of the best by validation; None without validation, or if it was moved.
         step: steps done so far.
         steps: steps of the recipe.
-        accuracy: share of right training clips over the last steps; None for pre-training, or if nothing was left to do.
+        accuracy: share of correctly classified training clips over the last steps; None for pre-training, or if no steps were left.
         validation: of the newest weights; None without validation videos.
         best_top1: validation accuracy of `best`; None without.
         report: path of the report; None before the end.
         data_wait: share of the time that the model waited for clips; NaN if there were no steps.
         interrupted: number of the signal that stopped it; None if none did.
-        rank: number of this process; the first, 0, is the one to talk.
+        rank: number of this process; only the first, 0, prints messages.
     """
 
     checkpoint: Path
@@ -50,7 +50,7 @@ class TrainingResult:
 
     @property
     def finished(self) -> bool:
-        """Whether the recipe's steps are all done."""
+        """Whether all steps of the recipe are done."""
         return self.step >= self.steps
 
 
@@ -61,7 +61,7 @@ def report_training(
 
     Args:
         path: the HTML file.
-        recipe: what was trained.
+        recipe: the training.
         data: its data.
         progress: of the trainer: `step`, `rows`, `best`, `elapsed_s`, `waited_s`.
         evaluation: of the best weights on the validation videos; None without them.

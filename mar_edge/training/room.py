@@ -1,4 +1,4 @@
-"""What this machine has left: memory within every limit that is set, shared memory, a GPU's memory, disk."""
+"""Reads the free resources of this machine: memory within all limits, shared memory, GPU memory, disk."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _SHARED = Path("/dev/shm")
 
 
 def free_memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
-    """Return how much more memory this process can take before something ends it, in bytes.
+    """Return how much more memory this process can use before it is ended, in bytes.
 
-    That is the least of what the kernel calls available, what is left in every memory cgroup above the process (version 1
+    That is the minimum of what the kernel reports as available, what is left in every memory cgroup above the process (version 1
     or 2; a container's limit), and what is left of `ulimit -v`. Swap does not count, and cached files count as free.
 
     Args:
-        proc: where the kernel tells about processes.
-        cgroups: where it tells about control groups.
+        proc: folder where the kernel describes processes.
+        cgroups: folder where it describes control groups.
 
     Returns:
-        None where the system does not tell, as macOS.
+        None if the system does not report it, as on macOS.
     """
     available = _figures(proc / "meminfo").get("MemAvailable")
     left = [available * 1024] if available is not None else []
@@ -36,22 +36,22 @@ def free_memory_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | Non
 
 
 def free_shared_bytes(shared: Path = _SHARED) -> int | None:
-    """Return the room for batches that loader processes hand over, in bytes; None where it is not limited by itself."""
+    """Return the space for batches from loader processes, in bytes; None if it has no separate limit."""
     return shutil.disk_usage(shared).free if shared.is_dir() else None
 
 
 def free_device_bytes(device: torch.device) -> int | None:
-    """Return a GPU's free memory in bytes; None for a CPU, and for devices that do not tell."""
+    """Return a GPU's free memory in bytes; None for a CPU, and for devices that do not report it."""
     if device.type != "cuda":
         return None
     return int(torch.cuda.mem_get_info(device)[0])
 
 
 def free_disk_bytes(folder: Path) -> tuple[int, int] | None:
-    """Return the room where a folder is, or will be made.
+    """Return the free space where a folder is, or will be created.
 
     Returns:
-        Free bytes, and a number that tells file systems apart; None if the place cannot be read.
+        Free bytes, and a number that identifies the file system; None if the path cannot be read.
     """
     place = folder.absolute()
     while not place.exists() and place != place.parent:
@@ -63,7 +63,7 @@ def free_disk_bytes(folder: Path) -> tuple[int, int] | None:
 
 
 def gigabytes(count: int) -> str:
-    """Return bytes as people read them, `1.2 GB` or `340 MB`, in powers of 1000."""
+    """Format bytes, such as `1.2 GB` or `340 MB`, in powers of 1000."""
     if count < 1e9:
         return f"{count / 1e6:,.0f} MB"
     unit, name = (1e9, "GB") if count < 1e12 else (1e12, "TB")
@@ -84,7 +84,7 @@ def _memory_groups(proc: Path, cgroups: Path) -> Iterator[Path]:
             root = cgroups / "memory"
         else:
             continue
-        # in a container the path may be the host's, of which the mount shows the root alone
+        # in a container the path may be the host's, of which the mount shows only the root
         folder = root / path.lstrip("/")
         yield from (place for place in (folder, *folder.parents) if place.is_relative_to(root))
 
@@ -102,7 +102,7 @@ def _left_in(folder: Path) -> int | None:
     stat = _figures(folder / "memory.stat")
     cached = sum(
         stat.get(f"total_{name}", stat.get(name, 0)) for name in ("inactive_file", "active_file")
-    )  # given up when memory is short
+    )  # released when memory is short
     return limit - max(0, used - cached)
 
 
@@ -123,11 +123,11 @@ def _number(file: Path) -> int | None:
         text = file.read_text(encoding="utf-8").strip()
     except OSError:
         return None
-    return int(text) if text.isdigit() else None  # "max" is no limit
+    return int(text) if text.isdigit() else None  # "max" means no limit
 
 
 def _figures(file: Path) -> dict[str, int]:
-    """Read lines as `MemAvailable:  123 kB` or `inactive_file 123`."""
+    """Read lines such as `MemAvailable:  123 kB` or `inactive_file 123`."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The folder of a training run: what the next start goes on from, and the checkpoints that others use."""
+"""The folder of a training run: the state that the next start resumes from, and the checkpoints."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ KINDS = {
     REPORT: REPORT_KIND,
     LOCK: FileKind("lock", lambda file: not file.read(1)),
 }
-"""What a run writes, and replaces; the state is read before it is replaced, and TensorBoard's files get new names."""
+"""Files that a run writes and replaces; the state is read before it is replaced, and TensorBoard's files get new names."""
 
 
 def earlier_passes(path: Path) -> tuple[int, int] | None:
-    """Return the batch and the forward passes a step of an earlier start in a folder; None if they are not known."""
+    """Return the batch and the forward passes per step of an earlier start in a folder; None if they are unknown."""
     try:
         progress = torch.load(path / STATE, weights_only=True, mmap=True, map_location="cpu")["progress"]
         batch, passes = progress["passes"]
@@ -57,12 +57,12 @@ class RunFolder:
     """The folder of a run, for one training at a time.
 
     Args:
-        path: the folder; made if it is not there.
-        identity: what must stay the same for a run to go on, by name.
+        path: the folder; created if it does not exist.
+        identity: what must stay the same for a run to resume, by name.
         fabric: whose processes share the folder; the first one writes.
 
     Raises:
-        OutputError: if the folder cannot be made, another process trains in it, or it holds files of other kinds under
+        OutputError: if the folder cannot be created, another process trains in it, or it contains files of other kinds under
             the names of a run.
     """
 
@@ -78,7 +78,7 @@ class RunFolder:
                 self._lock.acquire()
         except Timeout as error:
             raise OutputError(
-                f"another process trains in {path}. Wait for it, or set trainer.out to another folder"
+                f"another process is training in {path}. Wait for it, or set trainer.out to another folder"
             ) from error
         except OSError as error:
             raise OutputError(
@@ -87,15 +87,15 @@ class RunFolder:
 
     @property
     def goes_on(self) -> bool:
-        """Whether an earlier start left a state here."""
+        """Whether the folder contains the state of an earlier start."""
         return (self.path / STATE).exists()
 
     def close(self) -> None:
-        """Let others train here."""
+        """Release the folder to other processes."""
         self._lock.release()
 
     def save(self, state: dict[str, Any], progress: dict[str, Any]) -> None:
-        """Write the state; the one that is there survives until the new one is whole.
+        """Write the state; the old one is kept until the new one is complete.
 
         Args:
             state: modules and optimisers by name.
@@ -114,7 +114,7 @@ class RunFolder:
             with suppress(OSError):
                 partial.unlink()
             raise OutputError(
-                f"cannot write {target}: {error}. The checkpoint before it is still whole; make room, and the same "
+                f"cannot write {target}: {error}. The previous checkpoint is still valid; make room, and the same "
                 "command resumes from it"
             ) from error
 
@@ -138,7 +138,7 @@ class RunFolder:
             raise
         except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
             raise CheckpointError(
-                f"{path} is damaged, or no state of a training. Move it away to start anew, or set trainer.out to another "
+                f"{path} is damaged, or not a training state. Move it away to start again from step 0, or set trainer.out to another "
                 "folder"
             ) from error
         progress: dict[str, Any] = rest["progress"]
@@ -153,12 +153,12 @@ class RunFolder:
         ]
         if other:
             raise CheckpointError(
-                f"{self.path} holds a run of another recipe: {', '.join(other)}. Set trainer.out to a new folder, or "
+                f"{self.path} contains a run of another recipe: {', '.join(other)}. Set trainer.out to a new folder, or "
                 "delete that one"
             )
 
     def write_log(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Write the log anew, one JSON object a line.
+        """Rewrite the log, one JSON object per line.
 
         Raises:
             OutputError: if it cannot be written.
@@ -169,7 +169,7 @@ class RunFolder:
 
 
 def _check_names(folder: Path) -> None:
-    """Check that nothing is lost in a folder that a run is to write to."""
+    """Check that a run does not overwrite other files in its folder."""
     for name, kind in KINDS.items():
         check_replaceable(folder / name, kind, advice="Set trainer.out to another folder")
     for name in (STATE, PARTIAL):

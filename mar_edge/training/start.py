@@ -1,4 +1,4 @@
-"""What training starts from: fresh weights, those of another model, filters made from the data."""
+"""Initial weights: random, those of another model, filters computed from the data."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from mar_edge.training.recipe_part import Part
 
 
 class StartPart(Part):
-    """What training starts from.
+    """The initial weights.
 
     Attributes:
-        weights: a checkpoint (of `train`, `pretrain` or `import`), a bundle or a built-in model's name; null starts fresh.
-        parts: `encoder` takes the encoder alone; `all` also classifier and decoder where they fit.
-        patches_from_data: start the patch embedding as whitening filters of the training clips (see `patch_init`).
+        weights: a checkpoint (of `train`, `pretrain` or `import`), a bundle or a built-in model's name; null for random weights.
+        parts: `encoder` loads only the encoder; `all` also classifier and decoder if they fit.
+        patches_from_data: initialise the patch embedding as whitening filters of the training clips (see `patch_init`).
     """
 
     weights: str | None = None
@@ -44,10 +44,10 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
         settings: the recipe's.
 
     Returns:
-        Sentences about what could not be taken.
+        Sentences about what could not be loaded.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be read, or its encoder is another.
+        CheckpointError: if the checkpoint cannot be read, or its encoder differs.
     """
     if settings.weights is None:
         return []
@@ -55,7 +55,7 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     other = _other_encoder(model, source)
     if other:
         raise CheckpointError(
-            f"the encoder of {settings.weights} is another than this recipe's: {'; '.join(other[:3])}. "
+            f"the encoder of {settings.weights} differs from this recipe's: {'; '.join(other[:3])}. "
             "Set width, depth, heads, frames and patch_px of model as in that checkpoint"
         )
     theirs, ours = source.state_dict(), model.state_dict()
@@ -67,7 +67,7 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
         left = sorted(name for name in wanted - fits if name.startswith(part))
         if left:
             notes.append(
-                f"{settings.weights}: {len(left)} tensors of the {label} do not fit and start fresh, "
+                f"{settings.weights}: {len(left)} tensors of the {label} do not fit and start from random values, "
                 f"for instance {left[0]}"
             )
     if config.input_norm != model.encoder.input_norm:
@@ -87,10 +87,10 @@ _PARTS = {
 
 
 def _other_encoder(model: MAR, source: MAR) -> list[str]:
-    """Return in what the encoders differ, so that weights cannot be taken over."""
+    """Return the differences of the encoders because of which weights cannot be loaded."""
     theirs, ours = source.state_dict(), model.state_dict()
     fresh = {"encoder.positions"}
-    if isinstance(source.encoder.norm, nn.Identity):  # a mean-pooling head followed, which has the norm
+    if isinstance(source.encoder.norm, nn.Identity):  # a mean-pooling head, which contains the norm, follows
         fresh |= {"encoder.norm.weight", "encoder.norm.bias"}
     other = [
         f"{name} {tuple(theirs[name].shape) if name in theirs else 'missing'} instead of {tuple(tensor.shape)}"
@@ -100,7 +100,7 @@ def _other_encoder(model: MAR, source: MAR) -> list[str]:
     ]
     blocks = [name for name in theirs if name.startswith("encoder.blocks.") and name not in ours]
     if blocks:
-        other.append(f"{blocks[0]}, which this recipe's has not")
+        other.append(f"{blocks[0]}, which this recipe's does not have")
     heads = [{part.heads for part in one.encoder.modules() if isinstance(part, Attention)} for one in (source, model)]
     if heads[0] != heads[1]:  # no shape shows them
         other.append(f"{max(heads[0])} attention heads instead of {max(heads[1])}")
@@ -121,7 +121,7 @@ def read_architecture(place: str) -> ModelConfig:
         with safe_open(Path(place), framework="pt") as file:
             return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
     except (SafetensorError, OSError, KeyError, ValueError):
-        return load_weights(place)[1]  # says what is wrong with it
+        return load_weights(place)[1]  # reports what is wrong with it
 
 
 def load_weights(place: str) -> tuple[MAR, ModelConfig, CheckpointInfo]:

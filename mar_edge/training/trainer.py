@@ -23,21 +23,21 @@ from mar_edge.training.videos import Split
 
 
 def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingResult:
-    """Train as the recipe says; resume where an earlier run in the same folder stopped.
+    """Train a recipe; resume where an earlier run in the same folder stopped.
 
-    What it takes is estimated, said, and compared with what this machine has, before any video is decoded.
+    Its needs are estimated, reported, and compared with this machine's resources, before any video is decoded.
 
     Args:
         recipe: what to train.
-        console: where to say what is done.
-        force: start even if the estimate says that memory or disk do not suffice.
+        console: for messages.
+        force: start even if memory or disk are insufficient by the estimate.
 
     Raises:
         DataError: if the data cannot be used.
         RecipeError: if the recipe does not fit the data.
         OutputError: if checkpoints cannot be written.
         CheckpointError: if the folder holds another run, or weights to start from do not fit.
-        TrainingError: if the training does not fit this machine, the devices are not there, or the loss is NaN or infinite.
+        TrainingError: if the training does not fit this machine, the devices are unavailable, or the loss is NaN or infinite.
     """
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
@@ -56,7 +56,7 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
                 console.print(
                     line, style="yellow" if line.startswith("warning") else None, markup=False, soft_wrap=True
                 )
-        with fabric.rank_zero_first():  # the first process fills the cache, the others find it full
+        with fabric.rank_zero_first():  # the first process fills the cache, the others use it
             data = open_data(plan.recipe, split, show)
         bar.update(ready, visible=False)
         trainer = Trainer(plan.recipe, data, fabric)
@@ -85,7 +85,7 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
 
 
 def _plan(recipe: Recipe, split: Split | None, fabric: Fabric, *, force: bool) -> Plan:
-    """Let the first process plan for all of them, which must agree on the batch."""
+    """Let the first process plan for all, because they must use the same batch."""
     outcome: Plan | MarEdgeError | None = None
     if fabric.is_global_zero:
         try:

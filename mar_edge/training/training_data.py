@@ -1,4 +1,4 @@
-"""From a recipe's data to clips that can be trained on."""
+"""Prepares the training clips of a recipe."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from mar_edge.training.videos import Opened, Split, VideoClips, VideosPart, open
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recipe trains on.
+    """The data of a recipe.
 
     Attributes:
         train: training clips.
         val: validation clips; None for none.
         order: of the training clips.
         labels: class names; empty for pre-training.
-        digest: hash of all that decides the clips.
+        digest: hash of everything that determines the clips.
         notes: sentences for the user.
-        provenance: what a checkpoint says of the clips, besides the digest.
+        provenance: what a checkpoint records about the clips, in addition to the digest.
     """
 
     train: ClipSource
@@ -46,15 +46,15 @@ class TrainingData:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def class_weights(self) -> torch.Tensor:
-        """Return weights (classes,) inverse to how often a class comes."""
+        """Return weights (classes,) inverse to the frequency of a class."""
         return balanced_weights(torch.bincount(torch.from_numpy(self.train.classes), minlength=len(self.labels)))
 
 
 def read_lists(recipe: Recipe, progress: Progress) -> Split | None:
-    """Read the lists and folders of videos that a recipe names; None for a recipe without.
+    """Read the lists and folders of videos that a recipe names; None for a recipe without videos.
 
     Args:
-        recipe: what is trained.
+        recipe: the recipe.
         progress: called while the files of a folder are opened.
 
     Raises:
@@ -66,16 +66,16 @@ def read_lists(recipe: Recipe, progress: Progress) -> Split | None:
 
 
 def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> TrainingData:
-    """Make a recipe's data ready.
+    """Prepare a recipe's data.
 
     Args:
-        recipe: what is trained.
-        split: of `read_lists`.
-        progress: called with what is made ready, how much of it is done, and how much there is.
+        recipe: the recipe.
+        split: from `read_lists`.
+        progress: called with the current step, the amount done, and the total.
 
     Raises:
         DataError: if lists or videos cannot be used.
-        RecipeError: if the recipe asks for what the data does not have.
+        RecipeError: if the recipe requires what the data does not have.
         OutputError: if a cache cannot be written.
     """
     if not isinstance(recipe.data, VideosPart) or split is None:
@@ -108,7 +108,7 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     counts = np.bincount(classes, minlength=len(opened.train.labels)) if labelled else np.array([len(classes)])
     empty = [label for label, count in zip(opened.train.labels, counts, strict=False) if not count]
     if not counts.sum() or np.count_nonzero(counts) < len(opened.train.labels) == 2:
-        raise DataError(f"{data.train[0]} leaves nothing to train with: no clips of {some(empty) or 'any kind'}")
+        raise DataError(f"{data.train[0]} leaves nothing to train on: no clips of {some(empty) or 'any kind'}")
     if empty:
         notes.append(f"no training clips of {some(empty)}: the model cannot learn them")
     if labelled and recipe.idle_label is not None and recipe.idle_label not in opened.train.labels:
@@ -118,13 +118,13 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     source: ClipSource = opened.train if opened.figures is None else Blend(opened.train, opened.figures)
     order = Order(len(source.classes), recipe.seed, repeats=data.repeats, weights=_weights(opened, counts, data))
     digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]
-    # so that export and verify can say that clips are those the model was trained on
+    # so that export and verify can report clips that the model was trained on
     seen = {TRAINING_VIDEOS: Fingerprints.of(opened.train.paths).text}
     return TrainingData(source, opened.val, order, opened.train.labels, digest, notes, seen)
 
 
 def _weights(opened: Opened, counts: NDArray[np.int64], data: VideosPart) -> NDArray[np.float64] | None:
-    """Return how often every clip is to come (N,); None for all of them once an epoch."""
+    """Return the weight of every clip (N,); None for all of them once per epoch."""
     classes = opened.train.classes
     weights = 1.0 / counts[classes] if data.balanced else np.ones(len(classes))
     if opened.figures is None or data.figures is None:

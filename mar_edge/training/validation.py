@@ -1,4 +1,4 @@
-"""How well the model does on the validation videos while it trains."""
+"""Evaluates the model on the validation videos during training."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mar_edge.training.videos import VideoClips
 
 @torch.no_grad()
 def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch: int) -> Evaluation:
-    """Judge a model on all validation videos, each process its part of them.
+    """Evaluate a model on all validation videos, each process its part of them.
 
     Args:
         model: the model; left in evaluation mode.
         clips: the videos; the scores of a video are the mean over its views.
-        mask: the mask (t, h, w) to see them by.
-        fabric: where it runs.
-        batch: most views in a forward pass.
+        mask: the mask (t, h, w) to use.
+        fabric: for the device and processes.
+        batch: maximum views in a forward pass.
     """
     model.eval()
     visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
@@ -31,7 +31,7 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch
     for first in range(0, len(clips.classes), fabric.world_size):
         index = min(first + fabric.global_rank, len(clips.classes) - 1)
         views = torch.from_numpy(clips.views(index))
-        with fabric.autocast():  # more at a time than in training may not fit
+        with fabric.autocast():  # more at once than in training may not fit
             logits = torch.cat([model(part.to(fabric.device), visible).float() for part in torch.split(views, batch)])
         if first + fabric.global_rank < len(clips.classes):
             scores[index] = F.softmax(logits, dim=1).mean(dim=0)

@@ -1,4 +1,4 @@
-"""Clips of one's own videos, as training and validation see them."""
+"""Clips of the user's videos for training and validation."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from mar_edge.training.recipe_part import Part, refuse
 from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, draw_figures
 
 CACHE_MARGIN = 8 / 7
-"""Cached frames are larger than clips by this, as 256 px for 224 px crops."""
+"""Ratio of cached frames to clips, such as 256 px for 224 px crops."""
 
 Paths = Annotated[tuple[Path, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
 class VideosPart(Part):
-    """Videos of one's own.
+    """The user's own videos.
 
     Attributes:
-        train: a CSV (`path,label`), a list (`path label`) or a folder with a folder a class. For pre-training videos need
-            no labels, and there may be several, plain folders too.
-        val: the videos to validate with and to choose the best checkpoint by.
-        hold_out: patterns of names; the training videos that fit validate instead (whole recording groups, for instance).
+        train: a CSV (`path,label`), a list (`path label`) or a folder with a folder per class. For pre-training videos need
+            no labels, and several sources, including plain folders, are allowed.
+        val: the videos for validation and for choosing the best checkpoint.
+        hold_out: patterns of names; matching training videos are used for validation (for instance entire recording groups).
             Pre-training leaves them out.
-        root: folder that the paths in lists are relative to; by default the list's own.
-        labels: class names in order, or a file with one a line; by default found in `train`.
+        root: folder that the paths in lists are relative to; by default that of the list.
+        labels: class names in order, or a file with one per line; by default found in `train`.
         sampling: `dense`, frames at `rate_fps`; or `uniform`, one frame from each of T equal segments of the video.
-        rate_fps: frames a second; of uniform sampling the rate that a live stream is sampled at.
+        rate_fps: frames per second; with uniform sampling the rate at which a live stream is sampled.
         rate_jitter: training clips are sampled at up to this share faster or slower.
         resize: `center_crop` or `stretch`, see `runtime.clips.preprocess.Resize`.
         cache_px: side (`stretch`) or short side (`center_crop`) of the frames that are kept; by default 8/7 of the clip's.
         figures: drawn figures among the clips.
         repeats: augmented copies of a clip in a batch (repeated augmentation).
-        balanced: draw clips with replacement so that classes come equally often.
+        balanced: draw clips with replacement so that all classes are equally frequent.
         skip_broken: leave out videos that cannot be read, naming them, instead of stopping.
         cache: folder for decoded, resized frames; null decodes each time.
-        val_views: clips a video that validation averages over.
+        val_views: clips per video that validation averages over.
     """
 
     kind: Literal["videos"]
@@ -109,13 +109,11 @@ def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_prog
         videos = _unlabelled(data.train, data.root, progress)
         return Split(hold_out(videos, data.hold_out)[0] if data.hold_out else videos, None)
     if len(data.train) > 1:
-        raise DataError(f"data.train names {len(data.train)} sources; training with labels takes one list or folder")
+        raise DataError(f"data.train names {len(data.train)} sources; training with labels supports one list or folder")
     labels = read_labels(data.labels) if isinstance(data.labels, Path) else data.labels
     train = read_video_list(data.train[0], root=data.root, labels=labels, progress=progress)
     if len(train.labels) < 2:
-        raise DataError(
-            f"{train.source} has one class only, '{train.labels[0]}'; add videos of what it is to be told from"
-        )
+        raise DataError(f"{train.source} has one class only, '{train.labels[0]}'; add videos of other classes")
     if data.hold_out:
         split = Split(*hold_out(train, data.hold_out))
         held = split.val.videos if split.val is not None else ()
@@ -139,12 +137,12 @@ def _unlabelled(sources: Sequence[Path], root: Path | None, progress: Progress) 
 
 
 def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
-    """Return what about the videos looks like a mistake."""
+    """Return probable mistakes in the videos."""
     doubts = []
     slow = sum(reader.frames(index) < 0.9 * data.rate_fps * reader.duration_s(index) for index in range(len(reader)))
     if slow and data.sampling == "dense":
         doubts.append(
-            f"{slow} of {len(reader)} videos have fewer than the {data.rate_fps:g} frames a second of data.rate_fps; their "
+            f"{slow} of {len(reader)} videos have fewer than the {data.rate_fps:g} frames per second of data.rate_fps; their "
             "frames are repeated"
         )
     if split.val is not None:
@@ -152,7 +150,7 @@ def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
         both = [video.name for video in split.val.videos if os.path.realpath(video.path) in known]
         if both:
             doubts.append(
-                f"{len(both)} videos are in train and in val, so validation flatters: {', '.join(both[:3])} ..."
+                f"{len(both)} videos are in both train and val, so validation is too optimistic: {', '.join(both[:3])} ..."
             )
     return doubts
 
@@ -165,8 +163,8 @@ class VideoClips:
         reader: its opened videos.
         data: how clips are sampled.
         geometry: of the clips.
-        augmentation: what training does to them.
-        flow: whether to give the optical flow of every clip.
+        augmentation: their augmentation.
+        flow: whether to return the optical flow of every clip.
     """
 
     def __init__(
@@ -213,7 +211,7 @@ class VideoClips:
         return [video.path for video in self._videos.videos]
 
     def name(self, index: int) -> str:
-        """Return a video's name as its list has it."""
+        """Return a video's name as in its list."""
         return self._videos.videos[index].name
 
 
@@ -238,7 +236,7 @@ class Opened(NamedTuple):
 def sizings(data: VideosPart, split: Split, geometry: Geometry) -> list[tuple[VideoList, Sizing]]:
     """Return the lists of a recipe, training first, and how their frames are resized before they are kept."""
     smaller_px = min(geometry.height_px, geometry.width_px)
-    # validation sees what the runtime makes of a picture: resized once
+    # validation uses the pictures of the runtime: resized once
     sides = [(split.train, data.cache_px or round(CACHE_MARGIN * smaller_px)), (split.val, smaller_px)]
     return [
         (videos, Sizing(data.resize, side_px, round(side_px * geometry.width_px / geometry.height_px), side_px))
@@ -256,15 +254,15 @@ def open_videos(
     flow: bool,
     progress: Progress,
 ) -> Opened:
-    """Open the videos of a recipe; with a cache, decode what is not there yet.
+    """Open the videos of a recipe; with a cache, decode those that are not in it yet.
 
     Args:
         data: the recipe's.
-        split: of `read_split`.
+        split: from `read_split`.
         geometry: of the clips.
         augment: the recipe's augmentation.
         flow: whether training needs optical flow.
-        progress: called with what is being made ready.
+        progress: called with the current step.
 
     Raises:
         DataError: if videos are broken and `skip_broken` is off.

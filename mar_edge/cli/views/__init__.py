@@ -1,1 +1,1 @@
-"""What a person sees while a stream runs."""
+"""What the user sees while a stream runs."""

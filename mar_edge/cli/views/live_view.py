@@ -24,9 +24,9 @@ class LiveView:
     """Draws the newest prediction in place.
 
     Args:
-        model: what recognises.
+        model: the model.
         stream: name of the source.
-        console: where to draw.
+        console: the console to draw on.
     """
 
     def __init__(self, model: Model, stream: str, console: Console) -> None:
@@ -48,7 +48,7 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the last picture standing."""
+        """Stop drawing; the last state stays visible."""
         self._live.__exit__(kind, error, trace)
 
     def add_event(self, event: Event) -> None:
@@ -56,7 +56,7 @@ class LiveView:
         self._events.append(event)
 
     def update(self, frame: Frame, prediction: Prediction | None, *, dropped: int) -> None:
-        """Note a frame, and draw at most ten times a second."""
+        """Record a frame, and draw at most ten times per second."""
         self.note(prediction)
         self._frame = frame
         if self._times[-1] - self._drawn_s >= REFRESH_S:
@@ -69,12 +69,12 @@ class LiveView:
             self._live.update(self.draw(self._frame, dropped=dropped), refresh=True)
 
     def note(self, prediction: Prediction | None) -> None:
-        """Note that a frame came and what it brought, without drawing."""
+        """Record a frame and its result, without drawing."""
         self._times.append(time.monotonic())
         self._prediction = prediction or self._prediction
 
     def draw(self, frame: Frame, *, dropped: int) -> Panel:
-        """Return the picture of now."""
+        """Return the current view."""
         bars = Table.grid(padding=(0, 1))
         shown = self._prediction
         for rank, (label, score) in enumerate(shown.top if shown else ()):

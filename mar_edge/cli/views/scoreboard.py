@@ -1,4 +1,4 @@
-"""What was scripted beside what was recognised, for sources that know the truth."""
+"""Compares recognition with the script of sources that have one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Segment:
 class Scoreboard:
     """Compares predictions with a script.
 
-    A window that reaches over two moves of the script has no single right answer; only windows that lie within one
+    A window that spans two moves of the script has no single right answer; only windows within one
     move count.
 
     Args:
@@ -34,12 +34,12 @@ class Scoreboard:
 
     @property
     def total(self) -> int:
-        """Predictions that count."""
+        """Number of counted predictions."""
         return sum(segment.seen.total() for segment in self._segments)
 
     @property
     def agreement(self) -> float:
-        """Share of them that say what was scripted."""
+        """Share of them that agree with the script."""
         return sum(segment.seen[segment.label] for segment in self._segments) / max(1, self.total)
 
     def see(self, time_s: float, truth: str) -> None:
@@ -56,7 +56,7 @@ class Scoreboard:
 
     def print(self, console: Console) -> None:
         """Print the comparison."""
-        table = Table(title="What was scripted, and what was recognised", title_justify="left")
+        table = Table(title="Scripted and recognised moves", title_justify="left")
         for column, justify in (("time", "right"), ("scripted", "left"), ("recognised", "left"), ("agreed", "right")):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for segment in self._segments:
@@ -72,6 +72,6 @@ class Scoreboard:
             )
         console.print(table)
         console.print(
-            f"Agreed: [bold]{self.agreement:.1%}[/] of {self.total} windows that lie within one move "
+            f"Agreed: [bold]{self.agreement:.1%}[/] of {self.total} windows within one move "
             f"(a window is {self._window_s:g} s)."
         )

@@ -42,7 +42,7 @@ class Window:
             ) from error
 
     def draw(self, frame: Frame, prediction: Prediction | None) -> bool:
-        """Draw a frame; return False when the person closed the window or pressed q or Escape."""
+        """Draw a frame; return False when the user closed the window or pressed q or Escape."""
         self._prediction = prediction or self._prediction
         picture = frame.picture if frame.color == "bgr" else frame.picture[..., ::-1]
         if not self._sized:
@@ -60,12 +60,12 @@ class Window:
 
 
 def _check_display() -> None:
-    """Try the display in another process: OpenCV's Qt ends the whole program where there is none."""
+    """Try the display in another process: OpenCV's Qt ends the entire program if there is none."""
     if not os.environ.get("DISPLAY"):
-        raise OutputError("--show needs a display, and DISPLAY is not set; leave --show away")
+        raise OutputError("--show needs a display, and DISPLAY is not set; leave out --show")
     tried = subprocess.run([sys.executable, "-c", "import cv2; cv2.namedWindow('mar-edge')"], capture_output=True)
     if tried.returncode:
-        raise OutputError(f"--show needs a display, and {os.environ['DISPLAY']} cannot be used; leave --show away")
+        raise OutputError(f"--show needs a display, and {os.environ['DISPLAY']} cannot be used; leave out --show")
 
 
 def annotate(picture: NDArray[np.uint8], prediction: Prediction | None, *, lines: int = 3) -> NDArray[np.uint8]:

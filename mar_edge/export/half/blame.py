@@ -1,4 +1,4 @@
-"""Says which parts of a half graph the error of its logits comes from."""
+"""Attributes the error of a half graph's logits to its parts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mar_edge.export.half.probes import passing_tensors
 def blame_leaves(model: ModelProto, leaves: dict[str, str], sums: dict[str, float]) -> dict[str, float]:
     """Return each leaf's share of the logits' error, from 0 to 1.
 
-    The squared error of a tensor is that which its leaf makes, and for the rest that of the tensors it is made of, in
-    proportion to their errors: absolute ones where they are added, relative ones where they are multiplied. Followed
-    from the logits back, this blames a leaf for what it does to the logits, not for how wrong its own numbers look.
+    The squared error of a tensor is that of its leaf, and for the rest that of its input tensors, in
+    proportion to their errors: absolute ones if they are added, relative ones if they are multiplied. Followed
+    back from the logits, this measures a leaf's effect on the logits, not the error of its own numbers.
 
-    A number that is rounded where it is stored would be rounded where it is taken, if only its maker were FP32; so a leaf
-    that takes it is blamed as much.
+    A number that is rounded when it is stored would be rounded when it is read if only its producer were FP32; so a leaf
+    that reads it gets the same share.
 
     Args:
         model: the FP32 graph.
         leaves: of its nodes.
-        sums: of `half_probes.error_probe`, over all clips.
+        sums: from `half_probes.error_probe`, over all clips.
     """
     passing = passing_tensors(model, leaves)
     maker = {name: node for node in model.graph.node for name in node.output}
@@ -51,7 +51,7 @@ def blame_leaves(model: ModelProto, leaves: dict[str, str], sums: dict[str, floa
 
 
 def _sources(name: str, maker: dict[str, NodeProto], passing: set[str], leaves: dict[str, str]) -> set[str]:
-    """Return the passing tensors that a tensor is made of."""
+    """Return the passing tensors that a tensor is computed from."""
     found: set[str] = set()
     waiting = list(maker[name].input)
     while waiting:

@@ -1,17 +1,17 @@
-"""What a half graph's logits are where half precision is computed in, found out on a CPU that does not.
+"""Emulates a half graph's logits on hardware with half precision, on a CPU without it.
 
-ONNX Runtime and OpenVINO run FP16 graphs on x86 CPUs in FP32, between casts that they take out: 40000 + 40000 - 40000 is
+ONNX Runtime and OpenVINO run FP16 graphs on x86 CPUs in FP32, between casts that they remove: 40000 + 40000 - 40000 is
 40000 there, and not infinite (measured with onnxruntime 1.31, its optimisations off, and openvino 2026.4). So here
-every half tensor of the graph is FP32 that is cast to half and back as soon as it is made; such casts ONNX Runtime
-leaves alone, at every level of optimisation.
+every half tensor of the graph is FP32 that is cast to half and back immediately; ONNX Runtime does not remove
+such casts, at any level of optimisation.
 
-Assumed of the hardware, on the safe side of what TensorRT documents:
+Conservative assumptions about the hardware, based on TensorRT's documentation:
 
 * every operator of the graph stores its result in half, although engines fuse many and round less often;
 * the sums in matrix products and in the means of layer norms are FP32, and their results stored in half;
 * layer norm and softmax store every step in half: centred values, their squares, the variance, exponentials, their sum.
-  TensorRT's normalisation layer computes in FP32 unless told otherwise, but FP16 layer norms that overflow are its
-  oldest complaint;
+  TensorRT's normalisation layer computes in FP32 by default, but FP16 layer norms that overflow are its
+  most frequent warning;
 * the sum over tokens before the classifier's last layers is stored in half before it is divided by their number.
 """
 
@@ -27,10 +27,10 @@ from mar_edge.telemetry import import_onnxruntime
 
 
 def emulate(model: ModelProto) -> ModelProto:
-    """Return an FP32 graph for ONNX Runtime whose every tensor is rounded as the half graph's is.
+    """Return an FP32 graph for ONNX Runtime in which every tensor is rounded like that of the half graph.
 
     Args:
-        model: of `half_graph.to_half`; not changed. Which precision it is, and what is FP32 in it, its types say.
+        model: from `half_graph.to_half`; not changed. Its types determine the precision, and which parts are FP32.
     """
     half = {name: kind for name, kind in element_types(model).items() if kind in HALF.values()}
     result = ModelProto()
@@ -42,7 +42,7 @@ def emulate(model: ModelProto) -> ModelProto:
     nodes: list[NodeProto] = []
     for tensor in model.graph.initializer:
         result.graph.initializer.append(tensor)
-        if tensor.name in half:  # stays half, to take half the memory, and is cast whenever the graph runs
+        if tensor.name in half:  # stays half, to save memory, and is cast whenever the graph runs
             result.graph.initializer[-1].name = f"{tensor.name}/half"
             nodes.append(cast(f"{tensor.name}/half", tensor.name, TensorProto.FLOAT))
     speller = Speller()
@@ -59,9 +59,9 @@ def emulate(model: ModelProto) -> ModelProto:
 
 
 def session(model: ModelProto) -> Any:
-    """Load a graph into ONNX Runtime as it is: without optimisations, and computed in the order it is written in.
+    """Load a graph into ONNX Runtime unchanged: without optimisations, and computed in the order of its nodes.
 
-    The default order leaves what only an output needs to the end, and so holds all tensors that probes reduce to a number:
+    The default order computes nodes for outputs last, and so keeps all tensors that probes reduce to a number:
     5.9 GiB instead of 1.1 for the small preset.
     """
     ort = import_onnxruntime()
@@ -88,5 +88,5 @@ def round_trip(source: str, result: str, kind: int) -> list[NodeProto]:
 
 
 def cast(source: str, result: str, kind: int) -> NodeProto:
-    """Return a cast; its name is no other node's."""
+    """Return a cast with a unique name."""
     return helper.make_node("Cast", [source], [result], name=f"{source} to {result}", to=kind)

@@ -1,13 +1,13 @@
-"""Rewrites an FP32 graph as a strongly typed FP16 or BF16 one: what is not FP32 on purpose is half, weights included.
+"""Rewrites an FP32 graph as a strongly typed FP16 or BF16 one: everything that is not intentionally FP32 is half, including weights.
 
-Libraries were tried on egomotion's graph and do not serve (`onnxruntime` 1.31, `nvidia-modelopt` 0.47):
+Libraries were tried on egomotion's graph and are not suitable (`onnxruntime` 1.31, `nvidia-modelopt` 0.47):
 
 * `onnxruntime.transformers.float16.convert_float_to_float16` has no BF16. Between two neighbours of its
-  `node_block_list` it casts to FP16 and back, which rounds, and overflows, just what was to stay FP32 (19 such casts with
-  pixels and norms blocked); it writes casts behind the nodes that take them, which `onnx.checker` refuses; and it clips
-  weights beyond 65504 without a word.
-* ModelOpt AutoCast keeps names and casts well, but pins `onnx~=1.21` and `onnxruntime-gpu~=1.24` and asks for CuPy, lief and
-  polygraphy: 220 MB beside torch, in an environment of their own. Its BF16 graphs are opset 22, newer than
+  `node_block_list` it casts to FP16 and back, which rounds and overflows exactly the values that must stay FP32 (19 such casts with
+  pixels and norms blocked); it writes casts behind the nodes that use them, which `onnx.checker` rejects; and it clips
+  weights beyond 65504 without a notice.
+* ModelOpt AutoCast keeps names and casts well, but pins `onnx~=1.21` and `onnxruntime-gpu~=1.24` and requires CuPy, lief and
+  polygraphy: 220 MB in addition to torch, in a separate environment. Its BF16 graphs are opset 22, newer than
   JetPack 6's parser; it decides from FP32 ranges alone, never from what half arithmetic does to the logits.
 """
 
@@ -27,19 +27,19 @@ from mar_edge.model.graph_view import part_of
 
 
 def to_half(model: ModelProto, precision: str, kept: Collection[str]) -> ModelProto:
-    """Rewrite a graph so that all but the pixels and the kept parts computes in half precision.
+    """Rewrite a graph so that everything except the pixels and the kept parts computes in half precision.
 
     `frames` stay uint8 and `logits` float32. Nodes keep their names; casts are named `PART/Cast[_n]` after the FP32 part
-    that they are there for.
+    that they serve.
 
     Args:
-        model: an FP32 graph of `graph.write_graph`, or one that was quantised since: its scales become half, its INT8 stays;
+        model: an FP32 graph from `graph.write_graph`, or a quantised one: its scales become half, its INT8 stays;
             not changed.
         precision: `fp16` or `bf16`.
         kept: parts that stay FP32, see `half_parts`.
 
     Raises:
-        ExportError: if a kept part is not there, or a weight lies outside of what the precision can hold.
+        ExportError: if a kept part does not exist, or a weight is outside the range of the precision.
     """
     found = leaves(model)
     check_kept(found.values(), kept)
@@ -86,7 +86,7 @@ class _Writer:
         return result
 
     def _write_node(self, node: NodeProto, wanted: set[str]) -> None:
-        """Write a node in its type, the casts that it needs before it, and the cast of an output of the graph after it."""
+        """Write a node in its type, the casts before it, and the cast of an output of the graph after it."""
         half = node.name not in self._full
         kind = self._half if half else TensorProto.FLOAT
         new = NodeProto()
@@ -105,7 +105,7 @@ class _Writer:
                 self._cast(made, TensorProto.FLOAT, node, name)
 
     def _as(self, name: str, kind: int, node: NodeProto) -> str:
-        """Return the name under which a tensor is there in a type, for a node that takes it."""
+        """Return the name of a tensor in a type, for a node that uses it."""
         if not name or self._types[name] not in FLOATS:
             if name in self._constants:
                 self._written[name] = self._constants[name]
@@ -128,7 +128,7 @@ class _Writer:
         return output or label
 
     def _constant(self, name: str, kind: int, node: NodeProto) -> str:
-        """Write a constant in a type; one that FP32 and half nodes share is there twice."""
+        """Write a constant in a type; one that FP32 and half nodes share is written twice."""
         if kind == TensorProto.FLOAT:
             self._written[name] = self._constants[name]
             return name
@@ -139,7 +139,7 @@ class _Writer:
                 rounded = value.astype(NUMPY[self._precision])
             if not np.isfinite(rounded.astype(np.float32)).all():
                 raise ExportError(
-                    f"a weight of {part_of(node.name)} is {np.abs(value).max():.3g}, and {self._precision} ends at "
+                    f"a weight of {part_of(node.name)} is {np.abs(value).max():.3g}, and the range of {self._precision} ends at "
                     f"{LARGEST[self._precision]:.3g}; keep that part in fp32"
                 )
             self._written[label] = numpy_helper.from_array(rounded, label)

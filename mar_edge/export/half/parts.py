@@ -1,6 +1,6 @@
-"""The names of what a graph may compute in another precision than the rest.
+"""The names of the parts of a graph that may have another precision than the rest.
 
-A graph falls into leaves, named by module path where there is a module, and by what they do where there is none:
+A graph consists of leaves, named by module path if there is a module, otherwise by their function:
 
 | leaf | what it computes |
 |---|---|
@@ -11,8 +11,8 @@ A graph falls into leaves, named by module path where there is a module, and by 
 | `encoder.blocks.3.residual` | both sums with the residual stream, and LayerScale gains |
 | `classifier.reduce`, `classifier.pool`, `classifier.head` | the bridge's first product; the sum over tokens; the last product |
 
-Blocks of the classifier have the same leaves. A name covers itself and all below it: `encoder.blocks.3.attn` is attention
-with its projection, `classifier` the whole classifier. What precedes `encoder.embed`, from pixels to normalised
+Blocks of the classifier have the same leaves. A name covers itself and all names below it: `encoder.blocks.3.attn` is attention
+with its projection, `classifier` the entire classifier. The part before `encoder.embed`, from pixels to normalised
 tubelets, has no name: it is always FP32.
 """
 
@@ -27,7 +27,7 @@ from mar_edge.errors import ExportError
 from mar_edge.node_names import PRODUCTS, part_of, product_part
 
 PIXELS = ""
-"""The leaf of what precedes `encoder.embed`."""
+"""The leaf before `encoder.embed`."""
 
 _BLOCK = re.compile(r"\.blocks\.\d+$")
 
@@ -44,7 +44,7 @@ def leaves(model: ModelProto) -> dict[str, str]:
     nodes = list(model.graph.node)
     pixels = _pixels(nodes)
     constants = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
-    latest: dict[str, str] = {}  # product of each attention, as its nodes go by
+    latest: dict[str, str] = {}  # current product of each attention
     found: dict[str, str] = {}
     for node in nodes:
         part = part_of(node.name)
@@ -62,12 +62,12 @@ def leaves(model: ModelProto) -> dict[str, str]:
 
 
 def covered(leaf: str, kept: Iterable[str]) -> bool:
-    """Tell whether a leaf is one of the kept parts, or in one."""
+    """Return whether a leaf is one of the kept parts, or in one."""
     return any(leaf == name or leaf.startswith(f"{name}.") for name in kept)
 
 
 def check_kept(known: Collection[str], kept: Iterable[str]) -> None:
-    """Check that every kept part is there.
+    """Check that every kept part exists.
 
     Args:
         known: leaves of a graph.
@@ -84,18 +84,18 @@ def check_kept(known: Collection[str], kept: Iterable[str]) -> None:
 
 
 def _pixels(nodes: list[NodeProto]) -> set[str]:
-    """Return the names of what the first matrix product's tokens come from."""
+    """Return the names of the nodes that the first matrix product's tokens come from."""
     producer = {name: node for node in nodes for name in node.output}
     embed = next((node for node in nodes if node.op_type in PRODUCTS), None)
     if embed is None:
-        raise ExportError("the graph has no matrix product; it is none that mar-edge exported")
+        raise ExportError("the graph has no matrix product; it was not exported by mar-edge")
     waiting, found = [embed.input[0]], set[str]()
     while waiting:
         node = producer.get(waiting.pop())
         if node is not None and node.name not in found:
             found.add(node.name)
             waiting += node.input
-    # what quantises the product's tokens is the product's own
+    # the nodes that quantise the product's tokens belong to the product
     return {name for name in found if part_of(name) != part_of(embed.name)}
 
 
@@ -109,6 +109,6 @@ def _part_of_attention(node: NodeProto, part: str, latest: str) -> str:
 
 
 def _is_residual(node: NodeProto, constants: dict[str, int]) -> bool:
-    """Tell the residual sums and LayerScale gains of a block from its GELU, which has scalar constants only."""
+    """Distinguish the residual sums and LayerScale gains of a block from its GELU, which has only scalar constants."""
     ranks = [constants[name] for name in node.input if name in constants]
     return (node.op_type == "Add" and not ranks) or (node.op_type == "Mul" and any(ranks))

@@ -1,12 +1,12 @@
 """Decides by measurement which parts of a graph stay FP32 when the rest becomes FP16 or BF16.
 
-1. The graph runs in FP32 over the clips and tells the largest value of every number that half would store. The parts
-   that come close to what the precision can hold stay FP32: those that make such a number and those that take it.
-2. The half graph is emulated (`half_emulation`) and its logits compared with FP32. Mostly that is all.
-3. Where they differ too much, one more run tells which parts the error of the logits comes from (`half_blame`), and
-   these become FP32, twice as many each time, until the logits are near enough; then it is tried with fewer.
+1. The graph runs in FP32 over the clips and reports the largest value of every number that half would store. The parts
+   that come close to the limit of the precision stay FP32: those that produce such a number and those that use it.
+2. The half graph is emulated (`half_emulation`) and its logits compared with FP32. Usually this is sufficient.
+3. If they differ too much, one more run shows which parts cause the error of the logits (`half_blame`), and
+   these become FP32, twice as many each time, until the logits are close enough; then fewer are tried.
 
-So a large model needs one FP32 run and one emulated run, and only a model that half precision hurts a few more.
+So a large model needs one FP32 run and one emulated run, and only a model that is affected by half precision needs a few more.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from mar_edge.runtime.measurement.bounds import BOUNDS, misses
 __all__ = ["OVERFLOW_MARGIN", "PARITY_SHARE", "PRODUCT_COST", "choose_kept", "to_half"]
 
 OVERFLOW_MARGIN = 4.0
-"""Other clips may reach values this many times those of the measured ones."""
+"""Other clips may reach values up to this multiple of those of the measured ones."""
 
 PARITY_SHARE = 0.5
-"""Of the errors that `bounds.BOUNDS` allow, this much may be used on the measured clips."""
+"""Share of the errors allowed by `bounds.BOUNDS` that may be used on the measured clips."""
 
 PRODUCT_COST = 4.0
-"""A part with a matrix product must make this many times the error of another to become FP32 before it: there half
+"""A part with a matrix product must cause this many times the error of another to become FP32 before it: there half
 precision saves time."""
 
 
@@ -51,16 +51,16 @@ def choose_kept(
     """Choose the parts that stay FP32.
 
     Args:
-        model: an FP32 graph of `graph.write_graph`; not changed.
+        model: an FP32 graph from `graph.write_graph`; not changed.
         precision: `fp16` or `bf16`.
-        clips: to measure on, uint8 (N, T, H, W, 3); four do for a large model.
-        progress: told what is being done.
+        clips: to measure on, uint8 (N, T, H, W, 3); four are sufficient for a large model.
+        progress: called with the current step.
 
     Returns:
-        Names as `half_parts` has them, sorted; for `to_half` and the manifest.
+        Names as in `half_parts`, sorted; for `to_half` and the manifest.
 
     Raises:
-        ExportError: if the FP32 graph itself gives no numbers, or nothing could be in half precision.
+        ExportError: if the FP32 graph itself returns NaN or infinite logits, or no part can be in half precision.
     """
     choice = _Choice(model, precision, clips, progress)
     kept = choice.overflowing()
@@ -80,13 +80,13 @@ class _Choice:
         self._reference: NDArray[np.float32] = np.zeros(0, np.float32)
 
     def overflowing(self) -> set[str]:
-        """Return the leaves that come close to the end of the precision; notes the FP32 logits."""
+        """Return the leaves that come close to the limit of the precision; stores the FP32 logits."""
         limit = LARGEST[self._precision] / OVERFLOW_MARGIN
         probe = peak_probe(self._model, self._leaves)
         figures = self._run(probe.model, "values in fp32")
         self._reference = np.concatenate(figures["logits"])
         if not np.isfinite(self._reference).all():
-            raise ExportError("the fp32 graph itself gives logits that are no numbers; the checkpoint is damaged")
+            raise ExportError("the fp32 graph itself returns NaN or infinite logits; the checkpoint is damaged")
         found = {
             leaf for name, told in probe.leaves.items() if not np.max(figures[name]) <= limit for leaf in told
         } | self._heavy(limit)
@@ -95,15 +95,15 @@ class _Choice:
         return found - {PIXELS}
 
     def holds(self, kept: Collection[str]) -> bool:
-        """Tell whether the half graph's logits are well within the bounds of its precision."""
+        """Return whether the half graph's logits are well within the bounds of its precision."""
         half = emulate(to_half(self._model, self._precision, kept))
         logits = np.concatenate(self._run(half, f"{self._precision} with {len(kept)} parts in fp32")["logits"])
         return not misses(self._reference, logits, BOUNDS[self._precision].tightened(PARITY_SHARE))
 
     def repair(self, kept: set[str]) -> set[str]:
-        """Return `kept` and the most harmful leaves, as many as it takes for the half graph to hold."""
+        """Return `kept` and the most harmful leaves, as many as needed for the half graph to keep its bounds."""
         ranked = self._by_harm(kept)
-        low, high = 0, 1  # as many are too few, as many will do
+        low, high = 0, 1  # `low` are too few, `high` are enough
         while high < len(ranked) and not self.holds(kept.union(ranked[:high])):
             low, high = high, min(2 * high, len(ranked))
         while high - low > max(1, high // 4):  # an eighth more than needed is not worth another run
@@ -115,16 +115,16 @@ class _Choice:
         return kept.union(ranked[:high])
 
     def check_worth(self, kept: Collection[str]) -> None:
-        """Check that something is left for the precision to do.
+        """Check that at least one matrix product is in the precision.
 
         Raises:
             ExportError: if every matrix product stays FP32.
         """
         if self._products <= set(kept):
-            raise ExportError(f"no matrix product of this model can be {self._precision} within its bounds")
+            raise ExportError(f"no matrix product of this model can be computed in {self._precision} within its bounds")
 
     def _heavy(self, limit: float) -> set[str]:
-        """Return the leaves with constants close to the end of the precision."""
+        """Return the leaves with constants close to the limit of the precision."""
         using = takers(self._model, self._leaves)
         found: set[str] = set()
         for tensor in self._model.graph.initializer:

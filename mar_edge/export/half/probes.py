@@ -1,4 +1,4 @@
-"""Graphs that measure, while they run in FP32, where half precision would overflow and where it would do harm.
+"""Graphs that measure, while they run in FP32, where half precision would overflow and where it would cause errors.
 
 Every figure is reduced to one number inside the graph, so that the tensors of a large model are never all in memory.
 """
@@ -21,7 +21,7 @@ class Probe(NamedTuple):
 
     Attributes:
         model: the graph.
-        leaves: for each output that it has for this, the leaves that its figure tells of.
+        leaves: for each measuring output, the leaves that its figure describes.
     """
 
     model: ModelProto
@@ -29,9 +29,9 @@ class Probe(NamedTuple):
 
 
 def peak_probe(model: ModelProto, leaves: dict[str, str]) -> Probe:
-    """Return a graph that gives the logits, and the largest absolute value of every number that half would store.
+    """Return a graph that outputs the logits, and the largest absolute value of every number that half would store.
 
-    A figure tells of the leaf that makes the number and of those that take it.
+    A figure describes the leaf that produces the number and those that use it.
 
     Args:
         model: the FP32 graph; not changed.
@@ -54,10 +54,10 @@ def peak_probe(model: ModelProto, leaves: dict[str, str]) -> Probe:
 
 
 def error_probe(model: ModelProto, leaves: dict[str, str], kind: int, kept: Collection[str]) -> Probe:
-    """Return a graph that computes in FP32 and in half side by side and gives the errors of what passes between leaves.
+    """Return a graph that computes in FP32 and in half side by side and outputs the errors of the tensors between leaves.
 
-    For each tensor that leaves a leaf there are three sums of squares, which tell of that leaf: `TENSOR/signal` of itself,
-    `TENSOR/total` of its error in the half graph, and `TENSOR/own` of the error that the leaf alone makes of exact inputs.
+    For each tensor that leaves a leaf there are three sums of squares, which describe that leaf: `TENSOR/signal` of itself,
+    `TENSOR/total` of its error in the half graph, and `TENSOR/own` of the error that the leaf alone causes with exact inputs.
 
     Args:
         model: the FP32 graph; not changed.
@@ -90,7 +90,7 @@ def error_probe(model: ModelProto, leaves: dict[str, str], kind: int, kept: Coll
 
 
 def passing_tensors(model: ModelProto, leaves: dict[str, str]) -> set[str]:
-    """Return the tensors that leave their leaf, pixels not counted."""
+    """Return the tensors that leave their leaf, without pixels."""
     taking = takers(model, leaves)
     last = {value.name for value in model.graph.output}
     return {
@@ -102,7 +102,7 @@ def passing_tensors(model: ModelProto, leaves: dict[str, str]) -> set[str]:
 
 
 def takers(model: ModelProto, leaves: dict[str, str]) -> dict[str, set[str]]:
-    """Return the leaves that take each tensor."""
+    """Return the leaves that use each tensor."""
     found: dict[str, set[str]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -117,9 +117,9 @@ class _Twins:
         model: the FP32 graph.
         leaves: of its nodes.
         kind: the half type.
-        title: what the twins are called.
+        title: suffix of the twins' names.
         full: leaves that stay FP32.
-        exact: tensors that twins take as they are in FP32, instead of their twins.
+        exact: tensors that twins use in FP32, instead of their twins.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class _Twins:
         return f"{name}/{self.title}/twin"
 
     def of(self, node: NodeProto) -> list[NodeProto]:
-        """Return a node's twin, and what it needs before it."""
+        """Return a node's twin, and the nodes it needs before it."""
         full = self._leaves[node.name] in self._full
         nodes: list[NodeProto] = []
         twin = NodeProto()
@@ -146,7 +146,7 @@ class _Twins:
         for index, name in enumerate(node.input):
             if self._types[name] not in FLOATS:
                 continue
-            leaf = self._made_in.get(name, PIXELS)  # constants are FP32 at first, as pixels are
+            leaf = self._made_in.get(name, PIXELS)  # constants are FP32 at first, like pixels
             source = name if leaf == PIXELS or name in self._exact else self.named(name)
             twin.input[index] = source
             if not full and leaf in self._full:

@@ -1,6 +1,6 @@
-"""Layer norm, softmax and the mean over tokens, written as the steps that they are computed in.
+"""Layer norm, softmax and the mean over tokens, written as their computation steps.
 
-Each step's result is a number that half precision must hold: squares of centred values overflow FP16 from 256 on.
+Each step's result is a number that half precision must represent: squares of centred values overflow FP16 from 256 on.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 MOVING = ("Reshape", "Transpose", "Split", "Gather", "Slice", "Squeeze", "Unsqueeze", "Identity", "Concat", "Flatten")
-"""Operators that compute nothing."""
+"""Operators that only move data."""
 
 
 class Step(NamedTuple):
     """One step.
 
     Attributes:
-        node: named `NODE.STEP` where a node has several.
+        node: named `NODE.STEP` if a node has several.
         computes: whether its result is new numbers, which have to be stored.
     """
 
@@ -32,7 +32,7 @@ class Speller:
     """Writes nodes as steps.
 
     Attributes:
-        constants: what the steps need beside the graph's own constants, by name.
+        constants: additional constants of the steps, by name.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Speller:
         self._node = NodeProto()
 
     def spell_out(self, node: NodeProto) -> list[Step]:
-        """Return the steps of a node, the last of which gives the node's output."""
+        """Return the steps of a node; the last one outputs the node's result."""
         spell: dict[str, Callable[..., None]] = {
             "LayerNormalization": self._layer_norm,
             "Softmax": self._softmax,

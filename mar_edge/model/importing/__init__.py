@@ -1,1 +1,1 @@
-"""Checkpoints of others: official MAR, official VideoMAE, Hugging Face VideoMAE; each becomes a model of ours, exactly or not at all."""
+"""Imports foreign checkpoints: official MAR, official VideoMAE, Hugging Face VideoMAE; exactly, or with an error."""

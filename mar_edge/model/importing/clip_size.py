@@ -1,4 +1,4 @@
-"""Frames and size of a clip: what the user says, what the checkpoint says, and what published models have."""
+"""Frames and size of a clip: from the user, from the checkpoint, or as in published models."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mar_edge.geometry import Geometry
 from mar_edge.model.importing.imported import Asked, Heads
 
 FRAMES, SIZE_PX = 16, 224
-"""Those of the published models."""
+"""Values of the published models."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What stands beside the weights of an official checkpoint; None where it does not say.
+    """The settings stored with the weights of an official checkpoint; None for missing ones.
 
     Attributes:
-        source: where it stands.
+        source: where they are stored.
         frames, size_px: of a clip.
         heads: of the encoder.
         norm_eps: of the layer norms.
@@ -35,10 +35,10 @@ class Told:
 
 
 def told(settings: Mapping[str, Any], folder: Path) -> Told:
-    """Read the command line that VideoMAE's scripts keep, or the config.json of VideoMAE V2 on Hugging Face.
+    """Read the command line that VideoMAE's scripts store, or the config.json of VideoMAE V2 on Hugging Face.
 
     Raises:
-        CheckpointError: if it names a part that ours computes in another way.
+        CheckpointError: if it names a part that mar-edge computes differently.
     """
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_config"]
@@ -49,7 +49,7 @@ def told(settings: Mapping[str, Any], folder: Path) -> Told:
         return Told(source="its 'args'", frames=frames and frames * segments, size_px=_whole(settings, "input_size"))
     for key, ours in (("cos_attn", False), ("qk_scale", None), ("in_chans", 3)):
         if values.get(key, ours) != ours:
-            raise CheckpointError(f"config.json has {key} {values[key]!r}, and mar-edge computes only {ours!r}")
+            raise CheckpointError(f"config.json has {key} {values[key]!r}; mar-edge supports only {ours!r}")
     eps = values.get("layer_norm_eps", 1e-6)
     if not isinstance(eps, float) or not 0 < eps < 1:
         raise CheckpointError(f"config.json has layer_norm_eps {eps!r}, expected a small positive number")
@@ -63,10 +63,10 @@ def told(settings: Mapping[str, Any], folder: Path) -> Told:
 
 
 def clip_geometry(asked: Asked, beside: Told, tubelet: tuple[int, int]) -> Geometry:
-    """Return the geometry of an official checkpoint, whose tubelet (frames, pixels) its weights show.
+    """Return the geometry of an official checkpoint; the tubelet (frames, pixels) is known from its weights.
 
     Raises:
-        CheckpointError: if user and checkpoint differ.
+        CheckpointError: if the values of user and checkpoint differ.
     """
     frames = agreed("--frames", asked.frames, beside.frames, beside.source) or FRAMES
     size_px = agreed("--size", asked.size_px, beside.size_px, beside.source) or SIZE_PX
@@ -79,13 +79,13 @@ def encoder_heads(heads: Heads, beside: Told) -> int | None:
 
 
 def agreed(option: str, asked: int | None, found: int | None, source: str) -> int | None:
-    """Return a number that the user, the checkpoint, both or neither give.
+    """Return a number given by the user, the checkpoint, both or neither.
 
     Raises:
         CheckpointError: if they differ.
     """
     if asked is not None and found is not None and asked != found:
-        raise CheckpointError(f"{option} is {asked}, but {source} says {found}. Leave {option} out")
+        raise CheckpointError(f"{option} is {asked}, but {source} states {found}. Leave {option} out")
     return asked if found is None else found
 
 

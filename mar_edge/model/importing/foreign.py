@@ -1,4 +1,4 @@
-"""Tensors of a foreign checkpoint on their way into a model of ours."""
+"""Converts the tensors of a foreign checkpoint to those of mar-edge."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _HEADS = {192: 3, 384: 6, 512: 8, 640: 8, 768: 12, 1024: 16, 1280: 16}
 """Attention heads by width in all published models, encoders and decoders alike; ViT-H's are 80 channels wide, not 64."""
 
 _ASIDE = {"head", "heads", "classifier", "loss", "losses", "criterion", "teacher", "ema", "momentum", "queue"}
-"""Words in names of what stands beside a model and changes nothing of what it computes, as `aux_head`."""
+"""Words in names of extra tensors that do not change what a model computes, such as `aux_head`."""
 
 
 @dataclass
 class Foreign:
-    """Tensors of a foreign checkpoint; what is used leaves `state`, and what is missing is collected.
+    """Tensors of a foreign checkpoint; used ones are removed from `state`, and missing ones are collected.
 
     Attributes:
-        state: what is left.
-        missing: names of what the format has and the file has not.
+        state: remaining tensors.
+        missing: names of tensors that the format requires and the file lacks.
         out: tensors by our names.
-        unused: names of what is left out for a reason, with the reason.
+        unused: names of tensors that are left out, with the reason.
         notes: sentences for the user.
     """
 
@@ -40,7 +40,7 @@ class Foreign:
     notes: list[str] = field(default_factory=list)
 
     def take(self, theirs: str) -> Tensor | None:
-        """Remove a tensor as float32; None if it is not there.
+        """Remove a tensor as float32; None if it does not exist.
 
         Raises:
             CheckpointError: if it is quantised, or has a value that is NaN or infinite.
@@ -52,10 +52,10 @@ class Foreign:
         if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_meta:
             raise CheckpointError(
                 f"{theirs} is {str(tensor.dtype).removeprefix('torch.')}, expected floating-point weights; "
-                "import them from before they were quantised"
+                "import the weights from before quantisation"
             )
         if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{theirs} has a value that is NaN or infinite; take an earlier checkpoint")
+            raise CheckpointError(f"{theirs} has a value that is NaN or infinite; use an earlier checkpoint")
         return tensor.float()
 
     def move(self, ours: str, theirs: str, change: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
@@ -70,7 +70,7 @@ class Foreign:
         self.move(f"{ours}.bias", f"{theirs}.bias")
 
     def leave(self, theirs: str, reason: str) -> None:
-        """Leave out everything whose name begins so."""
+        """Leave out all tensors whose names begin with a prefix."""
         names = [key for key in self.state if key == theirs or key.startswith(f"{theirs}.")]
         for key in names:
             del self.state[key]
@@ -78,7 +78,7 @@ class Foreign:
             self.unused[theirs if theirs in names else f"{theirs}.*"] = reason
 
     def has(self, ending: str) -> bool:
-        """Say whether a name ends so."""
+        """Return whether a name ends with a suffix."""
         return any(key.endswith(ending) for key in self.state)
 
     def depth(self, prefix: str) -> int:
@@ -87,30 +87,30 @@ class Foreign:
         return max(found, default=-1) + 1
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Return the shape of what has to be there.
+        """Return the shape of a required tensor.
 
         Raises:
-            CheckpointError: if it is not.
+            CheckpointError: if it does not exist.
         """
         if key not in self.state:
             raise CheckpointError(f"the checkpoint lacks {key}; the file is incomplete")
         return tuple(self.state[key].shape)
 
     def heads(self, given: int | None, width: int, option: str) -> int:
-        """Return the number of attention heads, which weights do not show.
+        """Return the number of attention heads, which the weights do not show.
 
         Raises:
-            CheckpointError: if the width does not divide into so many.
+            CheckpointError: if the width is not divisible by it.
         """
         heads = given or _HEADS.get(width)
         if heads is None:
             heads = max(1, width // 64)
             self.notes.append(
                 f"assumed {heads} attention heads for {width} channels, which no published model has; weights do not "
-                f"show the number, and with a wrong one the results are wrong. Give it with {option}"
+                f"show the number, and a wrong number gives wrong results. Set it with {option}"
             )
         if heads < 1 or width % heads:
-            raise CheckpointError(f"{width} channels do not divide into {heads} heads; give the number with {option}")
+            raise CheckpointError(f"{width} channels are not divisible by {heads} heads; set the number with {option}")
         return heads
 
     def patch_embedding(self, theirs: str) -> tuple[int, int]:
@@ -130,16 +130,16 @@ class Foreign:
         return shape[2], shape[3]
 
     def positions(self, ours: str, *theirs: str) -> None:
-        """Take a position table (1, tokens, D) if the file has one, learned or not; else ours is the published formula."""
+        """Take a position table (1, tokens, D) if the file has one, learned or not; otherwise ours is the published formula."""
         for key in theirs:
             if key in self.state:
                 self.move(f"{ours}.positions", key, lambda table: table.squeeze(0))
 
     def check_left(self, *taken: str) -> None:
-        """Account for every tensor that is left.
+        """Account for every remaining tensor.
 
         Args:
-            *taken: the parts that were taken; nothing may be left in them.
+            *taken: the parts that were imported; no tensor of them may remain.
 
         Raises:
             CheckpointError: if one of them would change what the model computes.
@@ -148,10 +148,10 @@ class Foreign:
             first, dot, _ = key.partition(".")
             if not dot or first in taken or not _ASIDE & set(first.split("_")):
                 raise CheckpointError(
-                    f"it has {key}, which this model has no place for; without it the results would be others, "
+                    f"it has {key}, which this model does not have; without it the results would differ, "
                     "so such a model cannot be imported"
                 )
-            self.leave(first, "beside the model, no part of what it computes")
+            self.leave(first, "not part of what the model computes")
 
 
 def split_bias(foreign: Foreign, ours: str, theirs: str) -> None:
@@ -162,5 +162,5 @@ def split_bias(foreign: Foreign, ours: str, theirs: str) -> None:
 
 
 def zero_biases(foreign: Foreign, ours: str, width: int) -> None:
-    """Fill in the biases of a model that has none in its attention: adding zero changes nothing."""
+    """Add zero biases to a model without biases in its attention: this changes nothing."""
     foreign.out |= {f"{ours}.q_bias": torch.zeros(width), f"{ours}.v_bias": torch.zeros(width)}

@@ -15,11 +15,11 @@ from mar_edge.model.importing.official_videomae import NO_HEAD
 
 _EMBEDDING = "videomae.embeddings.patch_embeddings.projection"
 OUTER_EPS = 1e-5
-"""torch's own, which `fc_norm` and the decoder's last norm have whatever the configuration says."""
+"""torch's default, which `fc_norm` and the decoder's last norm always use, regardless of the configuration."""
 
 
 def take_hugging_face(foreign: Foreign, hf: VideoMaeConfig, asked: Asked) -> tuple[str, ModelConfig]:
-    """Take a model by its configuration."""
+    """Import a model by its configuration."""
     classifies = "classifier.weight" in foreign.state
     decodes = "encoder_to_decoder.weight" in foreign.state
     if decodes and not hf.norm_pix_loss:
@@ -53,20 +53,20 @@ def take_hugging_face(foreign: Foreign, hf: VideoMaeConfig, asked: Asked) -> tup
         _decoder(foreign, hf)
     foreign.check_left("videomae", "decoder", "classifier", "fc_norm")
     if hf.unknown:
-        foreign.notes.append(f"{FILE} has {', '.join(hf.unknown[:5])}, which VideoMAE does not have; not looked at")
+        foreign.notes.append(f"{FILE} has {', '.join(hf.unknown[:5])}, which VideoMAE does not have; ignored")
     kind = "classifier" if classifies else "pre-training checkpoint" if decodes else "encoder without a classifier"
     return f"a Hugging Face VideoMAE {kind}", config
 
 
 def _head(foreign: Foreign, hf: VideoMaeConfig, config: ModelConfig) -> None:
-    """Take the last norm and the linear layer; which norm there is hangs on `use_mean_pooling`."""
+    """Import the last norm and the linear layer; which norm exists depends on `use_mean_pooling`."""
     if config.classifier == "mean_pool":
         foreign.linear("classifier.norm", "fc_norm")
     elif config.final_norm:
         foreign.linear("encoder.norm", "videomae.layernorm")
     if config.classifier != "none":
         foreign.linear("classifier.head", "classifier")
-    unused = f"not computed by transformers either, as use_mean_pooling is {str(hf.use_mean_pooling).lower()}"
+    unused = f"not used by transformers either, as use_mean_pooling is {str(hf.use_mean_pooling).lower()}"
     foreign.leave("videomae.layernorm", unused)
     foreign.leave("fc_norm", unused if config.classifier != "none" else NO_HEAD)
 
@@ -105,7 +105,7 @@ def _blocks(foreign: Foreign, ours: str, theirs: str, depth: int, hf: VideoMaeCo
 
 
 def _compare(foreign: Foreign, hf: VideoMaeConfig, decodes: bool) -> None:
-    """Check that configuration and weights are of one model, and of a shape that ours has.
+    """Check that configuration and weights match, and have a shape that mar-edge supports.
 
     Raises:
         CheckpointError: naming what differs.
@@ -134,7 +134,7 @@ def _compare(foreign: Foreign, hf: VideoMaeConfig, decodes: bool) -> None:
             )
     for key, hidden, width in mlps:
         if hidden != 4 * width:
-            raise CheckpointError(f"{FILE} has {key} {hidden}, and mar-edge computes only 4 x {width} = {4 * width}")
+            raise CheckpointError(f"{FILE} has {key} {hidden}; mar-edge supports only 4 x {width} = {4 * width}")
     if not hf.qkv_bias and (foreign.has(".q_bias") or foreign.has(".query.bias")):
         raise CheckpointError(
             f"{FILE} has qkv_bias false, but the weights have such biases; they do not belong together"

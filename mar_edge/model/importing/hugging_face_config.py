@@ -1,4 +1,4 @@
-"""config.json of Hugging Face VideoMAE: every value that changes what the model computes is checked or refused by name."""
+"""config.json of Hugging Face VideoMAE: every value that changes what the model computes is checked or rejected by name."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FILE = "config.json"
 _LIKE_OURS: dict[str, tuple[object, ...]] = {
     "model_type": ("videomae", None),
     "num_channels": (3,),
-    "hidden_act": ("gelu", "gelu_python"),  # the exact one; gelu_new, gelu_fast, quick_gelu and others are not
-    "problem_type": ("single_label_classification", None),  # the runtime takes softmax
+    "hidden_act": ("gelu", "gelu_python"),  # the exact one; gelu_new, gelu_fast, quick_gelu and others are different
+    "problem_type": ("single_label_classification", None),  # the runtime uses softmax
     "attn_implementation": ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention", None),
     "pruned_heads": ({}, [], None),
     "quantization_config": (None,),
     "auto_map": (None,),
 }
-"""Values that compute what our model computes."""
+"""Values with which the result equals that of our model."""
 
 _WITHOUT_EFFECT = {
     # of training, or about the file itself
     "architectures", "attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range", "id2label", "label2id",
     "transformers_version", "torch_dtype", "dtype", "_name_or_path", "name_or_path", "num_labels", "finetuning_task",
     "_commit_hash", "_attn_implementation_autoset", "_attn_implementation_internal", "license", "chunk_size_feed_forward",
-    # of every Hugging Face model, for texts and for what is returned
+    # of every Hugging Face model, for text and for the returned values
     "return_dict", "output_hidden_states", "output_attentions", "torchscript", "use_bfloat16", "tf_legacy_loss",
     "tie_word_embeddings", "is_encoder_decoder", "is_decoder", "cross_attention_hidden_size", "add_cross_attention",
     "tie_encoder_decoder", "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups",
@@ -43,7 +43,7 @@ _WITHOUT_EFFECT = {
 
 
 class VideoMaeConfig(BaseModel):
-    """What config.json says; what it does not say is what `transformers` takes then."""
+    """The values in config.json; missing ones have the defaults of `transformers`."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", protected_namespaces=())
 
@@ -95,7 +95,7 @@ def read_config(file: Path) -> VideoMaeConfig:
     """Read a Hugging Face config.json.
 
     Raises:
-        CheckpointError: if it is missing or damaged, or has a value that our model computes in another way.
+        CheckpointError: if it is missing or damaged, or has a value that our model computes differently.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def read_config(file: Path) -> VideoMaeConfig:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file} is not that of a VideoMAE model")
+        raise CheckpointError(f"{file} does not belong to a VideoMAE model")
     try:
         config = VideoMaeConfig.model_validate_json(text)
     except ValidationError as error:
@@ -123,15 +123,15 @@ def read_config(file: Path) -> VideoMaeConfig:
 
 def _refusal(file: Path, key: str, value: object, like_ours: tuple[object, ...]) -> str:
     if key == "model_type":
-        return f"{file} is not that of a VideoMAE model, but of '{value}'"
+        return f"{file} does not belong to a VideoMAE model, but to '{value}'"
     if like_ours == (None,) or key == "pruned_heads":
-        return f"{file} has {key}, which mar-edge does not compute, so the results would be others"
+        return f"{file} has {key}, which mar-edge does not support, so the results would differ"
     known = " or ".join(repr(one) for one in like_ours if one is not None)
-    return f"{file} has {key} {value!r}, and mar-edge computes only {known}, so the results would be others"
+    return f"{file} has {key} {value!r}; mar-edge supports only {known}, so the results would differ"
 
 
 def labels_of(config: VideoMaeConfig, classes: int) -> tuple[list[str] | None, str | None]:
-    """Return the class names in order, and what is wrong with them."""
+    """Return the class names in order, and a note on problems with them."""
     names = config.id2label
     if not classes or not names:
         return None, None

@@ -1,4 +1,4 @@
-"""What an import is told, and what it gives."""
+"""The arguments and the result of an import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mar_edge.model.mar import MAR
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Numbers of attention heads; None takes what the checkpoint says, else what published models of that width have."""
+    """Numbers of attention heads; None uses the checkpoint's value, otherwise that of published models of the same width."""
 
     encoder: int | None = None
     bridge: int | None = None
@@ -20,7 +20,7 @@ class Heads:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the user says about a checkpoint; None leaves it to the checkpoint.
+    """The user's settings for a checkpoint; None uses the checkpoint's value.
 
     Attributes:
         frames: frames in a clip.
@@ -35,16 +35,16 @@ class Asked:
 
 @dataclass
 class Imported:
-    """A foreign checkpoint as a model of ours.
+    """A foreign checkpoint as a mar-edge model.
 
     Attributes:
         model: with the foreign weights.
         config: its architecture.
         format: what the checkpoint is, in words.
         labels: class names, if the checkpoint has them.
-        unused: tensors of the file that were not taken, by name or as `prefix*`, with the reason.
+        unused: tensors of the file that were not imported, by name or as `prefix*`, with the reason.
         notes: sentences about what was assumed or left out.
-        resize: how its own preprocessing brings a picture to the model's size.
+        resize: how its own preprocessing resizes a picture.
     """
 
     model: MAR

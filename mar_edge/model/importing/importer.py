@@ -1,4 +1,4 @@
-"""Imports a checkpoint: reads it, finds out what it is, and fills a model of ours with it."""
+"""Imports a checkpoint: reads it, detects its format, and loads it into a mar-edge model."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _OFFICIAL = {"mar": take_mar, "videomae": take_classifier, "videomae_pretraining
 def import_checkpoint(
     path: Path, *, frames: int | None = None, size_px: int | None = None, heads: Heads | None = None
 ) -> Imported:
-    """Import a foreign checkpoint; which of the formats it is, is found out from its tensors.
+    """Import a foreign checkpoint; its format is detected from its tensors.
 
     Args:
         path: a file (`.safetensors`, `.pth`, `.bin`, `.ckpt` ...), a shard or index of shards, or a folder of Hugging Face.
-        frames: frames in a clip, where the file does not say; else 16.
-        size_px: side of a clip, where the file does not say; else 224.
-        heads: numbers of attention heads, where the file does not say and published models of that width have others.
+        frames: frames in a clip, if the file does not state them; default 16.
+        size_px: side of a clip, if the file does not state it; default 224.
+        heads: numbers of attention heads, if the file does not state them and they differ from published models.
 
     Raises:
-        CheckpointError: if the file cannot be read, is none of the formats, lacks a tensor, would compute something else
-            in our model, or differs from what is asked.
+        CheckpointError: if the file cannot be read, has an unknown format, lacks a tensor, would compute something else
+            in our model, or differs from the arguments.
     """
     asked = Asked(frames=frames, size_px=size_px, heads=heads or Heads())
     files = weight_files.locate(path)
@@ -49,7 +49,7 @@ def import_checkpoint(
         raise CheckpointError(f"{file}: {error}. Give the clip's size with --frames and --size") from error
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
-    except (IndexError, RuntimeError, ValueError, TypeError) as error:  # tensors of unheard-of shapes
+    except (IndexError, RuntimeError, ValueError, TypeError) as error:  # tensors of unexpected shapes
         raise CheckpointError(f"{file} has tensors of the wrong shape: {str(error).splitlines()[0]}") from error
     if foreign.missing:
         more = len(foreign.missing) - 5
@@ -86,9 +86,9 @@ def _fill(config: ModelConfig, state: State, file: Path) -> MAR:
             )
         if key not in wanted or tensor.shape != wanted[key].shape:
             expected = tuple(wanted[key].shape) if key in wanted else "nothing"
-            raise CheckpointError(f"{file}: {key} has shape {tuple(tensor.shape)}, but the model needs {expected}")
+            raise CheckpointError(f"{file}: {key} has shape {tuple(tensor.shape)}, expected {expected}")
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise CheckpointError(f"{file} does not fill the model: {str(error).splitlines()[-1].strip()}") from error
+        raise CheckpointError(f"{file} does not fit the model: {str(error).splitlines()[-1].strip()}") from error
     return model.eval()

@@ -1,4 +1,4 @@
-"""Finds the model within a file: under which key its tensors stand, behind which prefix, and which of the formats it is."""
+"""Finds the model within a file: the key and the prefix of its tensors, and its format."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Format = Literal["mar", "videomae", "videomae_pretraining", "hugging_face"]
 
 _HF_ANCHOR = "embeddings.patch_embeddings.projection.weight"
 _ANCHOR = re.compile(rf"^(?P<prefix>(?:.*\.)?)(?P<anchor>patch_embed\.proj\.weight|{re.escape(_HF_ANCHOR)})$")
-"""The patch embedding: each model has one, and what stands before it is a prefix."""
+"""The patch embedding: each model has one, and the text before it is a prefix."""
 
 _SHELLS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
-"""What data parallelism, compilation and checkpointing put around a module, anywhere in a name."""
+"""Wrappers of data parallelism, compilation and checkpointing, anywhere in a name."""
 
 _OTHER_NAMES = (
     # mmaction2's words for the same parts
@@ -29,17 +29,17 @@ _OTHER_NAMES = (
 )
 
 _AVERAGES = re.compile(r"ema|average|swa|teacher|momentum|target|shadow", re.IGNORECASE)
-"""Names of copies of a model that training keeps beside it."""
+"""Names of additional copies of a model that training keeps."""
 
 _REMEDIES = (
     (
         re.compile(r"\.lora_[AB]|\.lora_(down|up)\."),
-        "it holds LoRA adapters; merge them first (PEFT: merge_and_unload())",
+        "it contains LoRA adapters; merge them first (PEFT: merge_and_unload())",
     ),
     (re.compile(r"(^|\.)_?flat_param"), "its weights are flattened by FSDP; save a full state dict"),
     (
         re.compile(r"\.(qweight|qzeros|SCB|absmax|weight_scale|weight_scale_inv|quant_state\..*|_packed_params.*)$"),
-        "its weights are quantised; import those from before",
+        "its weights are quantised; import the weights from before quantisation",
     ),
     (
         re.compile(r"\.parametrizations\.|\.weight_[gv]$"),
@@ -53,10 +53,10 @@ class Layout:
     """A model found in a file.
 
     Attributes:
-        format: which it is.
+        format: its format.
         state: its tensors by the names that the format's published checkpoints use.
-        outside: other tensors of the file, as `prefix*` with the reason why they are not taken.
-        settings: what the training script wrote beside the weights, by the names of its command line.
+        outside: other tensors of the file, as `prefix*` with the reason why they are not imported.
+        settings: what the training script stored with the weights, by the names of its command line.
     """
 
     format: Format
@@ -69,7 +69,7 @@ def find_layout(values: Any, file: object) -> Layout:
     """Find the model.
 
     Args:
-        values: what was read.
+        values: the content of the file.
         file: its name, for messages.
 
     Raises:
@@ -77,7 +77,7 @@ def find_layout(values: Any, file: object) -> Layout:
     """
     states = [(path, tensors) for path, tensors in _states(values, ()) if tensors]
     if not states:
-        raise CheckpointError(f"{file} holds no tensors")
+        raise CheckpointError(f"{file} contains no tensors")
     for _, tensors in states:
         for key in tensors:
             for pattern, remedy in _REMEDIES:
@@ -89,13 +89,13 @@ def find_layout(values: Any, file: object) -> Layout:
     if not found:
         largest = max((tensors for _, tensors in states), key=len)
         raise CheckpointError(
-            f"{file} is no checkpoint of MAR, VideoMAE or Hugging Face VideoMAE; "
+            f"{file} is not a checkpoint of MAR, VideoMAE or Hugging Face VideoMAE;  "
             f"its tensors start with {', '.join(sorted(largest)[:3])}"
         )
     names = [".".join(path) for path, _ in found]
     taken = _one_of(names, file)
     outside = {
-        f"{name}.*": f"another copy of the weights; those of '{names[taken]}' were taken"
+        f"{name}.*": f"another copy of the weights; those of '{names[taken]}' were imported"
         for index, name in enumerate(names)
         if index != taken
     }
@@ -106,7 +106,7 @@ def find_layout(values: Any, file: object) -> Layout:
 
 
 def _states(values: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Walk through dicts within dicts; each may hold tensors."""
+    """Walk through nested dicts; each may contain tensors."""
     if not isinstance(values, Mapping) or len(path) > 6:
         return
     yield path, {str(key): value for key, value in values.items() if isinstance(value, Tensor)}
@@ -122,7 +122,7 @@ def _name(key: str) -> str:
 
 
 def _clean(tensors: State, file: object) -> State:
-    """Take shells out of all names."""
+    """Remove wrappers from all names."""
     clean: State = {}
     for key, tensor in tensors.items():
         name = _name(key)
@@ -133,18 +133,18 @@ def _clean(tensors: State, file: object) -> State:
 
 
 def _one_of(names: list[str], file: object) -> int:
-    """Choose one of several models by the names that they stand under: the one that is no average of another."""
+    """Choose one of several models by their names: the one that is not an average of another."""
     if len(names) == 1:
         return 0
     plain = [index for index, name in enumerate(names) if not _AVERAGES.search(name)]
     if len(plain) != 1:
         listed = ", ".join(f"'{name}'" for name in names[:4])
-        raise CheckpointError(f"{file} holds {len(names)} models, under {listed}. Save the one that you want alone")
+        raise CheckpointError(f"{file} contains {len(names)} models, under {listed}. Save only the one to import")
     return plain[0]
 
 
 def _within(state: State, file: object) -> Layout:
-    """Find format and prefix of a model among its tensors, and take the prefix away."""
+    """Find format and prefix of a model among its tensors, and remove the prefix."""
     anchors = [match for key in state if (match := _ANCHOR.match(key))]
     anchor = anchors[_one_of([match["prefix"] for match in anchors], file)]
     place, form = anchor["prefix"], _format(state, anchor["prefix"], anchor["anchor"])
@@ -152,12 +152,12 @@ def _within(state: State, file: object) -> Layout:
     root = place.removesuffix(inner) if inner else place
     own = {key.removeprefix(root): tensor for key, tensor in state.items() if key.startswith(root)}
     outside = {key for key in state if not key.startswith(root)}
-    if form == "hugging_face" and root == place:  # the base model alone
+    if form == "hugging_face" and root == place:  # only the base model
         parts = ("embeddings.", "encoder.", "layernorm.")
         own = {f"videomae.{key}" if key.startswith(parts) else key: tensor for key, tensor in own.items()}
     if form == "videomae" and root.endswith("backbone."):
         own |= _head_of_mmaction(state, root.removesuffix("backbone."), outside)
-    reason = f"outside of the model, which stands under '{root}'"
+    reason = f"outside of the model, which is under '{root}'"
     return Layout(form, own, {f"{key.partition('.')[0]}*": reason for key in sorted(outside)})
 
 
@@ -172,7 +172,7 @@ def _format(state: State, place: str, anchor: str) -> Format:
 
 
 def _head_of_mmaction(state: State, root: str, outside: set[str]) -> State:
-    """Return mmaction2's head, which stands beside its backbone, by VideoMAE's name."""
+    """Return mmaction2's head, which is stored beside its backbone, by VideoMAE's name."""
     head = {}
     for name in ("weight", "bias"):
         key = f"{root}cls_head.fc_cls.{name}"
@@ -183,7 +183,7 @@ def _head_of_mmaction(state: State, root: str, outside: set[str]) -> State:
 
 
 def _settings(values: Any) -> dict[str, Any]:
-    """Return the command line that VideoMAE's scripts keep beside the weights."""
+    """Return the command line that VideoMAE's scripts store with the weights."""
     arguments = values.get("args") if isinstance(values, Mapping) else None
     if isinstance(arguments, Mapping):
         return dict(arguments)

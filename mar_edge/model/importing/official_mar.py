@@ -12,7 +12,7 @@ FORMAT = "an official MAR checkpoint"
 
 
 def take_mar(foreign: Foreign, asked: Asked, beside: Told) -> tuple[str, ModelConfig]:
-    """Take a whole MAR model."""
+    """Import a complete MAR model."""
     width = foreign.shape("backbone.norm.weight")[0]
     bridge, decoder = foreign.shape("encoder_to_cls_decoder.weight")[0], foreign.shape("encoder_to_decoder.weight")[0]
     config = ModelConfig(

@@ -1,4 +1,4 @@
-"""Official VideoMAE, and what builds on its names (VideoMAE V2, mmaction2): classifiers, encoders, pre-trained models."""
+"""Official VideoMAE and formats with its names (VideoMAE V2, mmaction2): classifiers, encoders, pre-trained models."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mar_edge.model.importing.foreign import Foreign
 from mar_edge.model.importing.imported import Asked
 from mar_edge.model.importing.vit_blocks import move_blocks, move_decoder
 
-NO_HEAD = "a norm before a classifier that is not there"
+NO_HEAD = "a norm before a missing classifier"
 
 
 def take_classifier(foreign: Foreign, asked: Asked, beside: Told) -> tuple[str, ModelConfig]:
-    """Take a classifier; without its head an encoder alone."""
+    """Import a classifier; without its head only an encoder."""
     width = foreign.shape("patch_embed.proj.weight")[0]
     classifies = "head.weight" in foreign.state
     pooled = "fc_norm.weight" in foreign.state
@@ -45,7 +45,7 @@ def take_classifier(foreign: Foreign, asked: Asked, beside: Told) -> tuple[str, 
 
 
 def take_pretraining(foreign: Foreign, asked: Asked, beside: Told) -> tuple[str, ModelConfig]:
-    """Take a pre-trained encoder with its pixel decoder."""
+    """Import a pre-trained encoder with its pixel decoder."""
     width, decoder = foreign.shape("encoder.norm.weight")[0], foreign.shape("encoder_to_decoder.weight")[0]
     config = ModelConfig(
         geometry=clip_geometry(asked, beside, foreign.patch_embedding("encoder.patch_embed.proj")),

@@ -1,4 +1,4 @@
-"""preprocessor_config.json of Hugging Face: whether its pictures are ours, and how they come to the model's size."""
+"""preprocessor_config.json of Hugging Face: checks the normalisation, and reads how pictures are resized."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FILES = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 def check_preprocessing(folder: Path, imported: Imported) -> None:
-    """Check the preprocessing that came with a model, if any did, and take its way of resizing.
+    """Check the preprocessing configuration of a model, if there is one, and use its resize rule.
 
     Args:
-        folder: where config.json is.
+        folder: the folder of config.json.
         imported: `resize` and `notes` are changed.
 
     Raises:
-        CheckpointError: if it is damaged, or normalises pictures in another way than mar-edge.
+        CheckpointError: if it is damaged, or normalises pictures differently from mar-edge.
     """
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
@@ -32,7 +32,7 @@ def check_preprocessing(folder: Path, imported: Imported) -> None:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{file} is not that of a model")
+        raise CheckpointError(f"{file} does not belong to a model")
     _check_normalisation(file, values)
     imported.resize = _resize(values)
     geometry = imported.config.geometry
@@ -40,7 +40,7 @@ def check_preprocessing(folder: Path, imported: Imported) -> None:
     if imported.resize == "center_crop" and shortest and shortest != (cropped or geometry.height_px):
         imported.notes.append(
             f"{file.name} scales the shorter side to {shortest} px before it crops; mar-edge crops the largest square, "
-            "so a little more of the picture is seen"
+            "so the model gets slightly more of the picture"
         )
 
 
@@ -53,7 +53,7 @@ def _check_normalisation(file: Path, values: dict[str, Any]) -> None:
         value = values.get(key)
         if value is not None and not _same(value, expected):
             raise CheckpointError(
-                f"{file} has {key} {value}, and mar-edge normalises with {expected}, so the results would be others"
+                f"{file} has {key} {value}; mar-edge normalises with {expected}, so the results would differ"
             )
 
 

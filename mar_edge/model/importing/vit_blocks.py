@@ -1,4 +1,4 @@
-"""The blocks that official MAR and VideoMAE share: encoder, decoder, and where their biases are."""
+"""The blocks that official MAR and VideoMAE share: encoder, decoder, and the places of their biases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from mar_edge.model.importing.foreign import Foreign, split_bias, zero_biases
 
 
 def move_blocks(foreign: Foreign, ours: str, theirs: str, depth: int, *, layer_scale: bool = False) -> None:
-    """Move blocks of VideoMAE's names."""
-    whole = foreign.has("attn.qkv.bias")  # one bias for query, key and value, as timm has it
+    """Import blocks with VideoMAE's names."""
+    whole = foreign.has("attn.qkv.bias")  # one bias for query, key and value, as in timm
     separate = foreign.has("attn.q_bias") or foreign.has("attn.v_bias")
     for index in range(depth):
         a, b = f"{ours}.{index}", f"{theirs}.{index}"
@@ -29,7 +29,7 @@ def move_blocks(foreign: Foreign, ours: str, theirs: str, depth: int, *, layer_s
 
 
 def move_decoder(foreign: Foreign, depth: int) -> None:
-    """Move the pixel decoder of MAR and VideoMAE."""
+    """Import the pixel decoder of MAR and VideoMAE."""
     foreign.move("decoder.reduce.weight", "encoder_to_decoder.weight")
     foreign.move("decoder.mask_token", "mask_token", torch.flatten)
     move_blocks(foreign, "decoder.blocks", "decoder.blocks", depth)

@@ -14,14 +14,14 @@ from mar_edge.errors import CheckpointError
 from mar_edge.model.importing.pickle_file import read_pickle
 
 NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""What a folder of Hugging Face holds, in the order in which it is looked for."""
+"""File names of a Hugging Face folder, in the order of the search."""
 
 _SHARD = re.compile(r"^(?P<name>.+)-(?P<number>\d+)-of-(?P<count>\d+)(?P<ending>\.\w+)$")
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def locate(path: Path) -> list[Path]:
-    """Find the files that hold the weights.
+    """Find the files with the weights.
 
     Args:
         path: a file, an index of shards, one shard, or a folder of Hugging Face.
@@ -42,10 +42,10 @@ def locate(path: Path) -> list[Path]:
 
 
 def read(files: list[Path]) -> Any:
-    """Read files as they are: a dict of tensors, or whatever a training script wrote around one.
+    """Read files unchanged: a dict of tensors, or the object in which a training script stored one.
 
     Raises:
-        CheckpointError: if a file is damaged, would run code, or is no checkpoint.
+        CheckpointError: if a file is damaged, would run code, or is not a checkpoint.
     """
     if len(files) == 1:
         return _read(files[0])
@@ -53,10 +53,10 @@ def read(files: list[Path]) -> Any:
     for file in files:
         part = _read(file)
         if not isinstance(part, dict):
-            raise CheckpointError(f"{file} is a part of a checkpoint, but holds no tensors")
+            raise CheckpointError(f"{file} is a part of a checkpoint, but contains no tensors")
         twice = sorted(state.keys() & part.keys())
         if twice:
-            raise CheckpointError(f"{file} has {twice[0]}, which another part has, too; download the parts again")
+            raise CheckpointError(f"{file} has {twice[0]}, which is also in another part; download the parts again")
         state |= part
     return state
 
@@ -65,17 +65,17 @@ def _read(file: Path) -> Any:
     with file.open("rb") as opened:
         start = opened.read(64)
     if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{file} is a pointer of Git LFS, not the weights themselves. Run: git lfs pull")
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights themselves. Run: git lfs pull")
     if file.suffix != ".safetensors" and start[8:9] != b"{":
         return read_pickle(file)
     try:
         with safe_open(file, framework="pt") as opened:
             if (opened.metadata() or {}).get("format", "").startswith("mar-edge"):
-                raise CheckpointError(f"{file} is a checkpoint of mar-edge already; use it as it is")
+                raise CheckpointError(f"{file} is already a checkpoint of mar-edge; use it without import")
             return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"{file} cannot be read, it is damaged or no checkpoint ({type(error).__name__})"
+            f"{file} cannot be read; it is damaged or not a checkpoint ({type(error).__name__})"
         ) from error
 
 
@@ -87,7 +87,7 @@ def _in_folder(folder: Path) -> Path:
     if any(name == "zero_to_fp32.py" or name.startswith("mp_rank_") for name in names):
         raise CheckpointError(
             f"{folder} is a checkpoint of DeepSpeed, in parts. Join them: python zero_to_fp32.py {folder} weights, "
-            "and import what that writes"
+            "and import the result"
         )
     if any(name.endswith(".distcp") for name in names):
         raise CheckpointError(
@@ -95,11 +95,13 @@ def _in_folder(folder: Path) -> Path:
             f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} weights.pth"
         )
     shard = next((name for name in names if _SHARD.match(name) and name.endswith(_WEIGHTS)), None)
-    if shard is not None:  # the index got lost
+    if shard is not None:  # the index is missing
         return folder / shard
     weights = [name for name in names if name.endswith(_WEIGHTS)]
-    hint = f"; it holds {', '.join(weights[:5])}: give one of these" if weights else ""
-    raise CheckpointError(f"{folder} holds neither {' nor '.join((NAMES[0], NAMES[2]))}, whole or in shards{hint}")
+    hint = f"; it contains {', '.join(weights[:5])}: give one of these" if weights else ""
+    raise CheckpointError(
+        f"{folder} contains neither {' nor '.join((NAMES[0], NAMES[2]))}, complete or in shards{hint}"
+    )
 
 
 def _indexed(index: Path) -> list[Path]:
@@ -108,14 +110,14 @@ def _indexed(index: Path) -> list[Path]:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         names = sorted({str(name) for name in places})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is not an index of shards, it is damaged ({type(error).__name__})") from error
+        raise CheckpointError(f"{index} is not an index of shards, or is damaged ({type(error).__name__})") from error
     if not names or any(Path(name).name != name for name in names):
-        raise CheckpointError(f"{index} is not an index of shards: it names no files beside it")
+        raise CheckpointError(f"{index} is not an index of shards: it names no files in its folder")
     return _all_there(index.parent, names, index.name)
 
 
 def _with_siblings(file: Path) -> list[Path]:
-    """Return a file, or all shards if it is one."""
+    """Return a file, or all shards if it is one of them."""
     shard = _SHARD.match(file.name)
     if shard is None:
         return [file]

@@ -1,4 +1,4 @@
-"""From a camera's picture to the model's: check, resize, crop, colour order. Everything stays uint8."""
+"""Prepares a camera's picture for the model: check, resize, crop, colour order. Everything stays uint8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mar_edge.errors import FrameError
 
 Resize = Literal["stretch", "center_crop"]
-"""`stretch` squeezes the whole picture into the model's; `center_crop` scales the short side and cuts the middle out."""
+"""`stretch` scales the picture to the model's size; `center_crop` scales the short side and crops the middle."""
 
 Color = Literal["bgr", "rgb"]
 
@@ -23,14 +23,16 @@ def check_frame(frame: object) -> NDArray[np.uint8]:
         The frame itself, uint8 (H, W, 3).
 
     Raises:
-        FrameError: saying what it is instead.
+        FrameError: if it is not; the message states what it is instead.
     """
     if not isinstance(frame, np.ndarray):
-        raise FrameError(f"a frame is a numpy array of shape (H, W, 3), not {type(frame).__name__}")
+        raise FrameError(f"a frame must be a numpy array of shape (H, W, 3), not {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-        raise FrameError(f"a frame has shape (H, W, 3), not {frame.shape}{_shape_advice(frame)}")
+        raise FrameError(f"a frame must have shape (H, W, 3), not {frame.shape}{_shape_advice(frame)}")
     if frame.dtype != np.uint8:
-        raise FrameError(f"a frame has dtype uint8 with values 0 to 255, not {frame.dtype}; {_type_advice(frame)}")
+        raise FrameError(
+            f"a frame must have dtype uint8 with values 0 to 255, not {frame.dtype}; {_type_advice(frame)}"
+        )
     return frame
 
 

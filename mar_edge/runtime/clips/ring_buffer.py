@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 class RingBuffer:
-    """Keeps the newest `frames` pictures so that they always lie side by side in time order.
+    """Keeps the newest `frames` pictures contiguous in memory, in time order.
 
-    Every picture is written twice, `frames` places apart; any `frames` neighbours between are then a window, and
+    Every picture is written twice, `frames` places apart; any `frames` neighbours are then a window, and
     reading it copies nothing.
 
     Args:
@@ -29,11 +29,11 @@ class RingBuffer:
 
     @property
     def full(self) -> bool:
-        """Whether a whole window is there."""
+        """Whether the window is full."""
         return self._held == self.frames
 
     def push(self, picture: NDArray[np.uint8]) -> None:
-        """Add the newest picture (H, W, 3); the oldest falls out."""
+        """Add the newest picture (H, W, 3); the oldest is removed."""
         self._data[self._next] = picture
         self._data[self._next + self.frames] = picture
         self._next = (self._next + 1) % self.frames

@@ -1,4 +1,4 @@
-"""Picks frames at the model's own rate, by time stamps."""
+"""Selects frames at the model's rate, by time stamps."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ MIN_GAP_S = 0.5
 
 
 class Sampler:
-    """Tells for each arriving frame how many places of the window it fills.
+    """Reports for each arriving frame how many places of the window it fills.
 
     Ticks lie `1 / rate_fps` apart, starting with the first frame. A tick is served by the first frame that is not
     earlier than the tick less a quarter of a period. A camera slower than the model serves several ticks with one
-    frame, which keeps the time scale right; a silence longer than `max_gap_s` starts anew.
+    frame, which keeps the time scale right; after a gap longer than `max_gap_s` sampling restarts.
 
     Args:
-        rate_fps: frames a second that the model wants.
-        max_gap_s: longest silence that is bridged; by default three periods, at least 0.5 s.
+        rate_fps: frames per second that the model expects.
+        max_gap_s: longest gap that is bridged; by default three periods, at least 0.5 s.
     """
 
     def __init__(self, rate_fps: float, *, max_gap_s: float | None = None) -> None:
         if not rate_fps > 0:
-            raise ValueError(f"rate_fps is {rate_fps}, but must be positive")
+            raise ValueError(f"rate_fps is {rate_fps}; it must be positive")
         self.period_s = 1 / rate_fps
         self.max_gap_s = max(MIN_GAP_S, 3 * self.period_s) if max_gap_s is None else max_gap_s
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past: the next frame starts a new tick grid."""
+        """Reset: the next frame starts a new tick grid."""
         self._start_s = math.nan
         self._last_s = math.nan
         self._ticks = 0
 
     def is_gap(self, time_s: float) -> bool:
-        """Whether a frame at `time_s` comes after too long a silence."""
+        """Whether a frame at `time_s` comes after a gap that is too long."""
         return time_s - self._last_s > self.max_gap_s
 
     def take(self, time_s: float) -> int:

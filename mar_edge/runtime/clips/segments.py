@@ -1,8 +1,8 @@
-"""When the frames of a clip are taken from a whole video, for models trained on uniform segments.
+"""At which times the frames of a clip are taken from a video, for models trained on uniform segments.
 
 The video is cut into as many segments of equal length as the clip has frames, and gives one frame of each (temporal
 segment networks, Wang et al., ECCV 2016, arXiv 1608.00859; MAR and VideoMAE train on Something-Something this way).
-Dense clips, whose frames lie a fixed time apart, are the sampler's.
+Dense clips, whose frames lie a fixed time apart, are made by the sampler.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mar_edge.errors import OptionError
 
 Sampling = Literal["dense", "uniform"]
-"""`dense` takes frames a fixed time apart; `uniform` spreads them over the whole video, one a segment."""
+"""`dense` takes frames a fixed time apart; `uniform` spreads them over the whole video, one per segment."""
 
 
 def segment_times(duration_s: float, frames: int, place: ArrayLike = 0.5) -> NDArray[np.float64]:
@@ -41,8 +41,8 @@ def segment_views(clips: int) -> list[float]:
     beginnings and the middles, as VideoMAE and MAR test on Something-Something.
 
     Raises:
-        OptionError: if there shall be less than one.
+        OptionError: if `clips` is less than 1.
     """
     if clips < 1:
-        raise OptionError(f"{clips} clips cannot be taken from a video; use 1 or more")
+        raise OptionError(f"{clips} clips per video are invalid; use 1 or more")
     return [0.5] if clips == 1 else [index / clips for index in range(clips)]

@@ -58,13 +58,13 @@ class WholeClip:
     Attributes:
         name: the file, or `frames`.
         duration_s: length of the clip in seconds; once it is read.
-        repeated_frames: places of a window filled by frames that were there already, because the clip has fewer frames
+        repeated_frames: places of a window filled with repeated frames, because the clip has fewer frames
             than a window; once it is read.
-        warnings: one sentence for whatever should be known; once it is read.
+        warnings: one sentence for each thing to know; once it is read.
 
     Raises:
         FrameError: if the frames are not pictures.
-        OptionError: if such views cannot be made.
+        OptionError: if the views are invalid.
     """
 
     def __init__(self, clip: str | Path | NDArray[np.uint8], spec: ModelSpec, views: Views | None = None) -> None:
@@ -143,14 +143,14 @@ class WholeClip:
             taken = [] if sampled.pictures is None else [_Sample(sampled.pictures, index)] * sampled.places
             yield taken, sampled.cut is not None
         if breaks:
-            self.warnings.append(f"{self.name} has {breaks} gaps or changes of size; no window reaches over one")
+            self.warnings.append(f"{self.name} has {breaks} gaps or changes of size; no window spans one of them")
         if repeats > self._spec.geometry.frames:
             self.warnings.append(
                 f"{self.name} has fewer than the {rate_fps:g} frames per second that the model expects; frames were repeated"
             )
 
     def _spread(self) -> Iterator[View]:
-        """Give windows that each reach over the whole clip, one frame a segment."""
+        """Give windows that each span the whole clip, one frame per segment."""
         length = self._spec.geometry.frames
         if self._file is not None:
             info = probe(self._file)
@@ -158,7 +158,7 @@ class WholeClip:
             self.warnings += info.warnings
             if info.cut:
                 self.warnings.append(
-                    f"{self.name} ends before its header says; its frames are spread over what is there"
+                    f"{self.name} ends earlier than its header states; the frames are taken from the part that exists"
                 )
         else:
             assert self._pictures is not None
@@ -188,16 +188,16 @@ def check_views(views: Views | None, spec: ModelSpec) -> None:
     """Check that (clips, crops) can be made for a model; None always can.
 
     Raises:
-        OptionError: saying why not.
+        OptionError: if they cannot; the message states why.
     """
     if views is None:
         return
     if len(views) != 2 or views[0] < 1 or views[1] not in (1, 3):
         raise OptionError(
-            f"views {'x'.join(map(str, views))} cannot be made; it is clips x crops, and crops are 1 or 3, as in 5x3"
+            f"views {'x'.join(map(str, views))} is invalid; give clips x crops with 1 or 3 crops, as in 5x3"
         )
     if views[1] == 3 and spec.resize == "stretch":
-        raise OptionError(f"{spec.name} sees the whole picture, so there is nothing to crop; use views like 5x1")
+        raise OptionError(f"{spec.name} sees the whole picture, so crops are not supported; use views like 5x1")
 
 
 def _views(samples: list[_Sample]) -> Iterator[View]:
@@ -215,5 +215,5 @@ def _check_clip(clip: object) -> NDArray[np.uint8]:
         or clip.dtype != np.uint8
         or not clip.size
     ):
-        raise FrameError("a clip is a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
+        raise FrameError("a clip must be a path, or frames uint8 (N, H, W, 3) RGB at the model's rate")
     return clip

@@ -1,4 +1,4 @@
-"""From frames to the window that a model sees: sampling, preprocessing, the window itself, and where it may not reach."""
+"""From frames to the window that a model sees: sampling, preprocessing, the window itself, and the breaks that it must not span."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Sampled:
 
     Attributes:
         pictures: uint8 (crops, H, W, 3) RGB in the model's size; None for a frame between two samples.
-        places: of the window that it fills: 0 for a frame between two samples, more than 1 where frames are missing.
-        cut: why no window may hold this frame and an earlier one; None if it may.
+        places: number of places of the window that it fills: 0 for a frame between two samples, more than 1
+            where frames are missing.
+        cut: why no window may contain both this frame and an earlier one; None if one may.
     """
 
     pictures: NDArray[np.uint8] | None
@@ -38,7 +39,7 @@ class Sampled:
 class Intake:
     """Brings frames to the model's rate and size, and finds where the stream is broken.
 
-    A silence that is too long to be bridged and a change of the frames' size break it.
+    A gap that is too long to be bridged and a change of the frames' size break it.
 
     Args:
         spec: the model.
@@ -52,7 +53,7 @@ class Intake:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew: time may begin anywhere."""
+        """Reset: time may begin anywhere."""
         self._sampler.reset()
         self._last_s = -math.inf
         self._shape: tuple[int, ...] | None = None
@@ -70,7 +71,7 @@ class Intake:
         """
         check_frame(frame)
         if color not in ("bgr", "rgb"):
-            raise FrameError(f"color is 'bgr' or 'rgb', not {color!r}")
+            raise FrameError(f"color must be 'bgr' or 'rgb', not {color!r}")
         if not _is_time(time_s):
             raise FrameError(f"time_s is {time_s!r}; give the capture time in seconds")
         if time_s < self._last_s:
@@ -97,10 +98,10 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a frame did to a window.
+    """How a frame changed a window.
 
     Attributes:
-        places: that it filled.
+        places: number of places that it filled.
         full: whether the window holds a whole clip.
         cut: why the window was emptied before; None if it was not.
     """
@@ -111,7 +112,7 @@ class Step:
 
 
 class Window:
-    """The newest clip of a stream. No window mixes what lies before and after a break.
+    """The newest clip of a stream. No window spans a break.
 
     Args:
         spec: the model.

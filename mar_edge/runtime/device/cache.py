@@ -1,4 +1,4 @@
-"""The folder for what is found out or built on this device: measurements, TensorRT engines, calibration statistics."""
+"""The cache folder of this device: measurements, TensorRT engines, calibration statistics."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ VARIABLE = "MAR_EDGE_CACHE"
 
 
 def folder(kind: str) -> Path:
-    """Return a folder of the cache, and make it if it is not there.
+    """Return a folder of the cache, and create it if it does not exist.
 
     Args:
-        kind: what it is for, as `measurements`.
+        kind: its purpose, such as `measurements`.
 
     Returns:
         `$MAR_EDGE_CACHE/kind`; without that variable `$XDG_CACHE_HOME/mar-edge/kind` or `~/.cache/mar-edge/kind`.
 
     Raises:
-        OutputError: if it cannot be made or written to; it names the variable.
+        OutputError: if it cannot be created or written to; the message names the variable.
     """
     path = location(kind)
     try:
@@ -35,10 +35,10 @@ def folder(kind: str) -> Path:
 
 
 def location(kind: str) -> Path:
-    """Return where a folder of the cache is or would be, to read from it; it need not be there or writable.
+    """Return the path of a folder of the cache, to read from it; it need not exist or be writable.
 
     Raises:
-        OutputError: if there is no home folder and nothing else was said.
+        OutputError: if there is no home folder and neither variable is set.
     """
     return _root() / kind
 
@@ -47,10 +47,10 @@ def _root() -> Path:
     if chosen := os.environ.get(VARIABLE):
         try:
             return Path(chosen).expanduser()
-        except RuntimeError as error:  # ~ of a user that is not there
-            raise OutputError(f"there is no home folder for {VARIABLE}={chosen}. Set it to a whole path") from error
+        except RuntimeError as error:  # ~ of a user that does not exist
+            raise OutputError(f"there is no home folder for {VARIABLE}={chosen}. Set it to an absolute path") from error
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if base.is_absolute():  # the XDG specification says that a relative path is to be ignored
+    if base.is_absolute():  # the XDG specification requires that a relative path is ignored
         return base / "mar-edge"
     try:
         return Path.home() / ".cache" / "mar-edge"

@@ -1,4 +1,4 @@
-"""What tells this device from others: a speed that was measured on one says nothing about another."""
+"""Identifies this device: a speed measured on one device is not valid for another."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 
 _CPU_KEYS = ("model name", "vendor_id", "cpu family", "model", "CPU implementer", "CPU part", "CPU variant")
-"""What Linux tells of a core, on x86 and on ARM."""
+"""What Linux reports about a core, on x86 and on ARM."""
 
 
 def device_key() -> str:
@@ -16,13 +16,13 @@ def device_key() -> str:
 
 
 def device_name() -> str:
-    """Return what people call the device, as `AMD EPYC, 2 cores`."""
+    """Return a readable name of the device, such as `AMD EPYC, 2 cores`."""
     name = _board() or _cpu().get("model name") or platform.processor() or platform.machine()
     return ", ".join([name, f"{_cores()} core{'s' if _cores() > 1 else ''}", *_gpus()])
 
 
 def _cpu() -> dict[str, str]:
-    """Return what is known of the first core."""
+    """Return what is known about the first core."""
     first = _read("/proc/cpuinfo").split("\n\n")[0]
     pairs = (line.partition(":") for line in first.splitlines())
     found = {key.strip(): value.strip() for key, _, value in pairs}
@@ -35,12 +35,12 @@ def _cores() -> int:
 
 
 def _board() -> str:
-    """Return the name of a Jetson, a Raspberry Pi and their like; empty on a PC."""
+    """Return the name of a board such as a Jetson or a Raspberry Pi; empty on a PC."""
     return _read("/proc/device-tree/model").strip("\0\n ")
 
 
 def _gpus() -> list[str]:
-    """Return the names that NVIDIA's driver gives its GPUs; a Jetson's is told by its board."""
+    """Return the names that NVIDIA's driver gives its GPUs; a Jetson is identified by its board."""
     lines = [
         line
         for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))

@@ -1,4 +1,4 @@
-"""What runs a graph. The checks are made once here; an engine writes only the raw call."""
+"""The base class of engines. All checks are made here; an engine implements only the raw call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mar_edge.model_spec import GraphSpec, ModelSpec
 
 
 class Engine(ABC):
-    """A loaded graph. It works in the process that loaded it, and in no copy of that process.
+    """A loaded graph. It works only in the process that loaded it, not in a fork of it.
 
     Attributes:
         name: of the engine.
@@ -38,18 +38,18 @@ class Engine(ABC):
         """Check that this is the process that loaded the graph: threads and locks of an engine do not survive a fork.
 
         Raises:
-            EngineError: if it is another.
+            EngineError: if it is another process.
         """
         if os.getpid() != self._process:
             raise EngineError(
-                f"this model was loaded in process {self._process}, and process {os.getpid()} is a fork of that, where its "
+                f"this model was loaded in process {self._process}, and process {os.getpid()} is a fork of it, where the "
                 "engine does not work. Call mar_edge.load in each process, or start processes with 'spawn'"
             )
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse to be pickled: an engine cannot leave its process."""
         raise EngineError(
-            f"an engine ({self.name}) cannot be pickled. Send the model that mar_edge.load gave, or load it in each process"
+            f"an engine ({self.name}) cannot be pickled. Send the model returned by mar_edge.load, or load it in each process"
         )
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -62,41 +62,43 @@ class Engine(ABC):
             Logits, float32 (B, classes).
 
         Raises:
-            FrameError: if the frames are not what the graph takes.
-            EngineError: if the engine fails, gives something that is not a number, or was loaded in another process.
+            FrameError: if the frames are not what the graph expects.
+            EngineError: if the engine fails, returns NaN or infinite values, or was loaded in another process.
         """
         self.check_process()
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != self._shape or not len(frames):
             raise FrameError(
-                f"the graph takes uint8 (B, {', '.join(map(str, self._shape))}), not {frames.dtype} {frames.shape}"
+                f"the graph expects uint8 (B, {', '.join(map(str, self._shape))}), not {frames.dtype} {frames.shape}"
             )
         logits = self._infer(frames)
         if logits.shape != (len(frames), self._classes) or not np.isfinite(logits).all():
-            raise EngineError(f"{self.name} gave {logits.shape} logits, not finite ({len(frames)}, {self._classes})")
+            raise EngineError(
+                f"{self.name} returned logits of shape {logits.shape}; expected finite logits of shape ({len(frames)}, {self._classes})"
+            )
         return logits
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
-        """Give back what the engine holds outside of Python's memory; it infers no more."""
+        """Release what the engine holds outside of Python's memory; it cannot be used afterwards."""
 
     def layer_precisions(self) -> dict[str, str] | None:
-        """Say in which numbers each matrix product really is computed on this device.
+        """Report in which precision each matrix product is actually computed on this device.
 
         Returns:
             `fp32`, `fp16`, `bf16` or `int8` by the name of the graph's node, or by the engine's own name for it where
-            it has no other; None if the engine cannot tell.
+            it has no other; None if the engine does not report it.
         """
         return None
 
     def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
-        """Measure where the time goes.
+        """Measure the time of each step.
 
         Args:
             frames: one clip, as `infer` takes it.
-            runs: inferences to take the median of, after one more.
+            runs: inferences that the median is taken over, after one warm-up.
 
         Returns:
             Milliseconds of each step of the engine, in the order of execution, by the name of one of the graph's nodes
-            in it; a step that the engine added has another name. None if it cannot tell.
+            in it; a step that the engine added has another name. None if the engine does not report it.
         """
         return None
 

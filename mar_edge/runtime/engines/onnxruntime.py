@@ -1,4 +1,4 @@
-"""ONNX Runtime: the engine that every installation has."""
+"""ONNX Runtime: the engine that is part of every installation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KERNEL = "_kernel_time"
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """Return all that ONNX Runtime raises; its exceptions have no common base."""
+    """Return all exceptions of ONNX Runtime; they have no common base class."""
     state = import_onnxruntime().capi.onnxruntime_pybind11_state
     return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
@@ -48,15 +48,15 @@ class OnnxRuntimeEngine(Engine):
         wanted = ("tensor(uint8)", list(self._shape), [self._classes])
         if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
             raise EngineError(
-                f"{path} takes {frames.type} {frames.shape} and gives {logits.shape}, which is not what its manifest says: "
+                f"{path} takes {frames.type} {frames.shape} and returns {logits.shape}; its manifest states "
                 f"clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
             )
 
     def _open(self, profile: Path | None = None) -> Any:
-        """Load the graph; a profile of every inference goes to files whose names begin so."""
+        """Load the graph; a profile of every inference is written to files whose names begin with `profile`."""
         ort = import_onnxruntime()
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised, and told by us
+        options.log_severity_level = 4  # errors are raised, and reported by us
         # spinning threads would take the core that the robot's own loop needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if self._threads:
@@ -71,7 +71,7 @@ class OnnxRuntimeEngine(Engine):
                 raise EngineError(
                     "ONNX Runtime has no bf16 kernels for this CPU. Choose another precision, or --engine openvino"
                 ) from error
-            raise EngineError(f"ONNX Runtime refuses {self.path}: {error}") from error
+            raise EngineError(f"ONNX Runtime rejects {self.path}: {error}") from error
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
@@ -81,7 +81,7 @@ class OnnxRuntimeEngine(Engine):
         return logits
 
     def layer_precisions(self) -> dict[str, str] | None:
-        """See `Engine.layer_precisions`; read from a profile, which has the types that every kernel got."""
+        """See `Engine.layer_precisions`; read from a profile, which has the input types of every kernel."""
         self.check_process()
         events = self._profile(np.zeros((1, *self._shape), np.uint8), runs=1)
         if events is None:
@@ -109,9 +109,9 @@ class OnnxRuntimeEngine(Engine):
         return {name: statistics.median(took[1:]) for name, took in times.items()}
 
     def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]] | None:
-        """Return what ONNX Runtime notes of every kernel it runs, in a session of its own.
+        """Return what ONNX Runtime records about every kernel it runs, in a separate session.
 
-        It notes it in a file, and says nothing where the disk is full; None if that file is not there whole.
+        It writes a file, and reports no error if the disk is full; None if that file is missing or incomplete.
         """
         try:
             with tempfile.TemporaryDirectory() as folder:

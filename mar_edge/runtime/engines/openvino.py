@@ -1,4 +1,4 @@
-"""OpenVINO: the faster engine on most x86 CPUs, and the one that computes in BF16 there."""
+"""OpenVINO: the faster engine on most x86 CPUs, and the one that supports BF16 there."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8":
 class OpenVinoEngine(Engine):
     """OpenVINO on the CPU.
 
-    The graph's own numbers are what it computes with: left alone, OpenVINO takes BF16 for an FP32 graph wherever the
-    CPU has it, and says nothing. FP16 is the exception on CPUs without FP16 arithmetic, which is all but the newest
-    x86: such a graph runs in FP32 with its weights rounded to FP16, as `layer_precisions` tells.
+    It computes in the graph's own precision: by default OpenVINO uses BF16 for an FP32 graph wherever the
+    CPU supports it, without a notice. FP16 is the exception on CPUs without FP16 arithmetic, which is all but the newest
+    x86: such a graph runs in FP32 with its weights rounded to FP16, as `layer_precisions` reports.
 
     May be used by several threads; one inference runs at a time.
 
@@ -37,7 +37,7 @@ class OpenVinoEngine(Engine):
         threads: CPU threads for one inference; None for all cores.
 
     Raises:
-        EngineError: if OpenVINO refuses the graph, or it is BF16 and the CPU has no such arithmetic.
+        EngineError: if OpenVINO rejects the graph, or the graph is BF16 and the CPU does not support BF16.
         MissingExtraError: if OpenVINO is not installed.
     """
 
@@ -49,7 +49,7 @@ class OpenVinoEngine(Engine):
         try:
             self._core = openvino_core()
         except (ImportError, OSError) as error:
-            raise EngineError(f"OpenVINO is installed but does not load: {_last_line(error)}") from error
+            raise EngineError(f"OpenVINO is installed but cannot be loaded: {_last_line(error)}") from error
 
         if variant.precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError(
@@ -58,7 +58,7 @@ class OpenVinoEngine(Engine):
             )
         self._options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "EXECUTION_MODE_HINT": "ACCURACY",  # the graph's own numbers
+            "EXECUTION_MODE_HINT": "ACCURACY",  # the graph's own precision
             # pinned threads of two processes would share a core while others idle
             "ENABLE_CPU_PINNING": False,
         }
@@ -82,8 +82,8 @@ class OpenVinoEngine(Engine):
                 model.reshape({0: [1, *self._shape]})
             if not fits or list(logits.partial_shape.to_shape()) != [1, self._classes]:
                 raise EngineError(
-                    f"{self.path} takes {taken[0]} {taken[1]} and gives {logits.partial_shape}, which is not what its manifest "
-                    f"says: clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
+                    f"{self.path} takes {taken[0]} {taken[1]} and returns {logits.partial_shape}; its manifest "
+                    f"states clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
                 )
             return self._core.compile_model(model, "CPU", {**self._options, **more})
         except (
@@ -94,11 +94,11 @@ class OpenVinoEngine(Engine):
             frontend.OpConversionFailure,
             frontend.OpValidationFailure,
         ) as error:
-            raise EngineError(f"OpenVINO refuses {self.path}: {_last_line(error)}") from error
+            raise EngineError(f"OpenVINO rejects {self.path}: {_last_line(error)}") from error
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # OpenVINO could share the memory of clip and result; copying takes well under 1 % of an inference, and then
-        # nothing of the caller's is held, and nothing that is given changes later
+        # OpenVINO could share the memory of clip and result; copying takes well under 1 % of an inference, and
+        # then no memory of the caller is kept, and no returned array changes later
         with self._turn:
             try:
                 return np.concatenate([self._request.infer({0: clip[None]})[0] for clip in frames])
@@ -106,7 +106,7 @@ class OpenVinoEngine(Engine):
                 raise EngineError(f"OpenVINO failed on {self.path.name}: {_last_line(error)}") from error
 
     def layer_precisions(self) -> dict[str, str]:
-        """See `Engine.layer_precisions`; read from the graph that OpenVINO made of ours."""
+        """See `Engine.layer_precisions`; read from the graph that OpenVINO compiled."""
         self.check_process()
         found = {}
         for layer in self._compiled.get_runtime_model().get_ordered_ops():
@@ -136,6 +136,6 @@ def _is_product(name: str) -> bool:
 
 
 def _last_line(error: Exception) -> str:
-    """Return what an error of OpenVINO is about; before it stand places in its sources."""
+    """Return the message of an OpenVINO error, without the source locations before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

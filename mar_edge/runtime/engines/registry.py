@@ -1,4 +1,4 @@
-"""Engines by name: which there are, which are installed, and the one that a person named, loaded."""
+"""Engines by name: which exist, which are installed, and loading one by its name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PACKAGES = {
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 }
-"""Packages that bring the module of an engine."""
+"""Packages that contain the module of an engine."""
 
 
 def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *, threads: int | None = None) -> Engine:
@@ -47,15 +47,15 @@ def load_graph(
         spec: the model.
         variant: which of its graphs it is.
         path: the file that holds it.
-        name: an engine's name; `auto` is ONNX Runtime, which is always there. What was measured on this device is
-            looked at by `measurement.choice`, not here.
+        name: an engine's name; `auto` is ONNX Runtime, which is always installed. What was measured on this device is
+            considered by `measurement.choice`, not here.
         threads: CPU threads for one inference; None for all cores.
 
     Raises:
-        EngineError: if there is no such engine, or it refuses the graph.
+        EngineError: if there is no such engine, or it rejects the graph.
         MissingExtraError: if it is not installed.
     """
-    # engines are heavy: loaded when asked for
+    # engines are large: imported only when needed
     if name in ("auto", "onnxruntime"):
         from mar_edge.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
@@ -68,19 +68,19 @@ def load_graph(
         from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 
         return TensorRTEngine(spec, variant, path, module=_MODULES[name], threads=threads)
-    raise EngineError(f"no engine '{name}'; there are {', '.join(ENGINES)}")
+    raise EngineError(f"unknown engine '{name}'; choose from {', '.join(ENGINES)}")
 
 
 def available_engines() -> list[str]:
-    """Return the engines that are installed; TensorRT only where there is a GPU, too."""
+    """Return the engines that are installed; TensorRT only where a GPU exists as well."""
     found = [name for name, module in _MODULES.items() if find_spec(module) is not None]
     return found if _has_gpu() else [name for name in found if not name.startswith("tensorrt")]
 
 
 def engine_version(name: str) -> str | None:
-    """Return the version of an engine; None if it is not there.
+    """Return the version of an engine; None if it is not installed.
 
-    It is that of the installed package: to load an engine for it would take time, memory, and whatever else it does.
+    It is that of the installed package: importing an engine for it would take time and memory, and may have side effects.
     """
     if find_spec(_MODULES[name]) is None:
         return None
@@ -90,7 +90,7 @@ def engine_version(name: str) -> str | None:
             versions.add(metadata.version(package))
     if len(versions) == 1:
         return versions.pop()
-    # a Jetson's own TensorRT may come without metadata; of two packages for one module the last one installed counts
+    # a Jetson's own TensorRT may come without metadata; if two packages contain one module, the last one installed counts
     try:
         module = import_openvino() if name == "openvino" else import_module(_MODULES[name])
         return str(module.__version__)
@@ -99,7 +99,7 @@ def engine_version(name: str) -> str | None:
 
 
 def _has_gpu() -> bool:
-    """Ask NVIDIA's driver."""
+    """Return whether NVIDIA's driver finds a GPU."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

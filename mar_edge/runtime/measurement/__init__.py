@@ -1,1 +1,1 @@
-"""What a graph costs and how exact it is, on this device."""
+"""Measures a graph's cost and accuracy on this device."""

@@ -1,7 +1,7 @@
-"""What a graph of a precision must keep of FP32, judged by what users see: probabilities, labels, and logits of some size.
+"""Bounds of a graph's precision against FP32, on what users see: probabilities, labels, and logits of some size.
 
-The cosine of a clip's logits and the agreement of all labels are not judged: where the logits are small or two classes
-tie, rounding turns both, although the probabilities stay. `docs/calibration.md` argues each number.
+The cosine of a clip's logits and the agreement of all labels are not checked: if the logits are small or two classes
+tie, rounding changes both, although the probabilities stay the same. `docs/calibration.md` explains each number.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a graph of a precision must keep.
+    """The bounds that a graph of a precision must keep.
 
     Attributes:
         max_abs_error: largest difference of a logit, relative to the largest logit where that exceeds 1.
         relative_error: largest root mean square of the differences, relative to that of the logits, both without what
             all classes of a clip have in common, as softmax ignores it.
-        unseen_error: root mean square of the differences that is allowed however small the logits are.
+        unseen_error: root mean square of the differences that is allowed even if the logits are small.
         kl: largest mean divergence, in nats.
         margin: how far the first class of FP32 must lead the second, in logits, for its label to be clear.
         top1_agreement: smallest share of the clear clips that get the same label; one other clip is always allowed,
@@ -40,7 +40,7 @@ class Bounds:
     top1_drop: float = 0.005
 
     def tightened(self, share: float) -> Bounds:
-        """Return bounds of which the errors and the divergence are only a share of these."""
+        """Return bounds whose errors and divergence are only a share of these."""
         return Bounds(
             max_abs_error=share * self.max_abs_error,
             relative_error=share * self.relative_error,
@@ -60,7 +60,7 @@ BOUNDS = {
 }
 
 AGREEMENT_CLIPS = 50
-"""Of fewer clips a single one would be more than the 2 % that may differ."""
+"""With fewer clips, a single one would exceed the 2 % that may differ."""
 
 FOLLOW_CLIPS = 6
 """Fewer clips do not show whether the logits follow those of FP32 from clip to clip."""
@@ -69,7 +69,7 @@ FOLLOWS = 0.5
 """The slope of the logits over those of FP32 may be this far from 1, and three standard errors more."""
 
 VISIBLE_CHANGE = 0.05
-"""Logits that change from clip to clip by less than this share of `unseen_error` are taken for constant."""
+"""Logits that change from clip to clip by less than this share of `unseen_error` count as constant."""
 
 
 def largest_error(reference: NDArray[np.floating], bounds: Bounds) -> float:
@@ -84,7 +84,7 @@ def misses(
     *,
     targets: NDArray[np.int64] | None = None,
 ) -> list[str]:
-    """Say which bounds a graph misses; empty if none.
+    """Report which bounds a graph misses; empty if none.
 
     Args:
         reference: FP32 logits (N, classes).
@@ -95,7 +95,7 @@ def misses(
     if logits.shape != reference.shape:
         return [f"logits of shape {logits.shape} instead of {reference.shape}"]
     if not np.isfinite(logits).all():
-        return [f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} clips give NaN or infinite logits"]
+        return [f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} clips have NaN or infinite logits"]
     expected, got = reference.astype(np.float64), logits.astype(np.float64)
     return [
         *_errors(expected, got, bounds),
@@ -132,16 +132,16 @@ def _errors(expected: Floats, got: Floats, bounds: Bounds) -> Iterator[str]:
     size, error = _rms(_seen(expected)), _rms(_seen(got) - _seen(expected))
     allowed = max(bounds.relative_error * size, bounds.unseen_error)
     if error > allowed:
-        yield f"mean error of the logits {error:.2e}, more than {allowed:.2e} (the logits are {size:.2g} large)"
+        yield f"mean error of the logits {error:.2e}, more than {allowed:.2e} (the logits have a size of {size:.2g})"
     if (kl := divergence(expected, got)) > bounds.kl:
         yield f"divergence {kl:.2e} nats, more than {bounds.kl:.0e}"
 
 
 def _following(expected: Floats, got: Floats, bounds: Bounds) -> Iterator[str]:
-    """Check that what changes from clip to clip changes alike, however small it is.
+    """Check that changes from clip to clip are alike, even if they are small.
 
     Rounding is about the same in all clips or differs by chance, so it moves the slope of a line through the points
-    (logit of FP32, logit of the graph) little. A graph that gives the same for every clip has slope 0.
+    (logit of FP32, logit of the graph) little. A graph with the same logits for every clip has slope 0.
     """
     if len(expected) < FOLLOW_CLIPS:
         return
@@ -154,7 +154,7 @@ def _following(expected: Floats, got: Floats, bounds: Bounds) -> Iterator[str]:
     doubt = 3 * (rest / (len(expected) - 2) / energy) ** 0.5  # as if all classes were one: on the safe side
     if abs(slope - 1) > FOLLOWS + doubt:
         yield (
-            f"the logits do not follow fp32 from clip to clip: where it changes by 1, they change by {slope:.2f} "
+            f"the logits do not follow fp32 from clip to clip: where fp32 changes by 1, they change by {slope:.2f} "
             f"(+- {doubt:.2f})"
         )
 
@@ -165,7 +165,7 @@ def _labels(expected: Floats, got: Floats, bounds: Bounds) -> Iterator[str]:
     allowed = (1 - bounds.top1_agreement) * clear.sum()
     if other > (max(1.0, allowed) if bounds.top1_agreement < 1 else 0):
         yield (
-            f"{other} of {clear.sum()} clips whose class is clear get another class, more than "
+            f"{other} of {clear.sum()} clips with a clear class get another class, more than "
             f"{100 * (1 - bounds.top1_agreement):.2g} %"
         )
 
@@ -176,13 +176,13 @@ def _accuracy(expected: Floats, got: Floats, bounds: Bounds, targets: NDArray[np
     before, after = ((logits.argmax(axis=1) == targets)[known] for logits in (expected, got))
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     drop = (lost - won) / int(known.sum())
-    # clips near a tie are lost and won by chance, one as likely as the other: two standard deviations of that
+    # clips near a tie are lost and won by chance, both equally likely: two standard deviations of that
     if drop > bounds.top1_drop and lost - won > 2 * (lost + won) ** 0.5:
         yield f"top-1 {100 * drop:.1f} points below fp32, more than {100 * bounds.top1_drop:g}"
 
 
 def _seen(logits: Floats) -> Floats:
-    """Return logits without what all classes of a clip have in common; a single class is left as it is."""
+    """Return logits without what all classes of a clip have in common; a single class stays unchanged."""
     return logits - logits.mean(axis=1, keepdims=True) if logits.shape[1] > 1 else logits
 
 

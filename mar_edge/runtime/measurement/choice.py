@@ -1,4 +1,4 @@
-"""Which engine and precision run on this device: what `mar-edge verify` measured, remembered in the device's cache."""
+"""Which engine and precision run on this device: as `mar-edge verify` measured, stored in the device's cache."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 KIND = "measurements"
 
 MAX_THREADS = 64
-"""Numbers of threads up to which measurements are looked for, to say which there are."""
+"""Numbers of threads up to which measurements are looked for, to report which exist."""
 
 MARGIN = 0.05
-"""A lower precision must be faster by this share: less may be the noise of measuring."""
+"""A lower precision must be faster by this share: a smaller gain may be measurement noise."""
 
 
 class Remembered(BaseModel):
-    """What is kept of a measurement.
+    """What is stored of a measurement.
 
     Attributes:
         sha256: of the graph and its weights.
-        engine, engine_version: what ran it.
+        engine, engine_version: the engine that ran it.
         speed: how many times as fast as FP32 in ONNX Runtime at the same mask, in the same run.
-        held: whether it kept the bounds of its precision.
+        held: whether it stayed within the bounds of its precision.
         day: when it was measured, ISO 8601.
     """
 
@@ -67,7 +67,7 @@ class Choice:
     Attributes:
         engine: its name.
         variant: the graph.
-        reason: why, for people; half a sentence.
+        reason: why, in half a sentence for messages.
     """
 
     engine: str
@@ -85,17 +85,17 @@ def choose(
 ) -> Choice:
     """Choose the engine and the graph that load takes.
 
-    What is named is taken. Of what is left to `auto`, the fastest pair wins that verify measured on this device, with
-    as many threads, and that held its bounds; among those within `MARGIN` of it the one of highest precision, so that an
-    INT8 graph that is slower than another precision is never taken. Without a measurement it is ONNX Runtime and the
-    highest precision, FP32 where there is; BF16 alone goes to OpenVINO, as ONNX Runtime cannot compute it.
+    What is named is used. For what is left to `auto`, the fastest pair that verify measured on this device is used, with
+    as many threads, if it stayed within its bounds; among those within `MARGIN` of it the highest precision, so that an
+    INT8 graph that is slower than another precision is never used. Without a measurement it is ONNX Runtime and the
+    highest precision, FP32 if it exists; a bundle with BF16 only uses OpenVINO, as ONNX Runtime does not support BF16.
 
     Raises:
         BundleError: if the bundle has no such graph.
         EngineError: if there is no such engine.
     """
     if engine not in ENGINES:
-        raise EngineError(f"no engine '{engine}'; there are {', '.join(ENGINES)}")
+        raise EngineError(f"unknown engine '{engine}'; choose from {', '.join(ENGINES)}")
     if "auto" not in (engine, precision):
         return Choice(engine, bundle.variant(mask, precision, engine=engine), "as asked")
     remembered, why_not = recall(bundle, threads=threads)
@@ -118,7 +118,7 @@ def choose(
     if engine == "auto":
         engine = "openvino" if variant.precision == "bf16" else "onnxruntime"
     if options:
-        why_not = "nothing else held its bounds here when mar-edge verify measured it"
+        why_not = "no other graph stayed within its bounds here when mar-edge verify measured it"
     elif remembered:
         why_not = (
             f"measured here, but not this engine, mask and precision as they are now. Run: {_command(bundle, threads)}"
@@ -127,9 +127,9 @@ def choose(
 
 
 def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: int | None = None) -> Path:
-    """Keep a run for `choose`, in place of all that was measured before at its masks.
+    """Store a run for `choose`; it replaces all earlier measurements at its masks.
 
-    Two runs are never compared: what else the device does changes speeds by more than `MARGIN`.
+    Two runs are never compared: other load on the device changes speeds by more than `MARGIN`.
 
     Args:
         bundle: what was measured.
@@ -164,22 +164,22 @@ def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: 
 
 
 def recall(bundle: Bundle, *, threads: int | None = None) -> tuple[list[Remembered], str | None]:
-    """Return what was measured of a bundle on this device, and why it cannot be read, if it is there and cannot."""
+    """Return what was measured of a bundle on this device, and why it cannot be read if it exists but is unreadable."""
     try:
         path = device_cache.location(KIND) / _file_name(bundle, threads)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return [], None
     except (OSError, OutputError, UnicodeDecodeError) as error:
-        return [], f"what was measured here cannot be read: {error}"
+        return [], f"the measurements of this device cannot be read: {error}"
     try:
         return _File.model_validate_json(text).measurements, None
     except ValidationError:
-        return [], f"{path} is damaged, so what was measured here is lost. Run: {_command(bundle, threads)}"
+        return [], f"{path} is damaged, so the measurements of this device are lost. Run: {_command(bundle, threads)}"
 
 
 def _why_unmeasured(bundle: Bundle, threads: int | None) -> str:
-    """Say what was measured with other numbers of threads, if anything was, and what to run."""
+    """Report what was measured with other numbers of threads, if anything, and what to run."""
     others = [other for other in (None, *range(1, MAX_THREADS + 1)) if other != threads]
     measured = [other for other in others if _is_measured(bundle, other)]
     command = _command(bundle, threads)

@@ -1,4 +1,4 @@
-"""Clips of videos, made by the runtime itself: what graphs are calibrated, compared and timed on."""
+"""Clips of videos, made by the runtime: graphs are calibrated, compared and timed on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clip(NamedTuple):
 
     Attributes:
         frames: uint8 (T, H, W, 3) RGB.
-        source: where it comes from, for messages.
+        source: its origin, for messages.
         target: its video's class; None without labels.
     """
 
@@ -47,10 +47,10 @@ class ClipSet:
         spec: of the model whose geometry, rate and resize rule make the clips.
         files: the videos; empty for the demo camera.
         windows: of each video; one number, that of the seeds, for the demo camera.
-        source: what they are, for people, as `8 videos of daily`.
+        source: what they are, for messages, such as `8 videos of daily`.
         targets: class of each video; None without labels.
-        warn: called with one sentence for whatever should be known of a video.
-        strict: whether a video with damage is refused.
+        warn: called with one sentence for each thing to know about a video.
+        strict: whether a damaged video is rejected.
     """
 
     spec: ModelSpec
@@ -68,7 +68,7 @@ class ClipSet:
         """Give the clips.
 
         Raises:
-            SourceError: if a video cannot be read, or is damaged where that is refused, naming it.
+            SourceError: if a video cannot be read, or is damaged and `strict` is set; the message names it.
         """
         if not self.files:
             for seed in range(len(self)):
@@ -92,7 +92,7 @@ class ClipSet:
         whole = WholeClip(file, self.spec, (windows, 1))
         clips = [view.frames for view in whole]
         if self.strict:
-            if self.spec.sampling == "uniform":  # which seeks, and sees no more of the file than it takes
+            if self.spec.sampling == "uniform":  # which seeks, and reads only the frames that it takes
                 for _ in read_frames(file, whole.warnings.append):
                     pass
             if damage := next((message for message in whole.warnings if tells_damage(message, file)), None):
@@ -118,7 +118,7 @@ def open_clips(
     Args:
         spec: of the model that they are for.
         data: a video or a folder of videos; None for the demo camera, unless `files` are given.
-        count: clips wanted. Videos spread over the folder are taken, or more than one window of each; so it may be
+        count: clips wanted. Videos are taken evenly from the folder, or more than one window of each; so it may be
             a few more. It is fewer where the videos are too short for so many windows that are not copies of others.
         files: the videos themselves, as from a list.
         targets: class of each of `files`.
@@ -159,23 +159,23 @@ def find_videos(data: Path, *, warn: Warn = no_warning, progress: Progress = no_
         SourceError: if there is none.
     """
     if not data.exists():
-        raise SourceError(f"there is no file or folder {data}")
+        raise SourceError(f"no such file or folder: {data}")
     if data.is_file():
         return (data,)
     listing = list_videos(data, progress=progress)
     remark = listing.remark()
     if not listing.videos:
         seen = f" ({remark})" if remark else ""
-        raise SourceError(f"no video in {data}{seen}; give a video file, or a folder that has some")
+        raise SourceError(f"no video in {data}{seen}; give a video file, or a folder with videos")
     if remark is not None:
         warn(remark)
     return listing.videos
 
 
 def _most_windows(spec: ModelSpec, file: Path) -> int:
-    """Return how many windows of a video differ enough to count as clips of their own.
+    """Return how many windows of a video differ enough to count as separate clips.
 
-    Of dense ones neighbours overlap by half at most; of spread ones each has frames that no other has.
+    Neighbouring dense windows overlap by half at most; each spread window has frames that no other has.
 
     Raises:
         SourceError: if the file cannot be read.
@@ -190,7 +190,7 @@ def _most_windows(spec: ModelSpec, file: Path) -> int:
 
 
 def _share_out(count: int, most: list[int]) -> tuple[int, ...]:
-    """Return windows of each video: as evenly as they have them, `count` in all or a few more; all if that is fewer."""
+    """Return windows of each video, as even as possible: `count` in total or a few more; all if there are fewer."""
     level = 1
     while level < max(most) and sum(min(level, one) for one in most) < count:
         level += 1
@@ -198,7 +198,7 @@ def _share_out(count: int, most: list[int]) -> tuple[int, ...]:
 
 
 def _describe(data: Path | None, videos: int) -> str:
-    """Return what videos are, for people."""
+    """Describe videos for messages."""
     if data and data.is_file():
         return data.name
     return f"{videos} video{'s' if videos > 1 else ''}" + (f" of {data.name}" if data else "")

@@ -1,4 +1,4 @@
-"""How much memory an engine takes, measured in a process of its own: `python -m mar_edge.runtime.measurement.memory`."""
+"""How much memory an engine takes, measured in a separate process: `python -m mar_edge.runtime.measurement.memory`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STATUS = Path("/proc/self/status")
 
 
 class Memory(NamedTuple):
-    """Memory of a whole process, Python included, in MB of 1e6 bytes; None where the system does not tell.
+    """Memory of a whole process, Python included, in MB of 1e6 bytes; None if the system does not report it.
 
     Attributes:
         held_mb: after an inference.
-        peak_mb: until then; loading needs most.
+        peak_mb: maximum until then; loading needs most.
     """
 
     held_mb: float | None
@@ -33,7 +33,7 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
     """Load a graph and run it twice in a new process.
 
     Raises:
-        EngineError: if that process fails, or the system ends it for want of memory.
+        EngineError: if that process fails, or the system ends it for lack of memory.
         MissingExtraError: if the engine is not installed.
     """
     arguments = [str(bundle.path), variant.file, engine, str(threads or 0)]
@@ -45,7 +45,7 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
         )
     lines = (done.stdout or "{}").splitlines()
     answer = json.loads(lines[-1])
-    if done.returncode:  # an error of ours is told by its name
+    if done.returncode:  # an error of mar-edge is identified by its class name
         kind = getattr(errors, answer.get("error", ""), EngineError)
         raise kind(answer.get("message") or (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return Memory(**answer)
@@ -66,7 +66,7 @@ def _probe(path: str, file: str, engine: str, threads: str) -> Memory:
 
 
 def _status_mb(key: str) -> float | None:
-    """Read a line as `VmRSS:  123 kB`; `getrusage` would start from the parent's peak."""
+    """Read a line such as `VmRSS:  123 kB`; `getrusage` would include the parent's peak."""
     if not STATUS.exists():
         return None
     lines = STATUS.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""How far a graph's logits lie from those of FP32: what is recorded, and what of it is too far."""
+"""How far a graph's logits differ from those of FP32: what is recorded, and what exceeds the bounds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Verdict(NamedTuple):
     Attributes:
         parity: for the manifest.
         missed: the bounds of the precision that the graph misses, one phrase each.
-        near_ties: clips that get another class, but whose first two classes lie close together in FP32.
+        near_ties: clips that get another class, but whose first two classes are close in FP32.
     """
 
     parity: Parity
@@ -26,11 +26,11 @@ class Verdict(NamedTuple):
 
     @property
     def remark(self) -> str | None:
-        """What should be said of labels that changed within the bounds; None if none did."""
+        """Notice about labels that changed within the bounds; None if none did."""
         if not self.near_ties:
             return None
         clips = "clip gets" if self.near_ties == 1 else "clips get"
-        return f"{self.near_ties} of {self.parity.clips} {clips} another class than in fp32, which hardly tells the two apart"
+        return f"{self.near_ties} of {self.parity.clips} {clips} another class than in fp32, where the two classes nearly tie"
 
 
 def compare(
@@ -42,7 +42,7 @@ def compare(
     reference_name: str,
     targets: NDArray[np.int64] | None = None,
 ) -> Verdict:
-    """Compare finite logits, and judge them by the bounds of their precision.
+    """Compare finite logits, and check them against the bounds of their precision.
 
     Args:
         reference: FP32 logits (N, classes).

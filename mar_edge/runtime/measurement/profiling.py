@@ -1,4 +1,4 @@
-"""Where time and memory go: every variant in every engine of this device, as a whole and by block of the model."""
+"""Measures time and memory: every variant in every engine of this device, as a whole and by block of the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mar_edge.runtime.measurement.timing import ROUNDS, run_in_turns
 from mar_edge.runtime.measurement.verification import choose_pairs
 
 PIXELS = "pixels"
-"""What precedes the encoder: frames to normalised tubelets."""
+"""The part before the encoder: frames to normalised tubelets."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Profile:
     Attributes:
         variant: the graph.
         engine: its name.
-        failure: why it does not run; None if it does, and only then there is more.
+        failure: why it does not run; None if it does, and only then the other values exist.
         median_ms: of an inference of one clip.
         memory: of a process that does nothing else.
-        blocks: milliseconds by block of the model, in order; None if the engine cannot tell.
+        blocks: milliseconds by block of the model, in order; None if the engine does not report them.
     """
 
     variant: Variant
@@ -47,7 +47,7 @@ class Profile:
 
     @property
     def gmacs_per_s(self) -> float | None:
-        """Multiply-accumulates a second / 1e9."""
+        """Multiply-accumulates per second / 1e9."""
         return None if self.median_ms is None else 1000 * self.variant.gmacs / self.median_ms
 
     def to_json(self) -> dict[str, Any]:
@@ -83,12 +83,12 @@ def profile(
 
     Args:
         bundle: a checked bundle.
-        engines: by name; None for all that are there.
+        engines: by name; None for all installed ones.
         masks: mask ratios in percent; None for all.
         precisions: None for all; FP32 in ONNX Runtime always takes part.
         threads: CPU threads for one inference; None for all cores.
-        rounds: inferences that the median is taken of.
-        progress: called with what is being done.
+        rounds: inferences that the median is taken over.
+        progress: called with the current step.
 
     Raises:
         BundleError: if the bundle has no variant of that kind.
@@ -108,7 +108,7 @@ def profile(
 
 
 def _with_memory(bundle: Bundle, found: Profile, threads: int | None, *, named: bool) -> Profile:
-    """Measure before anything is loaded here, so that the device need not hold it twice."""
+    """Measure before anything is loaded in this process, so that the device need not hold it twice."""
     try:
         return replace(found, memory=measure_memory(bundle, found.variant, found.engine, threads=threads))
     except MarEdgeError as error:
@@ -152,16 +152,16 @@ def _with_times(
 
 
 def block_times(times: Mapping[str, float]) -> dict[str, float] | None:
-    """Sum up the time of each block.
+    """Sum the times of each block.
 
-    A step that an engine added, whose name tells no part, counts for the block that comes next: it most often prepares
-    what that takes.
+    A step that an engine added, whose name contains no part, counts for the next block: it most often prepares
+    the input of that block.
 
     Args:
-        times: as `Engine.layer_times` gives them.
+        times: as returned by `Engine.layer_times`.
 
     Returns:
-        Milliseconds by block, in order; None if no name tells a part, as in graphs of old bundles.
+        Milliseconds by block, in order; None if no name contains a part, as in graphs of old bundles.
     """
     found: dict[str, float] = {}
     waiting = 0.0

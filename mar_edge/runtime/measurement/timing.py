@@ -1,4 +1,4 @@
-"""Runs several engines on the same clips in turns, so that a busy moment of the device meets all of them alike."""
+"""Runs several engines on the same clips in turns, so that other load on the device affects all of them alike."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mar_edge.errors import EngineError
 from mar_edge.runtime.engines.engine import Engine
 
 ROUNDS = 15
-"""Inferences that a median is taken of, at least."""
+"""Minimum number of inferences that a median is taken over."""
 
 
 @dataclass
 class Turns:
-    """What one engine gave.
+    """What one engine returned.
 
     Attributes:
         logits: float32 (classes,) of every clip.
         times_ms: of every inference.
-        failure: what the engine said when it failed; it had no more turns then.
+        failure: the engine's message when it failed; it has no more turns after that.
     """
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
@@ -45,7 +45,7 @@ def run_in_turns(
     rounds: int = ROUNDS,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Turns]:
-    """Let every engine infer every clip, one after another.
+    """Run every engine on every clip, in turn.
 
     Args:
         engines: loaded graphs, of one geometry.
@@ -55,14 +55,14 @@ def run_in_turns(
         progress: called after every clip.
 
     Returns:
-        What each engine gave, in their order.
+        What each engine returned, in the order of `engines`.
     """
     found = [Turns() for _ in engines]
     repeats = -(-rounds // max(1, count))
     for index, clip in enumerate(clips):
         for repeat in range(repeats):
             for turn in range(len(engines)):
-                # whoever comes first finds the caches filled by the decoder, so each does in its turn
+                # the first one finds the caches filled by the decoder, so each engine is first in turn
                 place = (index * repeats + repeat + turn) % len(engines)
                 if found[place].failure is None:
                     _infer(engines[place], clip, found[place], warm=index + repeat > 0, keep=repeat == 0)

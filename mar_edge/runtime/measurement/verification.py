@@ -1,4 +1,4 @@
-"""Repeats on the device what export did: every variant in every engine that is there, against FP32, and how fast."""
+"""Repeats on the device what export did: every variant in every installed engine, against FP32, with its speed."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Measurement:
     Attributes:
         variant: the graph.
         engine: its name.
-        engine_version: of the engine; None if it does not load.
-        failure: why it does not run; None if it does, and only then there is more.
+        engine_version: of the engine; None if it cannot be loaded.
+        failure: why it does not run; None if it does, and only then the other values exist.
         median_ms: of an inference of one clip.
-        speed: how many times as fast as FP32 in ONNX Runtime at the same mask; None without such a graph.
-        parity: with that; None without such a graph, and for itself.
+        speed: relative to FP32 in ONNX Runtime at the same mask, 2 for twice as fast; None without such a graph.
+        parity: with FP32 in ONNX Runtime at the same mask; None without such a graph, and for that graph itself.
         missed: the bounds of its precision that it misses.
-        remark: what should be said of labels that changed within the bounds; None if none did.
-        products: how many matrix products run in which numbers; None if the engine cannot tell.
-        unkept: why it is not computed in the numbers it promises; None if it is, or the engine cannot tell.
+        remark: notice about labels that changed within the bounds; None if none did.
+        products: how many matrix products run in which precision; None if the engine does not report it.
+        unkept: why it is not computed in its nominal precision; None if it is, or the engine does not report it.
     """
 
     variant: Variant
@@ -55,7 +55,7 @@ class Measurement:
 
     @property
     def title(self) -> str:
-        """What people call it: `mask 50 int8 in openvino`."""
+        """Readable name, such as `mask 50 int8 in openvino`."""
         return f"{self.variant.title} in {self.engine}"
 
     @property
@@ -65,7 +65,7 @@ class Measurement:
 
     @property
     def held(self) -> bool:
-        """Whether it runs and keeps the bounds of its precision."""
+        """Whether it runs and stays within the bounds of its precision."""
         return self.failure is None and not self.missed and (self.parity is not None or self.is_reference)
 
     def to_json(self) -> dict[str, Any]:
@@ -104,11 +104,11 @@ def verify(
     Args:
         bundle: a checked bundle.
         clips: what they are compared and timed on.
-        engines: by name; None for all that are there.
+        engines: by name; None for all installed ones.
         masks: mask ratios in percent; None for all.
         precisions: None for all.
         threads: CPU threads for one inference; None for all cores.
-        progress: called with how far it is.
+        progress: called with the progress so far.
 
     Raises:
         BundleError: if the bundle has no variant of that kind.
@@ -132,7 +132,7 @@ def choose_pairs(
 ) -> list[tuple[Variant, str]]:
     """Return what can be measured: variants with the engines they were made for, by mask and precision.
 
-    FP32 in ONNX Runtime is the first of each mask that has it, whatever is asked.
+    FP32 in ONNX Runtime is the first of each mask that has it, whatever is requested.
 
     Raises:
         BundleError: if the bundle has no variant of that kind.
@@ -153,7 +153,7 @@ def choose_pairs(
         found += [*reference, *(pair for pair in rest if pair not in reference)]
     if not found:
         kinds = ", ".join(variant.title for variant in bundle.manifest.variants)
-        raise BundleError(f"{bundle.manifest.name} has no graph of the masks and precisions asked for; it has {kinds}")
+        raise BundleError(f"{bundle.manifest.name} has no graph of the requested masks and precisions; it has {kinds}")
     return found
 
 
@@ -196,7 +196,7 @@ def _verify_mask(
 
 
 def _load(bundle: Bundle, variant: Variant, name: str, threads: int | None, named: bool) -> Engine | str:
-    """Return the engine, or why there is none."""
+    """Return the engine, or why it cannot be loaded."""
     try:
         return create_engine(bundle, variant, name, threads=threads)
     except MarEdgeError as error:
@@ -246,14 +246,14 @@ def _count(precisions: dict[str, str]) -> dict[str, int]:
 
 
 def broken_promise(variant: Variant, precisions: dict[str, str]) -> str | None:
-    """Say which matrix products run in other numbers than the variant's, beside those that were kept.
+    """Report which matrix products run in another precision than the variant's, except those kept in FP32.
 
     Args:
         variant: the graph.
-        precisions: as `Engine.layer_precisions` gives them.
+        precisions: as returned by `Engine.layer_precisions`.
 
     Returns:
-        One phrase; None if there is none.
+        One phrase; None if there are none.
     """
     other = [name for name, kind in precisions.items() if kind != variant.precision and not _may_differ(variant, name)]
     if not other:
@@ -265,7 +265,7 @@ def broken_promise(variant: Variant, precisions: dict[str, str]) -> str | None:
 
 def _may_differ(variant: Variant, name: str) -> bool:
     part = part_of(name)
-    # TensorRT fuses attention in INT8 only up to some number of tokens, so its graphs may leave it alone
+    # TensorRT fuses attention in INT8 only up to some number of tokens, so its graphs may leave it out
     if variant.precision == "int8" and variant.placement == "tensorrt" and part.endswith(".attn"):
         return True
     # a kept name may be a step within a part, as `encoder.blocks.3.attn.scores`, or hold parts

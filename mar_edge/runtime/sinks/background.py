@@ -1,4 +1,4 @@
-"""A sink in a thread of its own, so that a live stream never waits for it."""
+"""A sink in a separate thread, so that a live stream never waits for it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mar_edge.runtime.sinks.sink import Sink
 
 
 class Background:
-    """Feeds a sink from a thread, so that a slow or broken one never holds a live stream up.
+    """Feeds a sink from a thread, so that a slow or broken one never blocks a live stream.
 
-    What does not fit into the queue is dropped and counted. A sink that fails is not called again.
+    Records that do not fit into the queue are dropped and counted. A sink that fails is not called again.
 
     Args:
         sink: called with each record in the background.
         depth: records that may wait.
-        warn: told once when a record is dropped, and once when the sink fails; from either thread.
+        warn: called once when a record is dropped, and once when the sink fails; from either thread.
 
     Attributes:
         dropped: records that never reached the sink.
@@ -36,7 +36,7 @@ class Background:
         self._thread.start()
 
     def __call__(self, record: dict[str, Any]) -> None:
-        """Hand a record over; never waits."""
+        """Queue a record; never waits."""
         if self._broken:
             self.dropped += 1
             return
@@ -48,10 +48,10 @@ class Background:
                 self._warn("an output is too slow; some of its records are dropped")
 
     def close(self, timeout_s: float = 2.0) -> bool:
-        """Give what waits a last chance to be written, then stop.
+        """Wait for the queued records for a limited time, then stop.
 
         Returns:
-            Whether the sink has let go; what it still holds up counts as dropped.
+            Whether the sink has finished; records that it still blocks count as dropped.
         """
         with suppress(queue.Full):
             self._waiting.put(None, timeout=timeout_s)
@@ -72,4 +72,4 @@ class Background:
             except OutputError as error:
                 self._broken = True
                 self.dropped += 1
-                self._warn(f"an output failed and is switched off: {error}")
+                self._warn(f"an output failed and is disabled: {error}")

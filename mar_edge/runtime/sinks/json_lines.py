@@ -14,23 +14,23 @@ from mar_edge.files.marks import lines_kind, mark_record
 from mar_edge.files.ownership import check_replaceable
 
 SCHEMA = "mar-edge/json-lines/1"
-"""The first line of a file has it as its second key, `schema`; stdout needs none."""
+"""Value of `schema`, the second key in the first line of a file; stdout needs none."""
 
 JSON_LINES = lines_kind("file of JSON lines", SCHEMA, "type")
 
 
 class JsonLines:
-    """Writes one JSON object a line.
+    """Writes one JSON object per line.
 
-    A file that is there keeps its content until the first record comes, and is left alone if it is something else than
+    An existing file keeps its content until the first record arrives, and is left unchanged if it is not a file of
     JSON lines of mar-edge.
 
     Args:
         target: a file's path, or `-` for stdout.
-        force: replace a file that is something else.
+        force: replace a file of another kind.
 
     Raises:
-        OutputError: if the file cannot be opened, or holds something else.
+        OutputError: if the file cannot be opened, or is of another kind.
     """
 
     def __init__(self, target: str, *, force: bool = False) -> None:
@@ -55,7 +55,7 @@ class JsonLines:
         """Write a record.
 
         Raises:
-            OutputError: if it cannot be written: a full disk, or a reader that went away.
+            OutputError: if it cannot be written: the disk is full, or the reader has closed the pipe.
         """
         if self._abandoned:
             return
@@ -69,7 +69,7 @@ class JsonLines:
         except OSError as error:
             self._abandon()
             if isinstance(error, BrokenPipeError):
-                raise OutputError("the reader of the JSON lines went away") from error
+                raise OutputError("the reader of the JSON lines has closed the pipe") from error
             raise OutputError(f"cannot write {self.target}: {error.strerror}") from error
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class JsonLines:
             self._file.close()
 
     def _abandon(self) -> None:
-        """Let go of what is still buffered; Python would try to write it again, and fail again, at exit."""
+        """Discard what is still buffered; Python would try to write it again, and fail again, at exit."""
         self._abandoned = True
         if self._file is sys.stdout:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())

@@ -1,4 +1,4 @@
-"""What takes results."""
+"""The interface of sinks."""
 
 from __future__ import annotations
 

@@ -13,20 +13,20 @@ from mar_edge.runtime.sources.source import Frame
 
 READ_TIMEOUT_S = 5.0
 CLOSE_S = 0.8
-"""How long closing waits for a driver; one that takes longer gives the camera back when it returns."""
+"""How long closing waits for a driver; one that takes longer releases the camera when it returns."""
 
 
 class CameraSource:
-    """A live camera that never queues: whoever asks gets the newest frame, older ones are counted as dropped.
+    """A live camera without a queue: each read returns the newest frame, older ones are counted as dropped.
 
-    A read that fails, is empty or raises is skipped; a warning says how many were. Grey, BGRA and 16 bit pictures are
+    A read that fails, is empty or raises is skipped; a warning reports how many were. Grey, BGRA and 16 bit pictures are
     converted to BGR.
 
     Args:
         index: camera number.
         open_capture: opens the device; OpenCV's capture by default.
-        timeout_s: a camera that gives no picture for so long is lost. Opening may take twice as long.
-        name: for people; `camera 0` by default.
+        timeout_s: a camera that delivers no picture for this time is reported as lost. Opening may take twice as long.
+        name: for messages; `camera 0` by default.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class CameraSource:
         """Open the camera and start reading.
 
         Raises:
-            SourceError: if it cannot be opened; the message says whether it is missing, not permitted or in use.
+            SourceError: if it cannot be opened; the message states whether it is missing, not permitted or in use.
         """
         if self._reading is not None:
-            raise SourceError(f"{self.name} is open already; make one source for each stream")
+            raise SourceError(f"{self.name} is already open; create one source for each stream")
         reading = CaptureThread(
             lambda: self._open_capture(self.index),
             name=self.name,
@@ -72,18 +72,18 @@ class CameraSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop reading and give the camera back."""
+        """Stop reading and release the camera."""
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.stop()
             if not reading.join(CLOSE_S):
-                self.warnings(f"{self.name} does not answer; it is given back when its driver does")
+                self.warnings(f"{self.name} does not respond; it is released when its driver returns")
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give the newest unseen frame, waiting for it.
+        """Yield the newest unseen frame, waiting for it.
 
         Raises:
-            SourceError: if the camera gives no frames for the timeout.
+            SourceError: if the camera delivers no frames within the timeout.
         """
         reading = self._reading
         if reading is None:
@@ -114,7 +114,7 @@ class CameraSource:
             return SourceError(f"{self.name} cannot be opened: {type(reading.error).__name__}: {reading.error}. {LIST}")
         if reading.opened is None:
             return SourceError(
-                f"{self.name} has not opened for {2 * self._timeout_s:g} s, its driver does not answer; plug it in again"
+                f"{self.name} has not opened within {2 * self._timeout_s:g} s, its driver does not respond; reconnect it"
             )
         if self._has_node:
             return SourceError(why_not_open(self.index))
@@ -124,13 +124,15 @@ class CameraSource:
         if reading.refusal is not None:
             return SourceError(f"{self.name} {reading.refusal}")
         if reading.error is not None:
-            return SourceError(f"{self.name} stopped giving frames: {type(reading.error).__name__}: {reading.error}")
+            return SourceError(
+                f"{self.name} stopped delivering frames: {type(reading.error).__name__}: {reading.error}"
+            )
         if reading.failing:
             reads = "1 read" if reading.failing == 1 else f"{reading.failing} reads"
-            why = f"{reads} failed, the last gave {reading.failure}"
+            why = f"{reads} failed, the last returned {reading.failure}"
         else:
-            why = "its driver does not answer"
+            why = "its driver does not respond"
         advice = "check its cable and that no other program uses it"
         if self._has_node:
             advice = f"it {why_silent(self.index)}"
-        return SourceError(f"{self.name} stopped giving frames: none for {self._timeout_s:g} s, {why}; {advice}")
+        return SourceError(f"{self.name} stopped delivering frames: none for {self._timeout_s:g} s, {why}; {advice}")

@@ -1,4 +1,4 @@
-"""Which cameras there are."""
+"""Lists the cameras of this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CameraInfo:
     Attributes:
         index: its number.
         width_px, height_px: of its pictures; 0 if it does not open.
-        fps: frames per second that it announces.
+        fps: frames per second that it reports.
         trouble: why it does not open; None if it does.
     """
 
@@ -29,7 +29,7 @@ class CameraInfo:
 
 
 def list_cameras() -> list[CameraInfo]:
-    """Return every camera that is there; in Linux also those that cannot be opened."""
+    """Return every camera that exists; on Linux including those that cannot be opened."""
     found = [_look_at(number) for number in camera_numbers()]
     return [camera for camera in found if camera.trouble is None or HAS_NODES]
 

@@ -1,4 +1,4 @@
-"""A camera's driver, read in a thread of its own, so that one that hangs holds nobody up."""
+"""A camera's driver, read in a separate thread, so that one that hangs does not block the program."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mar_edge.reporting import Warn
 from mar_edge.runtime.sources.bgr import BgrPictures
 
 PAUSE_S = 0.01
-"""Between failed reads: a driver that fails at once must not take a core."""
+"""Pause between failed reads: a driver that fails immediately must not occupy a core."""
 
 TELL_EVERY_S = 5.0
-"""A camera that fails again and again warns no more often."""
+"""Minimum time between two warnings about a camera that fails repeatedly."""
 
 
 class Capture(Protocol):
-    """What `CameraSource` needs of `cv2.VideoCapture`; tests and other cameras bring their own."""
+    """What `CameraSource` needs of `cv2.VideoCapture`; tests and other cameras provide their own."""
 
     def isOpened(self) -> bool:
-        """Whether the device is there."""
+        """Whether the device is open."""
         ...
 
     def read(self) -> tuple[bool, Any]:
@@ -35,20 +35,20 @@ class Capture(Protocol):
         ...
 
     def release(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         ...
 
 
 class CaptureThread:
-    """Opens a capture, keeps its newest picture, and gives it back when told to stop.
+    """Opens a capture, keeps its newest picture, and releases the capture when it is stopped.
 
-    Reads that fail, are empty or raise are skipped and counted; whoever takes the pictures decides how long is too
+    Reads that fail, are empty or raise are skipped and counted; the caller decides how long is too
     long. One object is one opening: a thread that hangs in its driver cannot disturb the next one.
 
     Args:
         open_capture: opens the device.
         name: of the camera.
-        warn: called with one sentence for each spell of failed reads that has ended.
+        warn: called with one sentence for each series of failed reads that has ended.
         on_drop: called when a picture is replaced that nobody took.
 
     Attributes:
@@ -75,15 +75,15 @@ class CaptureThread:
         self._newest: tuple[NDArray[np.uint8], float] | None = None
         self._stop = threading.Event()
         self._pictures = BgrPictures(lambda message: warn(f"{name} {message}"))
-        self._skipped = 0  # failed reads of spells that have ended, not told yet
+        self._skipped = 0  # failed reads of series that have ended, not reported yet
         self._told_s = -TELL_EVERY_S
         self._any_good = False
-        self._asked_s = time.monotonic()  # when the driver was last asked for something
+        self._asked_s = time.monotonic()  # when the driver was last called
         self._thread = threading.Thread(target=self._run, name=f"mar-edge {name}", daemon=True)
 
     @property
     def stopped(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether `stop` was called."""
         return self._stop.is_set()
 
     def open(self, timeout_s: float) -> bool:
@@ -101,7 +101,7 @@ class CaptureThread:
         return None if self.stopped else taken
 
     def stop(self) -> None:
-        """Stop reading as soon as the driver returns; wakes whoever waits. Any thread may call it."""
+        """Stop reading as soon as the driver returns; wakes waiting threads. Any thread may call it."""
         with self._changed:
             self._stop.set()
             self._changed.notify_all()
@@ -120,7 +120,7 @@ class CaptureThread:
             self._say(opened)
             while opened and not self.stopped and self.refusal is None:
                 self._read(capture)
-        except Exception as error:  # whatever a driver raises is the camera's trouble, not the program's
+        except Exception as error:  # any exception of a driver is a fault of the camera, not of the program
             self.error = error
             self._say(False)
         finally:
@@ -136,7 +136,7 @@ class CaptureThread:
             self._changed.notify_all()
 
     def _read(self, capture: Capture) -> None:
-        """Read once, and judge what came."""
+        """Read once, and check the result."""
         self._asked_s = time.monotonic()
         try:
             good, picture = capture.read()
@@ -173,13 +173,13 @@ class CaptureThread:
 
     def _tell_skipped(self) -> None:
         reads = "1 failed read was" if self._skipped == 1 else f"{self._skipped} failed reads were"
-        self._warn(f"{self._name}: {reads} skipped (the last gave {self.failure})")
+        self._warn(f"{self._name}: {reads} skipped (the last returned {self.failure})")
         self._skipped = 0
 
 
 def open_camera(number: int) -> cv2.VideoCapture:
-    """Open a camera in OpenCV, without a word on stderr."""
-    # other ways would be tried after it, on the same device, and FFmpeg's writes on stderr
+    """Open a camera in OpenCV, without output on stderr."""
+    # OpenCV would try other backends after it, on the same device, and FFmpeg's writes to stderr
     linux = cv2.CAP_V4L2 in cv2.videoio_registry.getCameraBackends()
     with _quiet_opencv():
         return cv2.VideoCapture(number, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
@@ -187,7 +187,7 @@ def open_camera(number: int) -> cv2.VideoCapture:
 
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """OpenCV warns on stderr about every index that is no camera; our one line says it better."""
+    """OpenCV warns on stderr about every index that is not a camera; our one line replaces it."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

@@ -1,4 +1,4 @@
-"""Why a camera does not open, as its device node in Linux says."""
+"""Why a camera cannot be opened, according to its device node in Linux."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NODE = re.compile(r"/dev/video(\d+)", re.ASCII)
 
 
 def camera_numbers(folder: Path = DEVICES) -> list[int]:
-    """Return the numbers of all cameras that may be there; without device nodes the first ten."""
+    """Return the numbers of all cameras that may exist; without device nodes the first ten."""
     if not HAS_NODES:
         return list(range(10))
     return sorted(int(path.name[5:]) for path in folder.glob("video*") if re.fullmatch(r"video\d+", path.name))
@@ -38,7 +38,7 @@ def camera_numbers(folder: Path = DEVICES) -> list[int]:
 def why_not_open(number: int, folder: Path = DEVICES) -> str:
     """Return why a camera cannot be opened, and what to do.
 
-    Missing, not permitted, in use, and a node that gives no pictures are told apart.
+    Distinguishes missing, not permitted, in use, and a node that delivers no pictures.
 
     Args:
         number: of the camera.
@@ -61,27 +61,29 @@ def why_not_open(number: int, folder: Path = DEVICES) -> str:
 
 
 def why_silent(number: int, folder: Path = DEVICES) -> str:
-    """Return why a camera that is there gives no pictures, as far as its node tells, and what to do."""
+    """Return why an existing camera delivers no pictures, as far as its node shows, and what to do."""
     node = folder / f"video{number}"
     if HAS_NODES:
         if not node.exists():
-            return f"is gone: there is no {node} any more; check its cable"
+            return f"is disconnected: {node} no longer exists; check its cable"
         if users := _users(node):
-            return f"is in use: {', '.join(users)} holds {node}; close that program"
-    return f"gives no pictures; check its cable and that no other program uses it (sudo fuser -v {node})"
+            return f"is in use: {', '.join(users)} uses {node}; close that program"
+    return f"delivers no pictures; check its cable and that no other program uses it (sudo fuser -v {node})"
 
 
 def _why_refused(number: int, node: Path, error: OSError) -> str:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         others = ", ".join(map(str, camera_numbers(node.parent)))
-        there = f"there are {others}" if others else "there is no camera at all"
+        there = f"available: {others}" if others else "no camera was found"
         return f"no camera {number}: {node} does not exist, {there}. {LIST}"
     if error.errno == errno.EACCES:
         return f"camera {number} is not permitted: {_permission_advice(node)}"
     if error.errno == errno.EPERM:
         return f"camera {number} is not permitted here: in a container start it with --device {node}"
     if error.errno == errno.EBUSY:
-        return f"camera {number} is in use: {', '.join(_users(node)) or 'another program'} holds {node}; close that program"
+        return (
+            f"camera {number} is in use: {', '.join(_users(node)) or 'another program'} uses {node}; close that program"
+        )
     if error.errno in (errno.ENXIO, errno.ENODEV):
         return f"no camera {number}: {node} has no device behind it; check its cable and its driver. {LIST}"
     return f"camera {number} cannot be opened: {node}: {error.strerror}. {LIST}"
@@ -91,13 +93,13 @@ def _permission_advice(node: Path) -> str:
     try:
         about = node.stat()
     except OSError:
-        return f"this user may not look into {node.parent}"
+        return f"this user may not read {node.parent}"
     group = str(about.st_gid)
     with suppress(KeyError):
         group = grp.getgrgid(about.st_gid).gr_name
     seen = f"{node} is {stat.filemode(about.st_mode)} of group {group}"
     if about.st_gid == 0 or about.st_mode & 0o060 != 0o060:
-        return f"{seen}, which lets no ordinary user in. Run: sudo chgrp video {node} && sudo chmod 660 {node}"
+        return f"{seen}, which denies access to ordinary users. Run: sudo chgrp video {node} && sudo chmod 660 {node}"
     user = "$USER"
     with suppress(KeyError):
         user = pwd.getpwuid(os.geteuid()).pw_name
@@ -105,7 +107,7 @@ def _permission_advice(node: Path) -> str:
 
 
 def _why_unfit(node: Path, handle: int) -> str | None:
-    """Return why an open node gives no pictures whoever asks; None if it should give some."""
+    """Return why an open node delivers no pictures to any program; None if it should deliver some."""
     if not stat.S_ISCHR(os.fstat(handle).st_mode):
         return f"{node} is not a device"
     answer = bytearray(_CAPABILITIES.size)
@@ -116,7 +118,7 @@ def _why_unfit(node: Path, handle: int) -> str | None:
     _, card, _, _, whole, own = _CAPABILITIES.unpack(answer)
     if not (own if whole & _NODE_HAS_ITS_OWN else whole) & _GIVES_PICTURES:
         name = bytes(card).partition(b"\0")[0].decode(errors="replace")
-        return f"{node} of '{name}' gives no pictures but other data; take another number"
+        return f"{node} of '{name}' delivers other data than pictures; use another number"
     return None
 
 

@@ -12,7 +12,7 @@ from mar_edge.runtime.video.reader import read_steady_frames
 
 
 class FileSource:
-    """Every frame of a video file, as fast as it is asked for.
+    """Every frame of a video file, as fast as the caller reads.
 
     Args:
         path: the file.
@@ -34,7 +34,7 @@ class FileSource:
         """Nothing to close."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give every frame.
+        """Yield every frame.
 
         Raises:
             SourceError: if the file cannot be read.

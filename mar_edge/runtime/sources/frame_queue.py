@@ -9,7 +9,7 @@ from mar_edge.runtime.sources.source import Frame
 
 
 class FrameQueue:
-    """A few frames in order; whoever gives waits for room, whoever takes waits for frames, and either can be ended.
+    """A short queue of frames; the producer waits for room, the consumer waits for frames, and either can be stopped.
 
     Args:
         limit: frames that may wait.
@@ -24,7 +24,7 @@ class FrameQueue:
         self._error: Exception | None = None
 
     def put(self, frame: Frame) -> bool:
-        """Add a frame, when there is room; return whether anybody still wants frames."""
+        """Add a frame when there is room; return whether more frames are wanted."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._waiting) < self._limit)
             self._waiting.append(frame)
@@ -32,16 +32,16 @@ class FrameQueue:
             return not self._closed
 
     def end(self, error: Exception | None) -> None:
-        """Say that no more frames come, and why if something is wrong."""
+        """Signal that no more frames come, with the error if there was one."""
         with self._changed:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
     def get(self) -> Frame | None:
-        """Return the next frame, when there is one; None at the end.
+        """Return the next frame when one is available; None at the end.
 
         Raises:
-            Exception: what `end` was given.
+            Exception: the error passed to `end`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._ended or self._waiting)
@@ -55,7 +55,7 @@ class FrameQueue:
             return None
 
     def close(self) -> None:
-        """Say that no more frames are wanted."""
+        """Signal that no more frames are wanted."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

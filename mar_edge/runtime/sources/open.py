@@ -1,4 +1,4 @@
-"""Sources by what a person types."""
+"""Opens the source that a user names."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _KINDS = (
 
 
 def open_source(spec: str | int | Path | Source, *, say: Warn | None = None) -> Source:
-    """Return the source that a person named.
+    """Return the source that a user named.
 
     Args:
         spec: a camera's number (`0`, `"0"`, `"camera 0"`) or device (`/dev/video0`), `"demo"` (with options, see
             `DemoSource.parse`), a video file's path or `file://` address, a named pipe, `"-"` for standard input, or
-            an object that is a source already. A file in the working folder goes before a camera of that name.
+            a source object. A file in the working folder takes precedence over a camera of that name.
         say: called with one sentence when a source has to wait for another program.
 
     Raises:
-        SourceError: if it names nothing that can be opened.
+        SourceError: if it cannot be opened as a source.
     """
     if isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
         return _camera(int(spec))
@@ -52,13 +52,13 @@ def open_source(spec: str | int | Path | Source, *, say: Warn | None = None) -> 
     if isinstance(spec, Path):
         return _local(spec, say)
     if not all(hasattr(spec, name) for name in ("name", "warnings", "__enter__", "__iter__")):
-        raise SourceError(f"{type(spec).__name__} is no source; {_CHOICES}, or a source object")
+        raise SourceError(f"{type(spec).__name__} is not a source; {_CHOICES}, or a source object")
     assert not isinstance(spec, int)
     return spec
 
 
 def clip_file(spec: str | Path) -> Path:
-    """Return the file that a person named as a whole clip; whether it is a video shows when it is read.
+    """Return the file that a user named as a clip; whether it is a video is checked when it is read.
 
     Raises:
         SourceError: if it names a camera, a pipe, the demo or an address.
@@ -76,7 +76,7 @@ def clip_file(spec: str | Path) -> Path:
 
 
 def waits_for_reader(source: Source) -> bool:
-    """Tell whether a source loses nothing when its frames are taken slowly, as a file does and a camera does not."""
+    """Return whether a source loses no frames when they are read slowly; true for a file, false for a camera."""
     return isinstance(source, (FileSource, PipeSource))
 
 
@@ -88,7 +88,7 @@ def _typed(text: str, say: Warn | None) -> Source:
     if text == "demo" or text.startswith("demo:"):
         demo = DemoSource.parse(text)
         if Path(text).is_file():
-            demo.warnings(f"{text} is the built-in demo; for the file of that name say ./{text}")
+            demo.warnings(f"{text} is the built-in demo; for the file of that name use ./{text}")
         return demo
     if camera := _CAMERA.fullmatch(text):
         return _camera_or_file(text, int(camera[1]))
@@ -107,8 +107,8 @@ def _path(text: str) -> Path:
         computer, slash, rest = rest[2:].partition("/")
         if computer.lower() not in ("", "localhost"):
             raise SourceError(
-                f"{address_without_credentials(text)} names a file of the computer '{computer.rpartition('@')[2]}'; "
-                "a file of this one has three slashes: file:///folder/clip.mp4"
+                f"{address_without_credentials(text)} names a file on the computer '{computer.rpartition('@')[2]}'; "
+                "a file on this computer has three slashes: file:///folder/clip.mp4"
             )
         rest = slash + rest
     return Path(os.fsdecode(unquote_to_bytes(rest)))
@@ -126,7 +126,7 @@ def _local(path: Path, say: Warn | None) -> Source:
             return _camera(int(node[1]), name=None if node[0] == text else text)
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        return FileSource(path)  # which says what is wrong
+        return FileSource(path)  # which reports the error
     if stat.S_ISFIFO(mode):
         return PipeSource(path, say=say)
     _refuse_device(text, mode)
@@ -154,16 +154,16 @@ def _stdin(say: Warn | None) -> Source:
 
 
 def _camera_or_file(text: str, number: int) -> Source:
-    """Return what a number names: the file of that name, or else the camera."""
+    """Return what a number names: the file of that name, otherwise the camera."""
     path = Path(text)
     if not _exists(path):
         if not 0 <= number < MAX_CAMERAS:
             raise SourceError(f"no camera {number} and no file '{text}'; cameras are counted from 0. {LIST}")
         return _camera(number)
     if path.is_dir():
-        raise SourceError(f"'{text}' is a folder here: name a video in it, or for the camera say --camera {number}")
+        raise SourceError(f"'{text}' is a folder here: name a video in it, or for the camera use --camera {number}")
     source = _local(path, None)
-    source.warnings(f"'{text}' is read as the file of that name; for the camera say --camera {number}")
+    source.warnings(f"'{text}' is read as the file of that name; for the camera use --camera {number}")
     return source
 
 
@@ -182,5 +182,5 @@ def _refuse_device(name: str, mode: int) -> None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long, or with characters that no path has
+    except (OSError, ValueError):  # too long, or with characters that are invalid in a path
         return False

@@ -1,4 +1,4 @@
-"""Videos that come through a pipe, as other programs write them."""
+"""Reads videos that other programs write into a pipe."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _TICK_MS = 100
 
 
 class PipeSource:
-    """Every frame of a video that another program writes into a pipe, in its own time.
+    """Every frame of a video that another program writes into a pipe, at its own pace.
 
-    It is no live source: whoever takes its frames slowly makes the writer wait. A pipe that no program has opened for
-    writing ends with an error; one whose writer is silent is waited for.
+    It is not a live source: a slow reader makes the writer wait. A pipe that no program has opened for
+    writing ends with an error; if a writer pauses, the source waits.
 
     Args:
         path: of the named pipe; None for standard input.
-        say: called with one sentence when nothing comes, once a second has passed without a byte.
+        say: called with one sentence when no byte arrives for a second.
         timeout_s: how long to wait for a program to open the pipe for writing.
     """
 
@@ -54,13 +54,13 @@ class PipeSource:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> PipeSource:
-        """Open the pipe; this waits for nobody.
+        """Open the pipe without waiting for a writer.
 
         Raises:
             SourceError: if it cannot be opened.
         """
         try:
-            # without O_NONBLOCK opening would wait for a writer, without a word
+            # without O_NONBLOCK opening would silently wait for a writer
             handle = os.dup(0) if self.path is None else os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise SourceError(f"{self.name} cannot be read: {error.strerror}") from error
@@ -75,21 +75,21 @@ class PipeSource:
         self.stop()
         thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join()  # it looks whether to stop every 0.1 s
+            thread.join()  # it checks every 0.1 s whether to stop
         pipe, self._bytes = self._bytes, None
         if pipe is not None:
             pipe.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give every frame.
+        """Yield every frame.
 
         Raises:
-            SourceError: if nobody writes, or what comes is not a video that can be read without going back in it.
+            SourceError: if no program writes, or the data is not a video that can be read without seeking.
         """
         pipe, frames = self._bytes, self._frames
         if pipe is None or self._thread is not None:
-            raise SourceError(f"{self.name} is read once, as in: with source: for frame in source")
-        # PyAV calls back into Python to read, and loses a Ctrl-C that comes then; only a thread gets none
+            raise SourceError(f"{self.name} can be read once, as in: with source: for frame in source")
+        # PyAV calls back into Python to read, and loses a Ctrl-C that arrives then; other threads than the main one get none
         self._thread = threading.Thread(
             target=self._read, args=(pipe, frames), name=f"mar-edge {self.name}", daemon=True
         )
@@ -115,7 +115,7 @@ class PipeSource:
 
     def _decoded(self, pipe: _PipeBytes) -> Iterator[Frame]:
         try:
-            # what comes may name files and addresses, which are not opened
+            # the data may name files and addresses, which are not opened
             container = av.open(pipe, "r", metadata_errors="replace", options={"protocol_whitelist": ""})
             with OpenVideo(Path(self.name), container=container) as video:
                 for picture, time_s in steady_frames(video, self.warnings):
@@ -128,15 +128,15 @@ class PipeSource:
     def _unreadable(self, pipe: _PipeBytes, reason: str) -> SourceError:
         if not pipe.received:
             return SourceError(
-                f"{self.name} ended before a byte came; look at what the program that writes into it says"
+                f"{self.name} ended before the first byte; check the output of the program that writes into it"
             )
         return SourceError(
-            f"{self.name} is not a video that can be read from a pipe: {reason}. MPEG-TS, Matroska and fragmented MP4 can be. Run: {EXAMPLE}"
+            f"{self.name} is not a video that can be read from a pipe: {reason}. MPEG-TS, Matroska and fragmented MP4 are supported. Run: {EXAMPLE}"
         )
 
 
 class _PipeBytes:
-    """What PyAV reads: the bytes of a pipe as they come. It has no `seek`, so nothing is looked for further on."""
+    """What PyAV reads: the bytes of a pipe as they come. It has no `seek`, so nothing is searched further ahead."""
 
     def __init__(self, handle: int, name: str, say: Warn, timeout_s: float, *, named: bool) -> None:
         self.received = False
@@ -161,7 +161,7 @@ class _PipeBytes:
         os.close(self._handle)
 
     def read(self, size: int) -> bytes:
-        """Return up to so many bytes; none at the end, and when stopped."""
+        """Return up to `size` bytes; none at the end, and when stopped."""
         began_s = time.monotonic()
         told = False
         while not self.stopped:
@@ -171,11 +171,11 @@ class _PipeBytes:
                 self.received |= bool(data)
                 return data
             waited_s = time.monotonic() - began_s
-            alone = data is not None  # at its end without ever having had a writer
+            alone = data is not None  # at its end, and never had a writer
             if alone and waited_s > self._timeout_s:
                 raise SourceError(
                     f"{self._name}: no program has opened this pipe for writing for {self._timeout_s:g} s; "
-                    "start the one that writes first"
+                    "start the writing program first"
                 )
             if not told and waited_s > TELL_AFTER_S:
                 told = True
@@ -185,7 +185,7 @@ class _PipeBytes:
         return b""
 
     def _take(self, size: int, ready: bool) -> bytes | None:
-        """Return what is there, nothing at the end, and None while a writer is silent."""
+        """Return the available data, nothing at the end, and None while a writer pauses."""
         if not (ready or self._named):
             return None  # standard input would block
         try:

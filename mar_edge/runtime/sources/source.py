@@ -19,10 +19,10 @@ class Frame:
     """One picture of a source.
 
     Attributes:
-        picture: uint8 (H, W, 3); the source does not touch it again.
+        picture: uint8 (H, W, 3); the source does not change it afterwards.
         time_s: when it was taken, in seconds from the source's start.
         color: order of its channels.
-        truth: what a scripted source was doing; None for the real world.
+        truth: label of a scripted source; None for real recordings.
         arrived_s: `time.monotonic()` when a live frame was taken; None for a file.
     """
 
@@ -34,12 +34,12 @@ class Frame:
 
 
 class Source(Protocol):
-    """Something that gives frames: a camera, a file, the demo.
+    """Something that yields frames: a camera, a file, the demo.
 
     Attributes:
-        name: for people and for the `stream` field of results.
-        dropped: frames that a live source gave and nobody took.
-        warnings: what went wrong so far, the newest 100 that nobody took.
+        name: for messages and for the `stream` field of results.
+        dropped: frames of a live source that were not read.
+        warnings: the newest 100 warnings that were not read yet.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Source(Protocol):
         ...
 
     def __iter__(self) -> Iterator[Frame]:
-        """Give frames until the source ends or is closed."""
+        """Yield frames until the source ends or is closed."""
         ...
 
 
 @runtime_checkable
 class Stoppable(Protocol):
-    """A source that may wait for long and can be woken; others are asked between two frames."""
+    """A source that may wait for a long time and can be woken; others are stopped between two frames."""
 
     def stop(self) -> None:
         """End the iteration soon; any thread may call it."""

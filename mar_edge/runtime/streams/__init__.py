@@ -1,1 +1,1 @@
-"""One source with its window, its decision and its name."""
+"""Recognition on one stream: session, decision, events, results."""

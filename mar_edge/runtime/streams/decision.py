@@ -1,4 +1,4 @@
-"""What a stream decides: from the logits of its windows to predictions and events."""
+"""Turns the logits of a stream's windows into predictions and events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Decision:
     def update(
         self, logits: NDArray[np.float32], time_s: float, *, reliable: bool
     ) -> tuple[tuple[tuple[str, float], ...], tuple[Event, ...]]:
-        """Add what the model says of a window.
+        """Add the model's output for a window.
 
         Args:
             logits: float32 (classes,).
@@ -58,7 +58,7 @@ class Decision:
         return tuple(sorted(scores.items(), key=lambda item: -item[1])), self.take_events()
 
     def cut(self) -> None:
-        """Forget the past: the stream is broken. An event that is open ends where it was last seen."""
+        """Reset after a break in the stream. An open event ends at the time it was last seen."""
         self._ended += self._detector.finish()
         self._smoother.reset()
 

@@ -1,4 +1,4 @@
-"""From scores to events: an action begins, lasts and ends."""
+"""Turns scores into events with a beginning and an end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class EventRule:
 
     Attributes:
         onset: score at which it begins.
-        offset: score below which it ends; lower than onset, so that a score in between keeps what is.
-        min_duration_s: shorter ones are not told.
+        offset: score below which it ends; lower than onset, so that a score in between changes nothing.
+        min_duration_s: shorter events are not reported.
         idle_label: class that is never an event; `auto` for the model's own, None for none.
     """
 
@@ -27,10 +27,10 @@ class EventRule:
 
     def __post_init__(self) -> None:
         if not self.min_duration_s >= 0:
-            raise OptionError(f"min_duration_s is {self.min_duration_s}, but must be 0 or more")
+            raise OptionError(f"min_duration_s is {self.min_duration_s}; it must be 0 or more")
         if not 0 < self.offset <= self.onset <= 1:
             raise OptionError(
-                f"event scores need 0 < offset <= onset <= 1, not offset {self.offset}, onset {self.onset}"
+                f"event scores must satisfy 0 < offset <= onset <= 1, not offset {self.offset}, onset {self.onset}"
             )
 
 
@@ -52,7 +52,7 @@ class EventDetector:
 
     @property
     def current(self) -> str | None:
-        """Label of the event that is going on."""
+        """Label of the event in progress."""
         return self._label
 
     def update(self, scores: Mapping[str, float], time_s: float) -> tuple[Event, ...]:
@@ -72,7 +72,7 @@ class EventDetector:
         return ended
 
     def finish(self) -> tuple[Event, ...]:
-        """End what is going on, as at the last time that it was seen: the stream stopped or was cut."""
+        """End the event in progress at the time it was last seen: the stream stopped or was cut."""
         return self._end(self._last_s) if self._label is not None else ()
 
     def _end(self, time_s: float) -> tuple[Event, ...]:

@@ -24,7 +24,7 @@ class Event:
     score: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of the command line's contract."""
+        """Return the JSON object that the command line writes."""
         return {
             "type": "event",
             "stream": self.stream,
@@ -42,7 +42,7 @@ class Prediction:
     Attributes:
         stream: name of the source.
         time_s: time stamp of the window's newest frame, seconds.
-        frame: index of that frame among all pushed ones.
+        frame: index of that frame among all pushed frames.
         label: class with the highest smoothed score.
         score: that score, 0 to 1.
         top: (label, score) of the best classes, best first.
@@ -71,7 +71,7 @@ class Prediction:
         return self.doubt is None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of the command line's contract."""
+        """Return the JSON object that the command line writes."""
         return {
             "type": "prediction",
             "stream": self.stream,
@@ -97,7 +97,7 @@ class ClipResult:
         scores: probability of every class.
         views: number of windows averaged.
         duration_s: length of the clip in seconds.
-        repeated_frames: places of a window filled by frames that were there already, because the clip has fewer frames
+        repeated_frames: places of a window filled with repeated frames, because the clip has fewer frames
             than a window; 0 otherwise.
         doubt: why the clip shows too little for a reliable answer; None if it shows enough.
         warnings: what went wrong while reading, one sentence each.

@@ -24,7 +24,7 @@ TOP = 5
 class Session:
     """Recognition on one stream of frames: a window, an engine and a decision.
 
-    A gap in time or a change of the frames' size empties the window: no window mixes before and after.
+    A gap in time or a change of the frames' size empties the window: no window spans it.
     Not thread-safe; use one session for each stream and thread.
 
     Args:
@@ -35,7 +35,7 @@ class Session:
         rule: when events begin and end.
 
     Attributes:
-        warnings: what an operator should know, the newest 100 that nobody took.
+        warnings: what the operator should know, the newest 100 that were not read yet.
         frames: frames pushed so far.
         inferences: inferences so far.
     """
@@ -51,7 +51,7 @@ class Session:
     ) -> None:
         length = engine.spec.geometry.frames
         if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= length):
-            raise OptionError(f"hop {hop!r} is not a whole number from 1 to the window's {length} frames")
+            raise OptionError(f"hop {hop!r} is invalid; use an integer from 1 to the window's {length} frames")
         self.stream = without_credentials(stream)
         self.hop = hop or max(1, length // 8)
         self.warnings = Warnings()
@@ -104,13 +104,13 @@ class Session:
         raise EngineError("a session cannot be pickled. Send the model to the process, and call its session() there")
 
     def reset(self) -> None:
-        """Start anew: empty window, no open event, and time may begin anywhere."""
+        """Reset: empty window, no open event, and time may begin anywhere."""
         self._window.reset()
         self._decision.cut()
         self._fresh = 0
 
     def finish(self) -> tuple[Event, ...]:
-        """End the stream; return the events that no prediction has carried yet."""
+        """End the stream; return the events that no prediction has reported yet."""
         self.reset()
         return self._decision.take_events()
 
@@ -136,18 +136,18 @@ class Session:
     def _cut(self, reason: str) -> None:
         if self._warned_at != self.inferences:  # once until the next result, however many gaps there are
             self._warned_at = self.inferences
-            self.warnings(f"{self.stream}: {reason}; the window starts anew")
+            self.warnings(f"{self.stream}: {reason}; the window restarts")
         self._decision.cut()
         self._fresh = 0
 
     def _notice_slow_source(self, step: Step) -> None:
-        """Warn once when repeated frames have come to a whole window more than frames that were not repeated."""
+        """Warn once when repeated frames exceed the other frames by a full window."""
         if not step.places:
             return
         self._repeats = max(0, self._repeats + (step.places - 1 if step.places > 1 else -1))
         if self._repeats >= self._length and not self._told_slow:
             self._told_slow = True
             self.warnings(
-                f"{self.stream}: gives fewer than the {self._rate_fps:g} frames per second that the model expects; "
+                f"{self.stream}: delivers fewer than the {self._rate_fps:g} frames per second that the model expects; "
                 "frames are repeated, and recognition may suffer"
             )

@@ -1,4 +1,4 @@
-"""From logits to calm scores."""
+"""Turns logits into smoothed scores."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 class Smoother:
-    """Exponential average of probabilities over time, so that the hop does not change how calm they are.
+    """Exponential average of probabilities over time, so that the hop does not change how smooth they are.
 
     Args:
-        time_constant_s: after this many seconds a new state counts 63 %; 0 for no smoothing.
+        time_constant_s: after this many seconds a new state has a weight of 63 %; 0 for no smoothing.
     """
 
     def __init__(self, time_constant_s: float) -> None:
         if not time_constant_s >= 0:
-            raise OptionError(f"smoothing is {time_constant_s} s, but must be 0 or more")
+            raise OptionError(f"smoothing is {time_constant_s} s; it must be 0 or more")
         self.time_constant_s = time_constant_s
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past."""
+        """Reset."""
         self._mean: NDArray[np.float64] | None = None
         self._last_s = 0.0
 

@@ -1,4 +1,4 @@
-"""A source being recognised: predictions to iterate over, until it ends or is stopped."""
+"""Predictions of a source to iterate over, until it ends or is stopped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mar_edge.runtime.streams.session import Session
 class Stream(Iterator[Prediction]):
     """Predictions of a source in order of time.
 
-    The source is opened with the first one, and closed at the end, when the loop over it is left, and by `stop`.
+    The source is opened with the first prediction, and closed at the end, when the loop is left, and by `stop`.
 
     Args:
-        source: gives the frames.
+        source: provides the frames.
         session: recognises them.
-        on_event: called with every event, also with the one that the end of the stream cuts off.
-        on_warning: called with whatever an operator should know.
+        on_event: called with every event, including the one that the end of the stream cuts off.
+        on_warning: called with what the operator should know.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Stream(Iterator[Prediction]):
         self._source = source
         self._stopped = threading.Event()
         self._running = threading.Lock()  # held while a result is computed
-        # a function of none of its own attributes: so it is closed as soon as nobody iterates any more
+        # a generator without a reference to this object: it is closed as soon as iteration ends
         self._results = _recognise(source, session, self._stopped, on_event, on_warning)
 
     def __iter__(self) -> Stream:
@@ -51,15 +51,15 @@ class Stream(Iterator[Prediction]):
         """
         with self._running:
             result = next(self._results)
-        if self._stopped.is_set():  # meanwhile, when it could not be closed
+        if self._stopped.is_set():  # stopped meanwhile, when it could not be closed
             self.stop()
         return result
 
     def stop(self) -> None:
-        """End the stream; any thread may call it, also while another one waits for a prediction.
+        """End the stream; any thread may call it, even while another one waits for a prediction.
 
-        Whoever iterates gets no more predictions after the inference under way, and the source is closed. Without
-        anybody waiting it is closed before this returns. Callbacks get what is left, in the thread that closes.
+        The iteration ends after the current inference, and the source is closed. If no thread
+        is waiting, it is closed before this returns. Remaining events go to the callbacks, in the thread that closes.
         """
         self._stopped.set()
         if isinstance(self._source, Stoppable):
@@ -100,7 +100,7 @@ def _recognise(
 
     try:
         with source:
-            if stopped.is_set():  # while it was opened, when there was nothing yet that could be woken
+            if stopped.is_set():  # stopped while it was opened, when nothing could be woken yet
                 return
             for frame in source:
                 if stopped.is_set():

@@ -1,4 +1,4 @@
-"""Times that rise strictly, from time stamps that may be missing, equal, wrong, or start again."""
+"""Computes strictly rising times from time stamps that may be missing, equal, wrong, or restart."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 RESTART_S = 0.25
-"""Time stamps that go back by more belong to another recording, joined to the one before."""
+"""Time stamps that go back by more than this belong to another recording, joined to the one before."""
 
 PAUSE_S = 1.0
-"""Put between two recordings: nobody knows how much time lay between them, so no window may reach over it."""
+"""Pause put between two recordings: the real time between them is unknown, so no window may span it."""
 
 LEAP_S = 1.0
-"""A time stamp further ahead is compared with those that follow."""
+"""A time stamp further ahead than this is compared with those that follow."""
 
 MIN_RISE_S = 0.00025
-"""Time stamps closer together are taken as equal: they come from rounding."""
+"""Time stamps closer together than this count as equal: the difference comes from rounding."""
 
 REORDERED = 16
-"""Pictures may be decoded that many places before they are shown, in any codec."""
+"""Pictures may be decoded this many places before they are shown, in any codec."""
 
 _FOLLOWERS = 3
 
@@ -45,7 +45,7 @@ class Timed(Generic[T]):
 
 
 class Clock:
-    """Gives pictures in the order of display times that rise strictly. Repairs as players do.
+    """Gives pictures in display order strictly rising times. Repairs them as players do.
 
     A missing or equal time stamp is the one before plus a step. A single wrong one counts as missing. Small steps back
     shift the clock; large ones begin another recording.
@@ -55,13 +55,13 @@ class Clock:
         first_s: time stamp of the video's first picture; None if reading starts with it.
 
     Attributes:
-        pictures: so far.
-        missing: those that had no time stamp, or a wrong one.
-        stuck: those whose time stamp did not rise.
+        pictures: number of pictures so far.
+        missing: pictures without a time stamp, or with a wrong one.
+        stuck: pictures whose time stamp did not rise.
         restarts: recordings after the first.
         first_restart_s: when the second recording began.
         swapped: time stamps that `sort` moved to another picture.
-        step_s: as given.
+        step_s: the argument.
     """
 
     def __init__(self, step_s: float, *, first_s: float | None = None) -> None:
@@ -137,14 +137,16 @@ class Clock:
         if self.missing:
             done.append(f"{self.missing} of {self.pictures} were missing or wrong and follow the one before")
         if self.stuck:
-            done.append(f"{self.stuck} of {self.pictures} did not rise and were spread {1 / self.step_s:.5g} a second")
+            done.append(
+                f"{self.stuck} of {self.pictures} did not rise and were spread at {1 / self.step_s:.5g} per second"
+            )
         if self.swapped and not sorted_silently:
-            done.append(f"{self.swapped} of {self.pictures} were in the order of decoding and were sorted")
+            done.append(f"{self.swapped} of {self.pictures} were in decoding order and were sorted")
         if self.restarts:
             times = "once" if self.restarts == 1 else f"{self.restarts} times"
             done.append(
-                f"they start again {times}, first after {self.first_restart_s:.2f} s, as in joined recordings; "
-                f"{PAUSE_S:g} s was put before each"
+                f"they restart {times}, first after {self.first_restart_s:.2f} s, as in joined recordings; "
+                f"a pause of {PAUSE_S:g} s was put before each"
             )
         return f"{name}: time stamps were repaired: {'; '.join(done)}" if done else None
 

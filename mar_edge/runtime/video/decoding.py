@@ -1,4 +1,4 @@
-"""Decodes a video stream: every picture that can be had, in the order of display, with its time."""
+"""Decodes a video stream: every decodable picture, in display order, with its time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mar_edge.runtime.video.clock import REORDERED, Clock, Timed
 from mar_edge.runtime.video.opening import OpenVideo, reason_of
 
 MAX_LAST_S = 60.0
-"""A last picture that the file shows for longer is not believed."""
+"""A longer duration of the last picture is not trusted."""
 
 _OWN_DURATIONS = ("mov", "gif", "apng")
 """Formats that store how long each picture is shown."""
 
 _BROADCAST = ("mpegts", "mpeg")
-"""Formats of transmission: a time without pictures is lost, as they cannot say that a picture is held."""
+"""Transmission formats: a time without pictures means loss, as they cannot state that a picture is held."""
 
 
 T = TypeVar("T")
@@ -34,12 +34,12 @@ class NoPictureError(SourceError):
     """A video stream none of whose pictures can be decoded."""
 
     def __init__(self, video: OpenVideo) -> None:
-        super().__init__(f"{video.path} holds no picture that can be decoded; it is damaged or not a video")
+        super().__init__(f"{video.path} contains no picture that can be decoded; it is damaged or not a video")
 
 
 @dataclass(frozen=True, slots=True)
 class Shown(Generic[T]):
-    """What was made of a decoded picture, and when the file shows it.
+    """The converted picture, and when the file shows it.
 
     Attributes:
         item: of the picture.
@@ -60,7 +60,7 @@ class _Decoded(Generic[T]):
 
 
 def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
-    """Decode packet by packet, so that one damaged packet costs no more than itself.
+    """Decode packet by packet, so that one damaged packet affects no others.
 
     Raises:
         SourceError: if there is no decoder.
@@ -84,11 +84,11 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
     if video.stopped is not None:
         warn(f"{name}: damaged, reading stopped early: {video.stopped}")
     if damaged > 1:
-        warn(f"{name}: {damaged} damaged packets skipped in all")
+        warn(f"{name}: {damaged} damaged packets skipped in total")
 
 
 def timed(video: OpenVideo, stamped: Iterator[tuple[T, float | None]], clock: Clock) -> Iterator[Timed[T]]:
-    """Give items in the order of display their times, by their time stamps in seconds."""
+    """Assign times to items in display order, from their time stamps in seconds."""
     return clock.run(clock.sort(stamped) if video.timing.decode_order else stamped)
 
 
@@ -98,7 +98,7 @@ def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn)
     Args:
         video: just opened.
         convert: called with every picture at once, while it is in the processor's cache.
-        warn: called with one sentence for whatever was damaged, repaired or is implausible.
+        warn: called with one sentence for whatever is damaged, repaired or implausible.
 
     Raises:
         NoPictureError: if no picture can be decoded.
@@ -127,12 +127,12 @@ def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn)
 
 
 def own_s(part: VideoFrame | Packet[VideoStream]) -> float | None:
-    """Return how long a picture or packet says that it is shown."""
+    """Return the display duration that a picture or packet states."""
     return float(part.duration * part.time_base) if part.duration and part.time_base else None
 
 
 def last_s(video: OpenVideo, declared_s: float | None) -> float:
-    """Return how long the last picture is shown: as the file says where it can, else as long as most others.
+    """Return how long the last picture is shown: as the file states, otherwise as long as most others.
 
     Args:
         video: the file.
@@ -140,7 +140,7 @@ def last_s(video: OpenVideo, declared_s: float | None) -> float:
     """
     timing = video.timing
     believed = declared_s is not None and timing.step_s < declared_s <= MAX_LAST_S
-    # with pictures in another order it is that of the packet decoded last
+    # if pictures are reordered, it is that of the packet decoded last
     in_order = timing.sound and not video.stream.codec_context.has_b_frames
     if believed and in_order and video.container.format.name.startswith(_OWN_DURATIONS):
         assert declared_s is not None

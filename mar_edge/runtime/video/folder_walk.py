@@ -1,4 +1,4 @@
-"""The files below a folder that may be videos, and what is left out by its name or because it is a link."""
+"""Finds the files below a folder that may be videos, and what is left out by its name or because it is a link."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SYSTEM_NAMES = {
     "network trash folder",
     "temporary items",
 }
-"""Files and folders that operating systems and network storage keep beside a person's own, in lower case."""
+"""Files and folders that operating systems and network storage create, in lower case."""
 
 Identity = tuple[int, int] | str
-"""What all names of one file or folder have in common."""
+"""Identity that all names of one file or folder share."""
 
 _UNFINISHED = re.compile(
     r".*\.(part(-frag\d+)?|partial|crdownload|download|opdownload|filepart|aria2|ytdl|!ut|!qb|bc!|xltd|tmp|temp)"
@@ -41,8 +41,8 @@ class LeftOut(NamedTuple):
 
     Attributes:
         path: where it is.
-        reason: what follows its name in a sentence, as `is hidden`.
-        expected: whether hardly anybody takes it for a video: hidden files, those of the system, text, pictures.
+        reason: what follows its name in a sentence, such as `is hidden`.
+        expected: whether it is obviously not a video of the user: hidden and system files, text, pictures.
     """
 
     path: Path
@@ -52,16 +52,16 @@ class LeftOut(NamedTuple):
 
 @dataclass
 class Walk:
-    """What lies below a folder.
+    """The content of a folder and its subfolders.
 
-    Linked folders and files are followed, after everything that is no link. A folder or file that several names lead
-    to is taken once.
+    Links to folders and files are followed, after everything that is not a link. A folder or file with several names
+    is taken once.
 
     Attributes:
         files: regular files, sorted, and links whose target does not exist.
         left_out: the rest.
         folders: those directly below, in which there may be videos.
-        shared: files that lie in two folders that are read apart, under both names.
+        shared: files that are in two folders that are read separately, under both names.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -75,7 +75,7 @@ def walk(folder: Path, *, apart: bool = False) -> Walk:
 
     Args:
         folder: where to start.
-        apart: read each folder directly below for itself, so that a file may be in several of them.
+        apart: read each folder directly below separately, so that a file may be in several of them.
     """
     found = Walk()
     readers = [_Reader(found, folder, deep=not apart)]
@@ -132,7 +132,7 @@ class _Reader:
             self._found.left_out.append(unwanted)
             return False
         if is_folder and is_link and (target := _above(path)):
-            self._leave_out(path, f"is a link back to {target}, in which it lies")
+            self._leave_out(path, f"is a link back to {target}, which contains it")
             return False
         if path.parent == self._top and (is_folder or (is_link and not path.suffix and not os.path.exists(path))):
             self._found.folders.append(path)
@@ -170,7 +170,7 @@ class _Reader:
             self._leave_out(path, f"cannot be read: {error.strerror or error}")
 
     def _is_new(self, path: Path, seen: dict[Identity, Path], kind: str) -> bool:
-        """Return whether a file or folder is met for the first time; leave it out otherwise."""
+        """Return whether a file or folder is seen for the first time; leave it out otherwise."""
         first = seen.setdefault(identity(path), path)
         if first is not path:
             self._leave_out(path, f"is the same {kind} as {os.path.relpath(first, self._top)}")
@@ -184,21 +184,21 @@ def identity(path: Path) -> Identity:
     """Return the identity of a file or folder.
 
     Raises:
-        OSError: if it is not there or may not be looked at.
+        OSError: if it does not exist or may not be read.
     """
     stat = path.stat()
     return (stat.st_dev, stat.st_ino) if stat.st_ino else os.path.realpath(path)
 
 
 def why_missing(path: Path) -> str:
-    """Return a sentence on why there is no file at a path."""
+    """Return a sentence that states why there is no file at a path."""
     if path.is_symlink():
         return f"{path} is a link to {os.readlink(path)}, which does not exist"
     return f"no such file: {path}"
 
 
 def _above(link: Path) -> str | None:
-    """Return the folder that a link leads back to if the link lies in it, which would never end."""
+    """Return the folder that a link leads back to if it contains the link, which would never end."""
     target = os.path.realpath(link)
     return target if os.path.commonpath([os.path.realpath(link.parent), target]) == target else None
 
@@ -212,7 +212,7 @@ def _unwanted(path: Path, *, is_folder: bool) -> LeftOut | None:
         return LeftOut(path, "is hidden", expected=True)
     if name in SYSTEM_NAMES:
         return LeftOut(path, "belongs to the operating system", expected=True)
-    # Safari keeps what it has so far in a folder
+    # Safari keeps partial downloads in a folder
     if name.endswith(".download") if is_folder else _UNFINISHED.fullmatch(name):
         return LeftOut(path, "is an unfinished download or a temporary file")
     return LeftOut(path, "is a backup copy") if not is_folder and _BACKUP.fullmatch(name) else None

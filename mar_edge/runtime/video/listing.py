@@ -1,4 +1,4 @@
-"""The videos below a folder: whatever the decoder can read, under any name."""
+"""Finds the videos below a folder: all files that the decoder can read, whatever their names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mar_edge.runtime.video.folder_walk import LeftOut, identity, walk
 from mar_edge.runtime.video.probe import why_not_video
 
 SHOWN = 10
-"""Files that a sentence names; the rest is counted."""
+"""Number of files that a sentence names; the rest is counted."""
 
 _VIDEO_ENDING = re.compile(
     r"\.(mp4|m4v|mov|qt|mkv|webm|avi|mpe?g|m2v|mts|m2ts|vob|wmv|asf|flv|f4v|3gp|3g2|ogv|mxf|y4m|h?26[45]|hevc|dav|divx|rmvb)",
@@ -32,14 +32,14 @@ _answers: dict[tuple[object, ...], str | None] = {}
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a folder.
+    """The content of a folder and its subfolders.
 
     Attributes:
-        folder: that was read.
-        videos: sorted; also files that are named as videos but cannot be read, so that whoever opens them says why.
-        left_out: everything else, what may be missed first.
+        folder: the folder that was read.
+        videos: sorted; including files that are named as videos but cannot be read, so that opening them reports why.
+        left_out: everything else, unexpected entries first.
         folders: those directly below, in which there may be videos; sorted.
-        shared: videos that lie in two folders that are read apart, under both names.
+        shared: videos that are in two folders that are read separately, under both names.
     """
 
     folder: Path
@@ -49,15 +49,15 @@ class Listing:
     shared: tuple[tuple[Path, Path], ...] = ()
 
     def remark(self) -> str | None:
-        """Return a sentence about what is left out; None if nothing is."""
+        """Return a sentence on what is left out; None if nothing is."""
         return f"{self.folder}: {name_left_out(self.folder, self.left_out)}" if self.left_out else None
 
 
 def list_videos(folder: Path, *, apart: bool = False, progress: Progress = no_progress) -> Listing:
     """Find the videos below a folder.
 
-    Every file is shown to the decoder, whatever its name, except hidden files and folders, unfinished downloads and
-    what operating systems keep for themselves. Links are followed, each file and folder is taken once.
+    Every file is tested with the decoder, whatever its name, except hidden files and folders, unfinished downloads and
+    files of the operating system. Links are followed, each file and folder is taken once.
 
     Args:
         folder: where to look.
@@ -74,7 +74,7 @@ def list_videos(folder: Path, *, apart: bool = False, progress: Progress = no_pr
     ]
     left_out = []
     for one in (*found.left_out, *no_videos):
-        # a link into nowhere is missed where it is named as a video
+        # a broken link counts as unexpected if it is named as a video
         if is_named_video(one.path) and one.path.is_symlink() and not one.path.exists():
             videos.append(one.path)
         else:
@@ -86,7 +86,7 @@ def list_videos(folder: Path, *, apart: bool = False, progress: Progress = no_pr
 
 
 def why_no_video(path: Path) -> str | None:
-    """Return why the decoder finds no video in a file, as what follows its name in a sentence; None if there is one.
+    """Return why the decoder finds no video in a file, to follow its name in a sentence; None if there is one.
 
     A file that has not changed since is not opened again.
     """
@@ -102,7 +102,7 @@ def why_no_video(path: Path) -> str | None:
 
 
 def is_named_video(path: Path) -> bool:
-    """Tell whether a file's name says that it is a video, so that a person misses it if it cannot be read."""
+    """Return whether a file is named as a video, so that users expect it to be read."""
     return _VIDEO_ENDING.fullmatch(path.suffix) is not None
 
 
@@ -115,7 +115,7 @@ def name_left_out(folder: Path, left_out: Sequence[LeftOut]) -> str:
 
 
 def _ask(paths: Sequence[Path], progress: Progress) -> dict[Path, str | None]:
-    """Ask about files, several at once: opening waits for the disk and decodes without Python's lock."""
+    """Test files, several at once: opening waits for the disk and decodes without Python's lock."""
     reasons: dict[Path, str | None] = {}
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
@@ -128,7 +128,7 @@ def _ask(paths: Sequence[Path], progress: Progress) -> dict[Path, str | None]:
 
 
 def _is_named_other(path: Path) -> bool:
-    """Tell whether a file's name says that it is something else than a video."""
+    """Return whether a file is named as something other than a video."""
     kind = _TYPES.guess_type(path.name)[0] or "application/octet-stream"
     known = not kind.startswith("video/") and kind != "application/octet-stream"
     return known or _OTHER_ENDING.fullmatch(path.suffix) is not None

@@ -1,4 +1,4 @@
-"""Opens a local file, chooses its video stream, and refuses what is no video."""
+"""Opens a local file, chooses its video stream, and rejects what is not a video."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from mar_edge.runtime.video.timing import Timing, timing_of
 
 HEAD_PACKETS = 130
 HEAD_BYTES = 3_000_000
-"""How much is read ahead to learn how the file keeps time: more than a second of 120 frames per second."""
+"""Packets read ahead to analyse the time stamps: more than a second at 120 frames per second."""
 
 PIPED_PACKETS = 16
-"""As much for what is still being written: FFmpeg has read more to find the streams, so nobody waits for these."""
+"""The same for a live pipe: FFmpeg has read more than this to find the streams, so it causes no wait."""
 
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 """Covers of music, chapter thumbnails and still pictures are stored as video streams."""
 
 _TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
-"""Formats in which FFmpeg draws letters: it takes any text file for a video."""
+"""Formats in which FFmpeg renders text: it accepts any text file as a video."""
 
 _PICTURE_FORMATS = ("image2", "ico", "brender_pix", "jpegxl_anim")
 _PICTURE_BRANDS = ("avif", "avis", "heic", "heix", "heim", "heis", "mif1", "msf1")
 _ANIMATED_FORMATS = ("gif", "apng")
 _FEWEST_PIPED = 4
-"""Fewer pictures one after another are still no video: cameras put previews behind a JPEG."""
+"""Fewer consecutive pictures are not a video: cameras append previews to a JPEG."""
 
 _PLAYLIST_FORMATS = ("concat", "hls", "applehttp", "dash", "sdp", "imf", "lavfi")
 """Formats that only name other files."""
@@ -46,20 +46,20 @@ class OpenVideo:
     """An open file and its video stream. Close it, or use it as a context manager.
 
     Args:
-        path: a local file; a name for messages, if `container` is given.
+        path: a local file; a name for messages if `container` is given.
         threads: of the decoder; None for all cores.
-        container: of what is no file, opened by the caller; it is closed with this object.
+        container: for data that is not a file, opened by the caller; it is closed with this object.
 
     Attributes:
         path: the file.
         container: of the file.
         stream: the one that a player shows.
-        timing: how the file keeps time.
-        losses: places so far where the reader or the decoder lost something.
+        timing: how the file stores times.
+        losses: places so far where the reader or the decoder lost data.
         stopped: why reading ended before the end of the file; None if it did not.
 
     Raises:
-        SourceError: in one line, if the file is missing, unreadable or no video.
+        SourceError: in one line, if the file is missing, unreadable or not a video.
     """
 
     def __init__(self, path: Path, *, threads: int | None = None, container: InputContainer | None = None) -> None:
@@ -94,7 +94,7 @@ class OpenVideo:
         self.container.close()
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
-        """Give the stream's packets from where reading stands, at last an empty one that flushes the decoder."""
+        """Yield the stream's packets from the current position, finally an empty one that flushes the decoder."""
         while self._head:
             yield self._head.pop(0)
         yield from self._packets
@@ -118,7 +118,7 @@ class OpenVideo:
                 packet = next(packets)
             except StopIteration:
                 return
-            # PyAV looks a packet's stream up by its number, which a damaged file may get wrong
+            # PyAV looks up a packet's stream by its number, which may be wrong in a damaged file
             except (av.error.FFmpegError, IndexError) as error:
                 self.stopped = reason_of(error)
                 return
@@ -135,7 +135,7 @@ class OpenVideo:
         return head
 
     def _refuse_pictures(self) -> None:
-        """Refuse still images; an animated one is a video.
+        """Reject still images; an animated one is a video.
 
         Raises:
             SourceError: if the file is one.
@@ -163,7 +163,7 @@ def _open(path: Path) -> InputContainer:
             raise SourceError(why_missing(path))
         if path.is_file() and path.stat().st_size == 0:
             raise SourceError(f"{path} is empty (0 bytes)")
-        # the protocol is named, or a colon in a file's name would be taken for one; what a file names is not fetched
+        # the protocol is explicit, or a colon in a file's name would be read as one; what a file names is not fetched
         container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise SourceError(f"{str(path)[:200]} is not a video that can be read: {reason_of(error)}") from error
@@ -178,7 +178,7 @@ def _open(path: Path) -> InputContainer:
 
 
 def _choose(container: InputContainer, path: Path) -> VideoStream:
-    """Return the stream that a player shows: the default one, of several the largest, of equals the first."""
+    """Return the stream that a player shows: the default one, of several the largest, of equal ones the first."""
     streams = container.streams.video
     films = [stream for stream in streams if not stream.disposition & NO_VIDEO]
     if not films:

@@ -1,4 +1,4 @@
-"""Turns a decoded picture into what a player shows: upright, not mirrored, with square pixels."""
+"""Converts a decoded picture to what a player shows: upright, not mirrored, with square pixels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 MAX_PIXEL_ASPECT = 5.0
-"""Pixels longer than that, either way, are an error in the header."""
+"""A larger ratio of a pixel's sides is an error in the header."""
 
 SQUARE_ENOUGH = 0.01
-"""Pixels that differ from square ones by less are left alone: nobody sees it, and scaling blurs."""
+"""Pixels closer to square than this are left unchanged: it is not visible, and scaling blurs."""
 
 
 class _Orientation(NamedTuple):
@@ -60,14 +60,14 @@ class Display:
         return (height, width) if self._turn(frame).transpose else (width, height)
 
     def _turn(self, frame: VideoFrame) -> _Orientation:
-        # asking PyAV for the matrix makes a reference cycle, so that the frame's memory stays until the next collection
+        # reading the matrix from PyAV creates a reference cycle, which keeps the frame's memory until the next collection
         if frame.rotation != self._rotation:
             self._rotation = frame.rotation
             self._orientation = _orientation(frame)
         return self._orientation
 
     def _square_size(self, frame: VideoFrame) -> tuple[int, int]:
-        """Return (width, height) with square pixels; the picture is stretched, so that nothing is lost."""
+        """Return (width, height) with square pixels; the picture is stretched, so that no detail is lost."""
         aspect = self._pixel_aspect
         if aspect is None:
             return frame.width, frame.height
@@ -77,7 +77,7 @@ class Display:
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction | None:
-    """Return the width of a pixel over its height, as the container says, else the codec; None for square ones."""
+    """Return the ratio of a pixel's width to its height, from the container, otherwise the codec; None for square ones."""
     for aspect in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
         if aspect and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
             return None if abs(aspect - 1) < SQUARE_ENOUGH else Fraction(aspect)
@@ -85,7 +85,7 @@ def _pixel_aspect(stream: VideoStream) -> Fraction | None:
 
 
 def _orientation(frame: VideoFrame) -> _Orientation:
-    """Return what the display matrix says, to the nearest quarter turn (ISO/IEC 14496-12, 6.2.2)."""
+    """Return the orientation in the display matrix, to the nearest quarter turn (ISO/IEC 14496-12, 6.2.2)."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):
         return _Orientation(False, False, False)

@@ -1,4 +1,4 @@
-"""What a video file holds, without decoding it all, and whether a file is a video."""
+"""Reads what a video file contains without decoding all of it, and whether a file is a video."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mar_edge.runtime.video.scan import scan
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a file holds.
+    """What a file contains.
 
     Attributes:
-        duration_s: from the first frame to the end of the last, as the time stamps say, not the header.
-        frames: that can be expected, as the samples say; damage shows only in decoding.
-        announced: frames that the header announces; more than `frames` where the file is cut.
-        fps: frames a second, on average.
+        duration_s: from the first frame to the end of the last, by the time stamps, not the header.
+        frames: expected number of frames, by the samples; damage is found only in decoding.
+        announced: frames that the header announces; more than `frames` if the file is truncated.
+        fps: frames per second, on average.
         width_px, height_px: of the upright picture with square pixels.
         warnings: sentences on time stamps that are missing, implausible or were repaired.
     """
@@ -45,9 +45,9 @@ class VideoInfo:
 
 
 def why_not_video(path: Path) -> str | None:
-    """Return in one sentence why a file is no video; None if its video stream gives at least one picture.
+    """Return in one sentence why a file is not a video; None if at least one picture can be decoded.
 
-    Only the beginning of the file is read. Still images, text, playlists, and music with a cover are no videos; an
+    Only the beginning of the file is read. Still images, text, playlists, and music with a cover are not videos; an
     animated GIF is one.
     """
     try:
@@ -60,10 +60,10 @@ def why_not_video(path: Path) -> str | None:
 
 
 def probe(path: Path) -> VideoInfo:
-    """Return what a file holds, from its first frame and its index, or from its packets where the two disagree.
+    """Return what a file contains, from its first frame and its index, or from its packets if the two disagree.
 
     Raises:
-        SourceError: if the file is missing, is no video, or its first pictures cannot be decoded.
+        SourceError: if the file is missing, is not a video, or its first pictures cannot be decoded.
     """
     with OpenVideo(path, threads=1) as video:
         frame = next(decode(video, no_warning), None)
@@ -90,10 +90,10 @@ def probe(path: Path) -> VideoInfo:
 
 
 class Index(NamedTuple):
-    """What the index of an MP4 or MOV says.
+    """What the index of an MP4 or MOV states.
 
     Attributes:
-        frames: that it lists and no edit list takes away.
+        frames: listed frames that no edit list removes.
         duration_s: of the header.
         sound: whether all of them are in the file, their times rise, and the header agrees with them.
     """
@@ -104,7 +104,7 @@ class Index(NamedTuple):
 
 
 def _index_of(video: OpenVideo) -> Index | None:
-    """Return the index of an MP4 or MOV; None for others, and where it is in pieces."""
+    """Return the index of an MP4 or MOV; None for other formats, and if the index is fragmented."""
     stream = video.stream
     entries = getattr(stream, "index_entries", ())  # one for every frame
     if not video.container.format.name.startswith("mov") or not stream.frames or len(entries) != stream.frames:

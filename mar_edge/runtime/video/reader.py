@@ -15,10 +15,10 @@ from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.orientation import Display
 
 HELD_S = 0.5
-"""A picture that is shown for longer, and for several times the usual, is held by the recorder: nothing moved."""
+"""A picture that is shown for longer, and for several times the usual, was held by the recorder: nothing moved."""
 
 MAX_HELD_S = 600.0
-"""The end of a longer one is left a gap: a wrong time stamp would have no end."""
+"""The rest of a longer one stays a gap: a wrong time stamp could last for hours."""
 
 
 class ShownFrame(NamedTuple):
@@ -46,7 +46,7 @@ def read_frames(
         uint8 (H, W, 3) RGB, as a player shows it, and its time in seconds.
 
     Raises:
-        SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
+        SourceError: if the file is missing, is not a video, or has no frame that can be decoded.
     """
     for frame in read_shown_frames(path, warn, threads=threads):
         yield frame.picture, frame.time_s
@@ -55,17 +55,17 @@ def read_frames(
 def read_shown_frames(path: Path, warn: Warn = no_warning, *, threads: int | None = None) -> Iterator[ShownFrame]:
     """Decode a file frame by frame, with the time for which each is shown.
 
-    Every picture that can be decoded is given, in the order of display. Time stamps are those of the stream, counted
-    from its first frame, so a variable frame rate comes out right. Where they are missing, do not rise or start again,
-    they are repaired and one warning says how. Damaged places are skipped with a warning.
+    Every picture that can be decoded is yielded, in display order. Time stamps are those of the stream, counted
+    from its first frame, so a variable frame rate is correct. Where they are missing, do not rise or restart,
+    they are repaired and one warning reports how. Damaged places are skipped with a warning.
 
     Args:
         path: a video file.
-        warn: called with one sentence for whatever was damaged, repaired or is implausible.
+        warn: called with one sentence for whatever is damaged, repaired or implausible.
         threads: of the decoder; None for all cores.
 
     Raises:
-        SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
+        SourceError: if the file is missing, is not a video, or has no frame that can be decoded.
     """
     with OpenVideo(path, threads=threads) as video:
         for shown in read_timed(video, Display(video.stream).picture, warn):
@@ -75,17 +75,17 @@ def read_shown_frames(path: Path, warn: Warn = no_warning, *, threads: int | Non
 def read_steady_frames(
     path: Path, warn: Warn = no_warning, *, threads: int | None = None
 ) -> Iterator[tuple[NDArray[np.uint8], float]]:
-    """Decode a file frame by frame, and give a picture that is held again and again while the file shows it.
+    """Decode a file frame by frame, and repeat a picture that is held for as long as the file shows it.
 
-    Recorders of variable rate leave out pictures while nothing moves. They are filled in at the file's usual rate, so
-    that such a time is seen as still. Where pictures were lost or another recording begins, the gap stays. A file
-    that is slow throughout holds nothing: it just has few pictures.
+    Recorders of variable rate omit pictures while nothing moves. They are filled in at the file's usual rate, so
+    that such a time counts as still. Where pictures were lost or another recording begins, the gap stays. A file
+    that is slow throughout holds no pictures: it only has few of them.
 
     Yields:
         uint8 (H, W, 3) RGB, as a player shows it, the same array while it is held; and its time in seconds.
 
     Raises:
-        SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
+        SourceError: if the file is missing, is not a video, or has no frame that can be decoded.
     """
     with OpenVideo(path, threads=threads) as video:
         yield from steady_frames(video, warn)
@@ -106,6 +106,6 @@ def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[tuple[NDArray[np.uin
 
 
 def tells_damage(message: str, path: Path) -> bool:
-    """Return whether a warning about a file says that some of it could not be decoded."""
-    said = message.removeprefix(str(path)).removeprefix(path.name)  # a name may say anything
+    """Return whether a warning about a file reports that some of it could not be decoded."""
+    said = message.removeprefix(str(path)).removeprefix(path.name)  # a name may contain any words
     return "damaged" in said

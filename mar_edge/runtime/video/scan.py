@@ -1,4 +1,4 @@
-"""What all packets of a file say, without decoding them."""
+"""Reads all packets of a file without decoding them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mar_edge.runtime.video.timing import in_display_order
 
 
 class Scan(NamedTuple):
-    """What the packets say.
+    """What the packets state.
 
     Attributes:
-        frames: that can be expected.
+        frames: expected number of frames.
         duration_s: from the first picture to the end of the last, with repaired times.
-        sound: whether no time stamp needs repair, so that seeking finds what reading gives.
+        sound: whether no time stamp needs repair, so that seeking finds the same frames as reading.
         notice: what was repaired, in one sentence; None if nothing was.
     """
 

@@ -1,4 +1,4 @@
-"""Single frames of a video file, without decoding it all."""
+"""Reads single frames of a video file, without decoding all of it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mar_edge.runtime.video.orientation import Display
 from mar_edge.runtime.video.scan import scan
 
 SLACK_S = 0.0015
-"""A frame that comes later by less than this is on time: containers round time stamps to a millisecond."""
+"""A frame that is late by less than this counts as on time: containers round time stamps to a millisecond."""
 
 JUMP_S = 1.0
-"""A frame further ahead is sought; a nearer one is decoded on to."""
+"""A frame further ahead than this is reached by seeking; a nearer one by decoding."""
 
 _Timed = Timed[VideoFrame]
 
@@ -31,8 +31,8 @@ _Timed = Timed[VideoFrame]
 def read_frames_at(path: Path, times_s: Sequence[float] | NDArray[np.float64]) -> list[NDArray[np.uint8]]:
     """Read what a video shows at some moments: the newest frame at or before each, or the first frame.
 
-    Seeks to the key frame before a moment and decodes on from there. The frames are those of `read_frames`, also
-    where the file is damaged; past the end it is the last one.
+    Seeks to the key frame before a moment and decodes from there. The frames are those of `read_frames`, even
+    if the file is damaged; past the end it is the last one.
 
     Args:
         path: a video file.
@@ -42,7 +42,7 @@ def read_frames_at(path: Path, times_s: Sequence[float] | NDArray[np.float64]) -
         uint8 (H, W, 3) RGB for each time, upright; a frame that is shown at several moments is one array, listed again.
 
     Raises:
-        SourceError: if the file is missing, is no video, or holds no frame that can be decoded.
+        SourceError: if the file is missing, is not a video, or has no frame that can be decoded.
         ValueError: if the times are not sorted or not finite.
     """
     moments = np.asarray(times_s, dtype=np.float64)
@@ -67,7 +67,7 @@ def newest_frames(frame_times_s: NDArray[np.float64], times_s: NDArray[np.float6
 
 
 class _Film:
-    """A file with two neighbouring frames at hand: the one that is shown, and the next."""
+    """A file with two neighbouring decoded frames: the one that is shown, and the next."""
 
     _frames: Iterator[_Timed]
     _clock: Clock
@@ -76,7 +76,7 @@ class _Film:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._video = OpenVideo(path, threads=1)  # whoever reads single frames does so in many processes
+        self._video = OpenVideo(path, threads=1)  # single frames are usually read in many processes
         try:
             self._picture: NDArray[np.uint8] | None = None
             self._first_stamp_s = 0.0
@@ -106,12 +106,12 @@ class _Film:
         self._picture = None
 
     def _may_jump(self) -> bool:
-        """Whether every time stamp is sound, so that a picture has the same time wherever reading begins."""
+        """Whether every time stamp is valid, so that a picture has the same time wherever reading begins."""
         if self._sought is None:
             timing = self._video.timing
             sound = timing.clocked and not timing.too_fast and not self._clock.repaired
             kind = self._video.container.format.name
-            # in an MP4 times of decoding rise by design, and what is wrong beyond the beginning shows after a jump
+            # in an MP4 decoding times rise by design, and errors beyond the beginning show after a seek
             self._sought = sound and (
                 kind.startswith("mov") or (kind.startswith("matroska") and scan(self._path).sound)
             )
@@ -140,7 +140,7 @@ class _Film:
                 following = next(frames, None)
                 if self._clock.repaired:
                     break
-                # one without key frames in between would be decoded again and again
+                # a file without key frames in between would be decoded repeatedly
                 self._sought = key.time_s > before_s
                 self._frames = frames
                 self._show(key)
@@ -156,7 +156,7 @@ class _Film:
         with suppress(av.error.FFmpegError, OverflowError):
             self._video.seek(time_s + self._first_stamp_s)
             self._clock = Clock(self._video.timing.step_s, first_s=self._first_stamp_s)
-            # pictures that come out before the key frame lean on others that were not read
+            # pictures that are output before the key frame depend on others that were not read
             frames = itertools.dropwhile(lambda frame: not frame.key_frame, decode(self._video, no_warning))
             return timed(self._video, self._stamped(frames), self._clock)
         return iter(())

@@ -1,4 +1,4 @@
-"""How a file keeps time, as its first packets say."""
+"""How a file stores times, according to its first packets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mar_edge.runtime.video.clock import MIN_RISE_S, RESTART_S
 
 MAX_RATE_FPS = 2000.0
 MIN_RATE_FPS = 0.1
-"""Rates outside are not believed: no camera that people film with has them."""
+"""Rates outside this range are not trusted: no ordinary camera has them."""
 
 GUESSED_RATE_FPS = 25.0
-"""Of a file that says nothing, as in FFmpeg and the players built on it."""
+"""Rate of a file that states none, as in FFmpeg and players based on it."""
 
 _NO_TIMESTAMPS = 0x80
 """AVFMT_NOTIMESTAMPS of FFmpeg: raw streams, whose time stamps are made up by the reader."""
@@ -29,18 +29,18 @@ _NO_TIMESTAMPS = 0x80
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How a file keeps time.
+    """How a file stores times.
 
     Attributes:
         clocked: whether pictures have time stamps.
-        from_dts: whether only decoding times are there, as in some AVI files.
-        decode_order: whether time stamps rise in the order of decoding though pictures may be shown in another, so
+        from_dts: whether only decoding times exist, as in some AVI files.
+        decode_order: whether time stamps rise in decoding order though pictures may be shown in another, so
             that they must be sorted.
         step_s: time between two pictures: the typical one of the first packets; without time stamps that of the header.
         declared: where `step_s` comes from without time stamps.
-        refused_fps: a rate in the header that is not believed.
+        refused_fps: a rate in the header that is not trusted.
         too_fast: whether time stamps follow each other faster than those of any camera.
-        sorts_silently: whether the format has nothing but times of decoding.
+        sorts_silently: whether the format has only decoding times.
         even: whether the first time stamps rise as they should.
     """
 
@@ -60,12 +60,12 @@ class Timing:
         return self.clocked and self.even and not self.decode_order and not self.too_fast
 
     def stamp_s(self, frame: VideoFrame) -> float | None:
-        """Return a decoded frame's own time stamp in seconds; None if it has none that counts."""
+        """Return a decoded frame's own time stamp in seconds; None if it has no valid one."""
         # PyAV's types promise a time
         return frame.time if self.clocked and frame.pts is not None else None
 
     def prepare(self, packet: Packet[VideoStream]) -> None:
-        """Give a packet without presentation time its time of decoding, which the decoder hands on to its picture."""
+        """Give a packet without presentation time its decoding time, which the decoder passes on to its picture."""
         if self.from_dts and packet.pts is None:
             packet.pts = packet.dts
 
@@ -77,22 +77,22 @@ class Timing:
         """
         if self.too_fast:
             return [
-                f"{name}: its time stamps say {1 / self.step_s:.0f} frames a second, which is implausible; times and "
-                f"results cannot be relied on. Set the true rate: ffmpeg -i {name} -vf setpts=N/RATE/TB -r RATE OUT.mp4"
+                f"{name}: its time stamps give {1 / self.step_s:.0f} frames per second, which is implausible; times and "
+                f"results are not reliable. Set the true rate: ffmpeg -i {name} -vf setpts=N/RATE/TB -r RATE OUT.mp4"
             ]
         if self.clocked:
             return []
-        source = "as its header says" if self.declared == "header" else "which is a guess"
+        source = "as its header states" if self.declared == "header" else "which is a guess"
         if self.refused_fps is not None:
-            source += f": its header says {self.refused_fps:.6g}, which is implausible"
+            source += f": its header states {self.refused_fps:.6g}, which is implausible"
         return [
-            f"{name}: the file has no time stamps; its frames are timed at {1 / self.step_s:.5g} a second, {source}. "
+            f"{name}: the file has no time stamps; its frames are timed at {1 / self.step_s:.5g} per second, {source}. "
             f"If that is wrong, set the true rate: ffmpeg -r RATE -i {name} OUT.mp4"
         ]
 
 
 def timing_of(format: ContainerFormat, stream: VideoStream, head: Sequence[Packet[VideoStream]]) -> Timing:
-    """Learn how a file keeps time.
+    """Determine how a file stores times.
 
     Args:
         format: of the container.
@@ -159,20 +159,20 @@ def in_display_order(packets: Iterable[Packet[VideoStream]], *, from_dts: bool) 
 
 
 def _period_s(stamps_s: NDArray[np.float64]) -> float | None:
-    """Return the typical time between two pictures; None if their time stamps do not say."""
+    """Return the typical time between two pictures; None if their time stamps do not show it."""
     rises_s = np.diff(stamps_s[np.isfinite(stamps_s)])
     rises_s = rises_s[rises_s > -RESTART_S]
     (real,) = np.nonzero(rises_s > MIN_RISE_S)
     if 2 * len(real) >= len(rises_s) > 0:
         return float(np.median(rises_s[real]))
-    # many share a time stamp, or nearly: whole groups say how many there are to a second
+    # many share a time stamp, or nearly: complete groups show how many there are per second
     count = int(real[-1]) + 1 if len(real) else len(rises_s)
     span_s = float(rises_s[:count].sum())
     return span_s / count if span_s > 0 else None
 
 
 def _declared_rate(stream: VideoStream, *, made_up: bool) -> tuple[float | None, float | None]:
-    """Return the rate that a header declares, or the one that is not believed.
+    """Return the rate that a header declares, or the one that is not trusted.
 
     Args:
         stream: the video.

@@ -1,1 +1,1 @@
-"""How training clips are varied."""
+"""Augmentation of training clips."""

@@ -21,7 +21,7 @@ _TRIES = 10
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
-        raise ValueError("the first value is the smaller one")
+        raise ValueError("the first value must be the smaller one")
     return pair
 
 
@@ -34,35 +34,35 @@ PartBetween = Annotated[tuple[_PartOfOne, _PartOfOne], AfterValidator(_rising)]
 
 
 class AugmentPart(Part):
-    """What happens to a training clip; everything is off by default.
+    """Augmentations of a training clip; all are off by default.
 
-    The keys stand in the order in which things are done.
+    They are applied in the order of the keys.
 
     Attributes:
         reverse: probability of playing the clip backwards.
-        reverse_swaps: labels that change places then, as `[[Sit, Stand]]`; `[[Wave, Wave]]` says that Wave stays.
-        crop_scale: random resized crop: share of the picture's area, from, to; usual are [0.08, 1] for large sets and
-            [0.5, 1] for small ones. Without it, pictures are resized as when the model runs.
-        crop_aspect: width over height of that crop, from, to, where 1 is what the model sees when it runs.
+        reverse_swaps: labels that are swapped then, such as `[[Sit, Stand]]`; `[[Wave, Wave]]` keeps Wave.
+        crop_scale: random resized crop: share of the picture's area, from, to; typical are [0.08, 1] for large sets and
+            [0.5, 1] for small ones. Without it, pictures are resized as at run time.
+        crop_aspect: width over height of that crop, from, to, where 1 is what the model sees at run time.
         flip: probability of mirroring left and right.
-        flip_swaps: labels that change places then, as `[[pan_left, pan_right]]`.
-        rotation_deg: largest rotation to either side. What comes in has the clip's mean colour.
-        shear: largest shear along x and along y, pixels a pixel.
+        flip_swaps: labels that are swapped then, such as `[[pan_left, pan_right]]`.
+        rotation_deg: largest rotation to either side. New borders have the clip's mean colour.
+        shear: largest shear along x and along y, pixels per pixel.
         shift: largest shift along x and along y, share of the picture.
         rand_augment: RandAugment, see `RandAugmentPart`.
-        fade_background: probability of taking out of a clip what stands still, its median over time, by 30 to 100 %: the
-            model cannot learn places by heart then.
-        saturation: largest change of the factor 1 on the distance of colours from grey, as 0.4 for 0.6 to 1.4.
-        hue: largest turn of the colours to either side, share of the circle, up to 0.5.
-        grey: probability of taking all colour out.
+        fade_background: probability of removing the static part of a clip, its median over time, by 30 to 100 %: the
+            model then cannot memorise places.
+        saturation: largest change of the factor 1 on the distance of colours from grey, such as 0.4 for 0.6 to 1.4.
+        hue: largest rotation of the colours to either side, share of the circle, up to 0.5.
+        grey: probability of removing all colour.
         gamma: power of the pixels' values, from, to, drawn evenly on a log scale; above 1 is darker. [0.5, 2] for
-            footage of very different light.
-        brightness: largest change of the factor 1 on the values. Under `model.input_norm: clip`, which divides it out
-            again, gamma does more.
+            footage with very different light.
+        brightness: largest change of the factor 1 on the values. Under `model.input_norm: clip`, which normalises it
+            again, gamma has more effect.
         contrast: largest change of the factor 1 on the distance of the values from the clip's mean.
         blur: probability of a Gaussian blur.
-        blur_px: its deviation in pixels, from, to.
-        noise: largest deviation, in grey levels of 255, of Gaussian noise, which is another in every frame.
+        blur_px: its standard deviation in pixels, from, to.
+        noise: largest standard deviation, in grey levels of 255, of Gaussian noise, drawn again for every frame.
         erase: probability of random erasing: one box over all frames, filled with random pixels of
             the clip's own brightness and contrast.
         erase_scale: share of the picture that it covers, from, to.
@@ -95,17 +95,17 @@ class AugmentPart(Part):
 class Augmentation:
     """Brings clips to the model's size and augments them.
 
-    With everything off it does what `runtime.clips.preprocess` does to each frame, and draws nothing.
+    With everything off it does the same as `runtime.clips.preprocess` for each frame, and draws no random numbers.
 
     Args:
-        part: what to do.
+        part: the settings.
         height_px: of the model.
         width_px: of the model.
         labels: all labels in order.
         resize: the model's resize rule.
 
     Attributes:
-        warnings: what a person should hear before training, each one sentence.
+        warnings: sentences to report before training.
 
     Raises:
         RecipeError: if a swap names an unknown label.
@@ -129,21 +129,21 @@ class Augmentation:
         """Augment a clip.
 
         Args:
-            clip: uint8 RGB (T, h, w, 3); stays as it is.
-            label: class index; one that is in no swap is returned as it is.
-            rng: decides everything that is random.
+            clip: uint8 RGB (T, h, w, 3); not changed.
+            label: class index; one that is in no swap is returned unchanged.
+            rng: source of all random numbers.
 
         Returns:
             A new clip (T, height, width, 3), and the class index of what it now shows.
 
         Raises:
-            FrameError: if the clip is not one.
+            FrameError: if it is not a clip.
         """
         if not isinstance(clip, np.ndarray) or clip.ndim != 4 or clip.shape[3] != 3 or 0 in clip.shape:
-            raise FrameError(f"a clip is an array of shape (T, H, W, 3), not {getattr(clip, 'shape', type(clip))}")
+            raise FrameError(f"a clip must be an array of shape (T, H, W, 3), not {getattr(clip, 'shape', type(clip))}")
         if clip.dtype != np.uint8:
-            raise FrameError(f"a clip has dtype uint8 with values 0 to 255, not {clip.dtype}")
-        clip, part = np.asarray(clip), self._part  # of a memory-mapped array, a plain one
+            raise FrameError(f"a clip must have dtype uint8 with values 0 to 255, not {clip.dtype}")
+        clip, part = np.asarray(clip), self._part  # a plain array of a memory-mapped one
         if part.reverse and rng.random() < part.reverse:
             clip, label = clip[::-1], self._reversed.get(label, label)
         clip = self._cropped(clip, rng)
@@ -164,7 +164,7 @@ class Augmentation:
         return clip, label
 
     def plain(self, clip: Clip) -> Clip:
-        """Bring a clip to the model's size and do nothing else, as `runtime.clips.preprocess` does.
+        """Bring a clip to the model's size without augmentation, as `runtime.clips.preprocess` does.
 
         Args:
             clip: uint8 RGB (T, h, w, 3).

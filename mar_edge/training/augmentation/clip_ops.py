@@ -1,8 +1,8 @@
 """Operations on clips: each does the same to every frame, except noise.
 
-A clip is uint8 RGB (T, H, W, 3). Every function returns a new clip and leaves its argument alone; statistics (mean,
-histogram) are those of the whole clip, so that nothing flickers. OpenCV does the work on uint8: on clips of 64 to 112
-pixels that takes tenths of a millisecond where float tensors take milliseconds (docs/how-to/own-classes.md).
+A clip is uint8 RGB (T, H, W, 3). Every function returns a new clip and does not change its argument; statistics (mean,
+histogram) are those of the entire clip, so that nothing flickers. OpenCV does the work on uint8: on clips of 64 to 112
+pixels this takes tenths of a millisecond; float tensors take milliseconds (docs/how-to/own-classes.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Clip = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 LEVELS: Floats = np.arange(256, dtype=np.float64) / 255
-"""What a pixel can be, black 0 to white 1: the identity of `tone`."""
+"""All pixel values, black 0 to white 1: the identity of `tone`."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -32,13 +32,13 @@ def affine(
 ) -> Clip:
     """Shear, rotate about the middle, and shift.
 
-    What comes in from outside has the clip's mean colour: a mirrored or stretched border would move, and often against
+    New borders have the clip's mean colour: a mirrored or stretched border would move, and often against
     the picture's own motion.
 
     Args:
         clip: the clip.
-        rotation_deg: clockwise as seen.
-        shear: (x, y): pixels right for a pixel down, pixels down for a pixel right.
+        rotation_deg: clockwise.
+        shear: (x, y): pixels right per pixel down, pixels down per pixel right.
         shift: (x, y): right and down, as shares of width and height.
     """
     height, width = clip.shape[1:3]
@@ -62,18 +62,18 @@ def histogram(clip: Clip) -> Floats:
 
 
 def tone(clip: Clip, curve: Floats) -> Clip:
-    """Give every level another value.
+    """Map every level to a new value.
 
     Args:
         clip: the clip.
-        curve: (256,) for all channels or (256, 3): the new value of each level, 0 to 1; what lies outside is clipped.
+        curve: (256,) for all channels or (256, 3): the new value of each level, 0 to 1; values outside are clipped.
     """
     table = np.rint(np.clip(curve, 0, 1) * 255).astype(np.uint8)
     return _whole(cv2.LUT(_rows(clip), table.reshape(1, 256, -1)), clip)
 
 
 def light(clip: Clip, *, gamma: float = 1, brightness: float = 1, contrast: float = 1) -> Clip:
-    """Raise values (0 to 1) to the power of gamma, multiply by brightness, then pull them away from their mean.
+    """Raise values (0 to 1) to the power of gamma, multiply by brightness, then scale the distance from their mean.
 
     Clipped and rounded once, at the end.
     """
@@ -86,11 +86,11 @@ def light(clip: Clip, *, gamma: float = 1, brightness: float = 1, contrast: floa
 
 
 def colour(clip: Clip, *, saturation: float = 1, hue: float = 0) -> Clip:
-    """Scale the distance of colours from their grey, and turn them about the grey axis.
+    """Scale the distance of colours from their grey, and rotate them about the grey axis.
 
     Args:
         clip: the clip.
-        saturation: 0 makes it grey, 1 leaves it.
+        saturation: 0 makes it grey, 1 changes nothing.
         hue: share of the colour circle; 1/3 turns red into green.
     """
     turn = 2 * np.pi * hue
@@ -101,7 +101,7 @@ def colour(clip: Clip, *, saturation: float = 1, hue: float = 0) -> Clip:
 
 
 def sharpen(clip: Clip, amount: float) -> Clip:
-    """Pull pixels away from the mean of their 3x3 neighbourhood: 1 leaves the clip, 0 smooths it."""
+    """Scale the distance of pixels from the mean of their 3x3 neighbourhood: 1 changes nothing, 0 smooths the clip."""
     kernel = (1 - amount) * np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
     kernel[1, 1] += amount
     out = np.empty(clip.shape, np.uint8)
@@ -111,14 +111,14 @@ def sharpen(clip: Clip, amount: float) -> Clip:
 
 
 def fade_background(clip: Clip, strength: float) -> Clip:
-    """Take out of a clip what stands still, its median over time, by a share; its mean colour stays."""
-    ground = np.median(clip[::2], axis=0).astype(np.float32)  # half of the frames tell it as well
+    """Remove a share of the static part of a clip, its median over time; its mean colour stays."""
+    ground = np.median(clip[::2], axis=0).astype(np.float32)  # half of the frames are sufficient
     change = strength * (ground - ground.mean(axis=(0, 1)))
     return np.asarray(np.clip(clip - change + 0.5, 0, 255), np.uint8)
 
 
 def blur(clip: Clip, sigma_px: float) -> Clip:
-    """Blur with a Gaussian of this deviation."""
+    """Blur with a Gaussian of this standard deviation."""
     out = np.empty(clip.shape, np.uint8)
     for frame, blurred in zip(clip, out, strict=True):
         cv2.GaussianBlur(frame, (0, 0), sigma_px, blurred)
@@ -126,14 +126,14 @@ def blur(clip: Clip, sigma_px: float) -> Clip:
 
 
 def noise(clip: Clip, deviation: float, rng: np.random.Generator) -> Clip:
-    """Add Gaussian noise, another for every frame, as a sensor does.
+    """Add Gaussian noise, drawn again for every frame, as a sensor does.
 
-    It is taken from random places of a table: drawing it takes more than ten times as long.
+    It is read from random places of a table: drawing it takes more than ten times as long.
 
     Args:
         clip: the clip.
-        deviation: in grey levels of 255.
-        rng: says the places.
+        deviation: standard deviation in grey levels of 255.
+        rng: draws the places.
     """
     values = clip[0].size
     table = _noise_table(max(1 << 20, 4 * values))
@@ -148,8 +148,8 @@ def noise(clip: Clip, deviation: float, rng: np.random.Generator) -> Clip:
 def erase(clip: Clip, box: tuple[int, int, int, int], rng: np.random.Generator) -> Clip:
     """Fill one box of all frames with the same random pixels, of the clip's own mean and deviation.
 
-    Pixels of 0 to 255, as the source has them, would outshine dark footage and, under `input_norm: clip`, decide how
-    all the rest is normalised.
+    Pixels of 0 to 255, as the source has them, would dominate dark footage and, under `input_norm: clip`, determine how
+    the rest is normalised.
 
     Args:
         clip: the clip.
@@ -172,7 +172,7 @@ def _noise_table(values: int) -> NDArray[np.float32]:
 
 
 def _rows(clip: Clip) -> Clip:
-    """All frames under each other, as one picture (T * H, W, 3): one call instead of T."""
+    """Stack all frames vertically into one picture (T * H, W, 3): one call instead of T."""
     return np.ascontiguousarray(clip).reshape(-1, clip.shape[2], 3)
 
 

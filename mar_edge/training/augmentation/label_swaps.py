@@ -1,4 +1,4 @@
-"""Labels that change places when a clip is mirrored or played backwards."""
+"""Labels that are swapped when a clip is mirrored or played backwards."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _each_label_once(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
     named = [label for pair in pairs for label in sorted(set(pair))]
     twice = sorted({label for label in named if named.count(label) > 1})
     if twice:
-        raise ValueError(f"a label changes places with one other only; more than once here: {', '.join(twice)}")
+        raise ValueError(f"a label can be swapped with one other label only; listed more than once: {', '.join(twice)}")
     return pairs
 
 
 _Label = Annotated[str, Field(coerce_numbers_to_str=True)]
 Swaps = Annotated[tuple[tuple[_Label, _Label], ...], AfterValidator(_each_label_once)]
-"""Pairs of labels, by name; a label paired with itself is known to stay as it is."""
+"""Pairs of labels, by name; a label paired with itself stays unchanged."""
 
 _MIRRORED = {
     "left": "right",
@@ -41,18 +41,18 @@ def swap_table(key: str, pairs: Sequence[Pair], labels: Sequence[str]) -> dict[i
 
     Args:
         key: of the recipe, for the message.
-        pairs: what changes places.
+        pairs: labels to swap.
         labels: all labels in order.
 
     Raises:
-        RecipeError: if a pair names an unknown label, with the nearest one.
+        RecipeError: if a pair names an unknown label; the message names the nearest one.
     """
     index = {label: number for number, label in enumerate(labels)}
     problems = []
     for label in dict.fromkeys(label for pair in pairs for label in pair):
         if label not in index:
             near = difflib.get_close_matches(label, labels, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {some(labels)}"
+            hint = f"did you mean '{near[0]}'?" if near else f"the labels are {some(labels)}"
             problems.append(f"{key}: '{label}' is not a label of this data; {hint}")
     if problems:
         raise RecipeError("; ".join(problems))
@@ -60,7 +60,7 @@ def swap_table(key: str, pairs: Sequence[Pair], labels: Sequence[str]) -> dict[i
 
 
 def mirror_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
-    """Say which labels name a direction that a mirror turns round and are in no pair, and the pairs that seem meant."""
+    """Report labels with a direction that mirroring reverses and that are in no pair, and the probable pairs."""
     named = {label for pair in pairs for label in pair}
     directed = [label for label in labels if label not in named and set(_words(label)) & set(_MIRRORED)]
     if not directed:
@@ -69,7 +69,7 @@ def mirror_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
     partners = {label: spelt.get(tuple(_MIRRORED.get(w, w) for w in _words(label)), label) for label in directed}
     found = [(a, b) for a, b in partners.items() if a < b and b in partners]
     meant = ", ".join(f"[{a}, {b}]" for a, b in found)
-    # the whole list where there is one: it is there to be copied
+    # the complete list if there is one: it is meant to be copied
     advice = (
         f"add to augment.flip_swaps: {meant}"
         if found
@@ -82,7 +82,7 @@ def mirror_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
 
 
 def backwards_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
-    """Say which labels keep their names when a clip is played backwards, if nobody said that they do."""
+    """Report labels that keep their names when a clip is played backwards, unless the recipe lists them."""
     named = {label for pair in pairs for label in pair}
     kept = [label for label in labels if label not in named]
     if not kept:
@@ -94,7 +94,7 @@ def backwards_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | Non
 
 
 def some(labels: Sequence[str], most: int = 8) -> str:
-    """Name a few labels, and how many more there are."""
+    """Name some labels, and the number of the others."""
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(labels[:most]) + more
 

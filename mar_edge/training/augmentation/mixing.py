@@ -1,4 +1,4 @@
-"""Mixup and cutmix: pairs of clips of a batch become mixtures, and so do their targets."""
+"""Mixup and cutmix: mixes pairs of clips of a batch, and their targets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MixPart(Part):
     Attributes:
         mixup_alpha: both parameters of the beta distribution of mixup's shares; 0 is off.
         cutmix_alpha: the same for cutmix; 0 is off. The box is the same in all frames.
-        switch_prob: probability of cutmix for a pair, where both are on.
-        prob: probability that a pair is mixed at all.
+        switch_prob: probability of cutmix for a pair, if both are on.
+        prob: probability that a pair is mixed.
     """
 
     mixup_alpha: Share = 0.0
@@ -33,16 +33,16 @@ class MixPart(Part):
 def mix(
     clips: NDArray[np.uint8], targets: NDArray[np.float32], part: MixPart, rngs: Sequence[np.random.Generator]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Mix each pair of neighbours, samples 0 and 1, 2 and 3, and so on; the last of an odd batch stays.
+    """Mix each pair of neighbours, samples 0 and 1, 2 and 3, and so on; the last of an odd batch stays unchanged.
 
-    A batch that is split at even places, as over ranks, gives the same. Two copies of one video, as repeated
-    augmentation makes them, should not be such neighbours.
+    A batch that is split at even places, as over ranks, gives the same result. Two copies of one video, as repeated
+    augmentation makes them, should not be neighbours.
 
     Args:
-        clips: uint8 (B, T, H, W, 3); stay as they are.
-        targets: shares of the classes, float32 (B, C); stay as they are.
+        clips: uint8 (B, T, H, W, 3); not changed.
+        targets: shares of the classes, float32 (B, C); not changed.
         part: how to mix.
-        rngs: one generator a sample; that of a pair's first sample decides.
+        rngs: one generator per sample; that of a pair's first sample is used.
 
     Returns:
         Mixed clips and targets of the same shapes and types. Rows of targets that summed to 1 still do.
@@ -51,11 +51,13 @@ def mix(
         ValueError: if shapes or types do not fit.
     """
     if clips.ndim != 5 or clips.dtype != np.uint8:
-        raise ValueError(f"clips are uint8 of shape (B, T, H, W, 3), not {clips.dtype} of shape {clips.shape}")
+        raise ValueError(f"clips must be uint8 of shape (B, T, H, W, 3), not {clips.dtype} of shape {clips.shape}")
     if targets.ndim != 2 or targets.dtype != np.float32:
-        raise ValueError(f"targets are float32 of shape (B, C), not {targets.dtype} of shape {targets.shape}")
+        raise ValueError(f"targets must be float32 of shape (B, C), not {targets.dtype} of shape {targets.shape}")
     if not len(clips) == len(targets) == len(rngs):
-        raise ValueError(f"{len(clips)} clips need as many targets and generators, not {len(targets)} and {len(rngs)}")
+        raise ValueError(
+            f"{len(clips)} clips need {len(clips)} targets and generators, not {len(targets)} and {len(rngs)}"
+        )
     if not (part.mixup_alpha or part.cutmix_alpha):
         return clips, targets
     clips, targets = clips.copy(), targets.copy()
@@ -68,7 +70,7 @@ def mix(
 
 
 def _mix_pair(pair: NDArray[np.uint8], part: MixPart, rng: np.random.Generator) -> np.float32:
-    """Mix two clips (2, T, H, W, 3) in place; return the share that each keeps of itself."""
+    """Mix two clips (2, T, H, W, 3) in place; return the share that each clip keeps."""
     cut = part.cutmix_alpha > 0 and (part.mixup_alpha == 0 or rng.random() < part.switch_prob)
     alpha = part.cutmix_alpha if cut else part.mixup_alpha
     kept = float(rng.beta(alpha, alpha))
@@ -86,6 +88,6 @@ def _mix_pair(pair: NDArray[np.uint8], part: MixPart, rng: np.random.Generator) 
 
 
 def _stretch(size: int, share: float, rng: np.random.Generator) -> slice:
-    """Draw a stretch of about this share of a side, about a random place, cut off at the borders."""
+    """Draw an interval of about this share of a side, around a random place, clipped at the borders."""
     middle, half = float(rng.uniform(0, size)), share * size / 2
     return slice(max(0, round(middle - half)), min(size, round(middle + half)))

@@ -19,14 +19,14 @@ class RandAugmentPart(Part):
 
     The 14 operations of the paper (identity, autocontrast, equalise, rotate, solarise, colour, posterise, contrast,
     brightness, sharpness, shear and translate along x and y) with the ranges of AutoAugment (arXiv 1805.09501,
-    table 6), all of which grow with the magnitude. Recipes of vision transformers write `rand-m7-n4-mstd0.5`:
+    table 6), all of which grow with the magnitude. Recipes of vision transformers call this `rand-m7-n4-mstd0.5`:
     ops 4, magnitude 7, magnitude_std 0.5, probability 0.5.
 
     Attributes:
-        ops: how many operations a clip gets, drawn with replacement; 0 is off.
+        ops: number of operations per clip, drawn with replacement; 0 is off.
         magnitude: their strength, 0 to 10.
-        magnitude_std: deviation of the strength, drawn anew for each operation; clipped to 0 to 10.
-        probability: of each of the operations drawn to be done.
+        magnitude_std: standard deviation of the strength, drawn for each operation; clipped to 0 to 10.
+        probability: of applying each drawn operation.
     """
 
     ops: int = Field(default=0, ge=0)
@@ -118,4 +118,4 @@ OPERATIONS: tuple[Callable[[Clip, float, int], Clip], ...] = (
     _identity, _autocontrast, _equalise, _rotate, _solarise, _colour, _posterise,
     _contrast, _brightness, _sharpness, _shear_x, _shear_y, _translate_x, _translate_y,
 )  # fmt: skip
-"""Each takes a clip, its strength from 0 to 1, and a sign where it has two directions."""
+"""Each takes a clip, its strength from 0 to 1, and a sign if it has two directions."""

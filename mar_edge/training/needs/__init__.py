@@ -1,1 +1,1 @@
-"""What a training needs of the machine: memory, disk, time; and whether it is there."""
+"""Estimates what a training needs: memory, disk, time; and whether the machine has it."""

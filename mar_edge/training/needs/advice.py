@@ -1,4 +1,4 @@
-"""What to change in a recipe so that it takes less memory, least harmful first."""
+"""Proposes changes of a recipe that reduce its memory, the least harmful first."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from mar_edge.geometry import CELL
 from mar_edge.training.recipe import Recipe
 
-MAKE_SMALLER = "Make the sizes of model smaller: size_px, frames, width, depth, or what is largest there"
-"""Where nothing that is tried here fits."""
+MAKE_SMALLER = "Reduce the sizes of model: size_px, frames, width, depth, or the largest of them"
+"""Advice if no proposed change fits."""
 
 
 def changed_trainer(recipe: Recipe, **settings: int) -> Recipe:
@@ -17,7 +17,7 @@ def changed_trainer(recipe: Recipe, **settings: int) -> Recipe:
 
 
 def halves(clips: int) -> Iterator[int]:
-    """Yield a batch and what remains of it when it is halved again and again, as far as it divides."""
+    """Yield a batch and its repeated halves, as far as it divides."""
     while True:
         yield clips
         smaller = next((clips // part for part in range(2, clips + 1) if clips % part == 0), None)
@@ -27,11 +27,11 @@ def halves(clips: int) -> Iterator[int]:
 
 
 def smaller(recipe: Recipe, fits: Callable[[Recipe], bool]) -> Iterator[tuple[str, Recipe]]:
-    """Yield what may be changed to need less, and the recipe then; least harmful first.
+    """Yield changes that reduce the need, and the changed recipe; the least harmful first.
 
     Args:
-        recipe: whose steps are to stay as they are where that is possible.
-        fits: asked whether a batch is worth splitting at all.
+        recipe: the recipe; its steps stay the same if possible.
+        fits: returns whether splitting a batch is useful.
     """
     settings = recipe.trainer
     for workers in (1, 0):

@@ -1,4 +1,4 @@
-"""How much disk a training takes: decoded videos, filmed clips, checkpoints."""
+"""Estimates the disk space of a training: decoded videos, filmed clips, checkpoints."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mar_edge.training.room import gigabytes
 from mar_edge.training.videos import Split, VideosPart, sizings
 
 MARGIN_BYTES = 50_000_000
-"""For logs, TensorBoard and the report."""
+"""Bytes for logs, TensorBoard and the report."""
 
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """What is written to one folder.
+    """The data written to one folder.
 
     Attributes:
         key: of the recipe that names the folder.
-        folder: where.
-        needed_bytes: how much is not there yet.
-        advice: how to need less.
+        folder: the folder.
+        needed_bytes: bytes that are not written yet.
+        advice: how to reduce it.
     """
 
     key: str
@@ -38,13 +38,13 @@ def disk_needs(recipe: Recipe, split: Split | None, trace: StepTrace) -> list[Di
     """Return what a training will write, by folder.
 
     Args:
-        recipe: what is trained.
+        recipe: the recipe.
         split: its videos; None for filmed clips.
         trace: of a step.
     """
     weights_bytes = 4 * trace.parameters
     averages = recipe.optimiser.ema is not None
-    # the state and the checkpoint before live until the new ones are whole
+    # the old state and checkpoint stay until the new ones are complete
     run_bytes = 2 * (trace.kept_bytes + averages * weights_bytes) + 3 * weights_bytes + MARGIN_BYTES
     needs = [DiskNeed("trainer.out", recipe.trainer.out, run_bytes, "")]
     data = recipe.data
@@ -62,7 +62,7 @@ def disk_needs(recipe: Recipe, split: Split | None, trace: StepTrace) -> list[Di
 
 
 def lacking(needs: list[DiskNeed]) -> str | None:
-    """Say which disk has too little room for what is written to it; None if all have enough."""
+    """Report which disk has too little space; None if all have enough."""
     by_disk: dict[int, list[DiskNeed]] = {}
     free: dict[int, int] = {}
     for need in needs:

@@ -1,4 +1,4 @@
-"""How much memory a training takes in all: the traced step, and what lies around it."""
+"""Estimates the total memory of a training: the traced step, and everything besides."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mar_edge.training.needs.step_trace import StepTrace
 MB = 1_000_000
 
 ALLOCATOR = 1.05
-"""What a process holds per byte that lives in the traced step: heaps have gaps, kernels have workspaces."""
+"""Bytes of a process per live byte of the traced step: heaps have gaps, kernels have workspaces."""
 
 PROCESS_BYTES = 250 * MB
-"""What a process takes besides: threads, kernels, TensorBoard, plots."""
+"""Additional bytes of a process: threads, kernels, TensorBoard, plots."""
 
 NEW_PROCESS_BYTES = 400 * MB
-"""What a training process holds before its model is made."""
+"""Bytes of a training process before its model is built."""
 
 LOADER_BYTES = 100 * MB
-"""What a loader process holds of its own; most of it is shared with the one that started it."""
+"""Private bytes of a loader process; most of its memory is shared with its parent."""
 
 MAKING = 3
-"""Batches' worth of memory while a batch is made: the clips, the stack of them, what augmentation computes."""
+"""Memory, in batches, while a batch is made: the clips, the stack of them, temporary arrays of augmentation."""
 
 GPU_CONTEXT_BYTES = 600 * MB
-"""What CUDA and its libraries hold on a GPU. Not measured here: no GPU was at hand."""
+"""Bytes of CUDA and its libraries on a GPU. Not measured: no GPU was available."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class MemoryNeed:
     """Memory that a training takes, in bytes.
 
     Attributes:
-        host_bytes: of the machine, all processes together, besides what they hold already.
+        host_bytes: of the machine, all processes together, in addition to what they use already.
         device_bytes: of each GPU; None for a CPU.
-        shared_bytes: of shared memory, for batches that loader processes hand over.
-        parts: shares of it by name, for people.
+        shared_bytes: of shared memory, for batches from loader processes.
+        parts: its parts by name, for messages.
     """
 
     host_bytes: int
@@ -51,7 +51,7 @@ class MemoryNeed:
 
 @dataclass(frozen=True)
 class Processes:
-    """What runs on this machine.
+    """The processes on this machine.
 
     Attributes:
         trainers: training processes.
@@ -74,24 +74,24 @@ def memory_need(
     shards: int,
     preparing_bytes: int,
 ) -> MemoryNeed:
-    """Return what a training takes.
+    """Return the memory that a training takes.
 
     Args:
         trace: of a step.
         batch: clips in a forward pass.
         geometry: of a clip.
         device: where the model is.
-        processes: what runs on this machine.
+        processes: the processes on this machine.
         averaged: whether there is a running average of the weights.
-        copies: of all gradients that the strategy keeps (1 for DDP's buckets).
+        copies: copies of all gradients that the strategy keeps (1 for DDP's buckets).
         shards: processes that share weights, gradients and optimiser.
-        preparing_bytes: what is needed once before the first step.
+        preparing_bytes: bytes needed once before the first step.
     """
     weights_bytes = 4 * trace.parameters
     average_bytes = weights_bytes * averaged
     kept_bytes = (trace.kept_bytes + average_bytes) // shards
     moving_bytes = trace.peak_bytes - trace.kept_bytes + weights_bytes * copies
-    # the weights are collected and made into a file; the heap does not give back for it what a step has left free
+    # the weights are collected and written to a file; the heap does not reuse for it what a step has freed
     saving_bytes = 2 * weights_bytes
     made_bytes = max(int(ALLOCATOR * (kept_bytes + moving_bytes)), preparing_bytes)
     clips_bytes = batch * math.prod(geometry.clip_shape)

@@ -1,4 +1,4 @@
-"""Before step 1: what a recipe takes, whether this machine has it, and how many clips go through the model at a time."""
+"""Plans a training before step 1: what it takes, whether this machine has it, and the batch of a forward pass."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from mar_edge.training.synthetic.camera_moves import CameraMoves
 from mar_edge.training.videos import Split, VideosPart
 
 AIR = 0.85
-"""Of the free memory, what a batch that is chosen here may fill; one that the recipe names may fill all of it."""
+"""Share of the free memory for a batch that is chosen here; a batch set in the recipe may use all of it."""
 
 OVERRULE = "If the estimate is wrong, start with --force"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a recipe runs.
+    """The device and processes of a training.
 
     Attributes:
         device: of the model, in each training process.
@@ -52,12 +52,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training will be.
+    """A planned training.
 
     Attributes:
         recipe: with the batch, the passes and the loaders that were chosen.
-        lines: what it takes, for people.
-        step_s: estimated seconds a step.
+        lines: what it takes, for messages.
+        step_s: estimated seconds per step.
     """
 
     recipe: Recipe
@@ -66,14 +66,14 @@ class Plan:
 
 
 class _Room(NamedTuple):
-    """Free memory in bytes; None where it is not known or not limited."""
+    """Free memory in bytes; None if it is unknown or not limited."""
 
     host: int | None
     device: int | None
     shared: int | None
 
     def lacks(self, need: MemoryNeed, share: float = 1.0) -> str | None:
-        """Say what is too little; None if all is enough."""
+        """Report what is insufficient; None if everything fits."""
         pairs = (
             (need.device_bytes, self.device, "GPU memory"),
             (need.host_bytes, self.host, "memory"),
@@ -86,7 +86,7 @@ class _Room(NamedTuple):
 
 
 def check_processes(settings: TrainerPart) -> None:
-    """Check that the training processes that a recipe asks for can live side by side, before they are started.
+    """Check that the training processes of a recipe fit into memory together, before they are started.
 
     Raises:
         TrainingError: if they cannot.
@@ -106,17 +106,17 @@ def check_processes(settings: TrainerPart) -> None:
 def plan_training(
     recipe: Recipe, split: Split | None, place: Place, *, earlier: tuple[int, int] | None = None, force: bool = False
 ) -> Plan:
-    """Estimate what a training takes, and choose its batch where the recipe leaves it open.
+    """Estimate what a training takes, and choose its batch if the recipe does not set it.
 
     Args:
-        recipe: what is trained.
+        recipe: the recipe.
         split: its videos; None for filmed clips.
-        place: where.
-        earlier: batch and passes of an earlier start of this run, which it keeps where the recipe leaves them open.
-        force: plan it even if the estimate says that it does not fit.
+        place: the device and processes.
+        earlier: batch and passes of an earlier start of this run, which are kept if the recipe does not set them.
+        force: plan it even if it does not fit by the estimate.
 
     Raises:
-        TrainingError: if it does not fit, saying what to change.
+        TrainingError: if it does not fit; the message states what to change.
         CheckpointError, BundleError: if a teacher cannot be read.
     """
     return _Planner(recipe, split, place).plan(earlier, force)
@@ -133,7 +133,7 @@ class _Planner:
         if recipe.trainer.batch is None:
             recipe = self._with_batch(recipe, earlier)
             batch, passes = recipe.trainer.batch, recipe.trainer.accumulate
-            notes.append(f"batch: {(batch or 1) * passes} clips a step, {batch} at a time")
+            notes.append(f"batch: {(batch or 1) * passes} clips per step, {batch} at a time")
         trace, need = self._refuse(recipe, force, notes)
         disk = disk_needs(recipe, self._split, trace)
         too_little = lacking(disk)
@@ -158,7 +158,7 @@ class _Planner:
             trace, need = self._need(recipe)
         except OverflowError as error:
             raise TrainingError(
-                "the sizes of model and trainer.batch are beyond any computer's memory; make them smaller"
+                "the sizes of model and trainer.batch exceed the memory of any computer; reduce them"
             ) from error
         lacks = self._room.lacks(need)
         if lacks is not None:
@@ -167,7 +167,7 @@ class _Planner:
         return trace, need
 
     def _refuse_at_sight(self, recipe: Recipe) -> None:
-        """Refuse what is far too large, before time is spent on looking closer."""
+        """Reject what is far too large, before a closer estimate is made."""
         free = self._room.device or self._room.host
         least = self._least(recipe)
         if free is not None and least > free:
@@ -216,7 +216,7 @@ class _Planner:
         return trace_patch_init(config, clips=PATCH_CLIPS, visible=visible)
 
     def _fits(self, recipe: Recipe, share: float = 1.0) -> MemoryNeed | None:
-        """Return what a recipe needs, if that is there."""
+        """Return what a recipe needs, if it is available."""
         free = self._room.device or self._room.host
         least = self._least(recipe)
         if free is not None and least > share * free:
@@ -246,7 +246,7 @@ class _Planner:
     def _with_batch(self, recipe: Recipe, earlier: tuple[int, int] | None) -> Recipe:
         """Return the recipe with the largest batch that fits; the clips of a step stay the same."""
         clips = STEP_CLIPS * recipe.trainer.accumulate
-        if earlier is not None and math.prod(earlier) == clips:  # a run ends bit for bit as it would have
+        if earlier is not None and math.prod(earlier) == clips:  # so that a resumed run ends bit for bit the same
             return changed_trainer(recipe, batch=earlier[0], accumulate=earlier[1])
         for batch in halves(STEP_CLIPS):
             chosen = changed_trainer(recipe, batch=batch, accumulate=clips // batch)
@@ -258,7 +258,7 @@ class _Planner:
         return chosen
 
     def _instead(self, recipe: Recipe) -> str:
-        """Say what to change so that a recipe fits."""
+        """Report what to change so that a recipe fits."""
         try:
             for changes, changed in smaller(recipe, lambda other: self._fits(other) is not None):
                 need = self._fits(changed)
@@ -284,7 +284,7 @@ class _Planner:
         return config
 
     def _teacher_of(self, config: ModelConfig) -> ModelConfig | None:
-        """Return the teacher as it would have to be for another size of clips."""
+        """Return the teacher that another size of clips would need."""
         return None if self._teacher is None else replace(self._teacher, geometry=config.geometry)
 
     def _speed(self, recipe: Recipe, config: ModelConfig) -> float:
@@ -311,7 +311,7 @@ class _Planner:
 
 
 def _object(sentence: str, force: bool) -> list[str]:
-    """Refuse, or return a warning where that was overruled."""
+    """Raise an error, or return a warning if `force` is set."""
     if not force:
         raise TrainingError(f"{sentence}. {OVERRULE}")
     return [f"warning: {sentence}; started by --force"]
@@ -321,11 +321,11 @@ def _work(recipe: Recipe, config: ModelConfig) -> str:
     if config.classifier == "none":
         return ""
     mask = nearest_mask(recipe.mask.ratio)
-    return f", {count_macs(config, mask / 100) / 1e9:.3g} GMACs a clip at mask {mask} %"
+    return f", {count_macs(config, mask / 100) / 1e9:.3g} GMACs per clip at mask {mask} %"
 
 
 def _steps(recipe: Recipe, split: Split | None, clips: int) -> int:
-    """Return about how many steps a recipe has, of so many clips."""
+    """Return the approximate number of steps of a recipe, for this number of clips per step."""
     data, settings = recipe.data, recipe.trainer
     if settings.steps is not None:
         return settings.steps
@@ -349,4 +349,4 @@ def _about_disk(needs: list[DiskNeed]) -> list[str]:
 def _about_time(step_s: float, steps: int) -> str:
     total_s = step_s * steps
     total = str(timedelta(seconds=round(total_s))) if total_s < 86400 else f"{total_s / 86400:,.1f} days"
-    return f"time: about {seconds(step_s)} a step, {steps:,} steps: {total}, besides validation"
+    return f"time: about {seconds(step_s)} per step, {steps:,} steps: {total}, excluding validation"

@@ -1,4 +1,4 @@
-"""Names a shortage of memory while training in one line, where it can still be named."""
+"""Reports a shortage of memory during training in one line, if the process is still able to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _KILLED = ("Killed", "Bus error")
 
 @contextmanager
 def shortage_named() -> Iterator[None]:
-    """Say in one line that the memory is full, and what to change.
+    """Report in one line that the memory is full, and what to change.
 
     Raises:
-        TrainingError: in place of what torch raises when memory, or a loader process, is lost.
+        TrainingError: instead of torch's error when memory is exhausted or a loader process dies.
     """
     try:
         yield
@@ -32,9 +32,7 @@ def shortage_named() -> Iterator[None]:
         if "DataLoader worker" in text:
             advice = "Start again; training resumes from the last checkpoint"
             if any(words in text for words in _KILLED):
-                advice = (
-                    f"Most often the memory, or /dev/shm, is full: set trainer.workers to fewer, 0 for none. {advice}"
-                )
+                advice = f"Most often the memory or /dev/shm is full: reduce trainer.workers, 0 for none. {advice}"
             raise TrainingError(
                 f"a loader process ended ({text.splitlines()[0].strip().rstrip('.')}). {advice}"
             ) from error
@@ -43,6 +41,6 @@ def shortage_named() -> Iterator[None]:
 
 def _full(what: str) -> TrainingError:
     return TrainingError(
-        f"{what}. Halve trainer.batch and double trainer.accumulate, which leaves the steps as they are, and start again; "
+        f"{what}. Halve trainer.batch and double trainer.accumulate, which keeps the steps the same, and start again; "
         "training resumes from the last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""How long a step will take, from one transformer block of the recipe's size that is run on the recipe's device."""
+"""Estimates the time of a step, from one transformer block of the recipe's size run on the recipe's device."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from mar_edge.model.transformer import Block
 from mar_edge.training.needs.step_trace import AUTOCAST
 
 PROBE_MACS = 2_000_000_000
-"""Forward work of the probe, at least that of one clip."""
+"""Minimum forward work of the probe, but at least that of one clip."""
 
 LONG_ENOUGH_S = 0.2
 REPEATS = 5
 
 
 def seconds(value: float) -> str:
-    """Return seconds as people read them, two digits or whole ones."""
+    """Format seconds, with two digits or as an integer."""
     return f"{value:.2g} s" if value < 10 else f"{value:,.0f} s"
 
 
 def macs_per_s(config: ModelConfig, *, tokens: int, batch: int, device: torch.device, precision: str) -> float:
-    """Measure the multiply-accumulates a second of a block's forward and backward pass.
+    """Measure the multiply-accumulates per second of a block's forward and backward pass.
 
     Args:
-        config: whose encoder's width and heads count.
-        tokens: that a block sees of a clip.
-        batch: clips in a forward pass; the probe takes no more.
+        config: the encoder's width and heads are used.
+        tokens: number of tokens per clip in a block.
+        batch: clips in a forward pass; upper limit for the probe.
         device: to measure.
         precision: of the recipe's trainer.
     """

@@ -1,8 +1,8 @@
-"""What a training step allocates and computes, found by tracing the real step without memory or arithmetic.
+"""Measures what a training step allocates and computes, by tracing the real step without memory or arithmetic.
 
 torch's fake tensors have shapes, types and a device but no numbers. The model, the loss, the backward pass and the
-optimiser run on them as they will run on real ones, and every storage that lives is counted. So all that a recipe may
-say about them is in the figures, and no formula has to be kept in step with the code.
+optimiser run on them as on real ones, and every live storage is counted. So everything that a recipe may
+set is in the figures, and no formula has to be kept consistent with the code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mar_edge.training.optimiser import OptimiserPart, make_optimisers
 from mar_edge.training.patch_init import init_patch_embedding
 
 TRACED_BLOCKS = 12
-"""Deeper stacks are traced with so many blocks and with fewer, and what a block adds is counted on."""
+"""Deeper stacks are traced with this many blocks and with fewer, and extrapolated per block."""
 
 SLOPE_BLOCKS = 1
 
@@ -40,7 +40,7 @@ class StepTrace:
 
     Attributes:
         parameters: of the model, the classifier and decoder included.
-        peak_bytes: largest sum of all that lives at a time: weights, gradients, optimiser, activations, the batch.
+        peak_bytes: largest sum of all live storages: weights, gradients, optimiser, activations, the batch.
         kept_bytes: what stays between steps: weights, the optimiser's state, a teacher.
         macs: multiply-accumulates of matrix products, forward and backward, in one forward pass's batch.
     """
@@ -51,13 +51,13 @@ class StepTrace:
     macs: int
 
     def plus(self, other: StepTrace, times: int) -> StepTrace:
-        """Return this with another's figures added so many times."""
+        """Return this with another's figures added `times` times."""
         return StepTrace(*(a + times * b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
-    """What decides what a step takes.
+    """Everything that determines what a step takes.
 
     Attributes:
         config: the architecture.
@@ -65,9 +65,9 @@ class StepSettings:
         optimiser: its kind.
         precision: of the trainer.
         batch: clips in a forward pass.
-        passes: forward passes in a step; more than two take no more than two.
+        passes: forward passes in a step; more than two take the same memory as two.
         hidden: share of hidden tokens.
-        flow_channels: numbers that tell the flow at a token.
+        flow_channels: number of flow values per token.
         teacher: architecture of the teacher; None without distillation.
         device: where it runs.
     """
@@ -89,7 +89,7 @@ def trace_step(settings: StepSettings) -> StepTrace:
     """Trace a step.
 
     Raises:
-        OverflowError: if sizes are beyond what numbers can hold.
+        OverflowError: if sizes exceed the range of integers.
     """
 
     def traced(**depths: Any) -> StepTrace:
@@ -113,7 +113,7 @@ def trace_step(settings: StepSettings) -> StepTrace:
 
 
 def least_bytes(config: ModelConfig, *, batch: int, hidden: float, decodes: bool) -> int:
-    """Return what a step takes at the very least, in bytes, without looking closer.
+    """Return a lower bound of the bytes that a step takes, without tracing.
 
     Weights, gradients and AdamW's state are four numbers a weight, with at least 12 width² weights a block; and a block
     keeps at least eight numbers of two bytes a token and channel for its backward pass.
@@ -182,7 +182,7 @@ def _trace(settings: StepSettings) -> StepTrace:
 
 
 def _make_state(objective: Objective, optimisers: list[torch.optim.Optimizer]) -> None:
-    """Let the optimisers make what they keep."""
+    """Let the optimisers create their state."""
     for parameter in objective.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.empty_like(parameter)
@@ -206,7 +206,7 @@ def _batch(settings: StepSettings) -> Batch:
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all storages that live."""
+    """Counts the bytes of all live storages."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""Clips that are drawn or moved by us, with exact labels."""
+"""Synthetic clips with exact labels: drawn figures and virtual camera moves."""

@@ -40,13 +40,13 @@ class CameraMovesPart(Part):
     """Clips filmed by a virtual camera (see `virtual_camera`).
 
     Attributes:
-        clips: how many are filmed.
-        rate_fps: frames a second.
-        pictures, videos: folders of what is filmed, besides drawn scenes.
-        videos_held_out: names of files in `videos` that training must not see.
+        clips: number of clips to film.
+        rate_fps: frames per second.
+        pictures, videos: folders to film, in addition to drawn scenes.
+        videos_held_out: names of files in `videos` that training must not use.
         weights: shares of drawn scenes, pictures and videos.
         chunk: clips in one file.
-        drawn_per_chunk: drawn scenes in one.
+        drawn_per_chunk: drawn scenes in one chunk.
         seed: of the filming.
         cache: folder for the clips.
     """
@@ -76,7 +76,7 @@ class CameraMoves:
     Attributes:
         labels: the camera moves.
         classes: class index of every clip (N,).
-        digest: hash of everything that decides the clips.
+        digest: hash of everything that determines the clips.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -95,7 +95,7 @@ class CameraMoves:
 
 
 def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) -> CameraMoves:
-    """Film the training clips, or take them from the cache.
+    """Film the training clips, or load them from the cache.
 
     Args:
         data: what to film.
@@ -123,7 +123,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
 
 
 def _process_bytes(data: CameraMovesPart) -> int:
-    """Return the memory that what is filmed takes in one process."""
+    """Return the memory of the filmed worlds in one process."""
     drawn, pictures, videos = data.weights
     total = data.drawn_per_chunk * DRAWN_BYTES if drawn else 0
     if pictures:

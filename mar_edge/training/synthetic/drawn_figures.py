@@ -1,4 +1,4 @@
-"""Drawn figures among one's own clips: actions that are known exactly, done by anybody, before one's own backgrounds."""
+"""Drawn figures among the user's clips: exactly known actions in front of the user's backgrounds."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from mar_edge.training.synthetic.film_store import FilmStore, film_all
 from mar_edge.training.synthetic.symmetry import Film
 
 BACKGROUND_FRAMES = 8
-"""Frames of a video whose median is its background."""
+"""Number of frames of a video whose median is its background."""
 
 CHUNK = 500
 
 
 class FiguresPart(Part):
-    """Clips of drawn figures (`figure`) that jump, run, sit, stand up, turn and walk, before the training videos' medians.
+    """Clips of drawn figures (`figure`) that jump, run, sit, stand up, turn and walk, in front of the training videos' medians.
 
     Attributes:
-        clips: how many are drawn.
-        share: of the training clips that are drawn ones.
+        clips: number of clips to draw.
+        share: share of drawn clips among the training clips.
         seed: of the drawing.
     """
 
@@ -50,16 +50,16 @@ class FigureClips:
     """Drawn clips as training sees them.
 
     Args:
-        store: of `draw_figures`.
+        store: from `draw_figures`.
         labels: the recipe's class names.
         geometry: of the clips.
-        augmentation: what training does to them.
-        flow: whether to give the optical flow of every clip.
+        augmentation: their augmentation.
+        flow: whether to return the optical flow of every clip.
 
     Attributes:
         labels: the recipe's class names.
         classes: class index of every clip (N,).
-        digest: empty; the videos' own decides.
+        digest: empty; that of the videos is used.
     """
 
     digest = ""
@@ -88,14 +88,14 @@ def draw_figures(
     cache: Path,
     progress: Progress,
 ) -> FilmStore:
-    """Draw the clips, or take them from the cache.
+    """Draw the clips, or load them from the cache.
 
     Args:
         part: what to draw.
         reader: of the videos whose medians are the backgrounds.
         labels: the recipe's class names; the store's labels are indices into them.
         geometry: of the clips, which are square.
-        rate_fps: frames a second.
+        rate_fps: frames per second.
         cache: folder for the clips.
         progress: called with the chunks of clips that are done.
 
@@ -124,7 +124,7 @@ def draw_figures(
 
 
 def _process_bytes(reader: ClipReader) -> int:
-    """Return the memory that the backgrounds take in one process: all of them, and the frames of one while it is made."""
+    """Return the memory of the backgrounds in one process: all of them, and the frames of one while it is computed."""
     sizes = [3 * height_px * width_px for height_px, width_px in map(reader.size, range(len(reader)))]
     return sum(sizes) + 5 * BACKGROUND_FRAMES * max(sizes)
 
@@ -132,7 +132,7 @@ def _process_bytes(reader: ClipReader) -> int:
 @dataclass(frozen=True)
 class _Studio:
     digest: str
-    reader: ClipReader = field(compare=False)  # the digest tells it, also in another process
+    reader: ClipReader = field(compare=False)  # the digest identifies it, even in another process
     labels: tuple[tuple[str, int], ...]
     geometry: Geometry
     rate_fps: float
@@ -153,7 +153,7 @@ class _Studio:
             yield Film(clip, label, np.zeros(0, np.float32))
 
 
-@lru_cache(maxsize=1)  # videos are read once in each process, not for every chunk
+@lru_cache(maxsize=1)  # videos are read once per process, not for every chunk
 def _backgrounds(studio: _Studio) -> list[NDArray[np.uint8]]:
     reader = studio.reader
     out = []

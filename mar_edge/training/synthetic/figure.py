@@ -19,10 +19,10 @@ SKIN, LEGS, TOP, SHOES, HAIR = range(5)
 PARTS = 5
 
 WAIST = -3
-"""The trunk's place in `limbs`; it starts at the hip."""
+"""Index of the trunk in `limbs`; it starts at the hip."""
 
 HEIGHT = 1.85
-"""Of a standing figure, in legs."""
+"""Height of a standing figure, in legs."""
 
 
 class Pose(NamedTuple):
@@ -62,7 +62,7 @@ class Limb(NamedTuple):
 
 
 def perform(action: str, times_s: Curve, rng: np.random.Generator) -> Pose:
-    """Draw how an action is done, and do it.
+    """Draw the parameters of an action, and compute its motion.
 
     Args:
         action: one of `ACTIONS`.
@@ -84,7 +84,7 @@ def _still(times_s: Curve, rng: np.random.Generator) -> Pose:
 def _stride(times_s: Curve, rng: np.random.Generator, *, runs: bool) -> Pose:
     rate_hz = rng.uniform(1.2, 1.7) if runs else rng.uniform(0.75, 1.1)
     reach = rng.uniform(0.5, 0.9) if runs else rng.uniform(0.3, 0.5)
-    speed = rng.uniform(2.2, 4.5) if runs else rng.uniform(0.9, 1.7)  # legs a second
+    speed = rng.uniform(2.2, 4.5) if runs else rng.uniform(0.9, 1.7)  # legs per second
     phase = 2 * np.pi * (rate_hz * times_s + rng.random())
     sides = phase + np.pi * np.arange(2)[:, None]
     lag = 1.9 if runs else 1.6  # a knee bends most while its leg swings forward
@@ -107,7 +107,7 @@ def _sit(times_s: Curve, rng: np.random.Generator, *, down: bool) -> Pose:
     sat = _smooth(times_s, start_s, end_s)
     sat = sat if down else 1 - sat
     between = 4 * sat * (1 - sat)
-    # who gets up often goes off another way, who sits down comes from one
+    # a figure that stands up often leaves in another direction, one that sits down comes from another
     aside = rng.uniform(-1.5, 1.5) * (rng.random() < 0.4)
     turned = 1 - _smooth(times_s, start_s - 0.8, start_s + 0.2) if down else _smooth(times_s, end_s - 0.2, end_s + 0.8)
     still = _still(times_s, rng)
@@ -168,7 +168,7 @@ def _turn(times_s: Curve, rng: np.random.Generator) -> Pose:
 
 
 def limbs(pose: Pose, rng: np.random.Generator) -> list[Limb]:
-    """Return the capsules of a figure; its lowest foot stands on the ground but for `air`."""
+    """Return the capsules of a figure; its lowest foot is on the ground, except for `air`."""
     drop = 0.5 * np.cos(pose.thigh) + 0.5 * np.cos(pose.thigh - pose.knee)  # (2, T)
     hip_f, hip_u = pose.forward, drop.max(axis=0) + pose.air
     lean = pose.lean
@@ -206,7 +206,7 @@ def _joint(forward: Curve, left: float, up: Curve) -> Curve:
 
 
 def _down(angle: Curve, length: float) -> Curve:
-    """Return the way (T, 3) along a limb that hangs down at an angle."""
+    """Return the vector (T, 3) along a limb that hangs down at an angle."""
     return np.stack([length * np.sin(angle), np.zeros_like(angle), -length * np.cos(angle)], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Films jointed figures: anybody, anywhere in the picture, seen from any side, by a camera that moves or stands."""
+"""Films jointed figures: anywhere in the picture, from any side, with a moving or static camera."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Picture = NDArray[np.uint8]
 Rng = np.random.Generator
 
 STAGE_PX = (192, 144)
-"""Width and height of the stage that is filmed; backgrounds are brought to it."""
+"""Width and height of the stage that is filmed; backgrounds are resized to it."""
 
 SHARPER = 2
 """Figures are drawn at this multiple of the clip's size and averaged down."""
 
 
 class Camera(NamedTuple):
-    """How the stage comes onto the picture, over time.
+    """The projection of the stage onto the picture, over time.
 
     Attributes:
         matrix: affine (T, 2, 3), stage pixels to picture pixels.
-        scale: picture pixels a stage pixel, upwards (T,).
+        scale: picture pixels per stage pixel, upwards (T,).
     """
 
     matrix: Curve
@@ -57,9 +57,9 @@ def film_figure(action: str, background: Picture, *, frames: int, size_px: int, 
         action: one of `figure.ACTIONS`.
         background: uint8 (H, W, 3) RGB, of any size.
         frames: T.
-        size_px: side of the clip, onto which the whole stage is stretched.
-        rate_fps: frames a second; the figure's time runs up to a third slower or faster.
-        rng: draws all else.
+        size_px: side of the clip, onto which the entire stage is stretched.
+        rate_fps: frames per second; the figure's time runs up to a third slower or faster.
+        rng: draws everything else.
 
     Returns:
         uint8 (T, size_px, size_px, 3) RGB.
@@ -88,7 +88,7 @@ def film_figure(action: str, background: Picture, *, frames: int, size_px: int, 
 
 
 def _stand(forward: Curve, yaw: Curve, rng: Rng) -> Stand:
-    """Place a figure so that it stays in front of the camera and its way lies about the middle of the stage."""
+    """Place a figure so that it stays in front of the camera and its path is centred on the stage."""
     width, height = STAGE_PX
     leg_px = np.exp(rng.uniform(np.log(0.42), np.log(1.5))) * height / HEIGHT
     towards = forward * np.cos(yaw)  # legs nearer to the camera than at the start
@@ -111,7 +111,7 @@ def _stand(forward: Curve, yaw: Curve, rng: Rng) -> Stand:
 
 
 def _camera(along_px: Curve | None, upward_px: Curve | None, frames: int, size_px: int, rng: Rng) -> Camera:
-    """Draw a camera that stands, or drifts and shakes, and perhaps follows somebody along or up and down."""
+    """Draw a camera that is static, or drifts and shakes, and may follow the figure horizontally or vertically."""
     width, height = STAGE_PX
     share = np.linspace(0, 1, frames)
 
@@ -157,7 +157,7 @@ def _draw(
 
 
 def _seen(joint: Curve, stand: Stand, camera: Camera, index: int) -> tuple[Curve, float]:
-    """Return where in the picture a joint is, and how near."""
+    """Return the position of a joint in the picture, and how near it is."""
     ahead, left, up = joint[0] - stand.forward[index], joint[1], joint[2]
     cos, sin, leg_px = np.cos(stand.yaw[index]), np.sin(stand.yaw[index]), stand.leg_px[index]
     on_stage = np.array(
@@ -177,7 +177,7 @@ def _cloth(rng: Rng) -> NDArray[np.float32]:
 
 
 def _worn(cloth: NDArray[np.float32], stand: Stand, camera: Camera, index: int, size_px: int) -> NDArray[np.float32]:
-    """Move the cloth's texture (S, S) with the figure, so that it does not swim through it."""
+    """Move the cloth's texture (S, S) with the figure, so that it does not slide over it."""
     scale = np.array([0.6, 0.8]) * size_px / STAGE_PX[1]
     place = camera.matrix[index] @ np.array([stand.x_px[index], stand.floor_px[index] - stand.leg_px[index], 1.0])
     matrix = np.array(
@@ -188,7 +188,7 @@ def _worn(cloth: NDArray[np.float32], stand: Stand, camera: Camera, index: int, 
 
 
 def _sensed(film: NDArray[np.float32], rng: Rng) -> Picture:
-    """Blur a film (T, S, S, 3) and add a sensor's noise, which dark footage is full of."""
+    """Blur a film (T, S, S, 3) and add sensor noise, which is strong in dark footage."""
     blur_px = 0.8 * rng.random()
     noise = rng.uniform(0, 0.9) * np.sqrt(film.mean() / 20 + 0.05)
     if blur_px > 0.3:

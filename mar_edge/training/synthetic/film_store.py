@@ -1,4 +1,4 @@
-"""Filmed clips in chunks on disk: made once by all cores, opened by every worker process for itself."""
+"""Filmed clips in chunks on disk: made once on all cores, opened separately by every worker process."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from mar_edge.training.room import free_disk_bytes, free_memory_bytes, gigabytes
 from mar_edge.training.synthetic.symmetry import Film
 
 PROCESS_BYTES = 250_000_000
-"""Memory of a process that films, besides what it films."""
+"""Memory of a filming process, in addition to its worlds."""
 
 
 class Studio(Protocol):
     """Makes clips; it is sent to other processes."""
 
     def film(self, count: int, seed: int) -> Iterator[Film]:
-        """Film so many clips, one after the other; a seed makes the same again."""
+        """Film `count` clips in order; the same seed gives the same clips."""
 
 
 class FilmStore:
     """Clips of a folder.
 
     Args:
-        folder: of `film_all`.
+        folder: from `film_all`.
         counts: clips in each chunk.
 
     Attributes:
         labels: class index of every clip (N,).
-        flows: of every clip, float32 (N, t, h, w, 2), see `objective.Batch`; (N, 0) where not known.
+        flows: of every clip, float32 (N, t, h, w, 2), see `objective.Batch`; (N, 0) if unknown.
     """
 
     def __init__(self, folder: Path, counts: list[int]) -> None:
@@ -79,21 +79,21 @@ def film_all(
     process_bytes: Callable[[], int],
     progress: Progress,
 ) -> FilmStore:
-    """Film what is not there yet.
+    """Film the clips that do not exist yet.
 
     Args:
-        folder: of these clips alone, named by all that decides them.
+        folder: of these clips only, named by everything that determines them.
         studio: makes them.
         shape: of a clip, (T, H, W, 3).
-        clips: how many in all.
-        chunk: how many in one file.
+        clips: total number.
+        chunk: number per file.
         seed: of the filming.
-        process_bytes: tells the memory that what is filmed takes in one process.
+        process_bytes: returns the memory of the filmed worlds in one process.
         progress: called with the chunks of clips that are done.
 
     Raises:
         OutputError: if the folder cannot be written, or its disk has no room.
-        TrainingError: if the memory does not hold what is filmed.
+        TrainingError: if the filmed worlds do not fit into memory.
         MarEdgeError: if a process that films dies.
     """
     _check_disk(folder, shape, clips, chunk)
@@ -110,7 +110,7 @@ def film_all(
         for _, finished in over_all_cores(_film, jobs, processes=processes):
             if finished is None:
                 raise MarEdgeError(
-                    "a process that films clips died; the memory may be full. The same command resumes with what is done"
+                    "a process that films clips died; the memory may be full. The same command resumes from the finished clips"
                 )
             done += 1
             progress("filming clips", done, len(counts))
@@ -122,7 +122,7 @@ def film_all(
 
 
 def _check_disk(folder: Path, shape: tuple[int, ...], clips: int, chunk: int) -> None:
-    """Check that the clips that are not there yet fit on the disk."""
+    """Check that the missing clips fit on the disk."""
     done = sum(1 for _ in folder.glob("*.labels.npy")) if folder.is_dir() else 0
     needed_bytes = max(0, clips - done * chunk) * math.prod(shape)
     room = free_disk_bytes(folder)
@@ -141,8 +141,8 @@ def _processes(each_bytes: int) -> int:
         return cores()
     if each_bytes > free_bytes:
         raise TrainingError(
-            f"filming clips takes {gigabytes(each_bytes)} of memory for what is filmed, and {gigabytes(free_bytes)} are free. "
-            "Give fewer or shorter data.videos, fewer data.pictures, or a smaller data.drawn_per_chunk"
+            f"filming clips takes {gigabytes(each_bytes)} of memory for the filmed worlds, and {gigabytes(free_bytes)} are free. "
+            "Use fewer or shorter data.videos, fewer data.pictures, or a smaller data.drawn_per_chunk"
         )
     return min(cores(), free_bytes // each_bytes)
 
@@ -159,6 +159,6 @@ def _film(job: _Job) -> bool:
             labels.append(label)
             flows.append(flow)
     np.save(job.folder / f"{job.number}.flows.npy", np.stack(flows))
-    # last: its presence says that the chunk is whole
+    # last: its presence shows that the chunk is complete
     np.save(job.folder / f"{job.number}.labels.npy", np.array(labels, np.int64))
     return True

@@ -46,7 +46,7 @@ def apply(film: Film, symmetries: tuple[str, ...]) -> Film:
         symmetries: names from `SYMMETRIES`.
 
     Returns:
-        The same under the symmetries.
+        The clip after the symmetries.
     """
     clip, label, flow = film
     for name in symmetries:

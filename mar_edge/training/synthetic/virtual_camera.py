@@ -1,6 +1,6 @@
 """Films worlds with a virtual camera: clips whose camera motion is known exactly.
 
-Everything random comes from the generator passed in, so a seed makes the same clips again.
+All random numbers come from the generator passed in, so the same seed gives the same clips.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIN_CONTRAST = 6.0
 """A first view whose low-pass standard deviation is below this shows nothing that could move; another place is tried."""
 
 DARKEST = 2.5
-"""Low-pass standard deviation, in grey levels, that darkening leaves: below it 8 bits hold no picture."""
+"""Minimum low-pass standard deviation, in grey levels, after darkening: below it 8 bits cannot show the picture."""
 
 SPEEDS = {"pan": (0.2, 1.5), "tilt": (0.2, 1.5), "zoom": (0.10, 0.60), "roll": (8.0, 40.0), "shake": (0.012, 0.06)}
 
@@ -42,10 +42,10 @@ class Filming:
         geometry: of the clips, which are square.
         rate_fps: rate at which the model samples.
         min_structure: least `structure` of the first view; other places are tried until one has it. Over a bare wall or
-            a smooth gradient no move can be told, and a label there is no truth. 0, as in training, takes any place.
-        clean: no moving objects, noise, blur or lighting of our own: for worlds that are real footage already.
-        margin: share by which speeds may lie outside the promised ranges, so that their ends are not the edge of
-            what was trained.
+            a smooth gradient no move can be seen, and its label would be wrong. 0, as in training, accepts any place.
+        clean: adds no moving objects, noise, blur or lighting: for worlds that are real footage.
+        margin: share by which speeds may be outside the specified ranges, so that their ends are not the limit of
+            the training.
     """
 
     geometry: Geometry
@@ -63,10 +63,10 @@ def film(label: str, world: World, objects: list[World], filming: Filming, rng: 
         world: what it looks at.
         objects: worlds from which the surfaces of moving objects are cut.
         filming: the settings.
-        rng: source of everything random.
+        rng: source of all random numbers.
 
     Returns:
-        The clip, its label, and how the world's content moves at every token.
+        The clip, its label, and the motion of the world at every token.
     """
     time_s = frame_times(filming, rng)
     aspect = float(rng.choice([1.0, 4 / 3, 1.5, 16 / 9, 3 / 4]))
@@ -91,7 +91,7 @@ def film(label: str, world: World, objects: list[World], filming: Filming, rng: 
 def token_flow(path: CameraPath, time_s: NDArray[np.float64], aspect: float, geometry: Geometry) -> NDArray[np.float32]:
     """Return the flow (t, h, w, 2) of the world at every token, from a tubelet's first frame to its last.
 
-    Right and down, in picture widths and heights. Moving objects do not count: it is what the camera does.
+    Right and down, in picture widths and heights. Moving objects are ignored: it is the camera's motion.
     """
     t, h, w = geometry.grid
     down, right = np.meshgrid((np.arange(h) + 0.5) / h - 0.5, (np.arange(w) + 0.5) / w - 0.5, indexing="ij")
@@ -106,7 +106,7 @@ def token_flow(path: CameraPath, time_s: NDArray[np.float64], aspect: float, geo
 
 
 def frame_times(filming: Filming, rng: Rng) -> NDArray[np.float64]:
-    """Return the capture times that the runtime's sampler picks from a camera of 10 to 60 frames a second."""
+    """Return the capture times that the runtime's sampler picks from a camera of 10 to 60 frames per second."""
     fps = float(np.exp(rng.uniform(np.log(10), np.log(60))))
     if rng.random() < 0.5:
         fps = float(rng.choice([10, 12, 15, 20, 24, 25, 30, 50, 60]))
@@ -124,7 +124,7 @@ def frame_times(filming: Filming, rng: Rng) -> NDArray[np.float64]:
 
 
 def draw_speed(label: str, filming: Filming, rng: Rng) -> float:
-    """Draw the speed of a label's move, log-uniform over its promised range and the margin."""
+    """Draw the speed of a label's move, log-uniform over its specified range and the margin."""
     low, high = SPEEDS[label.split("_")[0]]
     return float(np.exp(rng.uniform(np.log(low * (1 - filming.margin)), np.log(high * (1 + filming.margin)))))
 
@@ -167,7 +167,7 @@ def _path(label: str, duration_s: float, filming: Filming, rng: Rng) -> CameraPa
 def _place(
     world: World, path: CameraPath, aspect: float, filming: Filming, rng: Rng
 ) -> tuple[int, tuple[float, float], float]:
-    """Choose where and how near the camera starts: pyramid level, centre and pixels a view width in that level."""
+    """Choose where and how near the camera starts: pyramid level, centre and pixels per view width in that level."""
     width, height = world.size_px
     nearest = min(width, 1.5 * filming.geometry.width_px)
     for _ in range(30 if filming.min_structure else 6):
@@ -194,7 +194,7 @@ def _view(
     px_per_width: float,
     filming: Filming,
 ) -> NDArray[np.uint8]:
-    """Render one frame, blurred by what the camera moves while the shutter is open."""
+    """Render one frame, blurred by the camera's motion while the shutter is open."""
     side = RENDER * filming.geometry.width_px
     moments = [time_s] if exposure_s == 0 else [time_s - exposure_s * k / 2 for k in range(3)]
     views = []
@@ -215,7 +215,7 @@ def _view(
 
 @dataclass
 class _MovingObject:
-    """Something that moves in front of the camera by itself."""
+    """An object that moves independently in front of the camera."""
 
     surface: NDArray[np.float32]
     alpha: NDArray[np.float32]
@@ -313,7 +313,7 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
     if rng.random() < 0.7:
         strength = float(np.exp(rng.uniform(np.log(0.3), np.log(7)))) * (0.3 + 0.7 * min(1.0, gain))
         start = int(rng.integers(0, max(1, _NOISE.size - x.size)))
-        x = x + strength * np.resize(_NOISE[start:], x.shape)  # a clip that is larger has it more than once
+        x = x + strength * np.resize(_NOISE[start:], x.shape)  # a larger clip contains it more than once
     out: Clip = np.clip(x + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         quality = [int(cv2.IMWRITE_JPEG_QUALITY), int(rng.integers(25, 80))]
@@ -323,7 +323,7 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
 
 
 def structure(frame: NDArray[np.uint8]) -> float:
-    """Return how much of a frame (S, S, 3) is seen to move in every direction, in grey levels a pixel.
+    """Return how visible motion of a frame (S, S, 3) is in every direction, in grey levels per pixel.
 
     The smaller eigenvalue of the gradients' covariance (Shi and Tomasi 1994) in each of 4x4 fields; its square root in
     the median field.
@@ -343,7 +343,7 @@ def _contrast(frame: NDArray[np.uint8] | NDArray[np.float32]) -> float:
 
 
 def _overlay(x: NDArray[np.float32], rng: Rng) -> None:
-    """Put something that is fixed to the camera into the picture: a time stamp, a bonnet, a gripper."""
+    """Draw something fixed to the camera into the picture: a time stamp, a bonnet, a gripper."""
     side = x.shape[1]
     high, wide = int(rng.integers(3, side // 4)), int(rng.integers(6, side))
     top = int(rng.choice([0, side - high]))
@@ -361,7 +361,7 @@ def film_many(
         weights: share of clips that each group gets.
         count: number of clips.
         filming: the settings.
-        seed: makes the same clips again.
+        seed: the same seed gives the same clips.
 
     Returns:
         Clips uint8 (count, frames, size, size, 3), class indices (count,), and flows float32 (count, t, h, w, 2).
@@ -375,7 +375,7 @@ def film_many(
 
 
 def films(worlds: list[list[World]], weights: list[float], count: int, filming: Filming, seed: int) -> Iterator[Film]:
-    """Film clips as `film_many` does, one after the other."""
+    """Film clips as `film_many` does, one at a time."""
     rng = np.random.default_rng(seed)
     objects = [world for group in worlds for world in group]
     share = np.array(weights) / np.sum(weights)

@@ -26,7 +26,7 @@ DRAWN_BYTES = 512 * 512 * 4
 """Memory of a drawn scene with its smaller levels."""
 
 PICTURE_BYTES = LONG_SIDE_PX * LONG_SIDE_PX * 4
-"""Most memory that a picture takes with its smaller levels."""
+"""Maximum memory of a picture with its smaller levels."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class World:
         return self.levels[0].shape[2], self.levels[0].shape[1]
 
     def at(self, time_s: float, level: int) -> Picture:
-        """Return the picture (H, W, 3) at a time; a video plays forth and back without end."""
+        """Return the picture (H, W, 3) at a time; a video plays forwards and backwards in a loop."""
         if len(self.time_s) == 1:
             return np.asarray(self.levels[level][0])
         span_s = float(self.time_s[-1] - self.time_s[0])
@@ -100,22 +100,24 @@ def picture_files(folder: Path) -> list[Path]:
     """
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
     if not files:
-        raise RecipeError(f"no pictures in {folder}; the recipe's head says which Debian packages have them")
+        raise RecipeError(
+            f"no pictures in {folder}; the comment at the top of the recipe names the Debian packages that contain them"
+        )
     return _one_of_each_size(files)
 
 
 def video_bytes(path: Path) -> int:
-    """Return the memory that a video takes with its smaller levels, as its header says."""
+    """Return the memory that a video takes with its smaller levels, by its header."""
     try:
         info = probe(path)
-    except SourceError:  # filming names it
+    except SourceError:  # filming reports it
         return 0
     scale = min(1.0, VIDEO_WIDTH_PX / info.width_px)
     return round(info.frames * info.width_px * info.height_px * scale**2 * 4)
 
 
 def video_worlds(files: Sequence[Path]) -> list[World]:
-    """Read whole short videos, at most 640 px wide."""
+    """Read short videos completely, at most 640 px wide."""
     worlds = []
     for path in files:
         frames, times = [], []
@@ -141,7 +143,7 @@ def videos_below(folder: Path) -> tuple[Path, ...]:
 
 
 def _one_of_each_size(files: list[Path]) -> list[Path]:
-    """Of wallpapers named by size (1920x1080.jpg) keep the largest file of a folder."""
+    """Keep the largest file of a folder of wallpapers that are named by size (1920x1080.jpg)."""
     kept: dict[Path, Path] = {}
     out = []
     for path in files:

@@ -1,4 +1,4 @@
-"""Builds TensorRT engines from graphs: strongly typed, with a batch profile, and nothing half written."""
+"""Builds TensorRT engines from graphs: strongly typed, with a batch profile, written atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mar_edge.runtime.engines.tensorrt.messages import explain, make_logger
 from mar_edge.runtime.engines.tensorrt.versions import Dialect
 
 Batch = tuple[int, int, int]
-"""Smallest, most usual and largest number of clips in one inference."""
+"""Smallest, typical and largest number of clips in one inference."""
 
 ONE_CLIP: Batch = (1, 1, 1)
 
@@ -27,7 +27,7 @@ class BuiltEngine(NamedTuple):
 
     Attributes:
         data: as TensorRT serialises it.
-        layers: what it computes in which precision; None where neither the build nor a GPU tells.
+        layers: what it computes in which precision; None if neither the build nor a GPU reports it.
     """
 
     data: bytes
@@ -46,23 +46,23 @@ def build(
     kept: Collection[str] = (),
     say: Warn = no_warning,
 ) -> BuiltEngine:
-    """Build an engine on the CUDA device that is current; TensorRT-RTX needs none.
+    """Build an engine on the current CUDA device; TensorRT-RTX needs none.
 
     Args:
         graph: ONNX file with input `frames` and output `logits`, whose nodes are named `PART/OPERATOR`.
         module: `tensorrt` or `tensorrt-rtx`.
         batch: profile of the batch.
-        workspace_mib: memory that one layer may use beside its tensors; None for all there is.
+        workspace_mib: memory that one layer may use in addition to its tensors; None for all available memory.
         timing_cache: file of measured kernels, read and added to; not used by RTX.
-        compute_capabilities: GPUs to build for, as `8.6`, for RTX only; by default all from 8.0 on.
+        compute_capabilities: GPUs to build for, such as `8.6`, for RTX only; by default all from 8.0 on.
         precision: if given, the engine's own list of layers must show it, or the build fails.
         kept: parts of the model that the graph keeps in FP32 although `precision` is lower.
-        say: told what an operator should know.
+        say: called with what the operator should know.
 
     Raises:
         MissingExtraError: if the module is not installed.
-        OptionError: if the batch, the workspace or a compute capability cannot be.
-        EngineError: if the module refuses the graph or cannot build it, or the precision is not what was asked for.
+        OptionError: if the batch, the workspace or a compute capability is invalid.
+        EngineError: if the module rejects the graph or cannot build it, or the precision is not the requested one.
         OutputError: if the timing cache cannot be written.
     """
     dialect = tensorrt_versions.load(module)
@@ -71,7 +71,7 @@ def build(
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # "factory function returned nullptr"
-        raise EngineError(f"{dialect.title} does not start: {explain(logger.errors)}") from error
+        raise EngineError(f"{dialect.title} cannot be started: {explain(logger.errors)}") from error
     network = builder.create_network(dialect.network_flags)
     _parse(graph, network, dialect, logger)
     config = builder.create_builder_config()
@@ -94,10 +94,10 @@ def check_precision(layers: LayerReport | None, precision: str, kept: Collection
     """Check that an engine computes in the precision that was asked for.
 
     Raises:
-        EngineError: if it does not, with the nodes.
+        EngineError: if it does not; the message names the nodes.
     """
     if layers is None:
-        say(f"{what}, but does not tell the precision of its layers, so {precision} is not confirmed")
+        say(f"{what}, but does not report the precision of its layers, so {precision} is not confirmed")
         return
     if missed := layers.misses(precision, kept):
         named = ", ".join(missed[:5]) + (f" and {len(missed) - 5} more" if len(missed) > 5 else "")
@@ -111,9 +111,11 @@ def _check_options(
     batch: Batch, workspace_mib: int | None, compute_capabilities: Sequence[str], dialect: Dialect
 ) -> None:
     if not 1 <= batch[0] <= batch[1] <= batch[2]:
-        raise OptionError(f"batch {':'.join(map(str, batch))} is not smallest:usual:largest, each from 1, as in 1:4:8")
+        raise OptionError(
+            f"batch {':'.join(map(str, batch))} is invalid; give smallest:typical:largest, each 1 or more, as in 1:4:8"
+        )
     if workspace_mib is not None and workspace_mib < 1:
-        raise OptionError(f"workspace {workspace_mib} MiB is not from 1; leave it out for no limit")
+        raise OptionError(f"workspace {workspace_mib} MiB is invalid; give 1 or more, or leave it out for no limit")
     if compute_capabilities and not dialect.release.portable:
         raise OptionError(
             f"{dialect.title} builds for the GPU it runs on, not for {', '.join(compute_capabilities)}; "
@@ -129,7 +131,7 @@ def _parse(graph: Path, network: Any, dialect: Dialect, logger: Any) -> None:
         data = graph.read_bytes()
     except OSError as error:
         raise EngineError(f"{graph} cannot be read: {error.strerror}. Copy the bundle again") from error
-    if not parser.parse(data, str(graph)):  # beside the path lie weights that are not in the graph
+    if not parser.parse(data, str(graph)):  # the path leads to weights stored beside the graph
         found = [parser.get_error(index) for index in range(parser.num_errors)]
         raise EngineError(f"{dialect.title} cannot read {graph.name}: {_name_errors(found) or explain(logger.errors)}")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
@@ -144,7 +146,7 @@ def _parse(graph: Path, network: Any, dialect: Dialect, logger: Any) -> None:
 
 
 def _name_errors(errors: list[Any]) -> str:
-    """Name the nodes that the parser refuses."""
+    """Name the nodes that the parser rejects."""
     told = []
     for error in errors[:3]:
         name = error.node_name()
@@ -157,7 +159,7 @@ def _name_errors(errors: list[Any]) -> str:
 
 def _configure(config: Any, dialect: Dialect, workspace_mib: int | None, compute_capabilities: Sequence[str]) -> None:
     trt = dialect.trt
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the layers would be told by name only
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # otherwise only the names of the layers are reported
     config.clear_flag(trt.BuilderFlag.TF32)  # FP32 with a mantissa of 10 bits; fp32 means fp32
     if workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
@@ -169,7 +171,7 @@ def _configure(config: Any, dialect: Dialect, workspace_mib: int | None, compute
             if member is None or not config.set_compute_capability(member, index):
                 names = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known if name.startswith("SM"))
                 raise OptionError(
-                    f"{dialect.title} does not build for compute capability {capability}; it does for {names}"
+                    f"{dialect.title} does not support compute capability {capability}; it supports {names}"
                 )
 
 
@@ -178,7 +180,7 @@ def _set_profile(builder: Any, network: Any, config: Any, batch: Batch) -> None:
     profile = builder.create_optimization_profile()
     profile.set_shape("frames", *((clips, *clip) for clips in batch))
     if config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT refuses a batch of {':'.join(map(str, batch))} clips of {clip}")
+        raise EngineError(f"TensorRT rejects a batch of {':'.join(map(str, batch))} clips of {clip}")
 
 
 @contextlib.contextmanager
@@ -189,13 +191,13 @@ def _timing(config: Any, path: Path | None, say: Warn) -> Iterator[None]:
         return
     cache = _read_timings(config, path)
     if cache is None or not config.set_timing_cache(cache, False):
-        say(f"{path} is of another version or GPU, or damaged; kernels are measured anew")
+        say(f"{path} is of another version or GPU, or damaged; kernels are measured again")
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, False)
     yield
     newest = _read_timings(config, path)  # another process may have added to it meanwhile
     if newest is not None:
-        cache.combine(newest, False)  # refused where it does not fit, and then ours replaces it
+        cache.combine(newest, False)  # rejected where it does not fit, and then ours replaces it
     write_whole(path, bytes(cache.serialize()))
 
 

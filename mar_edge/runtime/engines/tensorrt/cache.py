@@ -1,4 +1,4 @@
-"""Engines that were built on this device, kept so that only the first use of a graph has to wait."""
+"""Keeps the engines built on this device, so that only the first use of a graph has to wait."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ KIND = "tensorrt"
 """Folder of the device's cache."""
 
 ANY_GPU = Gpu("any GPU", "8.0 and newer")
-"""What TensorRT-RTX builds for unless told otherwise."""
+"""What TensorRT-RTX builds for by default."""
 
 TURING = Gpu("any GPU", "7.5")
-"""What it builds for when told."""
+"""What it builds for on request."""
 
 _MAGIC = b"mar-edge TensorRT engine 1\n"
 
 
 @dataclass(frozen=True)
 class EngineKey:
-    """What an engine was built from and for: it is used only where all of this is the same.
+    """What an engine was built from and for: it is used only if all of this is the same.
 
     Attributes:
         graph_sha256: of the ONNX file and of weights beside it.
@@ -46,8 +46,8 @@ class EngineKey:
         version: of the module.
         gpu: name of the GPU.
         compute_capability: of the GPU, or those it was built for.
-        batch: profile of the batch; None for whichever.
-        workspace_mib: limit it was built with, 0 for none; None for whichever.
+        batch: profile of the batch; None for any.
+        workspace_mib: limit it was built with, 0 for none; None for any.
     """
 
     graph_sha256: str
@@ -60,7 +60,7 @@ class EngineKey:
 
     @property
     def path(self) -> Path:
-        """Where the engine lies: one for each graph, module and kind of GPU, so that a newer one replaces it.
+        """Path of the engine: one for each graph, module and kind of GPU, so that a newer one replaces it.
 
         Raises:
             OutputError: if the cache cannot be made.
@@ -69,7 +69,7 @@ class EngineKey:
 
     @property
     def timings(self) -> Path:
-        """Where measured kernels lie, of all graphs.
+        """Path of the measured kernels of all graphs.
 
         Raises:
             OutputError: if the cache cannot be made.
@@ -81,7 +81,7 @@ class EngineKey:
         return re.sub(r"[^\w.]+", "-", f"{self.module} {self.gpu} {self.compute_capability}")
 
     def differs(self, other: EngineKey) -> str:
-        """Say what is not as this asks for; empty if the other serves."""
+        """Report what differs from this key; empty if the other key's engine can be used."""
         for field, wanted in asdict(self).items():
             have = getattr(other, field)
             if wanted is not None and have != wanted:
@@ -101,16 +101,16 @@ def key_of(
 
 
 def obtain(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, damaged: bool = False) -> bytes:
-    """Return a graph's engine: the one that was kept if it serves, or else one that is built now and kept.
+    """Return a graph's engine: the cached one if it can be used, otherwise one that is built now and cached.
 
     The GPU's context must be current. Two processes do not build the same engine: one waits for the other.
 
     Args:
         graph: its file.
-        variant: what a bundle says about it.
-        key: what is wanted.
-        say: told, in one sentence each, that and why an engine is built, and whatever else should be known.
-        damaged: do not use the one that is kept: it did not load.
+        variant: the bundle's entry for it.
+        key: what the engine must be built for.
+        say: called with one sentence each: that and why an engine is built, and what else the operator should know.
+        damaged: do not use the cached one: it could not be loaded.
 
     Raises:
         EngineError: if it cannot be built.
@@ -123,7 +123,7 @@ def obtain(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, damaged:
             if data is not None:
                 return data
         else:
-            reason = f"{path.name} does not load"
+            reason = f"{path.name} cannot be loaded"
         say(
             f"building the {dialect_name(key)} engine for {graph.parent.stem} {variant.title} on {key.gpu}: "
             f"{reason}. This takes minutes, and is done once"
@@ -136,13 +136,13 @@ def build_and_keep(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, 
 
     Args:
         graph: its file.
-        variant: what a bundle says about it.
-        key: what to build it for; what it leaves open is one clip, and no limit of workspace.
+        variant: the bundle's entry for it.
+        key: what to build it for; the defaults are one clip and no workspace limit.
         say: see `obtain`.
-        must_keep: whether a full disk is an error; otherwise it is said, and the engine is built again next time.
+        must_keep: whether a full disk is an error; otherwise it is reported, and the engine is built again next time.
 
     Raises:
-        EngineError: if it cannot be built, or is not of the precision asked for.
+        EngineError: if it cannot be built, or does not have the requested precision.
         OutputError: if it cannot be written.
     """
     made = replace(key, batch=key.batch or ONE_CLIP, workspace_mib=key.workspace_mib or 0)
@@ -163,7 +163,7 @@ def build_and_keep(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, 
     except OutputError as error:
         if must_keep:
             raise
-        say(f"the engine is not kept, and will be built again next time: {error}")
+        say(f"the engine is not cached, and will be built again next time: {error}")
     return built
 
 
@@ -175,7 +175,7 @@ class BuiltFile(NamedTuple):
         gpu: what it runs on.
         size_bytes: of the engine.
         seconds: the build took.
-        layers: what it computes in which precision; None where that is not told.
+        layers: what it computes in which precision; None if that is not reported.
     """
 
     path: Path
@@ -203,21 +203,21 @@ def build_to_file(
 
     Args:
         graph: its file.
-        variant: what a bundle says about it.
+        variant: the bundle's entry for it.
         module: `tensorrt` or `tensorrt-rtx`.
         out: write the bare engine to this file as well, for other programs.
         device: number of the GPU, see `CudaPlace`.
         batch: profile of the batch.
-        workspace_mib: memory that one layer may use beside its tensors; None for all there is.
+        workspace_mib: memory that one layer may use in addition to its tensors; None for all available memory.
         turing: with TensorRT-RTX, build for GPUs of compute capability 7.5, and not for newer ones.
-        say: told what an operator should know.
+        say: called with what the operator should know.
 
     Raises:
         MissingExtraError: if the module is not installed.
-        OptionError: if the batch, the workspace or the GPU cannot be.
-        EngineError: if there is no GPU where one is needed, or the engine cannot be built, or is not of the precision
-            that was asked for.
-        OutputError: if it cannot be written. Nothing half written is left.
+        OptionError: if the batch, the workspace or the GPU is invalid.
+        EngineError: if there is no GPU where one is needed, or the engine cannot be built, or does not have the
+            requested precision.
+        OutputError: if it cannot be written. No partial file is left.
     """
     dialect = tensorrt_versions.load(module)
     with contextlib.ExitStack() as stack:
@@ -238,12 +238,12 @@ def build_to_file(
 
 
 def dialect_name(key: EngineKey) -> str:
-    """Return the module and version for people."""
+    """Return the module and version in readable form."""
     return f"{'TensorRT-RTX' if key.module == 'tensorrt-rtx' else 'TensorRT'} {key.version}"
 
 
 def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
-    """Return why there is no engine that serves, or the engine."""
+    """Return why there is no usable engine, or the engine."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -260,13 +260,13 @@ def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
     if not content.startswith(_MAGIC) or not found or hashlib.sha256(data).hexdigest() != digest:
         return f"{path.name} is damaged", None
     if why := key.differs(have):
-        return f"{path.name} is another's: its {why}", None
+        return f"{path.name} belongs to another configuration: its {why}", None
     return "", data
 
 
 @contextlib.contextmanager
 def _locked(path: Path, say: Warn) -> Iterator[None]:
-    """Let one process at a time look for an engine; the lock is gone with the process that holds it."""
+    """Let one process at a time look for an engine; the lock is released when its process ends."""
     try:
         file = path.with_suffix(".lock").open("w")
     except OSError as error:
@@ -275,6 +275,6 @@ def _locked(path: Path, say: Warn) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process builds {path.name}; waiting for it")
+            say(f"another process is building {path.name}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

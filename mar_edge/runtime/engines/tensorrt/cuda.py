@@ -1,4 +1,4 @@
-"""The GPU: which one, and whose CUDA context, so that an application's own is left as it was."""
+"""The GPU and its CUDA context, so that an application's own context is left unchanged."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Gpu(NamedTuple):
     """What an engine is built for.
 
     Attributes:
-        name: as the driver calls it, `Orin`.
-        compute_capability: as `8.7`.
+        name: as the driver reports it, such as `Orin`.
+        compute_capability: such as `8.7`.
     """
 
     name: str
@@ -35,8 +35,8 @@ class CudaPlace:
     application's own, if it made one with PyCUDA and that is current on the same GPU.
 
     Args:
-        device: number of the GPU as CUDA counts; by default `MAR_EDGE_CUDA_DEVICE`, or 0.
-        extra: of mar-edge that brings PyCUDA with the engine that asks, `tensorrt` or `tensorrt-rtx`.
+        device: number of the GPU in CUDA's order; by default `MAR_EDGE_CUDA_DEVICE`, or 0.
+        extra: of mar-edge that installs PyCUDA with the engine, `tensorrt` or `tensorrt-rtx`.
 
     Attributes:
         cuda: the module `pycuda.driver`.
@@ -44,7 +44,7 @@ class CudaPlace:
 
     Raises:
         MissingExtraError: if PyCUDA is not installed.
-        OptionError: if the number is none.
+        OptionError: if the number is invalid.
         EngineError: if there is no such GPU, or it cannot be used.
     """
 
@@ -55,7 +55,7 @@ class CudaPlace:
             count = self.cuda.Device.count()
             if self.number >= count:
                 raise EngineError(
-                    f"there is no GPU {self.number}; CUDA sees {count}, counted from 0. Choose another with {VARIABLE}"
+                    f"there is no GPU {self.number}; CUDA reports {count}, counted from 0. Choose another with {VARIABLE}"
                 )
             gpu = self.cuda.Device(self.number)
             major, minor = gpu.compute_capability()
@@ -74,7 +74,7 @@ class CudaPlace:
         try:
             self._context.push()
         except self.cuda.Error as error:
-            raise EngineError(f"GPU {self.number} cannot be used any more: {explain([str(error)])}") from error
+            raise EngineError(f"GPU {self.number} can no longer be used: {explain([str(error)])}") from error
         try:
             yield
         except self.cuda.Error as error:
@@ -89,13 +89,13 @@ def _load_driver(extra: str) -> Any:
         import pycuda.driver as cuda
     except (ImportError, OSError) as error:
         raise EngineError(
-            f"pycuda is installed but does not load: {error}. It must be built on this device, "
+            f"pycuda is installed but cannot be loaded: {error}. It must be built on this device, "
             "for the CUDA version of its driver"
         ) from error
     try:
         cuda.init()
     except cuda.Error as error:
-        raise EngineError(f"CUDA does not start: {explain([str(error)])}. Check nvidia-smi") from error
+        raise EngineError(f"CUDA cannot be started: {explain([str(error)])}. Check nvidia-smi") from error
     return cuda
 
 
@@ -119,8 +119,8 @@ def _application_context(cuda: Any, gpu: Any) -> Any:
 class _Primary:
     """A primary context, kept until the process ends.
 
-    Others in the process use it as well, TensorRT first of all, and keep it themselves. PyCUDA gives one back properly
-    only in the thread that took it, and then leaves it current there; so it is not given back with every engine.
+    Others in the process use it as well, above all TensorRT, and keep it themselves. PyCUDA releases one properly
+    only in the thread that retained it, and then leaves it current there; so it is not released with every engine.
     """
 
     def __init__(self, cuda: Any, number: int) -> None:

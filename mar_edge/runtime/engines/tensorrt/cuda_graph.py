@@ -1,4 +1,4 @@
-"""CUDA graphs: what a stream was given once, given again in one call. PyCUDA has none, so the driver is asked itself."""
+"""CUDA graphs: work of a stream, captured once and launched again in one call. PyCUDA lacks them; we call the driver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from mar_edge.errors import EngineError
 
 _THREAD_LOCAL = 1
-"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using CUDA while we capture."""
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may continue to use CUDA while we capture."""
 
 
 def open_driver() -> Any:
@@ -18,21 +18,21 @@ def open_driver() -> Any:
 
 
 class CudaGraph:
-    """What a stream is given while `enqueue` runs; the context must be current in all calls.
+    """The work that a stream gets while `enqueue` runs; the context must be current in all calls.
 
     Args:
         stream: handle of the stream.
         enqueue: gives the stream work, and does not wait for it.
 
     Raises:
-        EngineError: if it cannot be captured; the stream can be used all the same.
+        EngineError: if it cannot be captured; the stream remains usable.
     """
 
     def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
         try:
             self._driver = open_driver()
         except OSError as error:
-            raise EngineError(f"NVIDIA's driver library does not load: {error}") from error
+            raise EngineError(f"NVIDIA's driver library cannot be loaded: {error}") from error
         self._stream = ctypes.c_void_p(stream)
         self._run = ctypes.c_void_p()
         graph = ctypes.c_void_p()
@@ -49,10 +49,10 @@ class CudaGraph:
                 self._driver.cuGraphDestroy(graph)
 
     def launch(self) -> None:
-        """Give the stream the work again.
+        """Launch the work on the stream again.
 
         Raises:
-            EngineError: if the driver refuses.
+            EngineError: if the driver reports an error.
         """
         self._call("cuGraphLaunch", self._run, self._stream)
 

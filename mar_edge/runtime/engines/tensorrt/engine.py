@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT-RTX: the engines for NVIDIA's GPUs. Built on first use, kept in the device's cache."""
+"""TensorRT and TensorRT-RTX: the engines for NVIDIA GPUs. Built on first use, kept in the device's cache."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class TensorRTEngine(Engine):
     """A graph on an NVIDIA GPU. It has not run on one yet, only against a fake that enforces TensorRT's rules.
 
     A context of the application's own, made current with PyCUDA, is shared; otherwise the primary context is, which
-    PyTorch and others use as well. Whatever is current before a call is current after it. Several threads may infer;
-    one inference runs at a time. What is on the GPU is freed by `close`, or with the object.
+    PyTorch and others use as well. The context that is current before a call is current after it. Several threads may infer;
+    one inference runs at a time. GPU memory is freed by `close`, or with the object.
 
     Args:
         spec: the model.
@@ -37,17 +37,17 @@ class TensorRTEngine(Engine):
         path: the file that holds it.
         module: `tensorrt` or `tensorrt-rtx`.
         device: number of the GPU; by default `MAR_EDGE_CUDA_DEVICE`, or 0.
-        batch: smallest, usual and largest batch that the engine is built for; by default whichever it was built for,
+        batch: smallest, typical and largest batch that the engine is built for; by default that of the cached engine,
             or one clip. More clips than that are run one after another.
-        workspace_mib: limit of memory for one layer while it is built; by default whichever.
+        workspace_mib: memory limit for one layer during the build; by default that of the cached engine, or none.
         threads: not used.
-        say: told, in a sentence, that an engine is built and why, and whatever else should be known; by default the
+        say: called with one sentence each: that and why an engine is built, and what else to know; by default the
             logger `mar_edge` at level warning.
 
     Raises:
         MissingExtraError: if the module or PyCUDA is not installed.
         EngineError: if there is no GPU, or the engine cannot be built or loaded.
-        OptionError: if the GPU or the batch cannot be.
+        OptionError: if the GPU or the batch is invalid.
         OutputError: if the device's cache cannot be made.
     """
 
@@ -79,10 +79,10 @@ class TensorRTEngine(Engine):
             return GpuSession(data, dialect, place, self._shape, self._classes, say=say, kernels=kernels)
 
         session = None
-        with contextlib.suppress(DamagedEngineError):  # what it holds of an engine that did not load is forgotten, too
+        with contextlib.suppress(DamagedEngineError):  # frees what it holds of an engine that could not be loaded
             session = load(damaged=False)
         self._session = session = session or load(damaged=True)
-        # at the latest when the process ends; the session must not know the engine, or that would keep it
+        # at the latest when the process ends; the session must not refer to the engine, or it would keep it alive
         self._free = weakref.finalize(self, session.close)
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -95,7 +95,7 @@ class TensorRTEngine(Engine):
         return None if report is None else dict(report.products)
 
     def close(self) -> None:
-        """Free everything on the GPU. May be called again; inferring afterwards is an error."""
+        """Free everything on the GPU. May be called again; inference afterwards is an error."""
         self._free()
 
 

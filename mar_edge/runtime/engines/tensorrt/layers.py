@@ -27,8 +27,8 @@ class Layer(NamedTuple):
     """One layer.
 
     Attributes:
-        kind: what TensorRT calls it, as `gemm`.
-        operands: precision of each of its inputs and constants, but for scalars and other types.
+        kind: TensorRT's name for it, such as `gemm`.
+        operands: precision of each of its inputs and constants, except scalars and other types.
         nodes: names of the graph's nodes that it computes or helps to compute.
     """
 
@@ -49,7 +49,7 @@ class LayerReport:
 
     @cached_property
     def products(self) -> dict[str, str]:
-        """Precision of both operands of each of the graph's matrix products, by node; the wider one where they differ."""
+        """Precision of both operands of each of the graph's matrix products, by node; the wider one if they differ."""
         found: dict[str, list[Layer]] = {}
         for layer in self.layers:
             for node in layer.nodes:
@@ -58,15 +58,15 @@ class LayerReport:
         return {node: _precision_of(layers) for node, layers in found.items()}
 
     def misses(self, precision: str, kept: Collection[str] = ()) -> list[str]:
-        """Return the products that should be computed in a precision and are not.
+        """Return the products that should be computed in a precision but are not.
 
         Args:
-            precision: asked for.
+            precision: the requested one.
             kept: parts of the model that were left in FP32 on purpose.
 
         Returns:
-            Names of nodes. For INT8 all of them if none is, and else nothing: which products have Q/DQ nodes, the
-            graph says, and TensorRT may compute one of them higher.
+            Names of nodes. For INT8 all of them if none is, otherwise nothing: the graph determines which products
+            have Q/DQ nodes, and TensorRT may compute one of them in a higher precision.
         """
         if precision == "int8":
             return [] if "int8" in self.products.values() else list(self.products)
@@ -78,7 +78,7 @@ class LayerReport:
         ]
 
     def summary(self) -> str:
-        """Say how many products are computed in which precision, as `50 in fp16, 2 in fp32`."""
+        """Return how many products are computed in which precision, such as `50 in fp16, 2 in fp32`."""
         counts = Counter(self.products.values())
         return ", ".join(f"{count} in {precision}" for precision, count in counts.most_common())
 
@@ -97,26 +97,26 @@ def _precision_of(layers: list[Layer]) -> str:
 
 
 def read_log(text: str) -> LayerReport | None:
-    """Read what newer versions log when they have built an engine, which needs no GPU.
+    """Read what newer versions log after building an engine; needs no GPU.
 
     Args:
         text: the message; empty where there was none.
 
     Returns:
-        None if it does not tell what is multiplied in which precision.
+        None if it does not report what is multiplied in which precision.
     """
     return _checked(tuple(_from_text(text)))
 
 
 def inspect_engine(trt: Any, engine: Any) -> LayerReport | None:
-    """Ask an engine that is loaded, and was built with detailed profiling verbosity.
+    """Inspect a loaded engine that was built with detailed profiling verbosity.
 
     Args:
         trt: the module.
         engine: its `ICudaEngine`.
 
     Returns:
-        None if it does not tell what is multiplied in which precision.
+        None if it does not report what is multiplied in which precision.
     """
     text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
     try:

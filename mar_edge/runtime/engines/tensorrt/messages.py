@@ -1,4 +1,4 @@
-"""What TensorRT says, and what it means."""
+"""TensorRT's messages, and what they mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEPT = 20
 """Errors remembered; TensorRT repeats itself."""
 
 LAYERS = "Layers:\n"
-"""How the message begins that lists the layers of a finished engine."""
+"""Beginning of the message that lists the layers of a built engine."""
 
 CURES: tuple[tuple[str, str], ...] = (
     (
@@ -20,7 +20,7 @@ CURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"could not find any implementation for node",
-        "this is often memory: raise the workspace limit, build for a smaller batch, or close what else uses the GPU",
+        "this is often a lack of memory: raise the workspace limit, build for a smaller batch, or close what else uses the GPU",
     ),
     (
         r"CUDA initialization failure|cudaError(: | )?(35|100|803|804)\b|driver version is insufficient|"
@@ -28,7 +28,7 @@ CURES: tuple[tuple[str, str], ...] = (
         "there is no NVIDIA GPU with a driver for this CUDA version. Check nvidia-smi; in a container, run it with "
         "--gpus all (on Jetson --runtime nvidia)",
     ),
-    (r"FP32 GEMM is not supported", "TensorRT-RTX multiplies no FP32 on Turing. Choose the fp16 graph"),
+    (r"FP32 GEMM is not supported", "TensorRT-RTX does not support FP32 products on Turing. Choose the fp16 graph"),
     (
         r"SM ?\d+ is not supported|unsupported SM|compute capability|no kernel image",
         "this version does not support this GPU, or the engine was built for another one",
@@ -40,16 +40,16 @@ CURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"illegal memory access|unspecified launch failure|misaligned address",
-        "the GPU failed, and this process cannot use it any more. Start it again; if it repeats, check the driver",
+        "the GPU failed, and this process can no longer use it. Restart the process; if it happens again, check the driver",
     ),
 )
-"""Patterns and what to do, in the order in which they are tried: a full memory is also reported as no implementation."""
+"""Patterns and what to do, in the order in which they are tried: TensorRT also reports full memory as a missing implementation."""
 
 
 def make_logger(trt: Any) -> Any:
     """Return a logger for a TensorRT module that remembers errors and the list of layers.
 
-    It has `errors`, a deque of sentences, and `layers`, text; it must live as long as what it was given to.
+    It has `errors`, a deque of sentences, and `layers`, text; it must live as long as the object that uses it.
     """
 
     class Messages(trt.ILogger):  # type: ignore[misc]
@@ -68,13 +68,13 @@ def make_logger(trt: Any) -> Any:
 
 
 def explain(errors: Sequence[str]) -> str:
-    """Return what went wrong and what to do, in one sentence or two.
+    """Return the cause and the next step, in one or two sentences.
 
     Args:
         errors: what was logged, oldest first.
     """
     if not errors:
-        return "it gives no reason"
+        return "it reports no reason"
     for pattern, cure in CURES:
         for message in errors:
             if re.search(pattern, message, re.IGNORECASE):

@@ -1,4 +1,4 @@
-"""What lies on the GPU for one engine: weights, buffers, a stream, a CUDA graph; made whole, freed whole."""
+"""The GPU resources of one engine: weights, buffers, a stream, a CUDA graph; created and freed together."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mar_edge.runtime.engines.tensorrt.versions import Dialect
 
 
 class DamagedEngineError(EngineError):
-    """An engine that does not load; building it again may help."""
+    """An engine that cannot be loaded; building it again may help."""
 
 
 class GpuSession:
     """An engine that is loaded and ready.
 
-    Frames are copied into memory that the GPU reads directly, and everything is given to one stream. Where the batch
-    never changes, the second inference is captured as a CUDA graph, and the following ones replay it. May be used by
+    Frames are copied into memory that the GPU reads directly, and all work runs on one stream. If the batch
+    never changes, the second inference is captured as a CUDA graph, and later ones replay it. May be used by
     any thread; one inference runs at a time.
 
     Args:
@@ -38,12 +38,12 @@ class GpuSession:
         place: GPU and context.
         clip: shape of a clip, (T, H, W, 3).
         classes: number of logits.
-        say: told what an operator should know.
+        say: called with what the operator should know.
         kernels: file of compiled kernels, for TensorRT-RTX.
 
     Raises:
-        DamagedEngineError: if it does not load.
-        EngineError: if it is not for such clips, or the GPU's memory does not suffice. Nothing is left on the GPU.
+        DamagedEngineError: if it cannot be loaded.
+        EngineError: if it does not fit these clips, or the GPU's memory is too small. Nothing is left on the GPU.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class GpuSession:
         self._turn = threading.Lock()
         self._graph: CudaGraph | None = None
         self._inferences = 0
-        self._batch = 0  # that the execution context is set to
+        self._batch = 0  # batch that the execution context is set to
         self._kernels_size = 0
         self._cache: Any = None
         self._undo = contextlib.ExitStack()  # frees in reverse order
@@ -78,7 +78,7 @@ class GpuSession:
             raise
 
     def _load(self, data: bytes) -> None:
-        """Make the engine and its execution context."""
+        """Create the engine and its execution context."""
         self._runtime = self._held("_runtime", self._trt.Runtime(self._logger))
         self._engine = self._held("_engine", self._runtime.deserialize_cuda_engine(data), DamagedEngineError)
         self._check_tensors()
@@ -91,7 +91,7 @@ class GpuSession:
         self._execution = self._held("_execution", context)
 
     def _runtime_config(self) -> Any:
-        """Return what TensorRT-RTX is told about running: its own CUDA graphs, and kernels it compiled before."""
+        """Return TensorRT-RTX's runtime configuration: its own CUDA graphs, and kernels it compiled before."""
         trt = self._trt
         config = self._config = self._held("_config", self._engine.create_runtime_config())
         if hasattr(config, "cuda_graph_strategy"):  # since 1.2
@@ -105,19 +105,19 @@ class GpuSession:
             if self._cache.deserialize(kept):
                 self._kernels_size = len(kept)
             else:
-                self._say(f"{self._kernels.name} is of another driver or GPU, or damaged; kernels are compiled anew")
+                self._say(f"{self._kernels.name} is of another driver or GPU, or damaged; kernels are compiled again")
         config.set_runtime_cache(self._cache)
         return config
 
     def _allocate(self) -> None:
-        """Make the stream and the buffers, and tell the execution context where they are."""
+        """Create the stream and the buffers, and pass their addresses to the execution context."""
         cuda = self._place.cuda
         self._stream = self._held("_stream", cuda.Stream())
         self._frames, frames_gpu = self._buffers((self._largest, *self._clip), np.uint8)
         self._logits, logits_gpu = self._buffers((self._largest, self._classes), np.float32)
         for name, memory in (("frames", frames_gpu), ("logits", logits_gpu)):
             if not self._execution.set_tensor_address(name, int(memory)):
-                raise EngineError(f"{self._title} does not take the buffer of {name}: {explain(self._logger.errors)}")
+                raise EngineError(f"{self._title} rejects the buffer of {name}: {explain(self._logger.errors)}")
         self._frames_gpu, self._logits_gpu = frames_gpu, logits_gpu
 
     def _buffers(self, shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], Any]:
@@ -130,14 +130,14 @@ class GpuSession:
         return host, device
 
     def _held(self, name: str, thing: Any, error: type[EngineError] = EngineError) -> Any:
-        """Return what was made; it is freed, by forgetting it, in reverse order of such calls."""
+        """Return what was created; it is freed in reverse order of these calls, by dropping the reference."""
         if thing is None:
-            raise error(f"{self._title} does not load the engine: {explain(self._logger.errors)}")
+            raise error(f"{self._title} cannot load the engine: {explain(self._logger.errors)}")
         self._undo.callback(lambda: vars(self).pop(name, None))
         return thing
 
     def _check_tensors(self) -> None:
-        """Check that the engine is what its graph says."""
+        """Check that the engine matches its graph."""
         trt, names = self._trt, [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         have = [
             (name, self._engine.get_tensor_dtype(name), tuple(self._engine.get_tensor_shape(name))[1:])
@@ -145,11 +145,11 @@ class GpuSession:
         ]
         if have != [("frames", trt.uint8, self._clip), ("logits", trt.float32, (self._classes,))]:
             raise DamagedEngineError(
-                f"the engine has {have}, not frames uint8 {self._clip} and {self._classes} logits float32"
+                f"the engine has {have}; expected frames uint8 {self._clip} and {self._classes} logits float32"
             )
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run clips (B, T, H, W, 3); more than the engine takes at once are run one after another.
+        """Run clips (B, T, H, W, 3); more than the engine takes at once are run in turn.
 
         Returns:
             Logits (B, classes), not shared with a buffer.
@@ -159,7 +159,7 @@ class GpuSession:
         """
         with self._turn:
             if self._closed:
-                raise EngineError("this engine was closed; load the model again")
+                raise EngineError("this engine is closed; load the model again")
             logits = np.empty((len(frames), self._classes), np.float32)
             with self._place.current():
                 for start in range(0, len(frames), self._largest):
@@ -168,15 +168,15 @@ class GpuSession:
                     self._run(max(len(clips), self._smallest))
                     logits[start : start + len(clips)] = self._logits[: len(clips)]
                 if not self._kernels_size:
-                    self._keep_kernels()  # now: a robot is switched off, and never closes
+                    self._keep_kernels()  # now: a robot is switched off without closing the engine
             return logits
 
     def _run(self, batch: int) -> None:
-        """Run what lies in the buffers, and wait for it."""
+        """Run the inference on the buffers, and wait for it."""
         if batch != self._batch:
             shape = (batch, *self._clip)
             if not self._execution.set_input_shape("frames", shape):
-                raise EngineError(f"{self._title} does not take frames {shape}: {explain(self._logger.errors)}")
+                raise EngineError(f"{self._title} rejects frames of shape {shape}: {explain(self._logger.errors)}")
             self._batch = batch
         self._inferences += 1
         # before a capture, TensorRT must have run once with this shape
@@ -189,18 +189,20 @@ class GpuSession:
         self._stream.synchronize()
 
     def _enqueue(self) -> None:
-        """Give the stream the copy to the GPU, the inference, and the copy back."""
+        """Enqueue the copy to the GPU, the inference, and the copy back."""
         cuda, batch = self._place.cuda, self._batch
         cuda.memcpy_htod_async(self._frames_gpu, self._frames[:batch], self._stream)
         if not self._execution.execute_async_v3(self._stream.handle):
-            raise EngineError(f"{self._title} does not run: {explain(self._logger.errors)}")
+            raise EngineError(f"{self._title} failed: {explain(self._logger.errors)}")
         cuda.memcpy_dtoh_async(self._logits[:batch], self._logits_gpu, self._stream)
 
     def _capture(self) -> None:
         try:
             graph = CudaGraph(self._stream.handle, self._enqueue)
         except (EngineError, AttributeError, self._place.cuda.Error) as error:
-            self._say(f"{self._title}: no CUDA graph, so every inference costs a little more: {error}")
+            self._say(
+                f"{self._title}: no CUDA graph could be captured, so every inference takes a little longer: {error}"
+            )
             self._logger.errors.clear()
             return
         self._graph = graph
@@ -217,10 +219,10 @@ class GpuSession:
         try:
             write_whole(self._kernels, kernels)
         except OutputError as error:
-            self._say(f"compiled kernels are not kept: {error}")
+            self._say(f"compiled kernels are not cached: {error}")
 
     def layers(self) -> LayerReport | None:
-        """Return which products are computed in which precision; None if the engine does not tell."""
+        """Return which products are computed in which precision; None if the engine does not report it."""
         with self._turn, self._place.current():
             return inspect_engine(self._trt, self._engine)
 

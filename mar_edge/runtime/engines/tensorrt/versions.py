@@ -23,13 +23,13 @@ class Release(NamedTuple):
         first: the oldest of them, as (major, minor).
         last: the newest major version of them.
         typing: how a network becomes strongly typed: by a `flag`, or `always`. Without the flag TensorRT 10 would
-            choose precisions by itself.
-        timing_cache: whether measured kernels are kept between builds. RTX measures nothing when it builds, and its
-            timing cache would only ask for a GPU.
-        cuda_graph: whether we capture the stream, or the runtime does so by itself.
+            choose precisions automatically.
+        timing_cache: whether measured kernels are kept between builds. RTX does not measure kernels during a build, and its
+            timing cache would only require a GPU.
+        cuda_graph: whether we capture the stream, or the runtime does so automatically.
         portable: whether an engine is built without a GPU and runs on every GPU of the compute capabilities it was
             built for; otherwise it is built on the GPU that runs it, and for no other.
-        where: who has them.
+        where: platforms that have them.
     """
 
     module: str
@@ -53,12 +53,12 @@ RELEASES = (
 
 @dataclass(frozen=True)
 class Dialect:
-    """A module that is installed, and how it is used.
+    """An installed module, and how it is used.
 
     Attributes:
         engine: name of the engine, `tensorrt` or `tensorrt-rtx`.
         trt: the module itself.
-        version: of the module, for people and for the keys of caches.
+        version: of the module, for messages and cache keys.
         release: its row of the table.
     """
 
@@ -69,12 +69,12 @@ class Dialect:
 
     @property
     def title(self) -> str:
-        """What people call it: `TensorRT 10.3.0`."""
+        """Readable name, such as `TensorRT 10.3.0`."""
         return f"{_title(self.engine)} {self.version}"
 
     @property
     def network_flags(self) -> int:
-        """What `create_network` takes for a network whose precisions are those of the graph, and no others."""
+        """Argument of `create_network` for a network that has exactly the precisions of the graph."""
         if self.release.typing == "always":
             return 0
         return 1 << int(self.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -84,7 +84,7 @@ def load(engine: str) -> Dialect:
     """Import the module of an engine.
 
     Args:
-        engine: `tensorrt` or `tensorrt-rtx`; the module's name does as well.
+        engine: `tensorrt` or `tensorrt-rtx`; the module's name is accepted as well.
 
     Raises:
         MissingExtraError: if it is not installed.
@@ -94,7 +94,7 @@ def load(engine: str) -> Dialect:
     name = engine.replace("-", "_")
     if engine == "tensorrt" and platform.machine() == "aarch64" and find_spec(name) is None:
         raise MissingExtraError(
-            "TensorRT is not installed. On Jetson it comes with JetPack: sudo apt install python3-libnvinfer, and make "
+            "TensorRT is not installed. On Jetson it comes with JetPack: sudo apt install python3-libnvinfer, and create "
             "the environment with python3 -m venv --system-site-packages"
         )
     extras.require(name, engine, called=_title(engine))
@@ -103,7 +103,7 @@ def load(engine: str) -> Dialect:
         version = str(module.__version__)
     except (ImportError, OSError, AttributeError) as error:
         raise EngineError(
-            f"{name} is installed but does not load: {error}. Its libraries must be of the same version, "
+            f"{name} is installed but cannot be loaded: {error}. Its libraries must be of the same version, "
             "and on Jetson those of JetPack"
         ) from error
     return Dialect(engine, module, version, find_release(engine, version))
@@ -113,7 +113,7 @@ def find_release(engine: str, version: str) -> Release:
     """Return the row of the table for a version.
 
     Raises:
-        EngineError: if it is too old, too new or no version.
+        EngineError: if it is too old, too new or not a version.
     """
     rows = [row for row in RELEASES if row.module == engine.replace("-", "_")]
     found = re.match(r"(\d+)\.(\d+)", version)
@@ -125,11 +125,11 @@ def find_release(engine: str, version: str) -> Release:
     taken = f"{oldest[0]}.{oldest[1]} to {newest}.x"
     if number > (newest, 0):
         raise EngineError(
-            f"{_title(engine)} {version} is newer than this mar-edge knows ({taken}). "
+            f"{_title(engine)} {version} is newer than this mar-edge supports ({taken}). "
             "Run: pip install --upgrade mar-edge"
         )
     raise EngineError(
-        f"{_title(engine)} {version} is too old; mar-edge takes {taken}. Upgrade it (JetPack 6.1 has TensorRT 10.3)"
+        f"{_title(engine)} {version} is too old; mar-edge supports {taken}. Upgrade it (JetPack 6.1 has TensorRT 10.3)"
     )
 
 

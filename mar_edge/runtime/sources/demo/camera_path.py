@@ -1,6 +1,6 @@
 """How a virtual camera moves over a plane: the truth behind the demo source and the egomotion data.
 
-Directions are the camera's, as its operator says them. x runs right and y down, in view widths.
+Directions are those of the camera, as its operator names them. x runs right and y down, in view widths.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Motion:
     """Rates of a camera over one stretch of time.
 
     Attributes:
-        right_per_s: view widths a second to the right (a pan).
-        down_per_s: view widths a second downwards (a tilt).
-        zoom_per_s: growth of the content a second: 0.3 makes it 30 % larger.
-        roll_deg_per_s: degrees a second clockwise.
+        right_per_s: view widths per second to the right (a pan).
+        down_per_s: view widths per second downwards (a tilt).
+        zoom_per_s: growth of the content per second: 0.3 makes it 30 % larger.
+        roll_deg_per_s: degrees per second clockwise.
         jitter: amplitude of a random wobble, in view widths.
         jitter_roll_deg: amplitude of a random wobble in roll.
         jitter_hz: frequency about which it wobbles.
@@ -56,7 +56,7 @@ def motion_of(label: str, speed: float) -> Motion:
 
     Args:
         label: one of `LABELS`.
-        speed: view widths a second for pan, tilt; growth a second for zoom; degrees a second for roll; amplitude in
+        speed: view widths per second for pan, tilt; growth per second for zoom; degrees per second for roll; amplitude in
             view widths for shake; ignored for still.
     """
     if label == "still":

@@ -40,10 +40,10 @@ class DemoSource:
 
     Args:
         size_px: (width, height) of the frames.
-        fps: frames a second.
-        realtime: whether to wait between frames as a camera does, or to give them as fast as possible.
+        fps: frames per second.
+        realtime: whether to wait between frames as a camera does, or to yield them as fast as possible.
         script: (label, seconds, speed) one after another.
-        loops: how often the script runs; None for ever.
+        loops: how often the script runs; None for endless.
         seed: of the scene and of the shake.
     """
 
@@ -60,12 +60,14 @@ class DemoSource:
         if min(size_px) < 16 or max(size_px) > 8192:
             raise SourceError(f"demo size {size_px[0]}x{size_px[1]} is not between 16 and 8192 px a side")
         if not 0 < fps <= 1000:
-            raise SourceError(f"demo rate {fps} is not between 0 and 1000 frames a second")
+            raise SourceError(f"demo rate {fps} is not between 0 and 1000 frames per second")
         if seed < 0 or (loops is not None and loops < 1):
             raise SourceError(f"demo seed {seed} must be 0 or more, and loops {loops} 1 or more")
         unknown = [label for label, _, _ in script if label not in LABELS]
         if unknown or not script:
-            raise SourceError(f"demo script names {unknown or 'nothing'}; there are {', '.join(LABELS)}")
+            raise SourceError(
+                f"demo script {f'has unknown labels {unknown}' if unknown else 'is empty'}; use {', '.join(LABELS)}"
+            )
         self.name = "demo"
         self.dropped = 0
         self.warnings = Warnings()
@@ -86,7 +88,7 @@ class DemoSource:
             values[key.strip()] = value.strip()
         unknown = sorted(set(values) - {"size", "fps", "realtime", "loops", "seed"})
         if unknown:
-            raise SourceError(f"demo has no option '{unknown[0]}'; there are size, fps, realtime, loops, seed")
+            raise SourceError(f"demo has no option '{unknown[0]}'; its options are size, fps, realtime, loops, seed")
         try:
             width, height = (int(side) for side in values.get("size", "640x480").split("x"))
             return cls(
@@ -141,7 +143,7 @@ class DemoSource:
                 if behind_s < 0:
                     if self._stopped.wait(-behind_s):
                         return
-                elif behind_s > 1 / self.fps:  # a camera would have gone on; so do we
+                elif behind_s > 1 / self.fps:  # a camera would have continued; so do we
                     self.dropped += 1
                     index += 1
                     continue
