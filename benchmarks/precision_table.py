@@ -2,7 +2,7 @@
 
     mar-edge export egomotion -o runs/egomotion.mar --mask 50 --mask 75 --precision fp32 --precision fp16 --precision bf16 \
         --precision int8 --calibrate ../shared/clips/daily
-    python benchmarks/precision_table.py runs/egomotion.mar [--clips 1000] [--out docs/results/precision.md]
+    python benchmarks/precision_table.py runs/egomotion.mar [--clips 1000] [--out runs/precision.md]
 
 All variants see the same clips. Half-precision graphs run with every tensor rounded to half, because engines on a CPU may
 compute them in FP32; the others run in ONNX Runtime.

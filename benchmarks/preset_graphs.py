@@ -1,6 +1,6 @@
 """GMACs, file sizes, parity and builds of the presets, and the memory that exporting them takes.
 
-    python benchmarks/preset_graphs.py [small base large] [--clips 2] [--out docs/results/preset_graphs.md]
+    python benchmarks/preset_graphs.py [small base large] [--clips 2] [--out runs/preset_graphs.md]
 
 Weights are random and behave like trained ones (tests/realistic_model.py); every export runs in a process of its own,
 so that its peak memory is its own. Each graph placed for TensorRT is parsed and built by TensorRT-RTX.
