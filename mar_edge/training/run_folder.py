@@ -71,9 +71,9 @@ class RunFolder:
         self._identity = identity
         self._fabric = fabric
         self._lock = FileLock(path / LOCK, blocking=False)
-        _check_names(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            _check_names(path)
             if fabric.is_global_zero:
                 self._lock.acquire()
         except Timeout as error:
