@@ -92,7 +92,7 @@ def test_every_graph_is_compared_in_every_engine_and_remembered(bundle: Bundle) 
         now["reason"],
     )
     assert "measured 20" in model.reason
-    assert mar_edge.load(bundle.path).reason.startswith("not measured here yet")
+    assert mar_edge.load(bundle.path).reason.startswith("measured here with 1 thread, not with all cores. Run: ")
 
 
 def test_a_damaged_graph_is_named_and_never_taken(bundle: Bundle) -> None:
