@@ -81,6 +81,6 @@ def test_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
 
 
 def test_bytes_as_people_read_them() -> None:
-    assert [gigabytes(count) for count in (3 * 10**6, 1.24e9, 51.3e9, 340e9, 1.18e14, 7e18)] == [
+    assert [gigabytes(int(count)) for count in (3e6, 1.24e9, 51.3e9, 340e9, 1.18e14, 7e18)] == [
         "3 MB", "1.24 GB", "51.3 GB", "340 GB", "118 TB", "7,000,000 TB",
     ]  # fmt: skip

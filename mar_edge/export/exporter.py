@@ -11,7 +11,7 @@ from mar_edge.export.advice import for_export
 from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import choose_clips
 from mar_edge.export.exported import Exported
-from mar_edge.export.family import Family, counted
+from mar_edge.export.family import Family
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.ownership import check_replaceable
 from mar_edge.masking import MASK_RATIOS
@@ -65,7 +65,7 @@ def export(
     if calibration is not None and "int8" not in kinds:
         data, calibration = data or calibration.data, None
     warnings: list[str] = []
-    chosen = choose_clips(origin.spec, data, clips, calibration, warn=warnings.append, progress=counted(progress))
+    chosen = choose_clips(origin.spec, data, clips, calibration, warn=warnings.append, progress=progress)
     with bundles.writing(out, force=force) as folder:
         family = Family.start(origin, folder, chosen, for_export, warnings.append, progress)
         for mask in wanted:

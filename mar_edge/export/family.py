@@ -16,7 +16,6 @@ import torch
 from onnx import ModelProto
 
 from mar_edge import bundle as bundles
-from mar_edge import reporting
 from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.calibration.calibrate import Calibrated, Calibration, Rest
 from mar_edge.errors import ExportError
@@ -243,11 +242,6 @@ class Family:
                 "python": platform.python_version(),
             },
         }
-
-
-def counted(progress: Progress) -> reporting.Progress:
-    """Combine step and progress into one sentence."""
-    return lambda what, done, total: progress(f"{what}: {done} of {total}", 0, 0)
 
 
 def unmeasured(path: Path, mask: int, precision: str = "fp32", **about: Any) -> Variant:

@@ -12,7 +12,7 @@ from mar_edge.export.advice import for_calibration
 from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import choose_clips
 from mar_edge.export.exported import Exported
-from mar_edge.export.family import Family, counted
+from mar_edge.export.family import Family
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import check_replaceable
@@ -64,7 +64,7 @@ def calibrate(
             have = ", ".join(map(str, bases))
             raise ExportError(f"{bundle.path} has no graph with mask {mask} in fp32 to calibrate; it has {have}")
     warnings: list[str] = []
-    chosen = choose_clips(origin.spec, None, None, options, warn=warnings.append, progress=counted(progress))
+    chosen = choose_clips(origin.spec, None, None, options, warn=warnings.append, progress=progress)
     with bundles.writing(target, force=force) as folder:
         family = Family.start(origin, folder, chosen, for_calibration(str(source)), warnings.append, progress)
         old = [v for v in bundle.manifest.variants if v.precision == "int8" and v.mask in wanted]
