@@ -178,7 +178,7 @@ def test_labels_that_look_alike_are_named(tmp_path: Path) -> None:
     done = check(write_csv(tmp_path / "l.csv", [(one, "Jump"), (two, "jump"), (three, "Sit"), (four, "S\u200bit")]))
     assert done.returncode == 0
     assert "labels 'Jump' (1 video) and 'jump' (1 video) differ only in upper and lower case" in done.stderr
-    assert "'Sit' (1 video) and 'S\\u200bit' (1 video) differ only in characters that cannot be seen" in done.stderr
+    assert "'Sit' (1 video) and 'S\\u200bit' (1 video) differ only in invisible characters" in done.stderr
 
 
 def test_lists_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:

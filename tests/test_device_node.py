@@ -45,7 +45,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 def test_a_missing_camera(tmp_path: Path) -> None:
     assert why_not_open(3, tmp_path) == (
-        f"no camera 3: {tmp_path}/video3 does not exist, there is no camera at all. Run: mar-edge cameras"
+        f"no camera 3: {tmp_path}/video3 does not exist, no camera was found. Run: mar-edge cameras"
     )
     for name in ("video0", "video12", "video-left", "media0"):
         (tmp_path / name).touch()
@@ -75,7 +75,7 @@ def test_a_camera_that_is_not_permitted(nobody: Path, mode: int, group: int, say
     ("number", "says"),
     [
         (errno.EPERM, "not permitted here: in a container start it with --device"),
-        (errno.EBUSY, "camera 0 is in use: another program holds"),
+        (errno.EBUSY, "camera 0 is in use: another program uses"),
         (errno.ENXIO, "has no device behind it; check its cable and its driver"),
         (errno.ENODEV, "has no device behind it"),
         (errno.EIO, "Input/output error"),
@@ -91,7 +91,7 @@ def test_a_busy_camera_names_the_program_that_holds_it(tmp_path: Path, monkeypat
     node = tmp_path / "video0"
     node.touch()
     with node.open():
-        assert "this program holds" in why_silent(0, tmp_path)
+        assert "this program uses" in why_silent(0, tmp_path)
     with node.open() as handle:
         holder = subprocess.Popen(["sleep", "60"], stdin=handle)
     try:

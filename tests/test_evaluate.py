@@ -315,7 +315,11 @@ def test_models_that_cannot_be_opened(weights: Path, tmp_path: Path) -> None:
         with pytest.raises(MarEdgeError, match=says):
             open_model(name if "." not in name else tmp_path / name)
     options: list[tuple[dict[str, Any], type[MarEdgeError], str]] = [
-        ({"engine": "onnxruntime"}, EngineError, "runs in torch, not in onnxruntime; for that run: mar-edge export"),
+        (
+            {"engine": "onnxruntime"},
+            EngineError,
+            "runs in torch, not in onnxruntime; for onnxruntime run: mar-edge export",
+        ),
         ({"mask": 40}, OptionError, "mask 40 is not"),
         ({"precision": "int8"}, OptionError, "not in int8"),
         ({"threads": 0}, OptionError, "threads 0"),

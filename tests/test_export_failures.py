@@ -173,7 +173,7 @@ def test_a_rest_that_cannot_be_half_costs_the_graph_for_tensorrt_alone(
     weights: Path, options: CalibrationOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_arguments: Any, **_options: Any) -> tuple[str, ...]:
-        raise ExportError("no matrix product of this model can be fp16 within its bounds")
+        raise ExportError("no matrix product of this model can be computed in fp16 within its bounds")
 
     monkeypatch.setattr(families, "choose_kept", refused)
     kinds = ["fp32", "fp16", "int8"]

@@ -334,7 +334,7 @@ def test_models_that_half_precision_does_not_suit(graph: ModelProto, clips: Clip
     products = [node.name for node in graph.graph.node if node.op_type in ("MatMul", "Gemm")]
     weighted = [name for name in products if ".attn/" not in name or name.endswith("/MatMul")]
     huge = changed(graph, dict.fromkeys(weighted, lambda weight: weight * 1e5))
-    with pytest.raises(ExportError, match="no matrix product of this model can be fp16 within its bounds"):
+    with pytest.raises(ExportError, match="no matrix product of this model can be computed in fp16 within its bounds"):
         choose_kept(huge, "fp16", clips[:1])
     damaged = changed(graph, {"encoder.embed/Add": channel_at(np.nan)})
     with pytest.raises(ExportError, match="fp32 graph itself returns NaN or infinite logits"):

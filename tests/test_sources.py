@@ -91,7 +91,7 @@ def test_a_camera_that_hangs_while_it_opens_is_told() -> None:
         return capture
 
     with (
-        pytest.raises(SourceError, match="camera 0 has not opened for 0.1 s"),
+        pytest.raises(SourceError, match="camera 0 has not opened within 0.1 s"),
         CameraSource(0, open_capture=hang, timeout_s=0.05),
     ):
         pass
@@ -206,7 +206,7 @@ def test_other_pictures_are_converted(change: Callable[[Any], Any], bits: int | 
         (lambda picture: picture.transpose(2, 0, 1), r"shape \(3, 48, 64\)"),
         (lambda picture: picture.reshape(1, -1), r"not a decoded picture"),
         (lambda picture: picture.astype(np.float32) / 255, "pictures of float32; expected uint8"),
-        (lambda picture: picture.tolist(), "gives list objects"),
+        (lambda picture: picture.tolist(), "returns list objects"),
     ],
 )
 def test_pictures_that_cannot_be_converted_are_refused_at_once(change: Callable[[Any], Any], says: str) -> None:
@@ -266,7 +266,7 @@ def test_a_file_address(spec: str) -> None:
 
 
 def test_a_file_address_of_another_computer() -> None:
-    with pytest.raises(SourceError, match="computer 'a.mp4'; a file of this one has three slashes"):
+    with pytest.raises(SourceError, match="computer 'a.mp4'; a file on this computer has three slashes"):
         open_source("file://a.mp4")
 
 
@@ -293,7 +293,7 @@ def test_a_file_goes_before_a_camera_of_that_name(tmp_path: Path, monkeypatch: p
     assert isinstance(open_source(3), CameraSource)
     demo = open_source("demo")
     assert isinstance(demo, DemoSource)
-    assert demo.warnings.take() == ["demo is the built-in demo; for the file of that name say ./demo"]
+    assert demo.warnings.take() == ["demo is the built-in demo; for the file of that name use ./demo"]
     assert clip_file("demo") == Path("demo")
     Path("7").mkdir()
     with pytest.raises(SourceError, match="'7' is a folder here: name a video in it, or for the camera use --camera 7"):

@@ -127,7 +127,7 @@ def test_a_module_that_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
-    with pytest.raises(EngineError, match=r"tensorrt is installed but does not load: libnvinfer.so.10: cannot open"):
+    with pytest.raises(EngineError, match=r"tensorrt is installed but cannot be loaded: libnvinfer.so.10: cannot open"):
         tensorrt_versions.load("tensorrt")
 
 

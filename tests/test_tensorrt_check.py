@@ -61,7 +61,7 @@ def test_integers_are_for_shapes_alone(model: onnx.ModelProto) -> None:
     shape = helper.make_node("Shape", ["frames"], ["size"], name="/Shape")
     broken.graph.node.append(shape)
     assert problems(GraphView(broken)) == [
-        "Cast '/Cast' makes INT32",
+        "Cast '/Cast' outputs INT32",
         "Mul 'encoder.blocks.0/Mul' in encoder.blocks.0 computes with 'three', which is INT64",
         "Shape '/Shape' outputs INT64 in a shape that is unknown before it runs",
     ]

@@ -479,7 +479,7 @@ def test_a_foreign_engine_is_not_trusted(
     machine.fail = ("deserialize_cuda_engine", 1)
     machine.calls.clear()
     engine = load(bundle, said)
-    assert "does not load. This takes minutes" in said[0]
+    assert "cannot be loaded. This takes minutes" in said[0]
     engine.infer(clips[:1])
 
 
@@ -496,7 +496,7 @@ def test_a_full_disk_only_costs_the_next_build(
     monkeypatch.setattr(tensorrt_cache, "write_whole", full)
     said: list[str] = []
     load(bundle, said).infer(clips[:1])
-    assert said[1].startswith("the engine is not kept, and will be built again next time: cannot write")
+    assert said[1].startswith("the engine is not cached, and will be built again next time: cannot write")
     with pytest.raises(OutputError, match="No space left"):
         build_to_file(bundle.graph_path(bundle.manifest.variants[0]), bundle.manifest.variants[0], module="tensorrt")
 

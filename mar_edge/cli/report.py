@@ -112,7 +112,7 @@ class Report:
                     "For a short clip run: mar-edge classify CLIP, which repeats frames"
                 )
             else:
-                why = f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or breaks too often"
+                why = f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
             self._warn(f"{self._source.name}: {why}")
         if self._view is not None:
             self._view.finish(dropped=self._source.dropped)

@@ -1,4 +1,4 @@
-"""Tells videos again by their content, wherever they lie and whatever they are called."""
+"""Identifies videos by their content, independent of path and name."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ TRAINING_VIDEOS = "training_videos"
 """Key of a model's provenance: the videos that it was trained on, as `Fingerprints.text`."""
 
 END_BYTES = 1 << 16
-"""Of a file its size and this much of both ends are hashed: training sets hold hundreds of gigabytes."""
+"""Bytes at both ends of a file that are hashed with its size: training sets may have hundreds of gigabytes."""
 
 DIGEST_BYTES = 6
 """Two different videos of 10,000 have the same fingerprint once in five million sets."""
 
 MOST = 10_000
-"""Of larger sets as many videos are remembered, spread evenly over the list."""
+"""Maximum number of stored videos; of larger sets they are spread evenly over the list."""
 
 
 class Fingerprints:
-    """Videos that are known by their content.
+    """A set of videos identified by their content.
 
     Args:
         digests: of `fingerprint`.
@@ -34,13 +34,13 @@ class Fingerprints:
 
     @classmethod
     def of(cls, files: Sequence[Path]) -> Fingerprints:
-        """Return those of files, `MOST` at most; one that cannot be read is left out."""
+        """Return those of files, at most `MOST`; unreadable files are left out."""
         chosen = files[:: -(-len(files) // MOST)] if files else files
         return cls(digest for file in chosen if (digest := fingerprint(file)) is not None)
 
     @classmethod
     def from_text(cls, text: object) -> Fingerprints:
-        """Return those that `text` wrote; none if it is not such a text."""
+        """Parse the value of `text`; empty if it is not such a text."""
         try:
             raw = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
         except binascii.Error:
@@ -49,15 +49,15 @@ class Fingerprints:
 
     @property
     def text(self) -> str:
-        """All of them in ASCII, 8 characters a video."""
+        """All of them in ASCII, 8 characters per video."""
         return base64.b64encode(b"".join(sorted(self._digests))).decode()
 
     def __len__(self) -> int:
-        """Videos known."""
+        """Number of videos."""
         return len(self._digests)
 
     def count(self, files: Iterable[Path]) -> int:
-        """Return how many of the files are known."""
+        """Return how many of the files are in the set."""
         return sum(fingerprint(file) in self._digests for file in files) if self._digests else 0
 
 

@@ -56,7 +56,7 @@ def _joined(label: str) -> str:
 
 
 _STEPS: dict[str, Callable[[str], str]] = {
-    "characters that cannot be seen": _seen,
+    "invisible characters": _seen,
     "spaces": _spaced,
     "their Unicode form": _composed,
     "letters of another script": lambda label: label.translate(_LATIN),
@@ -64,16 +64,16 @@ _STEPS: dict[str, Callable[[str], str]] = {
     "leading zeros": _short_numbers,
     "separators": _joined,
 }
-"""What may differ, and what takes that difference away; in this order."""
+"""Possible differences, and the function that removes each; in this order."""
 
-_ESCAPED = {"characters that cannot be seen", "their Unicode form", "letters of another script"}
+_ESCAPED = {"invisible characters", "their Unicode form", "letters of another script"}
 
 
 def likeness(label: str, without: str | None = None) -> str:
-    """Return what labels that look alike have in common.
+    """Return the common form of labels that look alike.
 
     Args:
-        label: as it is written.
+        label: as written.
         without: one of the differences to leave in.
     """
     for name, step in _STEPS.items():
@@ -83,7 +83,7 @@ def likeness(label: str, without: str | None = None) -> str:
 
 
 def nearest(label: str, known: Iterable[str]) -> str | None:
-    """Return the known label that was probably meant: one that looks alike, or is spelt nearly so."""
+    """Return the known label that was probably meant: one that looks alike, or has a similar spelling."""
     names = list(known)
     alike = likeness(label)
     for name in names:
@@ -97,10 +97,10 @@ def nearest(label: str, known: Iterable[str]) -> str | None:
 
 
 def doubts(counts: Mapping[str, int], *, numbers: bool) -> list[str]:
-    """Return what about labels looks like a mistake, as sentences.
+    """Return sentences on labels that look like mistakes.
 
     Args:
-        counts: how many videos every label has, as it is written.
+        counts: number of videos of every label as written.
         numbers: whether all labels are numbers, so that `7` and `07` are one class.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)

@@ -100,7 +100,7 @@ class Model:
         return Stream(opened, session, on_event=on_event, on_warning=on_warning)
 
     def classify(self, clip: str | Path | NDArray[np.uint8], *, views: Views | None = None) -> ClipResult:
-        """Classify a whole clip.
+        """Classify a video file or its frames.
 
         Args:
             clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.

@@ -49,7 +49,7 @@ class Trainer:
 
     Attributes:
         step: steps done so far.
-        steps: steps of the whole training.
+        steps: steps of the entire training.
         notes: sentences for the user.
     """
 

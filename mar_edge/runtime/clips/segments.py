@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mar_edge.errors import OptionError
 
 Sampling = Literal["dense", "uniform"]
-"""`dense` takes frames a fixed time apart; `uniform` spreads them over the whole video, one per segment."""
+"""`dense` takes frames a fixed time apart; `uniform` spreads them over the entire video, one per segment."""
 
 
 def segment_times(duration_s: float, frames: int, place: ArrayLike = 0.5) -> NDArray[np.float64]:

@@ -102,7 +102,7 @@ class Step:
 
     Attributes:
         places: number of places that it filled.
-        full: whether the window holds a whole clip.
+        full: whether the window contains a complete clip.
         cut: why the window was emptied before; None if it was not.
     """
 

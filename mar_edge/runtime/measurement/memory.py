@@ -18,7 +18,7 @@ STATUS = Path("/proc/self/status")
 
 
 class Memory(NamedTuple):
-    """Memory of a whole process, Python included, in MB of 1e6 bytes; None if the system does not report it.
+    """Memory of an entire process, including Python, in MB of 1e6 bytes; None if the system does not report it.
 
     Attributes:
         held_mb: after an inference.

@@ -1,4 +1,4 @@
-"""Measures time and memory: every variant in every engine of this device, as a whole and by block of the model."""
+"""Measures time and memory: every variant in every engine of this device, in total and by block of the model."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class CaptureThread:
         open_capture: opens the device.
         name: of the camera.
         warn: called with one sentence for each series of failed reads that has ended.
-        on_drop: called when a picture is replaced that nobody took.
+        on_drop: called when an unread picture is replaced.
 
     Attributes:
         opened: whether the device opened; None while that is not known.
@@ -94,7 +94,7 @@ class CaptureThread:
             return bool(self.opened) or self.stopped
 
     def newest(self, timeout_s: float) -> tuple[NDArray[np.uint8], float] | None:
-        """Wait for a picture that nobody has taken; return it with its `time.monotonic()`, or None."""
+        """Wait for an unread picture; return it with its `time.monotonic()`, or None."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest or self.stopped or self.refusal or self.error, timeout_s)
             taken, self._newest = self._newest, None

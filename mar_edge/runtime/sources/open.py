@@ -70,9 +70,7 @@ def clip_file(spec: str | Path) -> Path:
     if isinstance(opened, FileSource):
         return opened.path
     live = f"--camera {opened.index}" if isinstance(opened, CameraSource) else f"--source {spec}"
-    raise SourceError(
-        f"{opened.name} is not a video file, and whole clips are read from files. Run: mar-edge run {live}"
-    )
+    raise SourceError(f"{opened.name} is not a video file, and clips are read from files. Run: mar-edge run {live}")
 
 
 def waits_for_reader(source: Source) -> bool:

@@ -1,4 +1,4 @@
-"""What a stream reports: predictions, events, and the answer for a whole clip."""
+"""What a stream reports: predictions, events, and the classification of a clip."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipResult:
-    """Classification of a whole clip, averaged over its views.
+    """Classification of a clip, averaged over its views.
 
     Attributes:
         path: the clip.

@@ -115,8 +115,8 @@ def trace_step(settings: StepSettings) -> StepTrace:
 def least_bytes(config: ModelConfig, *, batch: int, hidden: float, decodes: bool) -> int:
     """Return a lower bound of the bytes that a step takes, without tracing.
 
-    Weights, gradients and AdamW's state are four numbers a weight, with at least 12 width² weights a block; and a block
-    keeps at least eight numbers of two bytes a token and channel for its backward pass.
+    Weights, gradients and AdamW's state are four numbers per weight, with at least 12 width² weights per block; and a block
+    keeps at least eight numbers of two bytes per token and channel for its backward pass.
 
     Args:
         config: the architecture.
@@ -170,7 +170,7 @@ def _trace(settings: StepSettings) -> StepTrace:
         batch = _batch(settings)
         autocast = AUTOCAST.get(settings.precision)
         with flops:
-            for _ in range(passes):  # gradients live through the second pass
+            for _ in range(passes):  # gradients persist during the second pass
                 with torch.autocast(device.type, autocast, enabled=autocast is not None):
                     total = objective(batch).total
                 total.backward()

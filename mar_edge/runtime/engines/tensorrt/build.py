@@ -91,7 +91,7 @@ def build(
 
 
 def check_precision(layers: LayerReport | None, precision: str, kept: Collection[str], what: str, say: Warn) -> None:
-    """Check that an engine computes in the precision that was asked for.
+    """Check that an engine computes in the requested precision.
 
     Raises:
         EngineError: if it does not; the message names the nodes.
@@ -185,7 +185,7 @@ def _set_profile(builder: Any, network: Any, config: Any, batch: Batch) -> None:
 
 @contextlib.contextmanager
 def _timing(config: Any, path: Path | None, say: Warn) -> Iterator[None]:
-    """Let a build use the timings in a file, and add its own to it."""
+    """Let a build use the timings in a file, and add its own to the file."""
     if path is None:
         yield
         return

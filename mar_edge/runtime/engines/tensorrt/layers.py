@@ -20,7 +20,7 @@ PRECISIONS = (
     ("int8", r"\bInt8\b"),
     ("fp32", r"\b(Float|FP32|Float32)\b"),
 )
-"""How versions spell a tensor's type: `Half` in a field of its own, or `Row major linear FP16 format`."""
+"""How versions spell a tensor's type: `Half` in a separate field, or `Row major linear FP16 format`."""
 
 
 class Layer(NamedTuple):
