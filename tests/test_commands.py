@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from importlib.metadata import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -79,14 +80,28 @@ def texts(node: ast.expr, named: dict[str, list[ast.expr]], depth: int = 2) -> l
     return ["".join(parts) for parts in itertools.islice(itertools.product(*choices), 64)]
 
 
-def pages() -> Iterator[Text]:
-    """Give the lines of code blocks of all pages, and the commands in the heads of recipes and examples."""
+CODE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
+"""A block of code in a page: its language, and what stands in it."""
+
+
+def markdown() -> list[Path]:
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     files += [path for room in ("training", "export", "calibration", "runtime") for path in (ROOT / room).rglob("*.md")]
-    for path in sorted(files):
-        for block in re.findall(
-            r"^ *```(?:sh|bash|console|text)?\n(.*?)^ *```", path.read_text(encoding="utf-8"), re.M | re.S
-        ):
+    return sorted(files)
+
+
+def prose() -> Iterator[Text]:
+    """Give the text of every page outside its blocks of code."""
+    for path in markdown():
+        yield Text(str(path.relative_to(ROOT)), CODE.sub("", path.read_text(encoding="utf-8")))
+
+
+def pages() -> Iterator[Text]:
+    """Give the lines of code blocks of all pages, and the commands in the heads of recipes and examples."""
+    for path in markdown():
+        for language, block in CODE.findall(path.read_text(encoding="utf-8")):
+            if language not in ("", "sh", "bash", "console", "text"):
+                continue
             for line in block.replace("\\\n", " ").splitlines():
                 yield Text(str(path.relative_to(ROOT)), line)
     for path in sorted((ROOT / "training").glob("*.yaml")):
@@ -114,10 +129,9 @@ def whole_commands() -> list[Text]:
                 found.append(Text(place, command))
     for place, line in pages():
         command = line.split("#")[0].strip().removeprefix("$ ")
-        for part in re.split(r"\||&&", command):
-            words = part.strip()
-            words = re.sub(r"^([A-Z_]+=\S+ )+", "", words)
-            if words.startswith("mar-edge ") and "[" not in words and "|" not in command:
+        for part in re.split(r" \| |&&|;", command):
+            words = re.sub(r"^(do )?([A-Z_]+=\S+ )*", "", part.strip())
+            if words.startswith("mar-edge ") and "[" not in words and "|" not in words:
                 found.append(Text(place, words))
     return found
 
@@ -184,7 +198,7 @@ def test_what_is_no_command_is_not_taken_for_one() -> None:
 def test_commands_that_sentences_name_exist() -> None:
     context = ROOT_COMMAND.make_context("mar-edge", [], resilient_parsing=True)
     found = 0
-    for place, text in literals():
+    for place, text in [*literals(), *prose()]:
         for match in re.finditer(r"`(mar-edge [^`]+)`|(?:see|run|of|by|when|what) (mar-edge [a-z-]+)", text):
             named = NAMED.match(match[1] or match[2])
             assert named is not None, f"{place}: {match[0]}"

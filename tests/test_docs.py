@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import ast
+import html
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+import yaml
 
 import mar_edge
+from mar_edge.training.recipe import load
 from tests.conftest import ROOT
 
-PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
+ROOMS = ("benchmarks", "calibration", "export", "runtime", "training")
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / room / "README.md" for room in ROOMS)])
 EXAMPLES = sorted((ROOT / "runtime").glob("*.py"))
 
 
@@ -73,7 +81,7 @@ def test_names_in_the_text_exist() -> None:
 def test_files_in_the_text_exist() -> None:
     for page in PAGES:
         for name in re.findall(
-            r"`((?:mar_edge|tests|benchmarks|training|export|runtime|docs)/[\w./-]+\.\w+)`",
+            r"`((?:mar_edge|tests|benchmarks|training|export|runtime|calibration|docs)/[\w./-]+\.\w+)`",
             page.read_text(encoding="utf-8"),
         ):
             assert (ROOT / name).exists() or "bundle" in name, f"{page.name} names {name}"
@@ -85,3 +93,66 @@ def test_every_public_name_is_in_the_reference() -> None:
     documented = {line.rsplit(".", 1)[-1] for line in re.findall(r"^::: (\S+)", page, re.M)}
     errors = {name for name in mar_edge.__all__ if name.endswith("Error")}  # by one line for all
     assert documented >= set(mar_edge.__all__) - errors
+
+
+def test_recipes_in_the_text_can_be_trained(tmp_path: Path) -> None:
+    found = 0
+    for page, block in code_blocks("yaml"):
+        if "trainer:" in block:
+            found += 1
+            (tmp_path / "recipe.yaml").write_text(block, encoding="utf-8")
+            load(tmp_path / "recipe.yaml", [])
+            assert f"mar-edge train {yaml.safe_load(block)['name']}.yaml" in page.read_text(encoding="utf-8")
+    assert found
+
+
+def test_every_page_is_in_the_site() -> None:
+    # its tags for icons are no plain YAML, and none is in the navigation
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r"(\S+\.md)$", navigation, re.M)
+    there = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(named) == sorted(there)
+
+
+def test_every_guide_says_what_is_not_proven() -> None:
+    for page in [ROOT / "docs" / "quickstart.md", *(ROOT / "docs" / "how-to").glob("*.md")]:
+        assert "\n## What is not proven\n" in page.read_text(encoding="utf-8"), page.name
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built as `make docs` does, in a copy."""
+    pytest.importorskip("zensical", reason="zensical is not installed: pip install 'mar-edge[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    for name in ("docs", "mar_edge"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "mkdocs.yml", folder)
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "build" / "site"
+
+
+def test_the_site_is_built_without_warnings_and_its_links_lead_somewhere(site: Path) -> None:
+    pages = {page: page.read_text(encoding="utf-8") for page in site.rglob("*.html")}
+    assert len(pages) > 20
+    anchors = {page: set(re.findall(r'\bid="?([^"\s>]+)', text)) for page, text in pages.items()}
+    for page, text in pages.items():
+        if page.name == "404.html":  # its links start at the address where the site will be
+            continue
+        for target in re.findall(r'<a\b[^>]*\bhref="?([^"\s>]+)', text):
+            path, _, anchor = html.unescape(unquote(target)).partition("#")
+            if re.match(r"[a-z]+:|/|mailto", path):
+                continue
+            there = (page.parent / path).resolve() if path else page
+            assert there.exists(), f"{page.relative_to(site)} links to {target}"
+            if anchor and there in anchors:
+                assert anchor in anchors[there], f"{page.relative_to(site)} links to {target}"
+
+
+def test_the_site_loads_nothing_from_other_servers(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe)\b[^>]*\bsrc="?(https?:[^"\s>]+)', text)
+        loaded += re.findall(r'<link\b[^>]*\brel="?stylesheet"?[^>]*\bhref="?(https?:[^"\s>]+)', text)
+        assert not loaded, f"{page.relative_to(site)} loads {loaded}"
