@@ -38,11 +38,10 @@ from mar_edge.model_spec import Placement
 from mar_edge.runtime.engines.openvino_core import openvino_core
 from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import compare
-from tests.calibration.test_calibration_statistics import tiny_clips
 from tests.conftest import need
-from tests.export.test_export import TINY
 from tests.fakes.films import moving_square, write_film
 from tests.fakes.realistic_model import realistic
+from tests.fakes.tiny_model import TINY, tiny_clips
 
 DEMO_CLIPS = 6
 
@@ -184,7 +183,7 @@ def test_openvino_computes_what_onnx_runtime_computes(case: Case) -> None:
 @pytest.mark.parametrize("placement", ["cpu", "tensorrt"])
 def test_tensorrt_builds_it_in_int8(case: Case, tmp_path: Path, placement: Placement) -> None:
     need(find_spec("tensorrt_rtx") is not None, "tensorrt-rtx-cu12 is not installed")
-    from tests.runtime.engines.test_tensorrt import build_engine
+    from tests.fakes.gpu.real_builder import build_engine
 
     onnx.save(case.quantised(placement), tmp_path / "graph.onnx")
     assert len(build_engine(tmp_path / "graph.onnx", "int8").data) > 10_000

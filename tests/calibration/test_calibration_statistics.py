@@ -18,19 +18,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from mar_edge.bundle import Manifest
 from mar_edge.calibration import collection
 from mar_edge.calibration.collection import ADVISED_CLIPS, cache_file, collect, too_few
 from mar_edge.calibration.statistics import BINS, Statistics, TensorStatistics
 from mar_edge.errors import ExportError, OutputError, SourceError
 from mar_edge.export.graph import write_graph
-from mar_edge.geometry import Geometry
-from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
 from tests.conftest import ROOT
-from tests.export.test_export import TINY
-from tests.fakes.bundle import manifest
 from tests.fakes.films import moving_square, write_film
 from tests.fakes.realistic_model import realistic
+from tests.fakes.tiny_model import TINY, tiny_clips
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +44,6 @@ def films(tmp_path: Path) -> Path:
     for index in range(4):
         write_film(folder / f"{index}.mp4", moving_square("left", index))
     return folder
-
-
-def tiny_clips(
-    folder: Path | None, count: int = 4, warnings: list[str] | None = None, geometry: Geometry = TINY.geometry
-) -> ClipSet:
-    """Clips for the tiny graph."""
-    made = Manifest.model_validate(manifest(geometry=vars(geometry), labels=list("abcde"), idle_label=None))
-    return open_clips(made, folder, count=count, warn=(warnings if warnings is not None else []).append)
 
 
 def same(one: Statistics, two: Statistics) -> bool:
@@ -112,7 +100,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mar_edge.calibration import collection
-from tests.calibration.test_calibration_statistics import tiny_clips
+from tests.fakes.tiny_model import tiny_clips
 collection.SAVE_EVERY_S = 0.0
 def progress(message):
     if "clip 3 of" in message:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import subprocess
@@ -17,36 +15,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import need
-from tests.fakes.bundle import PictureCamera, write_bundle
-from tests.runtime.video.test_video_file import audio_only, write_video
+from tests.fakes.bundle import write_bundle
+from tests.fakes.cameras import PictureCamera
+from tests.fakes.command_line import fails_with, mar_edge, records
+from tests.fakes.video_files import audio_only, write_video
 
 COMMANDS = (
     "run", "classify", "data", "train", "pretrain", "evaluate", "import", "export", "verify", "profile", "inspect", "models", "cameras",
 )  # fmt: skip
-
-
-def mar_edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line; the environment has no display."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-m", "mar_edge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, **options)
-
-
-def records(text: str) -> list[dict[str, Any]]:
-    """Read JSON lines; every one must be an object whose first key is `type`."""
-    out = [json.loads(line) for line in text.splitlines()]
-    assert all(next(iter(record)) == "type" for record in out)
-    return out
-
-
-def fails_with(says: str, *arguments: str | Path) -> None:
-    """Check for exit code 1 and one line that says what to do."""
-    done = mar_edge(*arguments)
-    lines = [line for line in done.stderr.splitlines() if line]
-    assert done.returncode == 1, done.stderr
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("mar-edge: ")
-    assert says in lines[0], lines[0]
 
 
 def test_help_names_every_command_and_each_has_its_own() -> None:
@@ -285,7 +261,7 @@ def test_the_window_draws_labels_on_the_picture() -> None:
 
 
 def test_import_and_export_from_the_command_line(golden: Path, tmp_path: Path) -> None:
-    from tests.model.test_goldens import write_foreign
+    from tests.fakes.goldens import write_foreign
 
     file = write_foreign(golden, "mar_official_tiny", tmp_path)
     (tmp_path / "labels.txt").write_text("\n".join(f"label {index}" for index in range(10)))

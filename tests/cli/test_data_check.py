@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_cli import fails_with, mar_edge, records
-from tests.datasets.test_clip_reader import write_broken
-from tests.runtime.video.test_video_file import write_video
-from tests.runtime.video.test_video_seek import UNEVEN, write_moving
+from tests.fakes.command_line import fails_with, mar_edge, records
+from tests.fakes.video_files import UNEVEN, write_broken, write_moving, write_video
 
 
 def check(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

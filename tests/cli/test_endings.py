@@ -17,7 +17,7 @@ import pytest
 from mar_edge.cli.endings import one_line
 from mar_edge.errors import OutputError
 from mar_edge.training.interrupts import Interrupts
-from tests.runtime.video.test_video_file import write_video
+from tests.fakes.video_files import write_video
 
 PROGRAM = f"{sys.executable} -m mar_edge"
 

@@ -28,8 +28,8 @@ from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask
 from mar_edge.model.config import build
 from mar_edge.model.graph_view import GraphView
-from tests.export.test_export import TINY
 from tests.fakes.bundle import manifest, write_bundle
+from tests.fakes.tiny_model import TINY
 
 
 def inspect(*arguments: object, width: int = 100) -> str:

@@ -23,12 +23,12 @@ from mar_edge.runtime.measurement import bounds
 from mar_edge.runtime.measurement.profiling import block_times
 from mar_edge.runtime.measurement.timing import run_in_turns
 from mar_edge.runtime.measurement.verification import Measurement, broken_promise, choose_pairs
-from tests.cli.test_cli import records
 from tests.conftest import need
 from tests.fakes.bundle import BrightnessEngine
+from tests.fakes.command_line import records
+from tests.fakes.environment import has_bf16
 from tests.fakes.family import damage, set_head_weight, write_family
 from tests.fakes.films import write_films
-from tests.runtime.engines.test_openvino import has_bf16
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,8 +22,7 @@ from mar_edge.errors import DataError, OutputError
 from mar_edge.runtime.clips.preprocess import preprocess
 from mar_edge.runtime.video.reader import read_frames
 from tests.conftest import ROOT
-from tests.runtime.video.test_video_file import audio_only, write_video
-from tests.runtime.video.test_video_seek import UNEVEN, write_moving
+from tests.fakes.video_files import UNEVEN, write_broken, write_moving
 
 
 def write_list(folder: Path, names: list[str]) -> Path:
@@ -158,26 +157,6 @@ def test_a_file_listed_twice_is_decoded_once(videos: Path, tmp_path: Path) -> No
     assert np.array_equal(reader.read(0, TIMES_S), reader.read(1, TIMES_S))
 
 
-def write_broken(folder: Path) -> dict[str, str]:
-    """Write files that cannot be used; return what is said of each."""
-    (folder / "empty.mp4").write_bytes(b"")
-    (folder / "text.mp4").write_text("this is not a video\n" * 50)
-    (folder / "folder.mp4").mkdir()
-    audio_only(folder / "audio.mp4")
-    write_video(folder / "picture.mp4", [0.0])
-    whole = write_moving(folder / "whole.mp4", [index / 30 for index in range(60)]).read_bytes()
-    (folder / "half.mp4").write_bytes(whole[: len(whole) // 3])
-    return {
-        "missing.mp4": "no such file: ",
-        "empty.mp4": "is empty (0 bytes)",
-        "text.mp4": "is not a video that can be read",
-        "folder.mp4": "is a directory",
-        "audio.mp4": "has no video stream, only audio",
-        "picture.mp4": "is too short: 1 frame, but 2 are needed",
-        "half.mp4": "is too damaged: ",
-    }
-
-
 @pytest.mark.parametrize("cached", [False, True])
 def test_broken_videos_are_all_told_or_left_out(videos: Path, tmp_path: Path, cached: bool) -> None:
     says = write_broken(tmp_path)
@@ -233,7 +212,6 @@ def test_a_file_that_goes_away_is_named(videos: Path, tmp_path: Path) -> None:
 FILL = """
 import sys
 from pathlib import Path
-from tests.datasets.test_clip_reader import open_list
 if __name__ == "__main__":
     open_list(Path(sys.argv[1]), cache=Path(sys.argv[2]), short_side_px=None, progress=lambda *state: print(*state, flush=True))
 """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.runtime.model import Model
 from tests.fakes.bundle import BrightnessEngine
-from tests.runtime.video.test_video_file import write_video
+from tests.fakes.video_files import write_video
 
 durations_s = st.floats(0.01, 600)
 counts = st.integers(1, 32)

@@ -30,8 +30,7 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.runtime.model import Model
 from tests.fakes.bundle import BrightnessEngine, write_bundle
-from tests.runtime.video.test_video_file import audio_only, write_video
-from tests.runtime.video.test_video_seek import write_moving
+from tests.fakes.video_files import audio_only, write_moving, write_video
 
 TINY = ModelConfig(
     geometry=Geometry(frames=8, height_px=32, width_px=32, patch_px=8),

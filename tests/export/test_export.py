@@ -22,25 +22,11 @@ from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.model import checkpoint
-from mar_edge.model.checkpoint import CheckpointInfo
-from mar_edge.model.config import ModelConfig, build, preset
+from mar_edge.model.config import build, preset
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR, BridgingClassifier
 from mar_edge.runtime.engines.registry import create_engine
-
-TINY = ModelConfig(
-    geometry=Geometry(frames=8, height_px=32, width_px=64, patch_px=8),
-    width=32,
-    depth=2,
-    heads=2,
-    classes=5,
-    bridge_width=24,
-    bridge_heads=2,
-    decoder_width=16,
-    decoder_depth=1,
-    decoder_heads=2,
-)
-INFO = CheckpointInfo(name="tiny", labels=list("abcde"), rate_fps=10, resize="stretch", mask_ratio=0.5)
+from tests.fakes.tiny_model import INFO, TINY
 
 
 @pytest.fixture

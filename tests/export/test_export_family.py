@@ -33,11 +33,11 @@ from mar_edge.export.int8 import calibrate
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.runtime.engines.registry import create_engine
-from tests.cli.test_cli import fails_with
-from tests.cli.test_cli import mar_edge as run
 from tests.conftest import ROOT
-from tests.export.test_export import INFO, TINY
-from tests.runtime.video.test_video_file import write_video
+from tests.fakes.command_line import fails_with
+from tests.fakes.command_line import mar_edge as run
+from tests.fakes.tiny_model import INFO, TINY
+from tests.fakes.video_files import write_video
 
 ALL = ("fp32", "fp16", "bf16", "int8")
 DEMO = CalibrationOptions(clips=8, method="minmax")

@@ -33,8 +33,8 @@ from mar_edge.runtime.measurement.bounds import BOUNDS
 from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.parity import compare
 from tests.conftest import need
-from tests.export.test_export import TINY
-from tests.runtime.engines.test_tensorrt import build_engine
+from tests.fakes.gpu.real_builder import build_engine
+from tests.fakes.tiny_model import TINY
 
 Clips = NDArray[np.uint8]
 Logits = NDArray[np.float32]

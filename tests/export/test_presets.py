@@ -17,8 +17,8 @@ from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import preset
+from tests.fakes.gpu.real_builder import build_engine
 from tests.fakes.realistic_model import realistic
-from tests.runtime.engines.test_tensorrt import build_engine
 
 CLIPS = 1
 """Of the demo camera, to calibrate and to compare on: enough to fail where numbers overflow or are cut. With more, and all

@@ -15,7 +15,7 @@ from mar_edge.export.graph import write_graph
 from mar_edge.export.tensorrt_check import check, problems
 from mar_edge.model.config import build
 from mar_edge.model.graph_view import GraphView
-from tests.export.test_export import TINY
+from tests.fakes.tiny_model import TINY
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,8 +11,7 @@ import pytest
 
 import mar_edge
 from tests.conftest import ROOT, need
-
-BARE = Path(os.environ.get("MAR_EDGE_BARE_PYTHON", ROOT / ".venv-demo" / "bin" / "python"))
+from tests.fakes.environment import BARE
 
 
 @pytest.fixture(params=["bare", "full"])

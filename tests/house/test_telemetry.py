@@ -22,8 +22,8 @@ from mar_edge.runtime.engines.registry import engine_version
 from tests.conftest import need
 from tests.fakes.family import INFO, TINY, write_family
 from tests.fakes.films import write_films
+from tests.fakes.recipes import tiny
 from tests.fakes.watching import Deeds, watch
-from tests.training.test_training import tiny
 
 COMMANDS = {
     # ONNX Runtime's uploader connects some ten seconds after it was loaded
@@ -94,7 +94,7 @@ def test_no_command_goes_online_or_leaves_files(command: str, folder: Path) -> N
 
 
 def test_an_import_goes_not_online_either(golden: Path, folder: Path) -> None:
-    from tests.model.test_goldens import write_foreign
+    from tests.fakes.goldens import write_foreign
 
     write_foreign(golden, "hf_videomae_tiny", folder)
     command = ["import", "model.safetensors", "-o", "imported.safetensors"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mar_edge import masking
@@ -24,8 +24,8 @@ from mar_edge.model.importing.importer import import_checkpoint
 from mar_edge.model.mar import patchify
 from mar_edge.training.objective import Batch, Objective, ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart, lr_share, make_optimisers
+from tests.fakes.goldens import close, write_foreign
 
-BOUND = 1e-5
 GRADIENT_BOUND = 1e-4
 
 
@@ -37,19 +37,6 @@ class Golden:
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
     frames: Tensor  # uint8 (2, T, H, W, 3)
-
-
-def write_foreign(golden: Path, name: str, folder: Path) -> Path:
-    """Write a golden's weights as the file that its project would publish."""
-    tensors = load_file(golden / f"{name}.safetensors")
-    state = {key.removeprefix("state."): value for key, value in tensors.items() if key.startswith("state.")}
-    if name.startswith("hf"):
-        notes = json.loads((golden / f"{name}.json").read_text())
-        (folder / "config.json").write_text(json.dumps(notes["config"]))
-        save_file(state, folder / "model.safetensors")
-        return folder / "model.safetensors"
-    torch.save({"model": state}, folder / f"{name}.pth")
-    return folder / f"{name}.pth"
 
 
 HEADS = {"mar_official_tiny": Heads(encoder=3, bridge=4, decoder=4)}
@@ -69,14 +56,6 @@ def load(golden: Path, tmp_path: Path) -> Any:
         return Golden(imported, tensors, notes, batch.permute(0, 2, 3, 4, 1).contiguous())
 
     return by_name
-
-
-def close(got: Tensor, expected: Tensor, bound: float = BOUND) -> None:
-    """Check the largest difference relative to the largest magnitude."""
-    assert got.shape == expected.shape
-    got = got.detach()
-    error = float((got.double() - expected.double()).abs().max() / expected.double().abs().max())
-    assert error <= bound, f"relative error {error:.2e} > {bound:.0e}"
 
 
 def indices(mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from mar_edge.errors import CheckpointError
 from mar_edge.model.importing.imported import Heads
 from mar_edge.model.importing.importer import import_checkpoint
-from tests.model.test_import_layouts import hf_folder, state_of
+from tests.fakes.goldens import hf_folder, state_of
 
 
 def folder(golden: Path, place: Path, name: str = "hf_videomae_tiny", **changes: Any) -> Path:

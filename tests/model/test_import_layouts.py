@@ -15,20 +15,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from mar_edge.errors import CheckpointError
 from mar_edge.model.importing.imported import Heads, Imported
 from mar_edge.model.importing.importer import import_checkpoint
-from tests.model.test_goldens import close
+from tests.fakes.goldens import State, close, hf_folder, state_of
 
-State = dict[str, Tensor]
 HEADS = Heads(encoder=3, decoder=3)
-
-
-def state_of(golden: Path, name: str) -> State:
-    tensors = load_file(golden / f"{name}.safetensors")
-    return {key.removeprefix("state."): value for key, value in tensors.items() if key.startswith("state.")}
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +42,6 @@ def expected(official: State, tmp_path_factory: pytest.TempPathFactory) -> State
 def hf(golden: Path) -> State:
     """A Hugging Face classifier's tensors."""
     return state_of(golden, "hf_videomae_tiny")
-
-
-def hf_folder(golden: Path, folder: Path, name: str = "hf_videomae_tiny", **changes: Any) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    config = json.loads((golden / f"{name}.json").read_text())["config"] | changes
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 def prefixed(prefix: str, state: State) -> State:

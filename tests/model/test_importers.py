@@ -77,7 +77,7 @@ def test_our_own_checkpoint_needs_no_import(tmp_path: Path) -> None:
 
 
 def test_training_starts_from_an_imported_encoder(golden: Path, tmp_path: Path) -> None:
-    from tests.model.test_import_layouts import hf_folder, state_of
+    from tests.fakes.goldens import hf_folder, state_of
 
     hf_folder(golden, tmp_path)
     state = {k: v for k, v in state_of(golden, "hf_videomae_tiny").items() if k.startswith("videomae.")}
@@ -136,7 +136,7 @@ def test_a_folder_needs_weights_and_config(tmp_path: Path) -> None:
 
 
 def test_heads_that_do_not_divide_name_the_option(golden: Path, tmp_path: Path) -> None:
-    from tests.model.test_goldens import write_foreign
+    from tests.fakes.goldens import write_foreign
 
     file = write_foreign(golden, "mar_official_tiny", tmp_path)
     with pytest.raises(CheckpointError, match="48 channels are not divisible by 7 heads.*--heads"):

@@ -22,7 +22,7 @@ from mar_edge.training.patch_init import init_patch_embedding
 from mar_edge.training.synthetic import camera_moves
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.trainer import train
-from tests.training.test_recipe import films, write
+from tests.fakes.recipes import films, write
 
 QUIET = Console(quiet=True)
 

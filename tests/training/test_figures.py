@@ -16,7 +16,7 @@ from mar_edge.training.synthetic.figure import ACTIONS, HAIR, HEIGHT, SHOES, lim
 from mar_edge.training.synthetic.figure_film import film_figure
 from mar_edge.training.trainer import train
 from tests.fakes.films import moving_square, write_film
-from tests.training.test_training import tiny
+from tests.fakes.recipes import tiny
 
 TIMES_S = np.arange(0, 4, 1 / 15)
 SEEDS = range(20)

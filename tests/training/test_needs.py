@@ -36,7 +36,8 @@ from mar_edge.training.trainer import train
 from mar_edge.training.training_data import read_lists
 from mar_edge.training.validation import validate
 from tests.fakes.films import write_films
-from tests.training.test_training import QUIET, command, same, tiny
+from tests.fakes.recipes import tiny
+from tests.training.test_training import QUIET, command, same
 
 GB = 10**9
 CPU = torch.device("cpu")

@@ -14,35 +14,12 @@ from mar_edge.training import recipe as recipes
 from mar_edge.training.recipe_errors import all_keys
 from mar_edge.training.videos import VideosPart
 from tests.conftest import ROOT
-
-
-def films(**changes: Any) -> dict[str, Any]:
-    """A recipe for camera moves."""
-    values: dict[str, Any] = {
-        "name": "tiny",
-        "description": "a test",
-        "licence": "Apache-2.0",
-        "idle_label": "still",
-        "model": {
-            "frames": 4, "size_px": 32, "patch_px": 16, "width": 24, "depth": 1, "heads": 2,
-            "bridge_width": 24, "bridge_depth": 1, "bridge_heads": 2,
-            "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2,
-        },
-        "data": {"kind": "camera_moves", "clips": 40, "chunk": 20, "drawn_per_chunk": 3},
-        "optimiser": {"kind": "muon", "warmup_steps": 2},
-        "trainer": {"steps": 6, "batch": 8, "out": "run"},
-    }  # fmt: skip
-    return values | changes
+from tests.fakes.recipes import films, write
 
 
 def videos(**changes: Any) -> dict[str, Any]:
     """The same for one's own videos."""
     return films(data={"kind": "videos", "train": "train.csv"}, idle_label=None, **changes)
-
-
-def write(path: Path, values: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(values))
-    return path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training").glob("*.yaml")), ids=lambda path: path.stem)

@@ -32,26 +32,9 @@ from mar_edge.training.run_folder import RunFolder
 from mar_edge.training.trainer import train
 from mar_edge.training.videos import VideosPart, read_split
 from tests.fakes.films import write_films
+from tests.fakes.recipes import tiny
 
 QUIET = Console(quiet=True)
-
-
-def tiny(folder: Path, videos: Path) -> dict[str, Any]:
-    """A recipe for a very small model of the films' directions."""
-    return {
-        "name": "direction",
-        "description": "a test",
-        "licence": "Apache-2.0",
-        "model": {
-            "frames": 8, "size_px": 32, "patch_px": 8, "width": 32, "depth": 2, "heads": 2,
-            "bridge_width": 32, "bridge_depth": 1, "bridge_heads": 2,
-            "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2,
-            "input_norm": "clip", "positions": "grid", "drop_path": 0.1,
-        },
-        "data": {"kind": "videos", "train": str(videos), "rate_fps": 10, "resize": "stretch", "cache": str(folder / "cache")},
-        "optimiser": {"lr": 2e-3, "warmup_steps": 4, "ema": 0.9},
-        "trainer": {"steps": 8, "batch": 4, "checkpoint_steps": 2, "workers": 0, "threads": 1, "out": str(folder / "run")},
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")

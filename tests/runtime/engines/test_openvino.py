@@ -14,13 +14,12 @@ import pytest
 
 from mar_edge.bundle import Bundle
 from mar_edge.errors import EngineError, FrameError, MissingExtraError
-from mar_edge.runtime.engines.openvino_core import openvino_core
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version, load_graph
 from mar_edge.telemetry import import_openvino
 from tests.conftest import need
 from tests.fakes.bundle import write_bundle
+from tests.fakes.environment import BARE, has_bf16
 from tests.fakes.family import clips, damage, write_family
-from tests.house.test_environments import BARE
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,10 +37,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def infer(bundle: Bundle, precision: str, engine: str, **options: Any) -> Any:
     return create_engine(bundle, bundle.variant(precision=precision), engine, **options).infer(clips(3))
-
-
-def has_bf16() -> bool:
-    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def test_fp32_is_what_onnx_runtime_computes(bundle: Bundle) -> None:

@@ -24,31 +24,17 @@ from mar_edge.model.graph_view import GraphView
 from mar_edge.node_names import product_part
 from mar_edge.runtime.engines.tensorrt import build as tensorrt_build
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
-from mar_edge.runtime.engines.tensorrt.build import BuiltEngine
 from mar_edge.runtime.engines.tensorrt.cache import build_to_file
 from mar_edge.runtime.engines.tensorrt.messages import make_logger
 from tests.conftest import need
-from tests.export.test_export import TINY
+from tests.fakes.gpu.real_builder import RTX, build_engine
 from tests.fakes.gpu.tensorrt import API
-
-RTX = "tensorrt-rtx"
+from tests.fakes.tiny_model import TINY
 
 
 @pytest.fixture(autouse=True)
 def _installed() -> None:
     need(find_spec("tensorrt_rtx") is not None, "tensorrt-rtx-cu12 is not installed")
-
-
-def build_engine(path: Path, precision: str = "fp32", kept: tuple[str, ...] = ()) -> BuiltEngine:
-    """Check, parse and build a graph as export does; the engine must be of the precision, and say so."""
-    check(path)
-    said: list[str] = []
-    built = tensorrt_build.build(
-        path, module=RTX, batch=(1, 1, 2), workspace_mib=1024, precision=precision, kept=kept, say=said.append
-    )
-    assert not said
-    assert built.layers is not None
-    return built
 
 
 @pytest.fixture(scope="module")

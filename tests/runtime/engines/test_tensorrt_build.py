@@ -19,8 +19,8 @@ from mar_edge.runtime.engines.tensorrt.layers import inspect_engine, read_log
 from mar_edge.runtime.engines.tensorrt.messages import explain
 from tests.conftest import ROOT
 from tests.fakes.gpu.cuda import ForeignContext, Machine
+from tests.fakes.gpu.graph import write_graph
 from tests.fakes.gpu.tensorrt import API, VERSIONS, make_module
-from tests.runtime.engines.test_tensorrt_engine import write_graph
 
 TENSORRT = "tensorrt 11.4.0.106"
 

@@ -15,10 +15,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from mar_edge.bundle import Bundle, hash_file, write_manifest
 from mar_edge.errors import EngineError, MissingExtraError, OptionError, OutputError
@@ -33,38 +32,14 @@ from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 from tests.conftest import ROOT
 from tests.fakes.bundle import manifest
 from tests.fakes.gpu.cuda import DriverLibrary, ForeignContext, Machine, make_driver
+from tests.fakes.gpu.graph import CLIP, write_graph
 from tests.fakes.gpu.tensorrt import VERSIONS, make_module
 
-CLIP = (4, 32, 32, 3)
 MEMORY = 1 << 22
 ORIN = ("Orin", (8, 7), MEMORY)
 T4 = ("Tesla T4", (7, 5), MEMORY)
 
 TENSORRT, JETSON, RTX = "tensorrt 11.4.0.106", "tensorrt 10.3.0", "tensorrt_rtx 1.7.1.116"
-
-
-def write_graph(path: Path, kind: int = TensorProto.FLOAT) -> None:
-    """Write a graph that multiplies a clip by weights of a type."""
-    rng = np.random.default_rng(1)
-    weights = rng.normal(0, 1e-4, (int(np.prod(CLIP)), 3)).astype(np.float32)
-    nodes = [
-        helper.make_node("Cast", ["frames"], ["pixels"], name="/Cast", to=kind),
-        helper.make_node("Reshape", ["pixels", "shape"], ["flat"], name="/Reshape"),
-        helper.make_node("MatMul", ["flat", "weights"], ["product"], name="classifier.head/MatMul"),
-        helper.make_node("Cast", ["product"], ["logits"], name="classifier.head/Cast", to=TensorProto.FLOAT),
-    ]
-    tensor = helper.make_tensor("weights", TensorProto.FLOAT, weights.shape, weights.tobytes(), raw=True)
-    if kind == TensorProto.FLOAT16:
-        tensor = numpy_helper.from_array(weights.astype(np.float16), "weights")
-    graph = helper.make_graph(
-        nodes,
-        "clips",
-        [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["batch", *CLIP])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
-        [tensor, numpy_helper.from_array(np.array([-1, len(weights)]), "shape")],
-        value_info=[helper.make_tensor_value_info("flat", kind, ["batch", len(weights)])],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
 
 
 def write_bundle(folder: Path, kind: int = TensorProto.FLOAT, **changes: object) -> Bundle:
@@ -278,7 +253,6 @@ import os, sys, types
 from pathlib import Path
 os.environ["MAR_EDGE_CACHE"] = {str(tmp_path / "cache")!r}
 from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
-from tests.runtime.engines.test_tensorrt_engine import ORIN, TENSORRT, DriverLibrary, Machine, load, make_driver, make_module, write_bundle
 machine = Machine(ORIN)
 package = types.ModuleType("pycuda")
 package.driver = sys.modules["pycuda.driver"] = make_driver(machine)

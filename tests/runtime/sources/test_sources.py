@@ -19,7 +19,7 @@ from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.source import Frame
-from tests.fakes.bundle import MovingCamera, PictureCamera
+from tests.fakes.cameras import MovingCamera, PictureCamera
 
 
 def pictures(count: int) -> list[NDArray[np.uint8]]:

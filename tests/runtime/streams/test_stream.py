@@ -19,7 +19,8 @@ from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.source import Frame, Source
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.stream import Stream
-from tests.fakes.bundle import BrightnessEngine, MovingCamera, PictureCamera
+from tests.fakes.bundle import BrightnessEngine
+from tests.fakes.cameras import MovingCamera, PictureCamera
 
 Start = Callable[..., Stream]
 

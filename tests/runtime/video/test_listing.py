@@ -16,7 +16,7 @@ from mar_edge.runtime.video import listing as listings
 from mar_edge.runtime.video.listing import Listing, is_named_video, list_videos
 from mar_edge.runtime.video.probe import why_not_video
 from tests.fakes.films import moving_square, write_film
-from tests.runtime.video.test_video_file import audio_only
+from tests.fakes.video_files import audio_only
 
 FILM = moving_square("right", 0, 6)
 

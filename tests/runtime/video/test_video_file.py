@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,23 +10,7 @@ import pytest
 
 from mar_edge.errors import SourceError
 from mar_edge.runtime.video.reader import read_frames
-
-
-def write_video(path: Path, times_s: list[float], size: tuple[int, int] = (64, 48)) -> Path:
-    """Write frames whose grey level is their index times ten, at the given times."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "10"})
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for index, time_s in enumerate(times_s):
-            frame = av.VideoFrame.from_ndarray(
-                np.full((size[1], size[0], 3), 10 * index % 250, np.uint8), format="rgb24"
-            )
-            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+from tests.fakes.video_files import audio_only, write_video
 
 
 def test_a_variable_frame_rate_comes_out_right(tmp_path: Path) -> None:
@@ -61,15 +44,6 @@ def test_damaged_frames_are_told_and_the_rest_is_given(real_clips: Path) -> None
     frames = list(read_frames(real_clips / "edge" / "corrupted.mp4", warnings.append))
     assert len(frames) > 20
     assert any("corrupted.mp4" in message for message in warnings)
-
-
-def audio_only(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16000)
-        samples = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
-        samples.rate = 16000
-        container.mux(stream.encode(samples))
-        container.mux(stream.encode())
 
 
 def test_bad_files_get_one_clear_error(tmp_path: Path) -> None:

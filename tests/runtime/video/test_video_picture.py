@@ -14,7 +14,7 @@ from mar_edge.runtime.video.probe import probe, why_not_video
 from mar_edge.runtime.video.reader import read_frames
 from mar_edge.runtime.video.seek import read_frames_at
 from tests.fakes.ffmpeg import PAN, ffmpeg, pan, shown_by_ffmpeg
-from tests.runtime.video.test_video_file import audio_only
+from tests.fakes.video_files import audio_only
 
 ONE = 1 << 16
 ORIENTATIONS = [

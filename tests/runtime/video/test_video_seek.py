@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,7 @@ from mar_edge.runtime.video.decoding import decode
 from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames
 from mar_edge.runtime.video.seek import read_frames_at
-from tests.runtime.video.test_video_file import audio_only, write_video
-
-
-def write_moving(
-    path: Path,
-    times_s: list[float],
-    *,
-    codec: str = "libx264",
-    size: tuple[int, int] = (64, 48),
-    options: dict[str, str] | None = None,
-) -> Path:
-    """Write noise that differs in every frame, with a key frame every 12 and B-frames between."""
-    rng = np.random.default_rng(0)
-    x264 = {"g": "12", "bf": "3", "crf": "20", "x264-params": "scenecut=0:open-gop=1"}
-    container_options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
-    with av.open(str(path), "w", options=container_options) as container:
-        stream = container.add_stream(codec, rate=30, options=x264 if options is None else options)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *size, "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        if codec == "libx264":
-            stream.codec_context.time_base = Fraction(1, 1000)
-        for index, time_s in enumerate(times_s):
-            picture = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8).repeat(size[1] // 6, 0).repeat(size[0] // 8, 1)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            in_ms = codec == "libx264"
-            frame.pts = round(1000 * time_s) if in_ms else index
-            frame.time_base = Fraction(1, 1000) if in_ms else Fraction(1, 30)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+from tests.fakes.video_files import UNEVEN, audio_only, write_moving, write_video
 
 
 def check_same(path: Path, seed: int = 0) -> None:
@@ -65,7 +35,6 @@ def check_same(path: Path, seed: int = 0) -> None:
 
 STEADY = [index / 30 for index in range(130)]
 LATE = [3 + time_s for time_s in STEADY]
-UNEVEN = np.cumsum(np.random.default_rng(1).choice([0.02, 0.04, 0.3], 90)).tolist()
 
 
 @pytest.mark.parametrize(
