@@ -1,4 +1,4 @@
-"""Small stand-ins: a bundle without a real graph, an engine that computes by hand, a camera made of pictures."""
+"""Small stand-ins: a bundle without a real graph, and an engine that computes by hand."""
 
 from __future__ import annotations
 
