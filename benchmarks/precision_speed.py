@@ -2,7 +2,7 @@
 
     python benchmarks/precision_speed.py [--preset small] [--mask 50] [--clips 8] [--out FILE.md]
 
-Weights are random and behave like trained ones (tests/realistic_model.py). Times are medians; the ratios count.
+Weights are random and behave like trained ones (tests/fakes/realistic_model.py). Times are medians; the ratios count.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> None:
     from mar_edge.runtime.device.identity import device_name
     from mar_edge.runtime.measurement.clip_set import open_clips
     from mar_edge.runtime.measurement.verification import verify
-    from tests.realistic_model import realistic
+    from tests.fakes.realistic_model import realistic
 
     config = preset(options.preset, decoder_depth=0)
     labels = [f"class {n}" for n in range(config.classes)]

@@ -2,7 +2,7 @@
 
     python benchmarks/preset_graphs.py [small base large] [--clips 2] [--out runs/preset_graphs.md]
 
-Weights are random and behave like trained ones (tests/realistic_model.py); every export runs in a process of its own,
+Weights are random and behave like trained ones (tests/fakes/realistic_model.py); every export runs in a process of its own,
 so that its peak memory is its own. Each graph placed for TensorRT is parsed and built by TensorRT-RTX.
 """
 
@@ -58,7 +58,7 @@ def measure(name: str, mask: int, clips: int) -> dict[str, object]:
     from mar_edge.model.checkpoint import CheckpointInfo
     from mar_edge.model.config import preset
     from mar_edge.runtime.engines.tensorrt.build import build
-    from tests.realistic_model import realistic
+    from tests.fakes.realistic_model import realistic
 
     config = preset(name, decoder_depth=0)
     info = CheckpointInfo(name=name, labels=[f"class {n}" for n in range(config.classes)], rate_fps=8, mask_ratio=0.5)

@@ -48,7 +48,8 @@ RELEASES = (
     Release("tensorrt_rtx", (1, 0), 1, "always", False, "built in", True, "RTX cards"),
 )
 """Read from the Python bindings of 10.3.0, 10.13.3, 10.16.1, 11.0.0, 11.4.0 and RTX 1.7.1, whose names
-`tests/tensorrt_api.json` holds, and from NVIDIA's guides "10.x to 11.x" and "Porting Guide for TensorRT Applications"."""
+`tests/fakes/gpu/tensorrt_api.json` holds, and from NVIDIA's guides "10.x to 11.x" and "Porting Guide for TensorRT
+Applications"."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,179 @@
+"""How commands end: without a traceback, whatever is wrong with the streams, the disk or the terminal."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mar_edge.cli.endings import one_line
+from mar_edge.errors import OutputError
+from mar_edge.training.interrupts import Interrupts
+from tests.fakes.video_files import write_video
+
+PROGRAM = f"{sys.executable} -m mar_edge"
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line of bash; `mar-edge` is ours."""
+    command = f'mar-edge() {{ {PROGRAM} "$@"; }}; {command}'
+    return subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", [index / 10 for index in range(30)])
+
+
+@pytest.mark.parametrize("command", ["--help", "models", "classify {clip} --json -"])
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [
+        (">&-", 1),
+        ("2>&-", 0),
+        ("<&- 2>&-", 0),
+        ("<&- >&- 2>&-", 1),
+        (">/dev/full", 1),
+        ("2>/dev/full", 0),
+        (">/dev/full 2>/dev/full", 1),
+    ],
+)
+def test_streams_that_are_closed_or_full(tmp_path: Path, clip: Path, command: str, streams: str, code: int) -> None:
+    done = shell(f"mar-edge {command.format(clip=clip)} {streams}")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Exception ignored" not in done.stderr
+    if code and "2>" not in streams:
+        assert done.stderr.splitlines()[-1].startswith("mar-edge: cannot write to stdout: ")
+    if not code:
+        assert done.stdout
+
+
+def test_a_reader_that_goes_away_is_one_line() -> None:
+    done = shell("mar-edge inspect egomotion | head -c 1; exit ${PIPESTATUS[0]}")
+    assert done.returncode == 1
+    assert done.stderr == "mar-edge: the reader of stdout has closed the pipe\n"
+
+
+def test_without_streams_nothing_but_records_gets_into_a_file(tmp_path: Path, clip: Path) -> None:
+    """The file must not get the number of a closed stream, into which libraries print."""
+    out = tmp_path / "o.jsonl"
+    data = clip.read_bytes()
+    (tmp_path / "damaged.mp4").write_bytes(data[: len(data) // 2] + bytes(2000) + data[len(data) // 2 + 2000 :])
+    shell(f"mar-edge run --source {tmp_path}/damaged.mp4 --json {out} <&- >&- 2>&-")
+    done = shell(f"mar-edge run --source {clip} --json {out} <&- >&- 2>&-")
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert lines[-1]["type"] == "summary"
+
+
+@pytest.mark.parametrize("name", ["HOME", "XDG_CACHE_HOME", "MAR_EDGE_CACHE", "TERM", "COLUMNS", "LINES"])
+def test_odd_environments(clip: Path, name: str) -> None:
+    for value in ("", "/nonexistent", "~nobody-of-that-name/x", "1"):
+        done = shell(f"mar-edge classify {clip}", **{name: value})
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_is_full(tmp_path: Path, clip: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    for words in (["inspect", "egomotion", "--png", tmp_path / "o.png"], ["classify", clip, "--json", tmp_path / "o"]):
+        command = [sys.executable, "-m", "mar_edge", *map(str, words)]
+        done = subprocess.run(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=limit, timeout=60
+        )
+        assert done.returncode == 1, done.stderr
+        assert "File too large" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] in ([], ["o"])
+
+
+def wait_for_lines(out: Path, process: subprocess.Popen[str]) -> None:
+    end_s = time.monotonic() + 60
+    while not (out.exists() and out.read_text().count("\n") >= 3):
+        assert process.poll() is None
+        assert time.monotonic() < end_s
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_writes_what_is_left(tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "o.jsonl"
+    command = [sys.executable, "-m", "mar_edge", "run", "--source", "demo:loops=forever", "--json", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for_lines(out, process)
+    process.send_signal(number)
+    process.send_signal(number)  # a terminal that closes may send several
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert json.loads(out.read_text().splitlines()[-1])["type"] == "summary"
+
+
+def test_nohup_goes_on_after_the_terminal(tmp_path: Path) -> None:
+    out = tmp_path / "o.jsonl"
+    command = ["nohup", sys.executable, "-m", "mar_edge", "run", "--source", "demo:loops=forever", "--json", str(out)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_lines(out, process)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("moment_s", [0, 0.5])  # at once: also while the line is being written, which is written once
+def test_other_commands_clean_up_and_leave(number: signal.Signals, moment_s: float) -> None:
+    code = (
+        "import mar_edge.cli.main as m, time\n"
+        "def app():\n"
+        "    try: print('ready', flush=True); time.sleep(60)\n"
+        "    finally: print('cleaned up')\n"
+        "m.app = app; m.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(moment_s)
+    process.send_signal(number)
+    said, told = process.communicate(timeout=30)
+    assert (said, told, process.returncode) == ("cleaned up\n", "", 128 + number)
+
+
+def test_a_training_notes_a_hang_up_unless_it_is_ignored() -> None:
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.signal == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupts.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_errors_of_the_machine_are_one_line_and_faults_of_ours_are_not() -> None:
+    assert one_line(OutputError("a\n  b")) == "a b"
+    assert one_line(OSError(errno.ENOSPC, "No space left on device", "x.png")) == (
+        "x.png: No space left on device. Make room, or choose another place"
+    )
+    assert one_line(MemoryError()) == "there is not enough memory. Close other programs"
+    assert one_line(FileNotFoundError(errno.ENOENT, "No such file", "ours")) is None
+    assert one_line(ValueError("ours")) is None
