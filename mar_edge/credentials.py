@@ -47,7 +47,7 @@ def address_without_credentials(address: str) -> str:
     if login and _AMBIGUOUS.search(head):
         return address[:start] + HIDDEN
     place, mark, query = rest.partition("?")
-    quoted = place + mark + re.sub(r"[\s'\"<>]", "_", query)
+    quoted = place + mark + re.sub(r"[\s'\"<>:]", "_", query)
     return without_credentials(address[:start] + (f"{HIDDEN}@" if login else "") + quoted)
 
 

@@ -97,7 +97,7 @@ class Calibration:
         threads: int | None = None,
     ) -> None:
         if method not in ("auto", *METHODS):
-            raise OptionError(f"unknown calibration method '{method}'; choose from auto,  {', '.join(METHODS)}")
+            raise OptionError(f"unknown calibration method '{method}'; choose from auto, {', '.join(METHODS)}")
         if target_drop is not None and not target_drop >= 0:
             raise OptionError(f"a drop of {target_drop:g} points is invalid; use 0 or more")
         if message := too_few(len(clips)):

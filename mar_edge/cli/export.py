@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from mar_edge.cli.export_options import (
+    BatchOption,
+    BuildOption,
+    CalibrateOption,
+    CalibrationClipsOption,
+    ClipsOption,
+    DataOption,
+    MasksOption,
+    ModelArgument,
+    OutOption,
+    PrecisionOption,
+    ProfileOption,
+    TritonOption,
+    WorkspaceOption,
+)
 from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption, TargetDropOption
 from mar_edge.cli.progress_bar import progress_bar
 
@@ -18,71 +31,21 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A mar-edge checkpoint (.safetensors); or a bundle or built-in model, to export it again.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="NAME.mar", help="The bundle to write.")],
-    mask: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--mask", help="Percent of hidden tubelets: 0, 25, 50 or 75; repeat for more graphs. Default: as trained."
-        ),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option("--precision", help="fp32, fp16, bf16 or int8; repeat for more graphs. Default: fp32."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="CLIPS",
-            help="Clips to compare every graph with torch on: a video, a folder of videos, a folder per class, or a CSV "
-            "with the columns path and label. Default: some of the videos of --calibrate, held out from calibration, otherwise the demo camera.",
-        ),
-    ] = None,
-    clips: Annotated[
-        int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to compare; default 8, or 64 with --data.")
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option("--calibrate", metavar="CLIPS", help="Clips to calibrate INT8 on; videos, as for --data."),
-    ] = None,
-    calibration_clips: Annotated[
-        int | None, typer.Option("--calibration-clips", min=1, metavar="N", help="Clips of --calibrate; default 64.")
-    ] = None,
+    model: ModelArgument,
+    out: OutOption,
+    mask: MasksOption = None,
+    precision: PrecisionOption = None,
+    data: DataOption = None,
+    clips: ClipsOption = None,
+    calibrate: CalibrateOption = None,
+    calibration_clips: CalibrationClipsOption = None,
     method: CalibrateMethodOption = "auto",
     target_drop: TargetDropOption = None,
-    profile: Annotated[
-        Path | None,
-        typer.Option(
-            "--profile",
-            metavar="FILE.yaml",
-            help="Use masks, precisions, build and workspace of a device's profile; other options override it.",
-        ),
-    ] = None,
-    build: Annotated[
-        BuildChoice | None,
-        typer.Option("--build", help="Also build the engines, into this device's cache; on the device that runs them."),
-    ] = None,
-    workspace: Annotated[
-        int | None,
-        typer.Option("--workspace", min=1, metavar="MIB", help="Maximum memory that a layer may use during --build."),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            "--batch", min=1, metavar="N", help="Maximum clips in one inference of an engine from --build; default 1."
-        ),
-    ] = None,
-    triton: Annotated[
-        Path | None,
-        typer.Option("--triton", metavar="DIR", help="Also write a model repository for Triton Inference Server."),
-    ] = None,
+    profile: ProfileOption = None,
+    build: BuildOption = None,
+    workspace: WorkspaceOption = None,
+    batch: BatchOption = None,
+    triton: TritonOption = None,
     force: ForceOption = False,
 ) -> None:
     """Export a model to a bundle of ONNX graphs, each compared with torch before it is kept.
@@ -91,7 +54,7 @@ def export(
     """
     from rich.console import Console
 
-    from mar_edge.cli.export_tables import check_pictures, print_quantised, print_variants, tell_failures
+    from mar_edge.cli.export_tables import print_quantised, print_variants, tell_failures
     from mar_edge.extras import require
 
     for package in ("torch", "onnx", "onnxscript"):
@@ -100,34 +63,17 @@ def export(
     from mar_edge.export.calibration_options import CalibrationOptions
     from mar_edge.export.exporter import export as start
     from mar_edge.export.targets import load
-    from mar_edge.export.triton import REPOSITORY, write_triton
-    from mar_edge.files.ownership import check_replaceable
     from mar_edge.runtime.device import cache as device_cache
-    from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 
     target: Profile | None = load(profile) if profile is not None else None
     if target is not None:
-        mask = mask or list(target.masks)
-        precision = precision or list(target.precisions)
-        build = build or target.build
-        workspace = workspace or target.workspace_mib
-        batch = batch or target.batch
-    if triton is not None:
-        check_replaceable(triton, REPOSITORY, force=force)
-    if target_drop is not None:
-        check_pictures(out, force=force)
-    if build is not None:
-        tensorrt_versions.load(build)  # before minutes of work, not afterwards
-    calibration = None
-    if calibrate is not None:
-        calibration = CalibrationOptions(
-            data=calibrate,
-            clips=calibration_clips,
-            method=method,
-            target_drop=target_drop,
-            placements=target.placements if target is not None else PLACEMENTS,
-            cache=device_cache.folder("calibration"),
-        )
+        mask, precision = mask or list(target.masks), precision or list(target.precisions)
+        build, workspace, batch = build or target.build, workspace or target.workspace_mib, batch or target.batch
+    _check_places(out, triton, build, pictures=target_drop is not None, force=force)
+    calibration = CalibrationOptions(
+        data=calibrate, clips=calibration_clips, method=method, target_drop=target_drop,
+        cache=device_cache.folder("calibration"), placements=target.placements if target is not None else PLACEMENTS,
+    )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     with progress_bar(console) as progress:
         exported = start(
@@ -137,7 +83,7 @@ def export(
             precisions=precision or ["fp32"],
             data=data,
             clips=clips,
-            calibration=calibration,
+            calibration=None if calibrate is None else calibration,
             force=force,
             progress=progress,
         )
@@ -145,10 +91,36 @@ def export(
     print_variants(exported.bundle, console)
     unbuilt = [] if build is None else _build(exported.bundle, build, workspace, batch or 1, console)
     if triton is not None:
-        serving = None if target is None else target.serving
-        names = write_triton(exported.bundle, triton, serving=serving, force=force)
-        console.print(f"{triton}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)
+        _write_triton(exported.bundle, triton, target, console, force=force)
     tell_failures(exported, console, unbuilt)
+
+
+def _write_triton(bundle: Bundle, folder: Path, target: Profile | None, console: Console, *, force: bool) -> None:
+    """Write a model repository for Triton Inference Server."""
+    from mar_edge.export.triton import write_triton
+
+    names = write_triton(bundle, folder, serving=None if target is None else target.serving, force=force)
+    console.print(f"{folder}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)
+
+
+def _check_places(out: Path, triton: Path | None, build: BuildChoice | None, *, pictures: bool, force: bool) -> None:
+    """Check before minutes of work, not afterwards, what the command is to write and to build with.
+
+    Raises:
+        OutputError: if a place holds something that is not ours.
+        MissingExtraError: if the builder is not installed.
+    """
+    from mar_edge.cli.export_tables import check_pictures
+    from mar_edge.export.triton import REPOSITORY
+    from mar_edge.files.ownership import check_replaceable
+    from mar_edge.runtime.engines.tensorrt import versions
+
+    if triton is not None:
+        check_replaceable(triton, REPOSITORY, force=force)
+    if pictures:
+        check_pictures(out, force=force)
+    if build is not None:
+        versions.load(build)
 
 
 def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: int, console: Console) -> list[str]:

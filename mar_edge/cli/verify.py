@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.progress_bar import progress_bar
 from mar_edge.cli.tried import check_ran
@@ -54,29 +54,17 @@ def verify(
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
-    from mar_edge.errors import ExportError
     from mar_edge.evaluation.labelled_clips import open_labelled_clips
     from mar_edge.runtime.measurement import verification
-    from mar_edge.runtime.sinks.json_lines import JsonLines
 
     console = Console(stderr=True, highlight=False)
-    with ExitStack() as stack:
-        sink = None
-        if json is not None:
-            sink = JsonLines(json, force=force)
-            stack.callback(sink.close)
+    with json_output(json, force=force) as sink:
         opened = open_bundle(bundle)
         warnings: list[str] = []
         with progress_bar(console, refresh_per_second=2) as progress:
             chosen = open_labelled_clips(opened.manifest, data, count=clips, warn=warnings.append, progress=progress)
             found = verification.verify(
-                opened,
-                chosen,
-                engines=engine,
-                masks=mask,
-                precisions=precision,
-                threads=threads,
-                progress=progress,
+                opened, chosen, engines=engine, masks=mask, precisions=precision, threads=threads, progress=progress
             )
         for message in dict.fromkeys(warnings):
             _warn(console, message)
@@ -92,12 +80,23 @@ def verify(
             for measurement in found:
                 sink(measurement.to_json())
             sink(_summary(opened, chosen, found, taken, threads))
+    _check_held(found, opened)
+    check_ran(found, engine, precision)
+
+
+def _check_held(found: Sequence[Measurement], bundle: Bundle) -> None:
+    """Check that all graphs keep the bounds of their precision.
+
+    Raises:
+        ExportError: naming those that do not, and the next step.
+    """
+    from mar_edge.errors import ExportError
+
     if missed := [measurement for measurement in found if measurement.missed]:
         told = "; ".join(f"{measurement.title} ({', '.join(measurement.missed)})" for measurement in missed)
         raise ExportError(
-            f"{len(missed)} of {len(found)} exceed the bounds of their precision here: {told}. {_next_step(opened, missed)}"
+            f"{len(missed)} of {len(found)} exceed the bounds of their precision here: {told}. {_next_step(bundle, missed)}"
         )
-    check_ran(found, engine, precision)
 
 
 def _next_step(bundle: Bundle, missed: Sequence[Measurement]) -> str:

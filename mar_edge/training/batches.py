@@ -6,7 +6,9 @@ and two processes together see what one process with twice the batch sees.
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Dataset
 
 from mar_edge.datasets.workers import cores
+from mar_edge.errors import TrainingError
 from mar_edge.geometry import Grid
 from mar_edge.masking import (
     MASK_RATIOS,
@@ -43,6 +46,13 @@ MAX_WORKERS = 8
 def default_workers(trainers: int) -> int:
     """Return how many loader processes each training process on this machine starts; one core is left for it."""
     return max(1, min(MAX_WORKERS, cores() // trainers - 1))
+
+
+_SOCKET_PATH = 107
+"""Longest path of a Unix socket, in bytes (unix(7))."""
+
+_SOCKET_NAME = len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+"""What Python's multiprocessing adds to the folder."""
 
 
 class MaskPart(Part):
@@ -194,7 +204,12 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
         last: one after the last.
         workers: processes that make batches ahead; 0 makes them in this process, on demand.
         pin_memory: for a GPU.
+
+    Raises:
+        TrainingError: if loader processes cannot hand over what they make.
     """
+    if workers:
+        _check_sockets()
     return DataLoader(
         batches,
         batch_size=None,
@@ -204,6 +219,23 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
     )
+
+
+def _check_sockets() -> None:
+    """Check that the sockets through which loader processes hand over batches can be made.
+
+    They lie in the folder for temporary files, and their paths are limited. Python's own error would be lost in a thread
+    of the loader process, and the training would wait forever.
+
+    Raises:
+        TrainingError: if the folder's path is too long.
+    """
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) > _SOCKET_PATH - _SOCKET_NAME:
+        raise TrainingError(
+            f"the folder for temporary files, {folder}, has too long a path for the sockets of loader processes. "
+            "Set TMPDIR to a folder with a short path, such as /tmp, or trainer.workers=0"
+        )
 
 
 def _start_worker(_index: int) -> None:

@@ -176,7 +176,8 @@ def test_classify_several_clips_and_one_bad(tmp_path: Path, real_clips: Path) ->
     done = mar_edge("classify", good, tmp_path / "missing.mp4", good, "--json", tmp_path / "out.json", "--views", "3x1")
     assert done.returncode == 1
     lines = records((tmp_path / "out.json").read_text())
-    assert [line["stream"] for line in lines] == [str(good)] * 2
+    assert [line["stream"] for line in lines if line["type"] == "prediction"] == [str(good)] * 2
+    assert [line["stream"] for line in lines if line["type"] == "warning"] == [str(tmp_path / "missing.mp4")]
     assert lines[0]["views"] == 3
     assert "1 of 3 clips could not be classified" in done.stderr
 

@@ -172,7 +172,7 @@ def test_a_training_notes_a_hang_up_unless_it_is_ignored() -> None:
 def test_errors_of_the_machine_are_one_line_and_faults_of_ours_are_not() -> None:
     assert one_line(OutputError("a\n  b")) == "a b"
     assert one_line(OSError(errno.ENOSPC, "No space left on device", "x.png")) == (
-        "x.png: No space left on device. Make room, or choose another place"
+        "x.png: No space left on device. Make room, or choose another path"
     )
     assert one_line(MemoryError()) == "there is not enough memory. Close other programs"
     assert one_line(FileNotFoundError(errno.ENOENT, "No such file", "ours")) is None

@@ -103,7 +103,7 @@ def test_the_cache_gives_the_same_and_is_filled_once(
 ) -> None:
     told: list[tuple[int, int]] = []
     cache = tmp_path / "deep" / "cache"
-    first, _ = open_list(videos, cache=cache, progress=lambda *state: told.append(state))
+    first, _ = open_list(videos, cache=cache, progress=lambda _task, *state: told.append(state))
     assert told[0] == (0, 4) and told[-1] == (4, 4)
     same(first, open_list(videos)[0])
     stamps = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
@@ -213,7 +213,7 @@ FILL = """
 import sys
 from pathlib import Path
 if __name__ == "__main__":
-    open_list(Path(sys.argv[1]), cache=Path(sys.argv[2]), short_side_px=None, progress=lambda *state: print(*state, flush=True))
+    open_list(Path(sys.argv[1]), cache=Path(sys.argv[2]), short_side_px=None, progress=lambda _task, *state: print(*state, flush=True))
 """
 
 
@@ -255,7 +255,7 @@ def test_killed_while_filling_the_cache(tmp_path: Path) -> None:
     for path in partial:
         path.touch()
     told: list[tuple[int, int]] = []
-    reader, _ = open_list(source, cache=cache, short_side_px=None, progress=lambda *state: told.append(state))
+    reader, _ = open_list(source, cache=cache, short_side_px=None, progress=lambda _task, *state: told.append(state))
     assert told[0] == (len(finished), 12)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     frames = np.stack([frame for frame, _ in read_frames(tmp_path / "0.mp4")])

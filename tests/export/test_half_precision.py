@@ -366,7 +366,7 @@ def test_a_graph_that_is_not_what_it_says_is_found(graph: ModelProto) -> None:
     assert problem.startswith("operators have inputs or outputs in fp32 that should be fp16 (1")
     half = to_half(graph, "fp16", ())
     assert "tensors are half or INT8" in check_precision(half, "fp32", ())[0]
-    assert "take or give fp16 that should be bf16" in check_precision(half, "bf16", ())[0]
+    assert "operators have inputs or outputs in fp16 that should be bf16" in check_precision(half, "bf16", ())[0]
     assert check_precision(half, "fp16", ["encoder.norm"]) == [
         "operators have inputs or outputs in fp16 that should be fp32 (encoder.norm/LayerNormalization)"
     ]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +43,12 @@ def watch(command: Sequence[str | Path], *, folder: Path, home: Path, log: Path,
     Args:
         command: what to run.
         folder: its working folder.
-        home: its HOME; TMPDIR is `tmp` in it.
+        home: its HOME; TMPDIR is a new folder, and what is written there does not count.
         log: an empty folder for strace.
         **variables: more of its environment.
     """
-    temporary = home / "tmp"
-    temporary.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix="seen-"))  # sockets lie in it, whose paths must be short
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -68,7 +69,9 @@ def watch(command: Sequence[str | Path], *, folder: Path, home: Path, log: Path,
     lines = [line for file in sorted(log.iterdir()) for line in file.read_text(errors="replace").splitlines()]
     assert lines, f"strace saw nothing: {done.stdout}"
     internet = [line for line in lines if line.startswith(_NETWORK) and "AF_INET" in line]
-    written = {path for line in lines for path in _paths(line, folder) if not str(path).startswith(_PLACES)}
+    places = (*_PLACES, str(temporary))
+    written = {path for line in lines for path in _paths(line, folder) if not str(path).startswith(places)}
+    shutil.rmtree(temporary)
     return Deeds(done.returncode, done.stdout, internet, written)
 
 

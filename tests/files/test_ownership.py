@@ -318,7 +318,7 @@ def outputs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, st
     for option in command.params:
         told = str(getattr(option, "help", "") or "")
         names = [name for name in option.opts if name.startswith("--")]
-        if names and option.metavar and (told.startswith("Write") or told.endswith(" to write.")):
+        if names and option.metavar and (told.startswith(("Write", "Also write")) or told.endswith(" to write.")):
             yield " ".join(words), names[0]
 
 

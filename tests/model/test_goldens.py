@@ -282,5 +282,5 @@ def test_import_says_which_shape_does_not_fit(golden: Path, tmp_path: Path) -> N
     state = torch.load(file, weights_only=True)["model"]
     state["blocks.2.mlp.fc1.bias"] = torch.zeros(7)
     torch.save(state, file)
-    with pytest.raises(CheckpointError, match=r"fc1\.bias has shape \(7,\), but the model needs \(192,\)"):
+    with pytest.raises(CheckpointError, match=r"fc1\.bias has shape \(7,\), expected \(192,\)"):
         import_checkpoint(file, heads=Heads(encoder=3))

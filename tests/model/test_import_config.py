@@ -51,9 +51,9 @@ def folder(golden: Path, place: Path, name: str = "hf_videomae_tiny", **changes:
         ({"num_frames": 15}, "15 frames are not divisible into tubelets"),
         ({"problem_type": "multi_label_classification"}, "has problem_type 'multi_label_classification'"),
         ({"_attn_implementation": "sparse"}, "has attn_implementation 'sparse'"),
-        ({"pruned_heads": {"0": [1]}}, "has pruned_heads, which mar-edge does not compute"),
-        ({"quantization_config": {"bits": 4}}, "has quantization_config, which mar-edge does not compute"),
-        ({"auto_map": {"AutoModel": "own.Model"}}, "has auto_map, which mar-edge does not compute"),
+        ({"pruned_heads": {"0": [1]}}, "has pruned_heads, which mar-edge does not support"),
+        ({"quantization_config": {"bits": 4}}, "has quantization_config, which mar-edge does not support"),
+        ({"auto_map": {"AutoModel": "own.Model"}}, "has auto_map, which mar-edge does not support"),
     ],
 )  # fmt: skip
 def test_values_that_compute_something_else_are_refused(

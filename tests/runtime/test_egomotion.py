@@ -99,7 +99,7 @@ def test_the_robot_example_runs() -> None:
 def test_classify_says_what_it_cannot_do(model: mar_edge.Model, real_clips: Path) -> None:
     with pytest.raises(mar_edge.OptionError, match="with 1 or 3 crops"):
         model.classify(real_clips / "asl" / "yes.mkv", views=(2, 2))
-    with pytest.raises(mar_edge.FrameError, match="a clip is a path, or frames"):
+    with pytest.raises(mar_edge.FrameError, match="a clip must be a path, or frames"):
         model.classify(np.zeros((20, 90, 120), np.uint8))
     for wrong in ({"mask": "50"}, {"mask": 40}, {"threads": 0}, {"threads": "2"}):
         with pytest.raises(mar_edge.OptionError, match=next(iter(wrong))):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mar_edge.errors import TrainingError
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import Batches, MaskPart, Order, Rank, load_batches
@@ -97,3 +100,12 @@ def test_masks_are_drawn_until_the_last_part_of_the_training() -> None:
     assert torch.equal(batches[6].visible, fixed)
     assert batches[0].visible.shape == (4, 16)
     assert batches[0].masked.shape == (4, 48)
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 20)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with pytest.raises(TrainingError, match="too long a path for the sockets of loader processes"):
+        load_batches(object(), 0, 1, workers=1, pin_memory=False)  # type: ignore[arg-type]

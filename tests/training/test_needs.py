@@ -98,12 +98,12 @@ def test_the_smallest_recipe_says_what_it_takes_and_its_batch_fits(
 ) -> None:
     found = plan(smallest)
     said = "\n".join(found.lines)
-    assert "model: 101 M parameters, 85.3 GMACs a clip at mask 50 %" in said
+    assert "model: 101 M parameters, 85.3 GMACs per clip at mask 50 %" in said
     assert re.search(r"memory: about 1\d\.\d GB of 20 GB free \(weights and optimiser 1\.22 GB, gradients and", said)
     assert re.search(r"disk: about \S+ MB of 100 GB free for data.cache", said)
     assert re.search(r"disk: about 3\.\d+ GB of 100 GB free for trainer.out", said)
     assert re.search(r"time: about [\d,.]+ s a step, 100 steps: \d", said)
-    assert "batch: 64 clips a step, 16 at a time" in said
+    assert "batch: 64 clips per step, 16 at a time" in said
     assert (found.recipe.trainer.batch, found.recipe.trainer.accumulate) == (16, 4)
     machine(host=5 * GB)
     chosen = plan(smallest, "trainer.accumulate=2").recipe.trainer
@@ -135,7 +135,7 @@ def test_where_no_batch_fits_smaller_clips_are_advised(smallest: Path, machine: 
     assert changes is not None, said
     assert plan(smallest, *changes[1].split())
     machine(host=1 * GB)
-    assert "Make the sizes of model smaller" in refused(smallest)
+    assert "Reduce the sizes of model" in refused(smallest)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_films_that_fit_neither_disk_nor_memory_are_refused(tmp_path: Path, monk
         film(tmp_path / "a", 10**12, 6000)
     monkeypatch.setattr(film_store, "free_memory_bytes", lambda: GB)
     with pytest.raises(
-        TrainingError, match=r"takes 2\.25 GB of memory for what is filmed, and 1 GB are free. Give fewer"
+        TrainingError, match=r"takes 2\.25 GB of memory for the filmed worlds, and 1 GB are free. Use fewer"
     ):
         film(tmp_path / "b", 10, 5, each_bytes=2 * GB)
     store = film(tmp_path / "c", 12, 5)
@@ -326,7 +326,7 @@ def test_films_that_fit_neither_disk_nor_memory_are_refused(tmp_path: Path, monk
         (MemoryError(), "the memory is full. Halve trainer.batch"),
         (torch.OutOfMemoryError("CUDA out of memory"), "the memory is full"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "the memory is full"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), r"pid 7.*trainer.workers to fewer"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), r"pid 7.*reduce trainer.workers"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "), "/dev/shm"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. "), "Start again"),
     ],
@@ -352,7 +352,7 @@ def test_without_memory_the_command_ends_in_one_line(smallest: Path) -> None:
 def test_a_teacher_that_sees_other_clips_is_refused_before_anything(recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         plan(recipe, f"objective.distil={{teacher: {tmp_path / 'no.safetensors'}}}")
-    with pytest.raises(MarEdgeError, match="sees .* the student"):
+    with pytest.raises(MarEdgeError, match="takes clips of .* the student"):
         plan(recipe, "objective.distil={teacher: egomotion}")
 
 
@@ -361,4 +361,4 @@ def test_the_pace_is_said_once_after_the_first_steps(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("mar_edge.training.progress.time.monotonic", lambda: float(next(now)))
     pace = Pace(100)
     said = [pace.after(step) for step in range(11, 20)]
-    assert said == [None, None, None, "measured: 0.5 s a step, about 0:00:43 left", *[None] * 5]
+    assert said == [None, None, None, "measured: 0.5 s per step, about 0:00:43 left", *[None] * 5]

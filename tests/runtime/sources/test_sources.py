@@ -249,7 +249,7 @@ def test_what_a_person_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             open_source(wrong)
     assert isinstance(open_source("²"), FileSource)
     for thing in (None, True, 1.5, b"a.mp4"):
-        with pytest.raises(SourceError, match=f"{type(thing).__name__} is no source"):
+        with pytest.raises(SourceError, match=f"{type(thing).__name__} is not a source"):
             open_source(thing)  # type: ignore[arg-type]
     for empty in ("", "  ", "\n", "a\0b"):
         with pytest.raises(SourceError, match="the source is .*; give a camera number"):

@@ -80,7 +80,7 @@ def test_joined_recordings_go_on_and_say_so(tmp_path: Path) -> None:
     assert len(times_s) >= 115
     assert times_s == sorted(times_s)
     assert times_s[-1] == pytest.approx(59 / 30 + 1 + 59 / 30, abs=0.1)
-    assert len([message for message in warnings if "start again" in message]) == 1
+    assert len([message for message in warnings if "restart" in message]) == 1
 
 
 def test_names_that_look_like_something_else(tmp_path: Path) -> None:
