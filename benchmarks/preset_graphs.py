@@ -51,7 +51,7 @@ def main() -> None:
 
 def measure(name: str, mask: int, clips: int) -> dict[str, object]:
     """Export one preset at one mask, and build what is for TensorRT."""
-    from mar_edge.cli.bundle_card import shorten
+    from mar_edge.cli.views.bundle_card import shorten
     from mar_edge.export.calibration_options import CalibrationOptions
     from mar_edge.export.exporter import export
     from mar_edge.model import checkpoint

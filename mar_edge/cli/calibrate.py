@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mar_edge.cli.options import CalibrateMethodOption, ForceOption, MasksOption, TargetDropOption
-from mar_edge.cli.progress_bar import progress_bar
+from mar_edge.cli.views.progress_bar import progress_bar
 
 
 def calibrate(
@@ -40,7 +40,7 @@ def calibrate(
     """
     from rich.console import Console
 
-    from mar_edge.cli.export_tables import check_pictures, print_quantised, print_variants, tell_failures
+    from mar_edge.cli.views.export_tables import check_pictures, print_quantised, print_variants, tell_failures
     from mar_edge.extras import require
 
     for package in ("torch", "onnx"):

@@ -10,7 +10,7 @@ import typer
 
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import ForceOption, JsonOption
-from mar_edge.cli.progress_bar import progress_bar
+from mar_edge.cli.views.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,7 +21,7 @@ from mar_edge.cli.options import (
     mask_percent,
     read_views,
 )
-from mar_edge.cli.progress_bar import progress_bar
+from mar_edge.cli.views.progress_bar import progress_bar
 from mar_edge.files.graph_files import hash_file, hash_graph
 from mar_edge.version import __version__
 
@@ -71,7 +71,7 @@ def evaluate(
     """Evaluate a model on labelled videos: accuracy and its interval, confusion, calibration."""
     from rich.console import Console
 
-    from mar_edge.cli.evaluation_tables import print_evaluation
+    from mar_edge.cli.views.evaluation_tables import print_evaluation
     from mar_edge.evaluation import evaluation as evaluations
     from mar_edge.evaluation.report import check_report_path, write_report
     from mar_edge.extras import require

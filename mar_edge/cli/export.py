@@ -21,7 +21,7 @@ from mar_edge.cli.export_options import (
     WorkspaceOption,
 )
 from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption, TargetDropOption
-from mar_edge.cli.progress_bar import progress_bar
+from mar_edge.cli.views.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ def export(
     """
     from rich.console import Console
 
-    from mar_edge.cli.export_tables import print_quantised, print_variants, tell_failures
+    from mar_edge.cli.views.export_tables import print_quantised, print_variants, tell_failures
     from mar_edge.extras import require
 
     for package in ("torch", "onnx", "onnxscript"):
@@ -110,7 +110,7 @@ def _check_places(out: Path, triton: Path | None, build: BuildChoice | None, *, 
         OutputError: if a place holds something that is not ours.
         MissingExtraError: if the builder is not installed.
     """
-    from mar_edge.cli.export_tables import check_pictures
+    from mar_edge.cli.views.export_tables import check_pictures
     from mar_edge.export.triton import REPOSITORY
     from mar_edge.files.ownership import check_replaceable
     from mar_edge.runtime.engines.tensorrt import versions

@@ -43,7 +43,7 @@ def inspect(
     from rich.console import Console
 
     from mar_edge.bundle import open_bundle
-    from mar_edge.cli.bundle_card import print_card, print_mask, print_variants
+    from mar_edge.cli.views.bundle_card import print_card, print_mask, print_variants
 
     if layers:
         from mar_edge.extras import require
@@ -68,7 +68,7 @@ def inspect(
 
 
 def _layers(bundle: Bundle, variant: Variant, console: Console) -> None:
-    from mar_edge.cli.layer_table import print_layers
+    from mar_edge.cli.views.layer_table import print_layers
     from mar_edge.export.layer_report import report
 
     others = [

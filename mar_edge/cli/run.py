@@ -23,7 +23,7 @@ from mar_edge.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mar_edge.cli.report import Report
+    from mar_edge.cli.views.report import Report
     from mar_edge.runtime.sinks.background import Background
     from mar_edge.runtime.sinks.json_lines import JsonLines
     from mar_edge.runtime.sinks.sink import Sink
@@ -56,7 +56,7 @@ def run(
     """Recognise actions in a camera, a file or the demo, until it ends or you press Ctrl-C."""
     if (camera is None) == (source is None):
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
-    from mar_edge.cli.report import Report
+    from mar_edge.cli.views.report import Report
     from mar_edge.errors import MarEdgeError
     from mar_edge.runtime.sinks.background import Background
     from mar_edge.runtime.sinks.json_lines import JsonLines

@@ -18,7 +18,7 @@ import torch
 from mar_edge.bundle import Bundle, hash_file, write_manifest
 from mar_edge.calibration.placement import sites
 from mar_edge.calibration.quantise import quantise
-from mar_edge.cli.bundle_card import shorten
+from mar_edge.cli.views.bundle_card import shorten
 from mar_edge.errors import OutputError
 from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.export.half.graph import to_half

@@ -25,7 +25,7 @@ def print_variants(bundle: Bundle, console: Console) -> None:
     """Print one line per graph: work, size, and its difference from torch."""
     from rich.table import Table
 
-    from mar_edge.cli.bundle_card import shorten
+    from mar_edge.cli.views.bundle_card import shorten
 
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("graph", no_wrap=True)
