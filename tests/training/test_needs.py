@@ -102,7 +102,7 @@ def test_the_smallest_recipe_says_what_it_takes_and_its_batch_fits(
     assert re.search(r"memory: about 1\d\.\d GB of 20 GB free \(weights and optimiser 1\.22 GB, gradients and", said)
     assert re.search(r"disk: about \S+ MB of 100 GB free for data.cache", said)
     assert re.search(r"disk: about 3\.\d+ GB of 100 GB free for trainer.out", said)
-    assert re.search(r"time: about [\d,.]+ s a step, 100 steps: \d", said)
+    assert re.search(r"time: about [\d,.]+ s per step, 100 steps: \d", said)
     assert "batch: 64 clips per step, 16 at a time" in said
     assert (found.recipe.trainer.batch, found.recipe.trainer.accumulate) == (16, 4)
     machine(host=5 * GB)
@@ -199,7 +199,7 @@ def test_a_run_keeps_the_batch_that_it_began_with(recipe: Path, tmp_path: Path, 
     assert plan(recipe, *open_).recipe.trainer.batch == 64, "a new run would take all at once"
     console = Console(record=True, width=300, file=io.StringIO())
     resumed = train(recipes.load(recipe, open_), console)
-    assert f"batch: 64 clips a step, {began.batch} at a time" in console.export_text()
+    assert f"batch: 64 clips per step, {began.batch} at a time" in console.export_text()
     assert same(whole.checkpoint, resumed.checkpoint)
 
 

@@ -253,6 +253,9 @@ import os, sys, types
 from pathlib import Path
 os.environ["MAR_EDGE_CACHE"] = {str(tmp_path / "cache")!r}
 from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
+from tests.fakes.gpu.cuda import DriverLibrary, Machine, make_driver
+from tests.fakes.gpu.tensorrt import make_module
+from tests.runtime.engines.test_tensorrt_engine import ORIN, TENSORRT, load, write_bundle
 machine = Machine(ORIN)
 package = types.ModuleType("pycuda")
 package.driver = sys.modules["pycuda.driver"] = make_driver(machine)
