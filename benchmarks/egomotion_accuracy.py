@@ -48,7 +48,7 @@ def main() -> None:
     arguments.add_argument("--shared", type=Path, default=Path("../shared"))
     arguments.add_argument("--pictures", type=Path, default=Path("/usr/share/backgrounds/gnome"))
     arguments.add_argument("--clips", type=int, default=2000, help="in each of the two sets of virtual moves")
-    arguments.add_argument("--out", type=Path, default=None, help="folder for egomotion_accuracy.md and .png")
+    arguments.add_argument("--out", type=Path, default=None, help="folder with results/egomotion.md and pictures/egomotion_confusion.png")
     options = arguments.parse_args()
 
     bundle = open_bundle(options.bundle)
@@ -93,8 +93,8 @@ def main() -> None:
     text = table(confusions, static)
     print(text)
     if options.out:
-        (options.out / "egomotion_accuracy.md").write_text(text, encoding="utf-8")
-        plot(confusions, options.out / "egomotion_confusion.png")
+        (options.out / "results" / "egomotion.md").write_text(text, encoding="utf-8")
+        plot(confusions, options.out / "pictures" / "egomotion_confusion.png")
 
 
 def confusion(engine: Engine, worlds: list[list[World]], filming: Filming, clips: int, seed: int) -> NDArray[np.int64]:
