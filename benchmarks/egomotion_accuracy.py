@@ -48,7 +48,9 @@ def main() -> None:
     arguments.add_argument("--shared", type=Path, default=Path("../shared"))
     arguments.add_argument("--pictures", type=Path, default=Path("/usr/share/backgrounds/gnome"))
     arguments.add_argument("--clips", type=int, default=2000, help="in each of the two sets of virtual moves")
-    arguments.add_argument("--out", type=Path, default=None, help="folder with results/egomotion.md and pictures/egomotion_confusion.png")
+    arguments.add_argument(
+        "--out", type=Path, default=None, help="folder with results/egomotion.md and pictures/egomotion_confusion.png"
+    )
     options = arguments.parse_args()
 
     bundle = open_bundle(options.bundle)

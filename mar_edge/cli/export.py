@@ -72,21 +72,14 @@ def export(
     _check_places(out, triton, build, pictures=target_drop is not None, force=force)
     calibration = CalibrationOptions(
         data=calibrate, clips=calibration_clips, method=method, target_drop=target_drop,
-        cache=device_cache.folder("calibration"), placements=target.placements if target is not None else PLACEMENTS,
+        cache=device_cache.folder("calibration") if calibrate else None, placements=target.placements if target is not None else PLACEMENTS,
     )  # fmt: skip
     console = Console(stderr=True, highlight=False)
     with progress_bar(console) as progress:
         exported = start(
-            model,
-            out,
-            masks=mask,
-            precisions=precision or ["fp32"],
-            data=data,
-            clips=clips,
-            calibration=None if calibrate is None else calibration,
-            force=force,
-            progress=progress,
-        )
+            model, out, masks=mask, precisions=precision or ["fp32"], data=data, clips=clips,
+            calibration=calibration if calibrate else None, force=force, progress=progress,
+        )  # fmt: skip
     print_quantised(exported, out, target_drop, console, force=force)
     print_variants(exported.bundle, console)
     unbuilt = [] if build is None else _build(exported.bundle, build, workspace, batch or 1, console)

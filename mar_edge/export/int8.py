@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mar_edge import bundle as bundles
@@ -58,11 +58,7 @@ def calibrate(
     check_replaceable(target, bundles.BUNDLE, force=force)
     origin = open_origin(bundle.path)
     bases = {variant.mask: variant for variant in bundle.manifest.variants if variant.precision == "fp32"}
-    wanted = list(dict.fromkeys(masks)) if masks else list(bases)
-    for mask in wanted:
-        if mask not in bases:
-            have = ", ".join(map(str, bases))
-            raise ExportError(f"{bundle.path} has no graph with mask {mask} in fp32 to calibrate; it has {have}")
+    wanted = _known(masks or bases, bases, bundle)
     warnings: list[str] = []
     chosen = choose_clips(origin.spec, None, None, options, warn=warnings.append, progress=progress)
     with bundles.writing(target, force=force) as folder:
@@ -81,6 +77,20 @@ def calibrate(
                 _take(family, bundle, variant)
                 warnings.append(f"{variant.title}: the existing graph is kept")
         return family.finish("calibration", target, warnings)
+
+
+def _known(masks: Iterable[int], bases: Collection[int], bundle: Bundle) -> list[int]:
+    """Return the requested masks, each once.
+
+    Raises:
+        ExportError: if there is no FP32 graph with one of them.
+    """
+    wanted = list(dict.fromkeys(masks))
+    for mask in wanted:
+        if mask not in bases:
+            have = ", ".join(map(str, bases))
+            raise ExportError(f"{bundle.path} has no graph with mask {mask} in fp32 to calibrate; it has {have}")
+    return wanted
 
 
 def _take(family: Family, bundle: Bundle, variant: Variant) -> None:
