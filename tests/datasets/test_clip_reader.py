@@ -212,6 +212,7 @@ def test_a_file_that_goes_away_is_named(videos: Path, tmp_path: Path) -> None:
 FILL = """
 import sys
 from pathlib import Path
+from tests.datasets.test_clip_reader import open_list
 if __name__ == "__main__":
     open_list(Path(sys.argv[1]), cache=Path(sys.argv[2]), short_side_px=None, progress=lambda _task, *state: print(*state, flush=True))
 """
