@@ -31,9 +31,25 @@ _NEXT_STEPS = {
 """Errors of the machine; any other OSError is a bug of mar-edge, and keeps its traceback."""
 
 
+_received: list[int] = []
+
+
 def exit_on_signals() -> None:
     """Let SIGTERM and SIGHUP end the process with 128 + their number, after cleaning up."""
-    _on_stops(lambda number: sys.exit(128 + number))
+
+    def leave(number: int) -> None:
+        _received.append(number)
+        sys.exit(128 + number)
+
+    _on_stops(leave)
+
+
+def stopped_by() -> int | None:
+    """Return the signal that `exit_on_signals` is ending the process for; None if none came.
+
+    A library that is interrupted may turn the exit into an error of its own.
+    """
+    return _received[0] if _received else None
 
 
 def interrupt_on_signals() -> None:

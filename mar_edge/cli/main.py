@@ -23,7 +23,7 @@ from mar_edge.cli import (
     train,
     verify,
 )
-from mar_edge.cli.endings import exit_on_signals, one_line, print_thread_errors_in_one_line
+from mar_edge.cli.endings import exit_on_signals, one_line, print_thread_errors_in_one_line, stopped_by
 from mar_edge.cli.standard_streams import open_standard_streams
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
@@ -93,6 +93,8 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, where it may fail
     except (MarEdgeError, MemoryError, OSError) as error:
+        if (number := stopped_by()) is not None:
+            sys.exit(128 + number)
         line = one_line(error)
         if line is None:
             raise

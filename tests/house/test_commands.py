@@ -232,7 +232,7 @@ def test_packages_that_are_advised_can_be_installed() -> None:
                 found += 1
                 if wanted.name == "mar-edge":
                     assert wanted.extras <= extras, f"{place}: {word}"
-    assert found > 5
+    assert found >= 3
 
 
 def test_extras_that_code_requires_exist() -> None:

@@ -219,7 +219,7 @@ def test_a_folder_with_another_run_is_left_alone(recipe: Path, tmp_path: Path) -
     with pytest.raises(CheckpointError, match=r"another recipe: seed \(there its default, here 5\)"):
         train(recipes.load(recipe, ["trainer.steps=1", "seed=5"]), QUIET)
     held = FileLock(tmp_path / "run" / ".lock")
-    with held, pytest.raises(OutputError, match="another process trains in"):
+    with held, pytest.raises(OutputError, match="another process is training in"):
         train(recipes.load(recipe, ["trainer.steps=1"]), QUIET)
 
 
@@ -332,7 +332,7 @@ def test_a_student_learns_from_a_teacher(recipe: Path, tmp_path: Path) -> None:
     train(recipes.load(recipe, student), QUIET)
     rows = [json.loads(line) for line in (tmp_path / "student" / "log.jsonl").read_text().splitlines()]
     assert {"distillation", "tokens"} <= rows[0].keys()
-    with pytest.raises(RecipeError, match="sees .* the student"):
+    with pytest.raises(RecipeError, match="takes clips of .* the student"):
         train(recipes.load(recipe, [*student, "model.frames=4", f"trainer.out={tmp_path / 'other'}"]), QUIET)
 
 
@@ -472,6 +472,6 @@ def test_provenance_names_the_recipe_and_its_overrides_so_that_it_can_be_repeate
 def test_a_recipe_that_was_made_in_python_says_so(recipe: Path) -> None:
     made = Recipe.model_validate(recipes.load(recipe, ["trainer.steps=1"]).model_dump())
     provenance = checkpoint.load(train(made, QUIET).checkpoint)[2].provenance
-    assert "made in Python" in provenance["command"]
+    assert "created in Python" in provenance["command"]
     assert "recipe_file" not in provenance
     assert provenance["recipe"]["trainer"]["steps"] == 1
