@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -158,6 +159,7 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
     }
 
 
+@cache  # JSON and report state it, and a file of weights may be large
 def _sha256(path: Path) -> str:
     """Return the hash of a checkpoint, or of a graph with its weights."""
     return hash_graph(path) if path.suffix == ".onnx" else hash_file(path)

@@ -37,10 +37,7 @@ def test_functions_fit_on_a_screen() -> None:
     for path in tracked(".py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                body = node.body[1:] if ast.get_docstring(node) else node.body
-                first = min((line.lineno for line in (*node.decorator_list, node)), default=node.lineno)
-                docstring = body[0].lineno - node.body[0].lineno if body and body is not node.body else 0
-                count = (node.end_lineno or first) - first + 1 - docstring
+                count = (node.end_lineno or node.lineno) - node.lineno + 1
                 if count > MOST_LINES_OF_A_FUNCTION:
                     long[f"{path.relative_to(ROOT)}:{node.name}"] = count
     assert long == {}

@@ -48,8 +48,7 @@ class Report:
         self._last_time_s = 0.0
         self._began_s = time.monotonic()
         self._stack = ExitStack()
-        manifest = model.spec
-        self._scoreboard = Scoreboard(manifest.geometry.frames / manifest.rate_fps)
+        self._scoreboard = Scoreboard(model.spec.window_s)
         self._view = LiveView(model, source.name, self.console) if self.console.is_terminal else None
         self._window = None
         if show:
@@ -102,8 +101,7 @@ class Report:
         self._tell_warnings()
         self._tell_events(self._session.finish())
         if not self._session.inferences:
-            manifest = self._model.spec
-            window_s = manifest.geometry.frames / manifest.rate_fps
+            window_s = self._model.spec.window_s
             if not self._session.frames:
                 why = "no frame arrived, so nothing was recognised"
             elif self._last_time_s < window_s:
