@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mar_edge.bundle import open_bundle
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.model_spec import GraphSpec, ModelSpec
+from mar_edge.reporting import Warn
 from mar_edge.runtime.clips.whole_clip import Views, WholeClip
 from mar_edge.runtime.clips.windows import doubt
 from mar_edge.runtime.engines.engine import Engine
@@ -78,7 +79,7 @@ class Model:
         source: str | int | Path | Source,
         *,
         on_event: Callable[[Event], None] | None = None,
-        on_warning: Callable[[str], None] | None = None,
+        on_warning: Warn | None = None,
         **options: Any,
     ) -> Stream:
         """Recognise a source until it ends.

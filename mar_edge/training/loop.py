@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import MAR
+from mar_edge.reporting import Warn
 from mar_edge.training.batches import Batches, Rank, default_workers, load_batches
 from mar_edge.training.interrupts import Interrupts
 from mar_edge.training.model_setup import make_objective
@@ -75,7 +76,7 @@ class Trainer:
         self._recent: deque[float] = deque(maxlen=100)
         self._resume()
 
-    def run(self, interrupts: Interrupts, tell: Callable[[str], None]) -> TrainingResult:
+    def run(self, interrupts: Interrupts, tell: Warn) -> TrainingResult:
         """Train until the recipe's steps are done, its time limit is reached, or an interrupt arrives.
 
         Args:

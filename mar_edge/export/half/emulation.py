@@ -33,11 +33,7 @@ def emulate(model: ModelProto) -> ModelProto:
         model: from `half_graph.to_half`; not changed. Its types determine the precision, and which parts are FP32.
     """
     half = {name: kind for name, kind in element_types(model).items() if kind in HALF.values()}
-    result = ModelProto()
-    result.ir_version = model.ir_version
-    result.opset_import.extend(model.opset_import)
-    result.graph.name = "emulation"
-    result.graph.input.extend(model.graph.input)
+    result = with_inputs_of(model, "emulation")
     result.graph.output.extend(model.graph.output)
     nodes: list[NodeProto] = []
     for tensor in model.graph.initializer:
@@ -55,6 +51,16 @@ def emulate(model: ModelProto) -> ModelProto:
             nodes += rounded(step.node, kind) if step.computes else [step.node]
     result.graph.node.extend(nodes)
     result.graph.initializer.extend(speller.constants.values())
+    return result
+
+
+def with_inputs_of(model: ModelProto, name: str) -> ModelProto:
+    """Return a graph of the same version and inputs as another, and nothing else yet."""
+    result = ModelProto()
+    result.ir_version = model.ir_version
+    result.opset_import.extend(model.opset_import)
+    result.graph.name = name
+    result.graph.input.extend(model.graph.input)
     return result
 
 

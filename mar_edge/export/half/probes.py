@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from mar_edge.export.half.emulation import round_trip, rounded
+from mar_edge.export.half.emulation import round_trip, rounded, with_inputs_of
 from mar_edge.export.half.parts import PIXELS
 from mar_edge.export.half.steps import Speller, Step
 from mar_edge.export.tensor_types import FLOATS, element_types
@@ -166,11 +166,7 @@ def _figure(source: str, result: str, operator: str, *more: str, **attributes: A
 
 def _graph(model: ModelProto, nodes: list[NodeProto], speller: Speller, outputs: Iterable[str]) -> ModelProto:
     """Return a graph with the inputs and constants of another."""
-    result = ModelProto()
-    result.ir_version = model.ir_version
-    result.opset_import.extend(model.opset_import)
-    result.graph.name = "probe"
-    result.graph.input.extend(model.graph.input)
+    result = with_inputs_of(model, "probe")
     result.graph.initializer.extend(model.graph.initializer)
     result.graph.initializer.extend(speller.constants.values())
     result.graph.node.extend(nodes)
