@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +35,20 @@ def device_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAR_EDGE_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What torch's exporter returned for the same model, for all processes of this run; see `tests.fakes.traces`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "traces").mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAR_EDGE_TEST_TRACES", str(folder / "traces"))
+        if "torch" in sys.modules:  # some test of this run needs it
+            importlib.import_module("tests.fakes.traces")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -29,18 +28,13 @@ from mar_edge.masking import cell_running_mask
 from mar_edge.model.config import build
 from mar_edge.model.graph_view import GraphView
 from tests.fakes.bundle import manifest, write_bundle
+from tests.fakes.command_line import mar_edge
 from tests.fakes.tiny_model import TINY
 
 
 def inspect(*arguments: object, width: int = 100) -> str:
     """Return what the command prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mar_edge", "inspect", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": str(width)},
-    )
+    done = mar_edge("inspect", *map(str, arguments), columns=width)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -295,14 +289,13 @@ def test_layers_are_of_the_graph_for_cpus_unless_asked(graph: Path, tmp_path: Pa
 
 
 def test_what_inspect_refuses(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mar_edge", "inspect"]
     folder = write_bundle(tmp_path / "a.mar")
     for arguments, told in (
         ([folder, "--layers"], "cannot be read as an ONNX graph"),
         ([folder, "--mask", "75"], "has no graph with mask 75"),
         ([folder, "--png", folder / "manifest.json" / "a.png"], "cannot write"),
     ):
-        done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        done = mar_edge("inspect", *map(str, arguments))
         assert done.returncode == 1
         assert told in done.stderr
         assert "Traceback" not in done.stderr

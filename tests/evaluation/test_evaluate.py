@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.runtime.model import Model
 from tests.fakes.bundle import BrightnessEngine, write_bundle
+from tests.fakes.command_line import mar_edge as run
 from tests.fakes.video_files import audio_only, write_moving, write_video
 
 TINY = ModelConfig(
@@ -340,9 +340,7 @@ def test_frames_to_look_at(videos: Path, tmp_path: Path) -> None:
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "80"}
-    line = [sys.executable, "-m", "mar_edge", "evaluate", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, env=environment)
+    return run("evaluate", *arguments, columns=80)
 
 
 def test_the_command_prints_writes_json_and_a_report(weights: Path, videos: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.runtime.engines.registry import create_engine
 from tests.conftest import ROOT
-from tests.fakes.command_line import fails_with
+from tests.fakes.command_line import fails_with, new_process
 from tests.fakes.command_line import mar_edge as run
 from tests.fakes.tiny_model import INFO, TINY
 from tests.fakes.video_files import write_video
@@ -220,7 +220,7 @@ def limit_files() -> None:
 
 def test_a_full_disk_leaves_the_old_bundle(weights: Path, bundle: Path) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
-    done = run("export", weights, "-o", bundle, preexec_fn=limit_files)
+    done = new_process("export", weights, "-o", bundle, preexec_fn=limit_files)
     assert done.returncode == 1, done.stderr
     assert "mar-edge: cannot write" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,20 +1,62 @@
-"""The command line as a process, and what it prints."""
+"""The command line as a process, and what it prints.
+
+The processes are forked from a server that has imported the heavy modules once: to import torch and its exporter anew
+takes seconds. Tests of signals, limits and standard input use new ones.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from mar_edge.cli.main import main
 
-def mar_edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the command line; the environment has no display."""
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["tests.fakes.heavy_imports"])
+
+
+def mar_edge(
+    *arguments: str | Path, cwd: Path | None = None, columns: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own; its environment is that of the test, without a display."""
     environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    if columns is not None:
+        environment["COLUMNS"] = str(columns)
+    words = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / "stdout", Path(folder) / "stderr"]
+        process = _PROCESSES.Process(target=_run, args=(words, environment, cwd or Path.cwd(), *outputs))
+        process.start()
+        process.join(timeout=300)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"mar-edge {' '.join(words)}: {outputs[1].read_text()}")
+        stdout, stderr = (path.read_text() for path in outputs)
+        return subprocess.CompletedProcess(words, process.exitcode, stdout, stderr)
+
+
+def new_process(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process that nothing prepared, with options of `subprocess.run`."""
     command = [sys.executable, "-m", "mar_edge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def _run(words: list[str], environment: dict[str, str], folder: Path, stdout: Path, stderr: Path) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for number, path in ((1, stdout), (2, stderr)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), number)
+    sys.argv = ["mar-edge", *words]
+    main()
 
 
 def records(text: str) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from mar_edge.runtime.sources.source import Frame
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.stream import Stream
 from tests.fakes.bundle import BrightnessEngine
+from tests.fakes.command_line import mar_edge
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_results_of_a_source_of_ones_own_hide_them(tmp_path: Path) -> None:
     ["run", "--source", "demo", "--model", "https://u:PW@cam/a.mar"], ["run", "--http://u:PW@cam"], ["run", "--source", "demo", "--mask", "http://u:PW@a"],
 ])  # fmt: skip
 def test_no_command_prints_them(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "mar_edge", *arguments], capture_output=True, text=True, timeout=120)
+    done = mar_edge(*arguments)
     assert done.returncode in (1, 2)
     assert done.stderr
     assert "PW" not in done.stdout + done.stderr

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.open import clip_file, open_source, waits_for_reader
 from mar_edge.runtime.sources.pipe import PipeSource
 from tests.conftest import need
+from tests.fakes.command_line import new_process
 from tests.fakes.films import moving_square, write_film
 
 FRAMES = 60
@@ -57,11 +57,6 @@ def write(pipe: Path, data: bytes) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
-
-
-def mar_edge(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mar_edge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def test_a_named_pipe_gives_what_the_file_gives(film: Path, pipe: Path, no_thread_left: None) -> None:
@@ -161,14 +156,14 @@ def test_whole_clips_do_not_come_through_pipes(pipe: Path) -> None:
 def test_run_through_stdin(film: Path, tmp_path: Path) -> None:
     for spec in ("-", "/dev/stdin", "pipe:0"):
         with film.open("rb") as stream, subprocess.Popen(["cat"], stdin=stream, stdout=subprocess.PIPE) as cat:
-            done = mar_edge("run", "--source", spec, stdin=cat.stdout)
+            done = new_process("run", "--source", spec, stdin=cat.stdout)
         assert done.returncode == 0, done.stderr
         assert f"stdin: {FRAMES} frames" in done.stderr
     with film.open("rb") as stream:
-        done = mar_edge("run", "--source", "-", stdin=stream)
+        done = new_process("run", "--source", "-", stdin=stream)
     assert f"{FRAMES} frames" in done.stderr, done.stderr
     for options in ({"stdin": subprocess.DEVNULL}, {"preexec_fn": lambda: os.close(0)}):
-        done = mar_edge("run", "--source", "-", **options)
+        done = new_process("run", "--source", "-", **options)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert "stdin" in done.stderr
@@ -198,6 +193,6 @@ def test_waiting_is_interrupted(pipe: Path, number: int, code: int) -> None:
 
 
 def test_max_seconds_holds_for_a_pipe_that_gives_nothing(pipe: Path) -> None:
-    done = mar_edge("run", "--source", pipe, "--max-seconds", "2")
+    done = new_process("run", "--source", pipe, "--max-seconds", "2")
     assert done.returncode == 0, done.stderr
     assert "no frame arrived" in done.stderr
