@@ -1,6 +1,6 @@
 """Models of real width, with weights that behave like trained ones: every precision exports, holds, and builds.
 
-Two of the presets' 12 or 24 blocks and 128 px instead of 224, so that it takes seconds: blocks are alike. The presets whole, at every mask and in every
+Two of the presets' 12 or 24 blocks and 96 px instead of 224, so that it takes seconds: blocks are alike. The presets whole, at every mask and in every
 precision: benchmarks/preset_graphs.py, with its results in docs/results/preset_graphs.md.
 """
 
@@ -25,7 +25,7 @@ CLIPS = 1
 methods of choosing ranges: benchmarks/preset_graphs.py."""
 
 BLOCKS = 2
-GEOMETRY = Geometry(height_px=128, width_px=128)
+GEOMETRY = Geometry(height_px=96, width_px=96)
 
 
 def export_preset(name: str, mask: int, folder: Path) -> Bundle:
