@@ -20,7 +20,7 @@ from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
 from mar_edge.training.recipe_errors import explain
 from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
-from mar_edge.training.recipe_part import Part, refuse
+from mar_edge.training.recipe_part import Name, Part, refuse
 from mar_edge.training.start import StartPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart
@@ -182,11 +182,11 @@ class Recipe(Part):
     """
 
     task: Task = "classify"
-    name: str
+    name: Name
     description: str
     licence: str
     attribution: tuple[str, ...] = ()
-    idle_label: str | None = None
+    idle_label: Name | None = None
     seed: int = Field(default=0, ge=0)
     model: ModelPart
     start: StartPart = StartPart()
