@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mar_edge.geometry import Geometry
 from mar_edge.printable import plain
@@ -16,7 +16,12 @@ PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
 Placement = Literal["any", "cpu", "tensorrt"]
 
 
-Name = Annotated[str, Field(min_length=1), AfterValidator(plain)]
+def _plain(value: object) -> object:
+    return plain(value) if isinstance(value, str) else value
+
+
+# before pydantic's own check, which rejects lone surrogates without showing them
+Name = Annotated[str, Field(min_length=1), BeforeValidator(_plain)]
 """A name or a label: one line without control characters."""
 
 

@@ -12,6 +12,7 @@ from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import InputNorm, Positions
+from mar_edge.model_spec import Name
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
@@ -20,7 +21,7 @@ from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
 from mar_edge.training.recipe_errors import explain
 from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
-from mar_edge.training.recipe_part import Name, Part, refuse
+from mar_edge.training.recipe_part import Part, refuse
 from mar_edge.training.start import StartPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from mar_edge.printable import plain
+from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0)]
 """A non-negative weight."""
-
-Name = Annotated[str, AfterValidator(plain)]
-"""One line without control characters."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

@@ -116,7 +116,8 @@ class Report:
         self._emit(summary)
         self._stack.close()
         self.console.print(
-            literal(self._source.name, style="bold")
+            literal("")
+            + literal(self._source.name, style="bold")
             + f": {summary['frames']} frames, {summary['inferences']} inferences, "
             f"{summary['events']} events, {summary['dropped']} dropped, "
             f"median latency {summary['latency_ms'] if summary['latency_ms'] is not None else '-'} ms"
