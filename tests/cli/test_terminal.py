@@ -108,7 +108,7 @@ def test_what_libraries_print() -> None:
     assert f"bar {bad}" in shown
 
 
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", HOSTILE[:-2])  # lone surrogates are no JSON text
 @pytest.mark.parametrize("key", ["name", "labels", "idle_label"])
 def test_a_bundle_with_control_characters_in_a_label_is_refused(tmp_path: Path, key: str, text: str) -> None:
     bad = f"bright{text}"

@@ -152,14 +152,17 @@ RICH = {
 }  # fmt: skip
 """Parts of rich that read no markup in the strings they are given, or hand them to the console."""
 
+MARKUP_READERS = ("Text", "Progress", "Text.from_markup", "Text.from_ansi", "Text.assemble", "console.status")
+
 TYPES = {"rich.text.Text", "rich.progress.Progress"}
 """Good as types, not to be called."""
 
 PRINTING = {
     "print": {
         "cli/standard_streams.py",
-        "runtime/measurement/memory.py",
-    },  # the latter is a process whose output is read
+        "cli/second_signal.py",  # constant text, from a thread that must not wait
+        "runtime/measurement/memory.py",  # a process whose output is read by its parent
+    },
     "rich": {"console.py"},
 }
 
@@ -178,14 +181,7 @@ def findings(path: Path) -> Iterator[str]:
             yield from (name for name in names if not name.startswith(tuple(RICH)) and name not in TYPES)
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if place not in PRINTING["rich"] and called in (
-                "Text",
-                "Progress",
-                "Text.from_markup",
-                "Text.from_ansi",
-                "Text.assemble",
-                "console.status",
-            ):
+            if place not in PRINTING["rich"] and called in MARKUP_READERS:
                 yield called
             if called == "Live" and "redirect_stderr=False" not in ast.unparse(node):
                 yield "Live, which reads the colours of libraries"
