@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.masking import visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.torch_engine import count_macs

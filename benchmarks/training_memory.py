@@ -21,8 +21,8 @@ import av
 import numpy as np
 import torch
 import yaml
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.training import recipe as recipes
 from mar_edge.training.loop import Trainer
 from mar_edge.training.needs.plan import Place, plan_training

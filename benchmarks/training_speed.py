@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.geometry import Geometry
 from mar_edge.masking import masked_indices, training_mask, visible_indices
 from mar_edge.model.config import build, preset

@@ -16,20 +16,22 @@ MarEdgeError                 all of the following; the command line prints it as
 ├── OutputError              an output path that cannot be written
 └── MissingExtraError        an optional part that is not installed
 ```
-The message states what was seen, what was expected and what to do next; passwords and tokens in it are hidden.
+The message states what was seen, what was expected and what to do next; passwords and tokens in it are hidden, and
+control characters are shown as escapes.
 """
 
 from __future__ import annotations
 
 from mar_edge.credentials import without_credentials
+from mar_edge.printable import printable_lines
 
 
 class MarEdgeError(Exception):
     """Base of all errors that mar-edge raises intentionally."""
 
     def __init__(self, *args: object) -> None:
-        # here, so that code that quotes an address or a library's message need not do it
-        super().__init__(*(without_credentials(one) if isinstance(one, str) else one for one in args))
+        # here, so that code that quotes an address, a name or a library's message need not do it
+        super().__init__(*(printable_lines(without_credentials(one)) if isinstance(one, str) else one for one in args))
 
 
 class GeometryError(MarEdgeError, ValueError):

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mar_edge.geometry import Geometry
+from mar_edge.printable import plain
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
 """Precisions, highest first."""
 
 Placement = Literal["any", "cpu", "tensorrt"]
+
+
+def _plain(value: object) -> object:
+    return plain(value) if isinstance(value, str) else value
+
+
+# before pydantic's own check, which rejects lone surrogates without showing them
+Name = Annotated[str, Field(min_length=1), BeforeValidator(_plain)]
+"""A name or a label: one line without control characters."""
 
 
 class Part(BaseModel):
@@ -37,15 +47,15 @@ class ModelSpec(Part):
         provenance: command, versions and data of its training.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     description: str
     licence: str
-    labels: Annotated[list[str], Field(min_length=1)]
+    labels: Annotated[list[Name], Field(min_length=1)]
     geometry: Geometry
     rate_fps: Annotated[float, Field(gt=0)]
     resize: Literal["stretch", "center_crop"]
     sampling: Literal["dense", "uniform"] = "dense"
-    idle_label: str | None
+    idle_label: Name | None
     architecture: dict[str, Any]
     trained_mask: Annotated[int, Field(ge=0, lt=100)]
     provenance: dict[str, Any]

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from mar_edge.credentials import without_credentials
+from mar_edge.printable import printable_lines
 
 Progress = Callable[[str, int, int], None]
 """Called with the current step, the amount done, and the total; 0 if the total is unknown."""
@@ -33,8 +34,8 @@ class Warnings:
         self._waiting: deque[str] = deque(maxlen=limit)
 
     def __call__(self, message: str) -> None:
-        """Add one sentence; passwords and tokens in it are hidden."""
-        self._waiting.append(without_credentials(message))
+        """Add one sentence; passwords and tokens in it are hidden, and control characters are shown as escapes."""
+        self._waiting.append(printable_lines(without_credentials(message)))
 
     def __bool__(self) -> bool:
         """Always true: an empty queue can receive warnings as well."""

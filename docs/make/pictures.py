@@ -9,10 +9,9 @@ import io
 import re
 from pathlib import Path
 
-from rich.console import Console
-
 import mar_edge
 from mar_edge.cli.views.live_view import LiveView
+from mar_edge.console import Console
 from mar_edge.export.mask_picture import save_mask
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.sources.demo.demo import DemoSource

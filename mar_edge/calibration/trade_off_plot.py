@@ -50,10 +50,12 @@ def plot(
     _curve(panels[2], [100 * row.int8_share for row in rows], "Work in INT8, %")
     panels[2].set_ylim(0, 102)
     for index, axes in enumerate(panels):
-        axes.set_xticks(range(len(rows)), [_label(row) for row in rows], rotation=40, ha="right", fontsize=8)
+        axes.set_xticks(
+            range(len(rows)), [_label(row) for row in rows], rotation=40, ha="right", fontsize=8, parse_math=False
+        )
         axes.set_xlabel("kept in higher precision" if index == 1 else "", fontsize=9)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    if title:  # literally: a name may contain $
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", parse_math=False)
     picture = BytesIO()
     figure.savefig(picture, dpi=110, format="png")
     write_output(path, mark_png(picture.getvalue()), kind=PICTURE, force=force)

@@ -38,9 +38,8 @@ def calibrate(
 
     A graph that misses its bounds is reported with the next step; the others are written, and the exit code is 1.
     """
-    from rich.console import Console
-
     from mar_edge.cli.views.export_tables import check_pictures, print_quantised, print_variants, tell_failures
+    from mar_edge.console import Console
     from mar_edge.extras import require
 
     for package in ("torch", "onnx"):
@@ -59,7 +58,7 @@ def calibrate(
         measure_blocks=True,
         cache=device_cache.folder("calibration"),
     )
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     with progress_bar(console) as progress:
         calibrated = start(bundle, options, out=out, masks=mask, force=force, progress=progress)
     print_quantised(calibrated, out or Path(bundle), target_drop, console, force=force)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+from mar_edge.cli.standard_streams import print_line
 
 
 def cameras() -> None:
@@ -13,11 +13,12 @@ def cameras() -> None:
     for camera in list_cameras():
         if camera.trouble is None:
             opens = True
-            typer.echo(
+            print_line(
                 f"{camera.index}: {camera.width_px}x{camera.height_px} at {camera.fps:g} frames/s    "
-                f"mar-edge run --camera {camera.index}"
+                f"mar-edge run --camera {camera.index}",
+                stdout=True,
             )
         else:
-            typer.echo(camera.trouble.removesuffix(". Run: mar-edge cameras"), err=True)
+            print_line(camera.trouble.removesuffix(". Run: mar-edge cameras"))
     if not opens:
-        typer.echo("no camera found. Without a camera, run: mar-edge run --source demo", err=True)
+        print_line("no camera found. Without a camera, run: mar-edge run --source demo")

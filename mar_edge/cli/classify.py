@@ -33,11 +33,10 @@ def classify(
     force: ForceOption = False,
 ) -> None:
     """Classify video files; a clip shorter than a window is filled by repeating its last frame."""
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.errors import MarEdgeError
 
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     wanted = read_views(views)
     loaded = load_model(model, engine, mask, precision)
     failed: list[str] = []
@@ -49,12 +48,12 @@ def classify(
                 if len(clips) == 1:
                     raise
                 failed.append(clip)
-                console.print(f"mar-edge: {error}", style="red", markup=False, soft_wrap=True)
+                console.say(f"mar-edge: {error}", "red")
                 if sink is not None:
                     sink({"type": "warning", "stream": clip, "message": str(error)})
                 continue
             for note in result.warnings:
-                console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
+                console.say(f"warning: {note}", "yellow")
                 if sink is not None:
                     sink({"type": "warning", "stream": clip, "message": note})
             if sink is not None:
@@ -62,6 +61,6 @@ def classify(
             best = "  ".join(f"{label} {score:.1%}" for label, score in result.top(3))
             if not result.reliable:
                 best = f"no reliable answer, {result.doubt}; best guess: {best}"
-            console.print(f"{clip}: {best}  ({result.views} views)", markup=False, soft_wrap=True)
+            console.say(f"{clip}: {best}  ({result.views} views)")
     if failed:
         raise MarEdgeError(f"{len(failed)} of {len(clips)} clips could not be classified: {', '.join(failed)}")

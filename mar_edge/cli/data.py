@@ -13,8 +13,7 @@ from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.views.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.datasets.video_check import Problem, Split
 
 SHOWN_CLASSES = 30
@@ -58,12 +57,11 @@ def check(
     force: ForceOption = False,
 ) -> None:
     """Decode every video; report broken and short ones, duplicates, labels and lengths; exit with 1 if unusable."""
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.datasets.video_check import check_videos, require_usable
     from mar_edge.datasets.video_list import read_labels
 
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     with json_output(json, force=force) as sink:
         with progress_bar(console) as progress:
             splits, problems = check_videos(
@@ -103,13 +101,12 @@ def _titles(splits: list[Split]) -> list[str]:
 
 
 def _print_splits(splits: list[Split], console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
     table.add_column("", overflow="fold")
     for title in _titles(splits):
-        table.add_column(escape(title), overflow="fold")
+        table.add_column(title, overflow="fold")
     rows = {
         "videos": [str(len(split.facts)) for split in splits],
         "usable": [str(sum(split.usable)) for split in splits],
@@ -130,7 +127,6 @@ def _print_splits(splits: list[Split], console: Console) -> None:
 
 
 def _print_classes(splits: list[Split], console: Console) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     labelled = [
@@ -146,12 +142,12 @@ def _print_classes(splits: list[Split], console: Console) -> None:
     table = Table(caption=f"{left_out} more classes are not shown" if left_out else None, caption_justify="left")
     table.add_column("usable videos", overflow="fold")
     for title, _ in labelled:
-        table.add_column(escape(title), justify="right", overflow="fold")
+        table.add_column(title, justify="right", overflow="fold")
     for place, label in enumerate(labels):
         if left_out and place == SHOWN_ENDS:
             table.add_row("…", *["…"] * len(labelled))
         if not left_out or place < SHOWN_ENDS or place >= len(labels) - SHOWN_ENDS:
-            table.add_row(escape(label), *[str(counts.get(label, 0)) for _, counts in labelled])
+            table.add_row(label, *[str(counts.get(label, 0)) for _, counts in labelled])
     console.print(table)
 
 
@@ -167,7 +163,7 @@ def _print_problems(problems: list[Problem], splits: list[Split], console: Conso
             title = titles[problem.split]
             where = f"{title}:{problem.line}" if problem.line else title
             # unbroken lines for searching in files, wrapped lines in a terminal
-            console.print(f"  {where}: {problem.message}", markup=False, soft_wrap=not console.is_terminal)
+            console.print(f"  {where}: {problem.message}", soft_wrap=not console.is_terminal)
         if len(group) > SHOWN_PROBLEMS[severity]:
             console.print(f"  and {len(group) - SHOWN_PROBLEMS[severity]} more; --json FILE has them all")
 

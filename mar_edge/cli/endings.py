@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from mar_edge.cli.standard_streams import print_line
 from mar_edge.errors import MarEdgeError
 
 STOPS = (signal.SIGTERM, signal.SIGHUP)
@@ -96,6 +97,6 @@ def print_thread_errors_in_one_line() -> None:
         if line is None:
             threading.__excepthook__(failed)
         else:
-            print(f"mar-edge: {line}", file=sys.stderr)
+            print_line(f"mar-edge: {line}")
 
     threading.excepthook = tell

@@ -70,14 +70,13 @@ def evaluate(
     report: ReportOption = None,
 ) -> None:
     """Evaluate a model on labelled videos: accuracy and its interval, confusion, calibration."""
-    from rich.console import Console
-
     from mar_edge.cli.views.evaluation_tables import print_evaluation
+    from mar_edge.console import Console
     from mar_edge.evaluation import evaluation as evaluations
     from mar_edge.evaluation.report import check_report_path, write_report
     from mar_edge.extras import require
 
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     wanted = read_views(views)
     if report is not None:
         require("matplotlib", "train")
@@ -87,7 +86,7 @@ def evaluate(
         with progress_bar(console) as progress:
             videos = evaluations.read_videos(data, loaded.labels, root=root, progress=progress)
             line = f"{_name(loaded)} on {data}: {len(videos.videos)} videos"
-            console.print(line, markup=False, soft_wrap=True)
+            console.say(line)
             result = evaluations.evaluate(loaded, videos, views=wanted, skip_broken=skip_broken, progress=progress)
         print_evaluation(result, console)
         if sink is not None:
@@ -102,7 +101,7 @@ def evaluate(
             pictures=lambda index: evaluations.show(result.paths[index]),
             force=force,
         )
-        console.print(f"report: {report}", markup=False, soft_wrap=True)
+        console.say(f"report: {report}")
 
 
 def _name(model: Model) -> str:

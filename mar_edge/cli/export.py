@@ -24,9 +24,8 @@ from mar_edge.cli.options import BuildChoice, CalibrateMethodOption, ForceOption
 from mar_edge.cli.views.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mar_edge.bundle import Bundle
+    from mar_edge.console import Console
     from mar_edge.export.targets import Profile
 
 
@@ -52,9 +51,8 @@ def export(
 
     A graph that misses its bounds is reported with the next step; the others are written, and the exit code is 1.
     """
-    from rich.console import Console
-
     from mar_edge.cli.views.export_tables import print_quantised, print_variants, tell_failures
+    from mar_edge.console import Console
     from mar_edge.extras import require
 
     for package in ("torch", "onnx", "onnxscript"):
@@ -74,7 +72,7 @@ def export(
         data=calibrate, clips=calibration_clips, method=method, target_drop=target_drop,
         cache=device_cache.folder("calibration") if calibrate else None, placements=target.placements if target is not None else PLACEMENTS,
     )  # fmt: skip
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     with progress_bar(console) as progress:
         exported = start(
             model, out, masks=mask, precisions=precision or ["fp32"], data=data, clips=clips,
@@ -93,7 +91,7 @@ def _write_triton(bundle: Bundle, folder: Path, target: Profile | None, console:
     from mar_edge.export.triton import write_triton
 
     names = write_triton(bundle, folder, serving=None if target is None else target.serving, force=force)
-    console.print(f"{folder}: Triton models {', '.join(names)}", markup=False, soft_wrap=True)
+    console.say(f"{folder}: Triton models {', '.join(names)}")
 
 
 def _check_places(out: Path, triton: Path | None, build: BuildChoice | None, *, pictures: bool, force: bool) -> None:
@@ -123,13 +121,14 @@ def _build(bundle: Bundle, module: BuildChoice, workspace: int | None, batch: in
     from mar_edge.runtime.engines.tensorrt.cache import build_to_file
 
     def say(message: str) -> None:
-        console.print(message, markup=False, soft_wrap=True)
+        console.say(message)
 
     failures = []
     for variant in [variant for variant in bundle.manifest.variants if variant.suits(module)]:
         try:
             check(bundle.graph_path(variant))
-            with console.status(f"building {variant.title} with {module}"):
+            with progress_bar(console) as progress:
+                progress(f"building {variant.title} with {module}", 0, 0)
                 built = build_to_file(
                     bundle.graph_path(variant),
                     variant,

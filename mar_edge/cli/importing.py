@@ -69,8 +69,7 @@ def import_(
     force: ForceOption = False,
 ) -> None:
     """Convert a foreign checkpoint to one of mar-edge; its format is detected automatically."""
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.errors import CheckpointError
     from mar_edge.extras import require
 
@@ -85,7 +84,7 @@ def import_(
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
         raise CheckpointError(f"{out} is the checkpoint itself; choose another name for the output")
     check_replaceable(out, checkpoints.CHECKPOINT, force=force)
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     imported = import_checkpoint(
         checkpoint,
         frames=frames,
@@ -105,8 +104,8 @@ def import_(
     )
     checkpoints.save(out, imported.model, imported.config, info, force=force)
     for line in _summary(checkpoint, imported, rate):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(f"every tensor of the model was filled; written to {out}", soft_wrap=True, markup=False)
+        console.say(line)
+    console.say(f"every tensor of the model was filled; written to {out}")
 
 
 def _labels(path: Path | None, imported: Imported) -> list[str]:
@@ -146,6 +145,6 @@ def _read_labels(path: Path) -> list[str]:
     from mar_edge.errors import CheckpointError
 
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read the labels from {path}: {error}") from error

@@ -10,9 +10,8 @@ import typer
 from mar_edge.cli.options import ForceOption, MaskOption, PrecisionOption, mask_percent
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mar_edge.bundle import Bundle, Variant
+    from mar_edge.console import Console
 
 PlacementChoice = Literal["cpu", "tensorrt"]
 ENGINE_OF = {"cpu": "onnxruntime", "tensorrt": "tensorrt"}
@@ -40,10 +39,9 @@ def inspect(
 
     --mask, --precision and --placement choose the graph of --layers and of the drawn mask.
     """
-    from rich.console import Console
-
     from mar_edge.bundle import open_bundle
     from mar_edge.cli.views.bundle_card import print_card, print_mask, print_variants
+    from mar_edge.console import Console
 
     if layers:
         from mar_edge.extras import require
@@ -55,7 +53,7 @@ def inspect(
         check_picture_path(png, force=force)
     opened = open_bundle(bundle)
     variant = opened.variant(mask_percent(mask), precision, engine=ENGINE_OF[placement])
-    console = Console(highlight=False)
+    console = Console(stderr=False)
     if layers:
         _layers(opened, variant, console)
     else:
@@ -64,7 +62,7 @@ def inspect(
         print_mask(opened.manifest, variant.mask, console)
     if png is not None:
         save_mask(png, opened.manifest.geometry, variant.mask, title=opened.manifest.name, force=force)
-        Console(stderr=True, highlight=False).print(f"{png}: mask {variant.mask} %", markup=False, soft_wrap=True)
+        Console().say(f"{png}: mask {variant.mask} %")
 
 
 def _layers(bundle: Bundle, variant: Variant, console: Console) -> None:
@@ -77,5 +75,5 @@ def _layers(bundle: Bundle, variant: Variant, console: Console) -> None:
         if (other.mask, other.precision) == (variant.mask, variant.precision) and other.placement != variant.placement
     ]
     hint = f"; --placement {others[0]} shows the one for {others[0]}" if others else ""
-    console.print(f"{bundle.manifest.name}, {variant.title}: {variant.file}{hint}", markup=False, soft_wrap=True)
+    console.say(f"{bundle.manifest.name}, {variant.title}: {variant.file}{hint}")
     print_layers(report(bundle.graph_path(variant)), console)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -24,23 +26,35 @@ from mar_edge.cli import (
     verify,
 )
 from mar_edge.cli.endings import exit_on_signals, one_line, print_thread_errors_in_one_line, stopped_by
-from mar_edge.cli.standard_streams import open_standard_streams
+from mar_edge.cli.standard_streams import open_standard_streams, print_line
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
+from mar_edge.printable import printable
 from mar_edge.version import __version__
 
 
 class Commands(TyperGroup):
-    """The commands; error messages that quote a command line hide passwords."""
+    """The commands; error messages that quote a command line hide passwords and control characters."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the options of `mar-edge` itself."""
+        with _literal_messages():
+            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command of the command line."""
-        try:
+        with _literal_messages():
             return super().invoke(ctx)
-        except Exception as error:
-            if hasattr(error, "format_message"):  # click's, which typer contains under changing names
-                vars(error)["message"] = without_credentials(str(vars(error).get("message", "")))
-            raise
+
+
+@contextmanager
+def _literal_messages() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's, which typer contains under changing names
+            vars(error)["message"] = printable(without_credentials(str(vars(error).get("message", ""))))
+        raise
 
 
 app = typer.Typer(
@@ -69,7 +83,7 @@ app.command("cameras")(cameras.cameras)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(__version__)
+        print_line(__version__, stdout=True)
         raise typer.Exit
 
 
@@ -98,7 +112,7 @@ def main() -> None:
         line = one_line(error)
         if line is None:
             raise
-        print(f"mar-edge: {line}", file=sys.stderr)
+        print_line(f"mar-edge: {line}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

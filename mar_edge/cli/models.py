@@ -5,11 +5,10 @@ from __future__ import annotations
 
 def models() -> None:
     """List the built-in models."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from mar_edge.bundle import builtin_names, open_bundle
+    from mar_edge.console import Console
 
     table = Table()
     for column in ("name", "classes", "GMACs", "size", "licence", "description"):
@@ -23,7 +22,7 @@ def models() -> None:
             str(len(manifest.labels)),
             gmacs,
             f"{size:.1f} MB",
-            escape(manifest.licence),
-            escape(manifest.description),
+            manifest.licence,
+            manifest.description,
         )
-    Console().print(table)
+    Console(stderr=False).print(table)

@@ -12,8 +12,7 @@ from mar_edge.cli.tried import check_ran
 from mar_edge.cli.views.progress_bar import progress_bar
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.runtime.measurement.profiling import Profile
 
 COLUMNS = 4
@@ -33,13 +32,12 @@ def profile(
     force: ForceOption = False,
 ) -> None:
     """Measure time and memory of every graph on this device, and the time of each block of the model."""
-    from rich.console import Console
-
     from mar_edge.bundle import open_bundle
+    from mar_edge.console import Console
     from mar_edge.runtime.device.identity import device_name
     from mar_edge.runtime.measurement import profiling
 
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     with json_output(json, force=force) as sink:
         opened = open_bundle(bundle)
         # drawing would affect the measurement
@@ -54,7 +52,7 @@ def profile(
                 progress=progress,
             )
         line = f"{opened.manifest.name} on {device_name()}: median of {runs}, one clip of the demo camera"
-        console.print(line, style="bold", markup=False, soft_wrap=True)
+        console.say(line, "bold")
         for ratio in dict.fromkeys(one.variant.mask for one in found):
             same = [one for one in found if one.variant.mask == ratio]
             _print_totals(same, console)
@@ -62,7 +60,7 @@ def profile(
         for one in found:
             if one.failure is not None:
                 line = f"{one.variant.title} in {one.engine} does not run: {one.failure}"
-                console.print(line, markup=False, soft_wrap=True)
+                console.say(line)
         if sink is not None:
             for one in found:
                 sink(one.to_json())
@@ -71,10 +69,9 @@ def profile(
 
 def _print_totals(same: list[Profile], console: Console) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     title = f"mask {same[0].variant.mask} %: {same[0].variant.gmacs:.4g} GMACs"
-    table = Table(box=None, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
+    table = Table(box=None, padding=(0, 1, 0, 0), title=title, title_justify="left")
     table.add_column("graph")
     table.add_column("engine")
     for column in ("ms", "speed", "GMACs/s", "file MB", "held MB", "peak MB"):
@@ -101,6 +98,8 @@ def _print_totals(same: list[Profile], console: Console) -> None:
 def _print_blocks(same: list[Profile], console: Console) -> None:
     from rich.table import Table
 
+    from mar_edge.console import literal
+
     shown = [one for one in same if one.blocks is not None]
     if not shown:
         if any(one.failure is None for one in same):
@@ -112,7 +111,7 @@ def _print_blocks(same: list[Profile], console: Console) -> None:
         table = Table(box=None, padding=(0, 1, 0, 0))
         table.add_column("block", no_wrap=True)
         for one in part:
-            table.add_column(f"{one.variant.precision}\n{one.engine}", justify="right", no_wrap=True)
+            table.add_column(literal(one.variant.precision, one.engine), justify="right", no_wrap=True)
         for block in dict.fromkeys(block for one in part for block in one.blocks or {}):
             table.add_row(block, *(_share(one.blocks or {}, block) for one in part))
         console.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from mar_edge.cli.options import (
     PrecisionOption,
     load_model,
 )
+from mar_edge.cli.standard_streams import print_line
 
 if TYPE_CHECKING:
     from mar_edge.cli.views.report import Report
@@ -97,7 +97,7 @@ def _close(background: Background, lines: JsonLines) -> None:
     if background.close():
         lines.close()
     if background.dropped:
-        print(f"warning: {background.dropped} JSON lines were not written", file=sys.stderr)
+        print_line(f"warning: {background.dropped} JSON lines were not written")
 
 
 def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:

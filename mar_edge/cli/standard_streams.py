@@ -2,6 +2,9 @@
 
 stdout carries results, so a failed write there is an error in one line. stderr carries messages for people,
 which are dropped if it cannot be written.
+
+Whatever Python code writes there, such as messages of libraries, warnings and tracebacks, loses its control characters, see
+`printable`. Only a console may move the cursor and set colours.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 from mar_edge.errors import OutputError
+from mar_edge.printable import printable, printable_lines
 
 
 class _Stream(io.TextIOWrapper):
@@ -32,11 +36,20 @@ class _Stream(io.TextIOWrapper):
         )
         self._fail = fail
 
+    @property
+    def rich_proxied_file(self) -> _Terminal:
+        """The stream for rich's consoles, which look for this name."""
+        return _Terminal(self)
+
     def write(self, text: str, /) -> int:
-        """Write text."""
+        """Write text with its control characters as escapes."""
+        self.write_unchanged(printable_lines(text))
+        return len(text)
+
+    def write_unchanged(self, text: str) -> None:
+        """Write text that may contain control sequences."""
         with self._failing():
             super().write(text)
-        return len(text)
 
     def flush(self) -> None:
         """Write the buffered text."""
@@ -52,6 +65,25 @@ class _Stream(io.TextIOWrapper):
             os.dup2(null, self.fileno())
             os.close(null)
             self._fail(error)
+
+
+class _Terminal:
+    """A stream for a console, whose own control sequences stay."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write_unchanged(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def print_line(line: str, *, stdout: bool = False) -> None:
+    """Print one line of text where no console is needed: an error, or a line of a short list."""
+    print(printable(line), file=sys.stdout if stdout else sys.stderr)
 
 
 def open_standard_streams() -> None:

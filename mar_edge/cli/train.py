@@ -34,8 +34,7 @@ def pretrain(recipe: RecipeArgument, overrides: OverridesArgument = None, force:
 
 
 def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) -> None:
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.extras import require
 
     for package in ("torch", "lightning_fabric", "tensorboard", "matplotlib"):
@@ -43,7 +42,7 @@ def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) 
     from mar_edge.training import recipe as recipes
     from mar_edge.training.trainer import train as start
 
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     result = start(recipes.load(path, overrides, task=task), console, force=force)
     if result.rank:
         _leave(result.interrupted)
@@ -58,7 +57,7 @@ def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) 
     if result.report is not None:
         said.append(f"report: {result.report}")
     for line in said:
-        console.print(line, markup=False, soft_wrap=True)
+        console.say(line)
     _leave(result.interrupted)
 
 

@@ -16,9 +16,10 @@ from mar_edge.cli.views.progress_bar import progress_bar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import Console
+    from rich.text import Text
 
     from mar_edge.bundle import Bundle
+    from mar_edge.console import Console
     from mar_edge.runtime.measurement.clip_set import ClipSet
     from mar_edge.runtime.measurement.verification import Measurement
 
@@ -51,13 +52,12 @@ def verify(
 
     With --engine or --precision nothing is stored: only a complete run can determine what is fastest.
     """
-    from rich.console import Console
-
     from mar_edge.bundle import open_bundle
+    from mar_edge.console import Console
     from mar_edge.evaluation.labelled_clips import open_labelled_clips
     from mar_edge.runtime.measurement import verification
 
-    console = Console(stderr=True, highlight=False)
+    console = Console()
     with json_output(json, force=force) as sink:
         opened = open_bundle(bundle)
         warnings: list[str] = []
@@ -70,12 +70,12 @@ def verify(
             _warn(console, message)
         _print_tables(found, opened, chosen, console)
         for line in verdicts(found):
-            console.print(line, markup=False, soft_wrap=True)
+            console.say(line)
         taken = {}
         if (why_not := _not_remembered(len(chosen), engine, precision)) is None:
             taken = _remember(opened, found, threads, console)
         else:
-            console.print(f"not stored, so auto is unchanged: {why_not}", markup=False, soft_wrap=True)
+            console.say(f"not stored, so auto is unchanged: {why_not}")
         if sink is not None:
             for measurement in found:
                 sink(measurement.to_json())
@@ -182,16 +182,15 @@ def _slower(measurement: Measurement, faster: Measurement) -> str:
 def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, console: Console) -> None:
     """Print one table per mask, narrow enough for 80 columns."""
     from rich.table import Table
-    from rich.text import Text
 
     from mar_edge.runtime.device.identity import device_name
 
     line = f"{bundle.manifest.name} on {device_name()}: {len(clips)} clips, {clips.source}"
-    console.print(line, style="bold", markup=False, soft_wrap=True)
+    console.say(line, "bold")
     for mask in dict.fromkeys(measurement.variant.mask for measurement in found):
         same = [measurement for measurement in found if measurement.variant.mask == mask]
         labelled = any(measurement.parity and measurement.parity.top1 is not None for measurement in same)
-        table = Table(box=None, padding=(0, 1, 0, 0), title=Text(f"mask {mask} %"), title_justify="left")
+        table = Table(box=None, padding=(0, 1, 0, 0), title=f"mask {mask} %", title_justify="left")
         table.add_column("graph", no_wrap=True)
         table.add_column("engine", no_wrap=True)
         for column in ("ms", "speed", "cosine", "error", "KL", "agree", *(["top-1"] if labelled else [])):
@@ -204,10 +203,12 @@ def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, cons
     console.print("all but ms: against fp32 in onnxruntime at the same mask", style="dim")
 
 
-def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> list[str]:
-    row = [measurement.variant.precision, measurement.engine]
+def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> list[str | Text]:
+    from mar_edge.console import literal
+
+    row: list[str | Text] = [measurement.variant.precision, measurement.engine]
     if measurement.failure is not None:
-        return [*row, *["-"] * (8 if labelled else 7), "[yellow]-[/]"]
+        return [*row, *["-"] * (8 if labelled else 7), literal("-", style="yellow")]
     row += [f"{measurement.median_ms:.1f}", "-" if measurement.speed is None else f"{measurement.speed:.2f}x"]
     parity = measurement.parity
     if parity is None:
@@ -223,8 +224,8 @@ def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> l
         row.append(_share(_top1(measurement, same)))
     row.append(_runs_in(measurement))
     if measurement.missed:
-        return [*row, "[red]no[/]"]
-    return [*row, "[green]yes[/]" if measurement.held else "[yellow]?[/]"]
+        return [*row, literal("no", style="red")]
+    return [*row, literal("yes", style="green") if measurement.held else literal("?", style="yellow")]
 
 
 def _top1(measurement: Measurement, same: list[Measurement]) -> float | None:
@@ -276,13 +277,9 @@ def _remember(
     for mask in sorted({measurement.variant.mask for measurement in found}):
         choice = choose(bundle, mask=mask, threads=threads)
         taken[mask] = {"engine": choice.engine, "precision": choice.variant.precision, "reason": choice.reason}
-        console.print(
-            f"auto uses at mask {mask}: {choice.variant.precision} in {choice.engine} ({choice.reason})",
-            style="bold",
-            markup=False,
-            soft_wrap=True,
-        )
-    console.print(f"stored in {path}", style="dim", markup=False, soft_wrap=True)
+        line = f"auto uses at mask {mask}: {choice.variant.precision} in {choice.engine} ({choice.reason})"
+        console.say(line, "bold")
+    console.say(f"stored in {path}", "dim")
     return taken
 
 
@@ -308,4 +305,4 @@ def _summary(
 
 
 def _warn(console: Console, message: str) -> None:
-    console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+    console.say(f"warning: {message}", "yellow")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mar_edge.datasets.label_likeness import doubts, nearest
 from mar_edge.datasets.list_file import Row
+from mar_edge.printable import printable
 
 MAX_CLASSES = 100_000
 """A larger class number is treated as a mistake, for instance an identifier."""
@@ -24,17 +25,21 @@ def number_classes(
     Args:
         rows: of a list.
         known: the classes in order; by default the labels, sorted, or, where all are numbers, 0 to the largest.
-        tell: called with the line of each unknown label.
+        tell: called with the line of each label that is unknown or contains control characters.
     """
+    odd = _with_control_characters(rows, tell)
     by_number = _are_numbers(rows)
     if known is None and by_number:
         numbers = [_class_number(row, MAX_CLASSES, tell) for row in rows]
         return tuple(map(str, range(1 + max((n for n in numbers if n is not None), default=-1)))), numbers
-    names = tuple(sorted({row.label for row in rows})) if known is None else tuple(known)
+    names = tuple(sorted({row.label for row in rows} - odd)) if known is None else tuple(known)
     places = {name: place for place, name in enumerate(names)}
     out: list[int | None] = []
     for row in rows:
         place = places.get(row.label)
+        if row.label in odd:
+            out.append(None)
+            continue
         if place is None and by_number:
             place = _class_number(row, len(names), tell)
         elif place is None:
@@ -43,6 +48,14 @@ def number_classes(
             tell(row.line, f"label '{row.label}' of {row.name} is not one of the {len(names)} known labels; {hint}")
         out.append(place)
     return names, out
+
+
+def _with_control_characters(rows: Sequence[Row], tell: Problem) -> set[str]:
+    """Return the labels that are not plain text; each is told once, with the first line that has it."""
+    found = {row.label: row for row in reversed(rows) if printable(row.label) != row.label}
+    for label, row in found.items():
+        tell(row.line, f"label '{label}' of {row.name} contains control characters; rename it")
+    return set(found)
 
 
 def _are_numbers(rows: Sequence[Row]) -> bool:

@@ -13,6 +13,7 @@ from mar_edge.datasets.class_folders import Rows, read_folder
 from mar_edge.datasets.class_numbers import Problem, label_doubts, number_classes, some
 from mar_edge.datasets.list_file import Row, read_rows
 from mar_edge.errors import DataError
+from mar_edge.printable import plain
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.video.folder_walk import LeftOut
 from mar_edge.runtime.video.listing import name_left_out
@@ -204,11 +205,13 @@ def read_labels(path: Path) -> list[str]:
     """Read class names, one per line.
 
     Raises:
-        DataError: if the file cannot be read, is empty, or names a class twice.
+        DataError: if the file cannot be read, is empty, names a class twice, or a name contains control characters.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+        for name in names:
+            plain(name)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the labels from {path}: {error}") from error
     if not names:
         raise DataError(f"{path} contains no class names; write one name per line")

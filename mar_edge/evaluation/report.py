@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from mar_edge.errors import MarEdgeError, OutputError
 from mar_edge.evaluation import report_figures as figures
 from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pairs
 from mar_edge.evaluation.report_curves import training_curves
-from mar_edge.evaluation.report_style import REPORT, page
+from mar_edge.evaluation.report_style import REPORT, escape, page
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import check_replaceable
 

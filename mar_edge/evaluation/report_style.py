@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
 
 from mar_edge.files.ownership import FileKind
+from mar_edge.printable import printable_lines
 
 _STYLE = """
 :root { --ink: #1b2430; --soft: #5b6675; --line: #e3e7ec; --paper: #ffffff; --blue: #2563a8; --good: #2f8f5b; --bad: #b3402e; }
@@ -76,6 +77,11 @@ _START = """<!doctype html>
 <meta name="generator" content="mar-edge/report/1">"""
 
 REPORT = FileKind("report", lambda file: file.read(len(_START)) == _START.encode())
+
+
+def escape(text: str) -> str:
+    """Return HTML that shows a text literally, and its control characters as escapes."""
+    return html.escape(printable_lines(text))
 
 
 def page(title: str, sections: list[str]) -> str:

@@ -18,6 +18,7 @@ from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import FileKind
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import MAR
+from mar_edge.printable import plain
 
 FORMAT = 1
 
@@ -65,6 +66,18 @@ class CheckpointInfo:
     mask_ratio: float = 0.5
     idle_label: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the texts that are names.
+
+        Raises:
+            CheckpointError: if one contains control characters.
+        """
+        try:
+            for name in (self.name, self.idle_label, *self.labels):
+                plain(name or "")
+        except ValueError as error:
+            raise CheckpointError(f"the name or label {error}") from error
 
 
 def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo, *, force: bool = False) -> None:
@@ -119,7 +132,7 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     try:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
         info = CheckpointInfo(**json.loads(metadata["info"]))
-    except (KeyError, ValueError, TypeError) as error:
+    except (CheckpointError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error
     if len(info.labels) != config.classes:
         raise CheckpointError(f"{path} has {len(info.labels)} labels for {config.classes} classes")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from mar_edge.console import Console, Field
 from mar_edge.errors import OutputError
 from mar_edge.extras import require
 from mar_edge.training.needs.speed import seconds
@@ -28,15 +28,14 @@ LOG_ROWS = 500
 """Approximate number of rows in the log of a training."""
 
 
-def training_bar(console: Console, *, quiet: bool) -> Progress:
+def training_bar(console: Console, *, quiet: bool) -> AbstractContextManager[Progress]:
     """Return a progress bar with a note and the time left; nothing if stderr is not a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
+    return console.bar(
+        Field(),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        Field("note"),
         TimeRemainingColumn(),
-        console=console,
         disable=quiet or not console.is_terminal,
     )
 

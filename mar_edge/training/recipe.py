@@ -12,6 +12,7 @@ from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import InputNorm, Positions
+from mar_edge.model_spec import Name
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
@@ -182,11 +183,11 @@ class Recipe(Part):
     """
 
     task: Task = "classify"
-    name: str
+    name: Name
     description: str
     licence: str
     attribution: tuple[str, ...] = ()
-    idle_label: str | None = None
+    idle_label: Name | None = None
     seed: int = Field(default=0, ge=0)
     model: ModelPart
     start: StartPart = StartPart()

@@ -6,8 +6,8 @@ from typing import cast
 
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.errors import MarEdgeError
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.interrupts import Interrupts
@@ -53,18 +53,16 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
         plan = _plan(recipe, split, fabric, force=force)
         if fabric.is_global_zero:
             for line in plan.lines:
-                console.print(
-                    line, style="yellow" if line.startswith("warning") else None, markup=False, soft_wrap=True
-                )
+                console.say(line, "yellow" if line.startswith("warning") else None)
         with fabric.rank_zero_first():  # the first process fills the cache, the others use it
             data = open_data(plan.recipe, split, show)
         bar.update(ready, visible=False)
         trainer = Trainer(plan.recipe, data, fabric)
         if fabric.is_global_zero:
             for note in data.notes:
-                console.print(f"warning: {note}", style="yellow", markup=False, soft_wrap=True)
+                console.say(f"warning: {note}", "yellow")
             for note in trainer.notes:
-                console.print(note, markup=False, soft_wrap=True)
+                console.say(note)
         task = bar.add_task("training", total=trainer.steps, completed=trainer.step, note="")
         pace = Pace(trainer.steps)
 
@@ -72,10 +70,10 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
             bar.update(task, completed=trainer.step, note=note)
             measured = pace.after(trainer.step)
             if measured is not None and fabric.is_global_zero:
-                console.print(measured, markup=False, soft_wrap=True)
+                console.say(measured)
             every = max(1, trainer.steps // 50)
             if not console.is_terminal and fabric.is_global_zero and trainer.step % every == 0:
-                console.print(f"step {trainer.step}/{trainer.steps}  {note}")
+                console.say(f"step {trainer.step}/{trainer.steps}  {note}")
 
         try:
             with Interrupts() as interrupts:

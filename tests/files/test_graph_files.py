@@ -181,6 +181,20 @@ def test_weights_that_the_manifest_does_not_list_are_refused(bundle: Path) -> No
         open_bundle(bundle)
 
 
+def test_the_manifest_covers_every_file(bundle: Path) -> None:
+    files = {path.name for path in bundle.iterdir()} - {"manifest.json"}
+    assert files == {name for variant in open_bundle(bundle).manifest.variants for name in variant.files}
+    assert DATA in files
+    for name in files:
+        whole = (bundle / name).read_bytes()
+        for changed in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[: len(whole) // 2], b"", whole + b"x"):
+            (bundle / name).write_bytes(changed)
+            with pytest.raises(BundleError, match=name):
+                open_bundle(bundle)
+        (bundle / name).write_bytes(whole)
+    open_bundle(bundle)
+
+
 def test_a_link_is_not_listed(bundle: Path) -> None:
     (bundle / DATA).rename(bundle.parent / "elsewhere")
     (bundle / DATA).symlink_to("../elsewhere")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.errors import MarEdgeError, OutputError
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.model import checkpoint

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.errors import RecipeError
 from mar_edge.model import checkpoint
 from mar_edge.training import recipe as recipes

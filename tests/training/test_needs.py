@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.errors import CheckpointError, MarEdgeError, OutputError, TrainingError
 from mar_edge.geometry import Geometry
 from mar_edge.masking import training_mask, visible_indices

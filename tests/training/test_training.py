@@ -19,8 +19,8 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from rich.console import Console
 
+from mar_edge.console import Console
 from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import CheckpointError, DataError, OutputError, RecipeError, TrainingError
 from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mar_edge.bundle import Manifest, Variant
+    from mar_edge.console import Console
 
 SHOWN, HIDDEN = "██", ".."
 LABELS_SHOWN = 12
@@ -20,7 +17,6 @@ LABELS_SHOWN = 12
 
 def print_card(manifest: Manifest, console: Console) -> None:
     """Print the model, its clips, and its provenance."""
-    from rich.markup import escape
     from rich.table import Table
 
     geometry = manifest.geometry
@@ -48,7 +44,7 @@ def print_card(manifest: Manifest, console: Console) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in rows.items():
-        table.add_row(key, escape(value))
+        table.add_row(key, value)
     console.print(table)
 
 
@@ -99,12 +95,12 @@ def print_variants(manifest: Manifest, console: Console) -> None:
         for text in _shared(variants, tell):
             rows.add_row(title, text)
             title = ""
-    rows.add_row("files", Text(", ".join(name for variant in variants for name in variant.files)))
+    rows.add_row("files", ", ".join(name for variant in variants for name in variant.files))
     console.print(rows)
     console.print()
 
 
-def _shared(variants: Sequence[Variant], tell: Callable[[Variant], str]) -> Iterator[Text]:
+def _shared(variants: Sequence[Variant], tell: Callable[[Variant], str]) -> Iterator[str]:
     """Yield the notes on variants, once for all variants that share a note."""
     members: dict[str, list[Variant]] = {}
     for variant in variants:
@@ -112,7 +108,7 @@ def _shared(variants: Sequence[Variant], tell: Callable[[Variant], str]) -> Iter
     for text, group in members.items():
         if text:
             everyone = len(group) == len(variants)
-            yield Text(text if everyone else f"{_titles(group)}: {text}")
+            yield text if everyone else f"{_titles(group)}: {text}"
 
 
 def _titles(variants: Sequence[Variant]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
+from mar_edge.console import Console, literal
 from mar_edge.evaluation.metrics import Evaluation, confused_pairs
 
 MATRIX_CLASSES = 12
@@ -43,7 +41,7 @@ def _warnings(evaluation: Evaluation, console: Console) -> None:
         )
         messages += [f"  {reason}" for reason in evaluation.broken]
     for message in messages:
-        console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+        console.say(f"warning: {message}", "yellow")
 
 
 def _summary(evaluation: Evaluation, console: Console) -> None:
@@ -86,7 +84,7 @@ def _classes(evaluation: Evaluation, console: Console) -> None:
         assert part.accuracy is not None and part.interval95 is not None
         low, high = part.interval95
         table.add_row(
-            escape(part.label),
+            part.label,
             str(part.clips),
             str(part.right),
             _percent(part.accuracy),
@@ -95,7 +93,7 @@ def _classes(evaluation: Evaluation, console: Console) -> None:
     console.print(table)
     if absent := evaluation.absent:
         more = f" and {len(absent) - NAMED} more" if absent[NAMED:] else ""
-        console.print(f"Classes without clips: {', '.join(absent[:NAMED])}{more}", style="dim", markup=False)
+        console.print(f"Classes without clips: {', '.join(absent[:NAMED])}{more}", style="dim")
 
 
 def _matrix(evaluation: Evaluation, console: Console) -> None:
@@ -114,8 +112,8 @@ def _matrix(evaluation: Evaluation, console: Console) -> None:
         cells = []
         for said, count in enumerate(counts[true].tolist()):
             shown = (f"{shares[true, said]:.0f}" if in_percent else str(count)) if count else "·"
-            cells.append(Text(shown, style="bold green" if true == said else "red" if count else "dim"))
-        table.add_row(escape(f"{true + 1} {label}"), *cells)
+            cells.append(literal(shown, style="bold green" if true == said else "red" if count else "dim"))
+        table.add_row(f"{true + 1} {label}", *cells)
     console.print(table)
 
 
@@ -129,7 +127,7 @@ def _pairs(evaluation: Evaluation, console: Console) -> None:
     table.add_column("clips", justify="right", no_wrap=True)
     for true, said, count in pairs:
         of = evaluation.per_class[true].clips
-        table.add_row(escape(evaluation.labels[true]), escape(evaluation.labels[said]), f"{count} of {of}")
+        table.add_row(evaluation.labels[true], evaluation.labels[said], f"{count} of {of}")
     console.print(table)
 
 

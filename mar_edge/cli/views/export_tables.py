@@ -12,9 +12,8 @@ from mar_edge.files.ownership import check_replaceable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from mar_edge.bundle import Bundle
+    from mar_edge.console import Console
     from mar_edge.export.exported import Exported, Quantised
 
 WORST = 6
@@ -50,10 +49,10 @@ def print_variants(bundle: Bundle, console: Console) -> None:
     for variant in bundle.manifest.variants:
         if variant.kept:
             parts = ", ".join(shorten(variant.kept))
-            console.print(f"{variant.title} keeps in higher precision: {parts}", markup=False, soft_wrap=True)
+            console.say(f"{variant.title} keeps in higher precision: {parts}")
     compared = {(v.parity.reference, v.parity.clips, v.parity.source) for v in bundle.manifest.variants}
     told = "; ".join(f"with {reference} on {clips} clips ({source})" for reference, clips, source in sorted(compared))
-    console.print(f"{bundle.path}: compared {told}", markup=False, soft_wrap=True)
+    console.say(f"{bundle.path}: compared {told}")
 
 
 def check_pictures(out: Path, *, force: bool = False) -> None:
@@ -86,7 +85,7 @@ def tell_failures(exported: Exported, console: Console, unbuilt: Sequence[str] =
     from mar_edge.errors import ExportError
 
     for message in exported.warnings:
-        console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+        console.say(f"warning: {message}", "yellow")
     said = f"{exported.bundle.path} was written"
     if exported.failures:
         said += f" without {len(exported.failures)} of the graphs"
@@ -135,7 +134,7 @@ def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, con
         return
     picture = out.with_name(f"{out.stem}-{graph.name}-trade-off.png")
     plot(graph.rows, picture, target_drop=target_drop, title=f"{out.stem}: {graph.title}", force=force)
-    console.print(f"drawn in {picture}", style="dim", markup=False, soft_wrap=True)
+    console.say(f"drawn in {picture}", "dim")
 
 
 def _percent(share: float | None) -> str:

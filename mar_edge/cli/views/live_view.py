@@ -6,12 +6,12 @@ import time
 from collections import deque
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
+from mar_edge.console import Console, literal
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.sources.source import Frame
 from mar_edge.runtime.streams.results import Event, Prediction
@@ -38,18 +38,21 @@ class LiveView:
         self._prediction: Prediction | None = None
         self._frame: Frame | None = None
         self._drawn_s = 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._live = Live(
+            console=console, auto_refresh=False, transient=False, redirect_stdout=False, redirect_stderr=False
+        )
+        self._drawing = console.drawing(self._live)
 
     def __enter__(self) -> LiveView:
         """Start drawing."""
-        self._live.__enter__()
+        self._drawing.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop drawing; the last state stays visible."""
-        self._live.__exit__(kind, error, trace)
+        self._drawing.__exit__(kind, error, trace)
 
     def add_event(self, event: Event) -> None:
         """Add an event to the list."""
@@ -80,12 +83,12 @@ class LiveView:
         for rank, (label, score) in enumerate(shown.top if shown else ()):
             style = "bold green" if rank == 0 else "dim"
             filled = round(score * BAR_CELLS)
-            bar = Text("█" * filled, style="green" if rank == 0 else "blue") + Text(
+            bar = literal("█" * filled, style="green" if rank == 0 else "blue") + literal(
                 "░" * (BAR_CELLS - filled), style="dim"
             )
-            bars.add_row(Text(label, style=style), bar, f"{score:5.1%}")
+            bars.add_row(literal(label, style=style), bar, f"{score:5.1%}")
         if shown is None:
-            bars.add_row(Text("filling the window …", style="dim"))
+            bars.add_row(literal("filling the window …", style="dim"))
         span_s = self._times[-1] - self._times[0]
         rate = f"{(len(self._times) - 1) / span_s:.0f} frames/s" if span_s > 0 else "-"
         latency = f"{shown.latency_ms:.0f} ms" if shown else "-"
@@ -93,12 +96,12 @@ class LiveView:
         if frame.truth is not None:
             state += f"   scripted: {frame.truth}"
         events = [
-            Text(f"{e.start_s:7.2f} - {e.end_s:.2f} s  {e.label}  {e.score:.2f}", style="cyan") for e in self._events
+            literal(f"{e.start_s:7.2f} - {e.end_s:.2f} s  {e.label}  {e.score:.2f}", style="cyan") for e in self._events
         ]
         return Panel(
-            Group(bars, Text(), Text(state), *events),
-            title=Text(self._title),
-            subtitle=Text(self._foot),
+            Group(bars, literal(""), literal(state), *events),
+            title=literal(self._title),
+            subtitle=literal(self._foot),
             title_align="left",
             subtitle_align="left",
             width=78,

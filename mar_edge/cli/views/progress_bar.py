@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from mar_edge.console import Console
     from mar_edge.reporting import Progress
 
 
@@ -24,15 +23,16 @@ def progress_bar(console: Console, *, transient: bool = True, refresh_per_second
     Yields:
         The progress callback. A new task replaces the previous one.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TimeRemainingColumn
 
-    with Progress(
+    from mar_edge.console import Field
+
+    with console.bar(
         SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
+        Field(),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console,
         disable=not console.is_terminal,
         transient=transient,
         refresh_per_second=refresh_per_second,

@@ -9,11 +9,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from mar_edge.cli.views.live_view import LiveView
 from mar_edge.cli.views.scoreboard import Scoreboard
+from mar_edge.console import Console, literal
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.source import Frame, Source
@@ -38,7 +36,7 @@ class Report:
     """
 
     def __init__(self, model: Model, source: Source, session: Session, sink: Sink | None, *, show: bool) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console()
         self.closed = False
         self._model, self._source, self._session, self._sink = model, source, session, sink
         self._latency_ms: deque[float] = deque(maxlen=LATENCIES)
@@ -76,7 +74,7 @@ class Report:
             self._began = True
             variant = self._model.variant
             line = f"{self._model.spec.name}: {variant.precision} at mask {variant.mask} in {self._model.engine.name}"
-            self.console.print(f"{line}, {self._model.reason}", style="dim", markup=False, soft_wrap=True)
+            self.console.say(f"{line}, {self._model.reason}", "dim")
         self._last_time_s = frame.time_s
         self._tell_warnings()
         if prediction is not None:
@@ -94,7 +92,7 @@ class Report:
 
     def say(self, message: str) -> None:
         """Print what the source waits for; not a record."""
-        self.console.print(message, style="dim", markup=False, soft_wrap=True)
+        self.console.say(message, "dim")
 
     def finish(self) -> None:
         """Report the remaining results and the summary."""
@@ -118,7 +116,9 @@ class Report:
         self._emit(summary)
         self._stack.close()
         self.console.print(
-            f"[bold]{escape(self._source.name)}[/]: {summary['frames']} frames, {summary['inferences']} inferences, "
+            literal("")
+            + literal(self._source.name, style="bold")
+            + f": {summary['frames']} frames, {summary['inferences']} inferences, "
             f"{summary['events']} events, {summary['dropped']} dropped, "
             f"median latency {summary['latency_ms'] if summary['latency_ms'] is not None else '-'} ms"
         )
@@ -152,7 +152,7 @@ class Report:
                 self._view.add_event(event)
             elif self._sink is None:
                 line = f"{event.start_s:8.2f} - {event.end_s:8.2f} s  {event.label}  {event.score:.2f}"
-                self.console.print(line, markup=False)
+                self.console.say(line)
 
     def _tell_warnings(self) -> None:
         for warnings in (self._source.warnings, self._session.warnings):
@@ -162,7 +162,7 @@ class Report:
     def _warn(self, message: str) -> None:
         self._warnings += 1
         self._emit({"type": "warning", "stream": self._source.name, "message": message})
-        self.console.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+        self.console.say(f"warning: {message}", "yellow")
 
     def _emit(self, record: dict[str, Any]) -> None:
         if self._sink is not None:

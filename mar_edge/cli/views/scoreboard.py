@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from mar_edge.console import Console, literal
 
 
 @dataclass
@@ -66,12 +66,13 @@ class Scoreboard:
             style = "green" if counted and segment.seen[segment.label] > counted / 2 else "red"
             table.add_row(
                 f"{segment.start_s:.1f}-{segment.end_s:.1f} s",
-                escape(segment.label),
-                escape(said),
-                f"[{style}]{share}[/]",
+                segment.label,
+                said,
+                literal(share, style=style),
             )
         console.print(table)
         console.print(
-            f"Agreed: [bold]{self.agreement:.1%}[/] of {self.total} windows within one move "
-            f"(a window is {self._window_s:g} s)."
+            literal("Agreed: ")
+            + literal(f"{self.agreement:.1%}", style="bold")
+            + f" of {self.total} windows within one move (a window is {self._window_s:g} s)."
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError
+from mar_edge.printable import printable
 from mar_edge.runtime.sources.source import Frame
 from mar_edge.runtime.streams.results import Prediction
 
@@ -31,7 +32,7 @@ class Window:
     def __init__(self, title: str) -> None:
         if sys.platform.startswith("linux"):
             _check_display()
-        self._title = title
+        self._title = title = printable(title)
         self._prediction: Prediction | None = None
         self._sized = False
         try:
