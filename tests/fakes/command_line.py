@@ -25,21 +25,29 @@ def mar_edge(
     *arguments: str | Path, cwd: Path | None = None, columns: int | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own; its environment is that of the test, without a display."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    if columns is not None:
-        environment["COLUMNS"] = str(columns)
-    words = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder) / "stdout", Path(folder) / "stderr"]
-        process = _PROCESSES.Process(target=_run, args=(words, environment, cwd or Path.cwd(), *outputs))
-        process.start()
+        outputs = Path(folder) / "stdout", Path(folder) / "stderr"
+        process = start(*arguments, outputs=outputs, cwd=cwd, columns=columns)
         process.join(timeout=300)
         if process.exitcode is None:
             process.kill()
             process.join()
-            raise TimeoutError(f"mar-edge {' '.join(words)}: {outputs[1].read_text()}")
+            raise TimeoutError(f"mar-edge {' '.join(map(str, arguments))}: {outputs[1].read_text()}")
         stdout, stderr = (path.read_text() for path in outputs)
-        return subprocess.CompletedProcess(words, process.exitcode, stdout, stderr)
+        return subprocess.CompletedProcess(arguments, process.exitcode, stdout, stderr)
+
+
+def start(
+    *arguments: str | Path, outputs: tuple[Path, Path], cwd: Path | None = None, columns: int | None = None
+) -> multiprocessing.process.BaseProcess:
+    """Start it, with the files that receive standard output and standard error, and do not wait for its end."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    if columns is not None:
+        environment["COLUMNS"] = str(columns)
+    words = [str(argument) for argument in arguments]
+    process = _PROCESSES.Process(target=_run, args=(words, environment, cwd or Path.cwd(), *outputs))
+    process.start()
+    return process
 
 
 def new_process(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -32,8 +32,8 @@ def write(path: Path, values: dict[str, Any]) -> Path:
     return path
 
 
-def tiny(folder: Path, videos: Path) -> dict[str, Any]:
-    """A recipe for a very small model of the films' directions."""
+def tiny(folder: Path, videos: Path, cache: Path | None = None) -> dict[str, Any]:
+    """A recipe for a very small model of the films' directions; tests may share a cache, which takes seconds to fill."""
     return {
         "name": "direction",
         "description": "a test",
@@ -44,7 +44,7 @@ def tiny(folder: Path, videos: Path) -> dict[str, Any]:
             "decoder_width": 16, "decoder_depth": 1, "decoder_heads": 2,
             "input_norm": "clip", "positions": "grid", "drop_path": 0.1,
         },
-        "data": {"kind": "videos", "train": str(videos), "rate_fps": 10, "resize": "stretch", "cache": str(folder / "cache")},
+        "data": {"kind": "videos", "train": str(videos), "rate_fps": 10, "resize": "stretch", "cache": str(cache or folder / "cache")},
         "optimiser": {"lr": 2e-3, "warmup_steps": 4, "ema": 0.9},
         "trainer": {"steps": 8, "batch": 4, "checkpoint_steps": 2, "workers": 0, "threads": 1, "out": str(folder / "run")},
     }  # fmt: skip

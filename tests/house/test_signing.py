@@ -12,7 +12,7 @@ import pytest
 from mar_edge.bundle import BUILTIN, Bundle, write_manifest
 from mar_edge.errors import BundleError
 from mar_edge.files.graph_files import hash_file
-from tests.conftest import ROOT
+from tests.conftest import ROOT, need
 
 PAGE = ROOT / "docs" / "explanation" / "security.md"
 
@@ -33,8 +33,7 @@ def make_keys(tool: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("tool", ["ssh-keygen", "minisign"])
 def test_a_signature_of_the_manifest_covers_the_bundle(tmp_path: Path, tool: str) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
+    need(shutil.which(tool) is not None, f"{tool} is not installed")
 
     def run(command: str) -> int:
         return subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True).returncode

@@ -60,10 +60,16 @@ def smallest(tmp_path: Path, videos: Path) -> Path:
     return tmp_path / "smallest.yaml"
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of the videos, decoded once for all tests."""
+    return tmp_path_factory.mktemp("clips") / "cache"
+
+
 @pytest.fixture
-def recipe(tmp_path: Path, videos: Path) -> Path:
+def recipe(tmp_path: Path, videos: Path, cache: Path) -> Path:
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tiny(tmp_path, videos)))
+    path.write_text(yaml.safe_dump(tiny(tmp_path, videos, cache)))
     return path
 
 
@@ -178,13 +184,14 @@ def test_a_disk_that_is_too_small_is_named(smallest: Path, machine: Callable[...
 
 def test_the_cache_that_is_announced_is_the_cache_that_is_written(recipe: Path, tmp_path: Path) -> None:
     console = Console(record=True, width=300, file=io.StringIO())
-    train(recipes.load(recipe, ["trainer.steps=1", "data.cache_px=300"]), console)
+    fresh = ["data.cache_px=300", f"data.cache={tmp_path / 'cache'}"]
+    train(recipes.load(recipe, ["trainer.steps=1", *fresh]), console)
     announced = re.search(r"disk: about ([\d,]+) MB of \S+ \S+ free for data.cache", console.export_text())
     assert announced is not None
     written = sum(file.stat().st_size for file in (tmp_path / "cache").glob("*.clip"))
     assert float(announced[1]) == pytest.approx(written / 1e6, abs=1)
     assert written > 10e6
-    assert any("disk: about 0 MB" in line for line in plan(recipe, "data.cache_px=300").lines), "it is all there"
+    assert any("disk: about 0 MB" in line for line in plan(recipe, *fresh).lines), "it is all there"
 
 
 def test_a_run_keeps_the_batch_that_it_began_with(recipe: Path, tmp_path: Path, machine: Callable[..., None]) -> None:

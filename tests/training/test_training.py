@@ -31,6 +31,7 @@ from mar_edge.training.recipe import Recipe
 from mar_edge.training.run_folder import RunFolder
 from mar_edge.training.trainer import train
 from mar_edge.training.videos import VideosPart, read_split
+from tests.fakes.command_line import mar_edge, start
 from tests.fakes.films import write_films
 from tests.fakes.recipes import tiny
 
@@ -42,10 +43,16 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_films(tmp_path_factory.mktemp("films"), 4)
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of the videos, decoded once for all tests."""
+    return tmp_path_factory.mktemp("clips") / "cache"
+
+
 @pytest.fixture
-def recipe(tmp_path: Path, videos: Path) -> Path:
+def recipe(tmp_path: Path, videos: Path, cache: Path) -> Path:
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tiny(tmp_path, videos)))
+    path.write_text(yaml.safe_dump(tiny(tmp_path, videos, cache)))
     return path
 
 
@@ -104,18 +111,18 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(recipe: Path, tmp_p
     state = tmp_path / "run" / "last.state.pt"
     kills = 0
     for _ in range(3):
-        process = subprocess.Popen(command(recipe, steps), stderr=subprocess.PIPE, text=True)
+        process = start("train", recipe, steps, outputs=(tmp_path / "stdout", tmp_path / "stderr"))
         before = state.stat().st_mtime_ns if state.exists() else 0
         deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_alive() and time.monotonic() < deadline:
             if state.exists() and state.stat().st_mtime_ns != before:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 kills += 1
                 break
             time.sleep(0.002)
-        process.communicate()
+        process.join(timeout=120)
     assert kills, "the run was over before it could be killed"
-    finished = subprocess.run(command(recipe, steps), capture_output=True, text=True, timeout=300)
+    finished = mar_edge("train", recipe, steps)
     assert finished.returncode == 0, finished.stderr
     assert same(whole.checkpoint, tmp_path / "run" / "last.safetensors")
 
@@ -450,8 +457,7 @@ def test_provenance_names_the_recipe_and_its_overrides_so_that_it_can_be_repeate
     recipe: Path, videos: Path, tmp_path: Path
 ) -> None:
     overrides = ["trainer.steps=2", "seed=7", f"data.train={videos}", "trainer.out=out dir", "name=left or right"]
-    words = [sys.executable, "-m", "mar_edge", "train", recipe.name, *overrides]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = mar_edge("train", recipe.name, *overrides, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     _, _, info = checkpoint.load(tmp_path / "out dir" / "last.safetensors")
     shown = ["trainer.steps=2", "seed=7", "data.train=list.csv", "trainer.out=out dir", "name=left or right"]
@@ -463,8 +469,8 @@ def test_provenance_names_the_recipe_and_its_overrides_so_that_it_can_be_repeate
     assert (said["seed"], said["trainer"]["steps"], said["trainer"]["batch"]) == (7, 2, 4)
     assert said["data"]["train"] == ["list.csv"], "where it lies on this machine is nobody's business"
     assert str(tmp_path.parent) not in json.dumps(info.provenance)
-    again = [sys.executable, "-m", "mar_edge", *shlex.split(info.provenance["command"])[1:], "trainer.out=again"]
-    done = subprocess.run([*again, f"data.train={videos}"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    again = shlex.split(info.provenance["command"])[1:]
+    done = mar_edge(*again, "trainer.out=again", f"data.train={videos}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert same(tmp_path / "out dir" / "last.safetensors", tmp_path / "again" / "last.safetensors")
 
