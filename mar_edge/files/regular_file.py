@@ -13,6 +13,9 @@ SMALL_BYTES = 16 << 20
 LIST_BYTES = 256 << 20
 """Limit of lists of videos: more than a million lines."""
 
+CACHE_BYTES = 1 << 30
+"""Limit of what a library keeps for itself, such as measured kernels."""
+
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_CLOEXEC", 0)
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe (FIFO)"),
@@ -20,6 +23,14 @@ _KINDS = (
     (stat.S_ISBLK, "a disk"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+class UnsuitableFileError(OSError):
+    """Something that is not read as a file: a FIFO, a device, a socket, a folder, or a file that is too large."""
+
+    def __str__(self) -> str:
+        """Return the reason alone; the callers name the file."""
+        return self.strerror or ""
 
 
 def open_regular(path: Path | str) -> int:
@@ -53,7 +64,7 @@ def read_limited(path: Path | str, limit_bytes: int = SMALL_BYTES) -> bytes:
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         size = f"{limit_bytes >> 20} MB" if limit_bytes >> 20 else f"{limit_bytes} bytes"
-        raise OSError(errno.EFBIG, f"it is larger than {size}", str(path))
+        raise UnsuitableFileError(errno.EFBIG, f"it is larger than {size}", str(path))
     return data
 
 
@@ -69,7 +80,7 @@ def read_text(path: Path | str, limit_bytes: int = SMALL_BYTES, *, encoding: str
 
 def _refuse_others(mode: int, path: Path | str) -> None:
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+        raise UnsuitableFileError(errno.EISDIR, "it is a folder, not a file", str(path))
     if not stat.S_ISREG(mode):
         kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a special file")
-        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+        raise UnsuitableFileError(errno.EINVAL, f"it is {kind}, not a file", str(path))

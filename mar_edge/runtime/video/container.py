@@ -73,18 +73,19 @@ def reason_of(error: Exception) -> str:
 
 
 def _open(handle: int, path: Path) -> InputContainer:
+    ending = _RAW_ENDINGS.get(path.suffix.lower())
     try:
         try:
             return _open_as(handle, FORMATS)
         except av.error.ArgumentError:  # none of these formats
             return _open_late(handle)
-    except av.error.InvalidDataError:
-        name = _RAW_ENDINGS.get(path.suffix.lower())
-        if name is None:
-            raise
-        return _open_as(handle, (name,), name)
+    except av.error.InvalidDataError as error:
+        if ending is None:
+            raise SourceError(_why_unread(handle, path, reason_of(error))) from error
+        return _open_as(handle, (ending,), ending)
     except av.error.ArgumentError as error:
-        raise SourceError(_why_unread(handle, path)) from error
+        reason = "its format is not supported, or it is damaged. Convert it: ffmpeg -i IN OUT.mp4"
+        raise SourceError(_why_unread(handle, path, reason)) from error
     except av.error.ExitError as error:
         raise SourceError(
             f"{path} is not a video that can be read: it was not opened in {OPEN_TIMEOUT_S:g} s"
@@ -145,15 +146,12 @@ def _decodes(container: InputContainer) -> bool:
     return done >= seen.keys()
 
 
-def _why_unread(handle: int, path: Path) -> str:
-    """Return why a file is not read whose format is not in the white list."""
+def _why_unread(handle: int, path: Path, reason: str) -> str:
+    """Return why a file is not read, by its first bytes; otherwise for a reason."""
     os.lseek(handle, 0, os.SEEK_SET)
-    start = os.read(handle, 64).removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = os.read(handle, 512).removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(_PLAYLISTS):
         return f"{path} is a list of other files, not a video; name the video itself"
-    if b"\0" not in start:
-        return f"{path} is text or other data, not a video"
-    return (
-        f"{path} is not a video that can be read: its format is not supported, or it is damaged. "
-        "Convert it: ffmpeg -i IN OUT.mp4"
-    )
+    if not any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in start):
+        reason = "it is text or other data"
+    return f"{str(path)[:200]} is not a video that can be read: {reason}"

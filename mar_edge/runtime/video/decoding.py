@@ -16,7 +16,7 @@ from mar_edge.errors import SourceError
 from mar_edge.reporting import Warn
 from mar_edge.runtime.video.clock import REORDERED, Clock, Timed
 from mar_edge.runtime.video.container import reason_of
-from mar_edge.runtime.video.limits import MAX_PIXELS, why_too_large
+from mar_edge.runtime.video.limits import MAX_PIXELS, held_ahead, why_too_large
 from mar_edge.runtime.video.opening import OpenVideo
 
 MAX_LAST_S = 60.0
@@ -99,7 +99,9 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
 
 def timed(video: OpenVideo, stamped: Iterator[tuple[T, float | None]], clock: Clock) -> Iterator[Timed[T]]:
     """Assign times to items in display order, from their time stamps in seconds."""
-    return clock.run(clock.sort(stamped) if video.timing.decode_order else stamped)
+    decoder = video.stream.codec_context
+    ahead = min(REORDERED, held_ahead(decoder.width, decoder.height))
+    return clock.run(clock.sort(stamped, ahead) if video.timing.decode_order else stamped)
 
 
 def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn) -> Iterator[Shown[T]]:
