@@ -107,7 +107,8 @@ def read_manifest(path: Path) -> object:
 
 @pytest.mark.parametrize("make", [fifo, link_to_zero])
 @pytest.mark.parametrize(
-    "read", [read_list, read_labels, read_recipe, read_profile, read_manifest, probe, lambda path: next(read_frames(path))]
+    "read",
+    [read_list, read_labels, read_recipe, read_profile, read_manifest, probe, lambda path: next(read_frames(path))],
 )
 def test_no_reader_waits(tmp_path: Path, make: Callable[[Path], None], read: Callable[[Path], object]) -> None:
     folder = tmp_path / "x.mar"

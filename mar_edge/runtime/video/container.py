@@ -19,6 +19,7 @@ from mar_edge.runtime.video.limits import (
     OPEN_TIMEOUT_S,
     container_options,
 )
+from mar_edge.runtime.video.mp4_index import why_too_many
 
 _PLAYLISTS = (b"ffconcat", b"#EXTM3U", b"<?xml", b"<MPD", b"<smil", b"v=0", b"[playlist]", b"[Reference]", b"# VobSub")
 """How files begin that only name other files or addresses."""
@@ -50,6 +51,8 @@ def open_container(path: Path) -> InputContainer:
         try:
             if os.fstat(handle).st_size == 0:
                 raise SourceError(f"{path} is empty (0 bytes)")
+            if why := why_too_many(handle):
+                raise SourceError(f"{path} {why}")
             return _open(handle, path)
         finally:
             os.close(handle)
