@@ -15,8 +15,8 @@ from mar_edge.datasets.fingerprint import fingerprint
 from mar_edge.datasets.video_list import read_labels, read_video_list
 from mar_edge.errors import MarEdgeError, SourceError
 from mar_edge.files.regular_file import open_regular, read_limited, read_text
-from mar_edge.runtime.clips.whole_clip import probe
 from mar_edge.runtime.measurement import choice
+from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames
 
 

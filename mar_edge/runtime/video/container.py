@@ -35,6 +35,13 @@ _TRIAL_PACKETS = 24
 _TRIAL_BYTES = 5_000_000
 """As many as FFmpeg decodes at the most to learn about a stream."""
 
+_MOST_TRIED = 10_000
+_tried: dict[tuple[int, ...], tuple[tuple[str, ...], bool]] = {}
+"""Files that have not changed since are not tried again."""
+
+_MOST_DECODED = 2
+"""Videos of a file that FFmpeg decodes at once; cameras with two lenses have as many."""
+
 
 def open_container(path: Path) -> InputContainer:
     """Open a regular file.
@@ -78,10 +85,7 @@ def reason_of(error: Exception) -> str:
 def _open(handle: int, path: Path) -> InputContainer:
     ending = _RAW_ENDINGS.get(path.suffix.lower())
     try:
-        try:
-            return _open_as(handle, FORMATS)
-        except av.error.ArgumentError:  # none of these formats
-            return _open_late(handle)
+        return _open_known(handle)
     except av.error.InvalidDataError as error:
         if ending is None:
             raise SourceError(_why_unread(handle, path, reason_of(error))) from error
@@ -95,19 +99,34 @@ def _open(handle: int, path: Path) -> InputContainer:
         ) from error
 
 
-def _open_late(handle: int) -> InputContainer:
-    """Open a file whose streams are found while it is read.
+def _open_known(handle: int) -> InputContainer:
+    """Open a file whose streams are known to need little memory; otherwise without decoders.
 
-    FFmpeg cannot limit the size of their pictures until they are known. They are known if a decoder with the limit
-    succeeds; otherwise FFmpeg has to do without the information from decoding them.
+    FFmpeg decodes some pictures of every stream to learn about it, and limits their size only in streams that are listed
+    at the start of a file. Without decoders it knows less about the order of pictures.
     """
-    with _open_as(handle, LATE_FORMATS, decoders=False) as trial:
-        known = _decodes(trial)
-    return _open_as(handle, LATE_FORMATS, decoders=known)
+    stat = os.fstat(handle)
+    key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if key not in _tried:
+        if len(_tried) >= _MOST_TRIED:
+            _tried.clear()
+        _tried[key] = _try(handle)
+    formats, decoders = _tried[key]
+    return _open_as(handle, formats, decoders=decoders)
+
+
+def _try(handle: int) -> tuple[tuple[str, ...], bool]:
+    """Return in which formats a file is opened, and whether FFmpeg may decode its streams."""
+    try:
+        with _open_as(handle, FORMATS, decoders=False, analysed_us=1) as listed:
+            return FORMATS, len(listed.streams.video) <= _MOST_DECODED
+    except av.error.ArgumentError:  # none of these formats
+        with _open_as(handle, LATE_FORMATS, decoders=False) as trial:
+            return LATE_FORMATS, len(trial.streams.video) <= _MOST_DECODED and _decodes(trial)
 
 
 def _open_as(
-    handle: int, formats: tuple[str, ...], format: str | None = None, *, decoders: bool = True
+    handle: int, formats: tuple[str, ...], format: str | None = None, *, decoders: bool = True, analysed_us: int = 0
 ) -> InputContainer:
     """Open what a descriptor reads, of which FFmpeg makes a copy.
 
@@ -116,9 +135,13 @@ def _open_as(
         formats: that may be found.
         format: do not search, but read it as this one.
         decoders: decode pictures to learn about the streams.
+        analysed_us: time of the file in which streams are searched; 0 for FFmpeg's own choice.
     """
     os.lseek(handle, 0, os.SEEK_SET)
-    options = container_options(protocol="fd", formats=formats) | {"fd": str(handle)}
+    options = container_options(protocol="fd", formats=formats) | {
+        "fd": str(handle),
+        "analyzeduration": str(analysed_us),
+    }
     if not decoders:
         options["codec_whitelist"] = "none"
     return av.open("fd:", "r", format, options, metadata_errors="replace", timeout=(OPEN_TIMEOUT_S, None))

@@ -193,6 +193,24 @@ def test_a_header_decides_no_memory(bombs: Path) -> None:
     assert int(peak_mb) < 500
 
 
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
+def test_many_streams_decide_no_memory(tmp_path: Path, ending: str) -> None:
+    gray = ("-f", "lavfi", "-i", "color=gray:size=3840x2160:rate=10", "-frames:v", 2, "-pix_fmt", "yuv420p")
+    ffmpeg(*gray, "-c:v", "libx264", "-preset", "ultrafast", tmp_path / "one.mkv")
+    path = tmp_path / f"many.{ending}"
+    ffmpeg("-i", tmp_path / "one.mkv", *(["-map", "0"] * 60), "-c", "copy", path)
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from mar_edge.runtime.video.reader import read_frames\n"
+        "print(len(list(read_frames(Path(sys.argv[1]), threads=1))))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=True)
+    pictures, peak_mb = map(int, done.stdout.split())
+    assert pictures == 2
+    assert peak_mb < 400  # 60 decoders with a picture each have 750 MB
+
+
 def test_an_ordinary_index_is_not_too_long(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(mp4(1000))
     said = why_not_video(tmp_path / "v.mp4")
