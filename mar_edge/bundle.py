@@ -20,6 +20,7 @@ from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.graph_files import PLAIN_NAME, hash_all, weight_names
 from mar_edge.files.graph_files import hash_file as hash_file
 from mar_edge.files.ownership import FolderKind
+from mar_edge.files.regular_file import read_text
 from mar_edge.model_spec import PRECISIONS, GraphSpec, ModelSpec, Part
 
 FORMAT = 3
@@ -161,7 +162,7 @@ class Bundle:
         """
         file = self.path / MANIFEST
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = json.loads(read_text(file))
         except FileNotFoundError as error:
             raise BundleError(
                 f"{self.path} has no {MANIFEST}; a bundle is a folder written by mar-edge export"
@@ -334,7 +335,7 @@ def builtin_names() -> list[str]:
 def _contents(folder: Path) -> set[str] | None:
     """Return the files of a bundle, relative to it; None if its manifest is not of mar-edge."""
     try:
-        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        values = json.loads(read_text(folder / MANIFEST))
         if values.get("schema") != SCHEMA and not _is_whole(values):
             return None
         names = {MANIFEST}

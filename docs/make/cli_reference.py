@@ -16,7 +16,7 @@ DOCS = Path(__file__).parent.parent
 
 INTRODUCTION = """Written by `python docs/make/cli_reference.py` from the commands themselves.
 
-Exit codes: 0 done; 1 an error, reported in one line with the next step; 2 wrong usage; 130 interrupted. JSON goes to stdout
+Exit codes: 0 done; 1 an error, reported in one line with the next step; 2 wrong usage; 130 interrupted. A second Ctrl-C or signal ends a command at once. JSON goes to stdout
 (`--json -`) or to a file, everything for people to stderr.
 """
 

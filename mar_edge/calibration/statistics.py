@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import ExportError, OutputError
+from mar_edge.files.regular_file import open_regular
 
 BINS = 2048
 """Number of bins of a histogram of magnitudes."""
@@ -158,7 +159,7 @@ class Statistics:
         """
         try:
             # opened here, as numpy does not close a damaged file
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            with open(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
                 values: Mapping[str, NDArray[Any]] = dict(archive)
             if str(values["key"]) != key:
                 raise ExportError(f"{path} belongs to another graph")

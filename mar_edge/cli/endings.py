@@ -6,10 +6,11 @@ import errno
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from mar_edge.cli.second_signal import end_at_second
 from mar_edge.cli.standard_streams import print_line
 from mar_edge.errors import MarEdgeError
 
@@ -36,13 +37,15 @@ _received: list[int] = []
 
 
 def exit_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end the process with 128 + their number, after cleaning up."""
+    """Let the first signal end the process after cleaning up, with 128 + its number, and a second one at once."""
 
     def leave(number: int) -> None:
-        _received.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    _on_stops(leave)
+    _on_first((signal.SIGINT, *STOPS), leave)
+    end_at_second((signal.SIGINT, *STOPS))
 
 
 def stopped_by() -> int | None:
@@ -54,25 +57,27 @@ def stopped_by() -> int | None:
 
 
 def interrupt_on_signals() -> None:
-    """Handle SIGTERM and SIGHUP like Ctrl-C, but only once: a terminal may send several while output is written."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C."""
 
     def interrupt(_number: int) -> None:
-        for stop in STOPS:
-            signal.signal(stop, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    _on_stops(interrupt)
+    _on_first(STOPS, interrupt)
 
 
-def _on_stops(act: Callable[[int], Any]) -> None:
+def _on_first(signals: Sequence[signal.Signals], act: Callable[[int], Any]) -> None:
+    """Act on the first signal. Those that follow do not disturb the cleaning up."""
+
     def handle(number: int, _frame: FrameType | None) -> None:
-        act(number)
+        _received.append(number)
+        if len(_received) == 1:
+            act(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         return
-    for stop in STOPS:
-        if signal.getsignal(stop) is not signal.SIG_IGN:  # as set by nohup
-            signal.signal(stop, handle)
+    for one in signals:
+        if signal.getsignal(one) is not signal.SIG_IGN:  # as set by nohup
+            signal.signal(one, handle)
 
 
 def one_line(error: BaseException) -> str | None:

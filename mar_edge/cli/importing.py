@@ -143,8 +143,9 @@ def _summary(checkpoint: Path, imported: Imported, rate_fps: float) -> list[str]
 
 def _read_labels(path: Path) -> list[str]:
     from mar_edge.errors import CheckpointError
+    from mar_edge.files.regular_file import read_text
 
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        return [line.strip() for line in read_text(path).split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read the labels from {path}: {error}") from error

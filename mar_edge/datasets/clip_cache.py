@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError
+from mar_edge.files.regular_file import open_regular
 
 SUFFIX = ".clip"
 PARTIAL = ".partial"
@@ -144,7 +145,7 @@ class ClipWriter:
 def look_up(path: Path) -> CachedClip | None:
     """Return what a file of the cache contains, from its trailer; None if it is missing or incomplete."""
     try:
-        with path.open("rb") as file:
+        with open(open_regular(path), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TRAILER.size))
             return _check(file.read(), size)
@@ -159,7 +160,8 @@ def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None
         Frames uint8 (N, h, w, 3), read from disk as they are used, and their times float64 (N,).
     """
     try:
-        data = np.memmap(path, dtype=np.uint8, mode="r")
+        with open(open_regular(path), "rb") as file:
+            data = np.memmap(file, dtype=np.uint8, mode="r")
     except (OSError, ValueError):  # an empty file cannot be mapped
         return None
     clip = _check(data[-_TRAILER.size :].tobytes(), data.size)

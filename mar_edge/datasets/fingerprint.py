@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mar_edge.files.regular_file import open_regular
+
 TRAINING_VIDEOS = "training_videos"
 """Key of a model's provenance: the videos that it was trained on, as `Fingerprints.text`."""
 
@@ -64,7 +66,7 @@ class Fingerprints:
 def fingerprint(file: Path) -> bytes | None:
     """Return `DIGEST_BYTES` of a hash of a file's content; None if it cannot be read."""
     try:
-        with file.open("rb") as opened:
+        with open(open_regular(file), "rb") as opened:
             size = os.fstat(opened.fileno()).st_size
             digest = hashlib.sha256(f"{size} ".encode() + opened.read(END_BYTES))
             if size > END_BYTES:

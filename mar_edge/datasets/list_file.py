@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from mar_edge.errors import DataError
+from mar_edge.files.regular_file import LIST_BYTES, read_limited
 from mar_edge.runtime.video.listing import is_named_video, why_no_video
 
 _FILE_NAME = re.compile(r".*\.(?:[A-Za-z][A-Za-z0-9]{1,4}|3g[p2])")
@@ -37,21 +39,22 @@ def read_rows(source: Path, tell: Callable[[int, str], None], *, labelled: bool)
     Raises:
         DataError: if the file is missing, is not text, or is a CSV that lacks a column.
     """
-    lines = _lines(source)
+    text = _read(source)
+    lines = _lines(text)
     if not lines:
         return []
     header = _header(source, lines[0][1], labelled=labelled)
     if header is not None:
-        return _csv_rows(source, *header, tell, labelled=labelled)
+        return _csv_rows(source, text, *header, tell, labelled=labelled)
     if not labelled:
         return [Row(number, _without_label(line), "") for number, line in lines]
     return _list_rows(lines, tell)
 
 
-def _lines(source: Path) -> list[tuple[int, str]]:
-    """Return the lines that are not blank, with their numbers."""
+def _read(source: Path) -> str:
+    """Return the content, with line ends as they are."""
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        return read_limited(source, LIST_BYTES).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"no such file or folder: {source}") from error
     except UnicodeDecodeError as error:
@@ -62,6 +65,11 @@ def _lines(source: Path) -> list[tuple[int, str]]:
         ) from error
     except OSError as error:
         raise DataError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, with their numbers."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
@@ -86,10 +94,10 @@ def _header(source: Path, first: str, *, labelled: bool) -> tuple[str, dict[str,
 
 
 def _csv_rows(
-    source: Path, separator: str, places: dict[str, int], tell: Callable[[int, str], None], *, labelled: bool
+    source: Path, text: str, separator: str, places: dict[str, int], tell: Callable[[int, str], None], *, labelled: bool
 ) -> list[Row]:
     rows = []
-    with source.open(encoding="utf-8-sig", newline="") as file:
+    with io.StringIO(text, newline="") as file:
         reader = csv.reader(file, delimiter=separator)
         try:
             next(field for field in reader if any(field))  # the header

@@ -13,6 +13,7 @@ from mar_edge.datasets.class_folders import Rows, read_folder
 from mar_edge.datasets.class_numbers import Problem, label_doubts, number_classes, some
 from mar_edge.datasets.list_file import Row, read_rows
 from mar_edge.errors import DataError
+from mar_edge.files.regular_file import read_text
 from mar_edge.printable import plain
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.video.folder_walk import LeftOut
@@ -208,7 +209,7 @@ def read_labels(path: Path) -> list[str]:
         DataError: if the file cannot be read, is empty, names a class twice, or a name contains control characters.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+        names = [line.strip() for line in read_text(path, encoding="utf-8-sig").split("\n") if line.strip()]
         for name in names:
             plain(name)
     except (OSError, ValueError) as error:

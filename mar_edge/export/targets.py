@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mar_edge.errors import OptionError
 from mar_edge.export.triton import Serving
+from mar_edge.files.regular_file import read_text
 from mar_edge.model_spec import Placement, Precision
 
 BF16_CAPABILITY = 8.0
@@ -134,7 +135,7 @@ def load(path: Path) -> Profile:
         OptionError: if there is none, or it is invalid; names every problem, with the nearest known key for an unknown one.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_text(path))
     except FileNotFoundError as error:
         near = ", ".join(sorted(file.name for file in path.parent.glob("*.yaml")))
         there = f"; available: {near}" if near else "; copy one from the folder export/ of mar-edge's repository"

@@ -20,6 +20,7 @@ from mar_edge.errors import ExportError, OptionError
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import FolderKind
+from mar_edge.files.regular_file import read_text
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """Execution provider of ONNX Runtime: TensorRT on a GPU, OpenVINO on an x86 CPU, or none, on any CPU."""
@@ -208,7 +209,7 @@ def _one_line(text: str) -> str:
 def _contents(folder: Path) -> set[str] | None:
     """Return the files of a repository that we wrote, relative to it; None if our mark is missing."""
     try:
-        mark = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        mark = json.loads(read_text(folder / MARKER))
         return {MARKER, *mark["files"]} if mark["schema"] == SCHEMA else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None

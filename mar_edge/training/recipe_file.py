@@ -13,6 +13,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mar_edge.errors import RecipeError
+from mar_edge.files.regular_file import read_limited
 
 MAX_DEPTH = 20
 """Deeper nesting than any recipe has is rejected before a parser's stack overflows."""
@@ -56,7 +57,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
         RecipeError: if the file cannot be read or is not a mapping, a key occurs twice, or an override is invalid.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path)
         root = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
         values = yaml.safe_load(data.decode("utf-8-sig"))
     except yaml.YAMLError as error:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from mar_edge.cli.endings import one_line
 from mar_edge.errors import OutputError
 from mar_edge.training.interrupts import Interrupts
+from tests.conftest import need
 from tests.fakes.video_files import write_video
 
 PROGRAM = f"{sys.executable} -m mar_edge"
@@ -154,6 +156,87 @@ def test_other_commands_clean_up_and_leave(number: signal.Signals, moment_s: flo
     process.send_signal(number)
     said, told = process.communicate(timeout=30)
     assert (said, told, process.returncode) == ("cleaned up\n", "", 128 + number)
+
+
+STUCK = {
+    "c": "import ctypes; c = ctypes.CDLL(None); lock = ctypes.create_string_buffer(64)\n"
+    "    c.pthread_mutex_init(lock, None); c.pthread_mutex_lock(lock); print('ready', flush=True); c.pthread_mutex_lock(lock)",
+    "graph": "import numpy, onnxruntime; run = onnxruntime.InferenceSession(sys.argv[1]).run\n"
+    "    print('ready', flush=True); run(None, {'start': numpy.zeros(1, numpy.float32)})",
+    "cleaning": "import time\n"
+    "    try: print('ready', flush=True); time.sleep(60)\n"
+    "    finally:\n"
+    "        while True: time.sleep(60)",
+}
+"""What does not end: a call into C, a graph with a loop, and code that cleans up."""
+
+
+def write_endless_graph(path: Path) -> Path:
+    """Write a graph with a loop of 10^12 rounds."""
+    need(find_spec("onnx") is not None, "onnx is not installed")
+    import onnx
+    from onnx import TensorProto, helper
+
+    def value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["more"], ["again"]), helper.make_node("Add", ["x", "one"], ["y"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("more", TensorProto.BOOL, []), value("x", TensorProto.FLOAT, [1])],
+        [value("again", TensorProto.BOOL, []), value("y", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["rounds", "go", "start"], ["end"], body=body)],
+        "graph",
+        [value("start", TensorProto.FLOAT, [1])],
+        [value("end", TensorProto.FLOAT, [1])],
+        [
+            helper.make_tensor("rounds", TensorProto.INT64, [], [10**12]),
+            helper.make_tensor("go", TensorProto.BOOL, [], [True]),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("stuck", STUCK)
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP)])
+def test_a_second_signal_ends_what_is_stuck(tmp_path: Path, stuck: str, numbers: tuple[int, int]) -> None:
+    graph = write_endless_graph(tmp_path / "endless.onnx") if stuck == "graph" else tmp_path
+    code = f"import sys, mar_edge.cli.main as m\ndef app():\n    {STUCK[stuck]}\nm.app = app; m.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, graph],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)  # until it is in C
+    process.send_signal(numbers[0])
+    process.send_signal(numbers[0])  # at once: the same event
+    assert process.stderr.readline() == "mar-edge: stopping; a second Ctrl-C or signal ends it at once\n"
+    assert process.poll() is None
+    process.send_signal(numbers[1])
+    _, told = process.communicate(timeout=10)
+    assert (told, process.returncode) == ("", 130)
+
+
+def test_signals_of_a_forked_process_are_its_own() -> None:
+    code = (
+        "import os, signal, time, mar_edge.cli.main as m\n"
+        "def app():\n"
+        "    for _ in range(3):\n"
+        "        if not (child := os.fork()): signal.pause(); os._exit(0)\n"
+        "        time.sleep(0.6); os.kill(child, signal.SIGTERM); os.waitpid(child, 0)\n"
+        "    print('done')\n"
+        "m.app = app; m.main()"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_a_training_notes_a_hang_up_unless_it_is_ignored() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mar_edge.errors import CheckpointError
+from mar_edge.files.regular_file import read_text
 from mar_edge.geometry import Geometry
 from mar_edge.model.importing.imported import Asked, Heads
 
@@ -41,7 +42,7 @@ def told(settings: Mapping[str, Any], folder: Path) -> Told:
         CheckpointError: if it names a part that mar-edge computes differently.
     """
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_config"]
+        values = json.loads(read_text(folder / "config.json"))["model_config"]
     except (OSError, ValueError, KeyError, TypeError):
         values = None
     if not isinstance(values, dict):

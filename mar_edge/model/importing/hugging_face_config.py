@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from mar_edge.errors import CheckpointError
+from mar_edge.files.regular_file import read_text
 
 FILE = "config.json"
 
@@ -98,7 +99,7 @@ def read_config(file: Path) -> VideoMaeConfig:
         CheckpointError: if it is missing or damaged, or has a value that our model computes differently.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         values = json.loads(text)
     except FileNotFoundError as error:
         raise CheckpointError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mar_edge.errors import CheckpointError
+from mar_edge.files.regular_file import read_text
 from mar_edge.model.importing.imported import Imported
 from mar_edge.model.mar import MEAN, STD
 
@@ -24,11 +25,11 @@ def check_preprocessing(folder: Path, imported: Imported) -> None:
     Raises:
         CheckpointError: if it is damaged, or normalises pictures differently from mar-edge.
     """
-    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    file = next((folder / name for name in FILES if (folder / name).exists()), None)
     if file is None:
         return
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(read_text(file))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mar_edge.bundle import BUILTIN, Bundle, Variant
 from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.regular_file import read_text
 from mar_edge.model_spec import PRECISIONS
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.device.identity import device_key
@@ -167,7 +168,7 @@ def recall(bundle: Bundle, *, threads: int | None = None) -> tuple[list[Remember
     """Return what was measured of a bundle on this device, and why it cannot be read if it exists but is unreadable."""
     try:
         path = device_cache.location(KIND) / _file_name(bundle, threads)
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         return [], None
     except (OSError, OutputError, UnicodeDecodeError) as error:

@@ -160,8 +160,8 @@ def find_videos(data: Path, *, warn: Warn = no_warning, progress: Progress = no_
     """
     if not data.exists():
         raise SourceError(f"no such file or folder: {data}")
-    if data.is_file():
-        return (data,)
+    if not data.is_dir():
+        return (data,)  # opening it reports what else it may be
     listing = list_videos(data, progress=progress)
     remark = listing.remark()
     if not listing.videos:

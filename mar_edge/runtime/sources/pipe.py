@@ -16,6 +16,7 @@ from mar_edge.errors import SourceError
 from mar_edge.reporting import Warn, Warnings, no_warning
 from mar_edge.runtime.sources.frame_queue import FrameQueue
 from mar_edge.runtime.sources.source import Frame
+from mar_edge.runtime.video.container import open_bytes
 from mar_edge.runtime.video.decoding import NoPictureError
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.reader import steady_frames
@@ -115,9 +116,7 @@ class PipeSource:
 
     def _decoded(self, pipe: _PipeBytes) -> Iterator[Frame]:
         try:
-            # the data may name files and addresses, which are not opened
-            container = av.open(pipe, "r", metadata_errors="replace", options={"protocol_whitelist": ""})
-            with OpenVideo(Path(self.name), container=container) as video:
+            with OpenVideo(Path(self.name), container=open_bytes(pipe)) as video:
                 for picture, time_s in steady_frames(video, self.warnings):
                     yield Frame(picture=picture, time_s=time_s, color="rgb")
         except NoPictureError as error:

@@ -98,8 +98,15 @@ class Clock:
                     stamp_s = None
             yield self._place(item, stamp_s)
 
-    def sort(self, stamped: Iterable[tuple[T, float | None]]) -> Iterator[tuple[T, float | None]]:
-        """Sort time stamps that were given in the order of decoding to items in the order of display."""
+    def sort(
+        self, stamped: Iterable[tuple[T, float | None]], ahead: int = REORDERED
+    ) -> Iterator[tuple[T, float | None]]:
+        """Sort time stamps that were given in the order of decoding to items in the order of display.
+
+        Args:
+            stamped: items with their time stamps.
+            ahead: how many of them may be held until their order is known.
+        """
         waiting: deque[tuple[T, float]] = deque()
         stamps_s: list[float] = []
         last_s: float | None = None
@@ -121,7 +128,7 @@ class Clock:
                     yield give()
             waiting.append((item, stamp_s))
             heapq.heappush(stamps_s, stamp_s)
-            if len(waiting) > REORDERED:
+            if len(waiting) > ahead:
                 yield give()
         while waiting:
             yield give()

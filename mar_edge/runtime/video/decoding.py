@@ -15,7 +15,9 @@ from av.video.stream import VideoStream
 from mar_edge.errors import SourceError
 from mar_edge.reporting import Warn
 from mar_edge.runtime.video.clock import REORDERED, Clock, Timed
-from mar_edge.runtime.video.opening import OpenVideo, reason_of
+from mar_edge.runtime.video.container import reason_of
+from mar_edge.runtime.video.limits import MAX_PIXELS, held_ahead, why_too_large
+from mar_edge.runtime.video.opening import OpenVideo
 
 MAX_LAST_S = 60.0
 """A longer duration of the last picture is not trusted."""
@@ -34,7 +36,9 @@ class NoPictureError(SourceError):
     """A video stream none of whose pictures can be decoded."""
 
     def __init__(self, video: OpenVideo) -> None:
-        super().__init__(f"{video.path} contains no picture that can be decoded; it is damaged or not a video")
+        # a decoder that refuses pictures for their size does not state it
+        large = "" if video.stream.codec_context.width else f", or its pictures have more than {MAX_PIXELS} pixels"
+        super().__init__(f"{video.path} contains no picture that can be decoded; it is damaged or not a video{large}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,21 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
     """Decode packet by packet, so that one damaged packet affects no others.
 
     Raises:
-        SourceError: if there is no decoder.
+        SourceError: if there is no decoder, or the pictures are too large.
     """
     name = video.path.name
     damaged = 0
+    size = (0, 0)
     for packet in video.packets():
         video.losses += packet.is_corrupt
         video.timing.prepare(packet)
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                if size != (frame.width, frame.height):
+                    size = (frame.width, frame.height)
+                    if why := why_too_large(*size, frame.format):
+                        raise SourceError(f"{video.path} {why}")
+                yield frame
         except av.error.EOFError:
             break
         except av.error.DecoderNotFoundError as error:
@@ -89,7 +99,9 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
 
 def timed(video: OpenVideo, stamped: Iterator[tuple[T, float | None]], clock: Clock) -> Iterator[Timed[T]]:
     """Assign times to items in display order, from their time stamps in seconds."""
-    return clock.run(clock.sort(stamped) if video.timing.decode_order else stamped)
+    decoder = video.stream.codec_context
+    ahead = min(REORDERED, held_ahead(decoder.width, decoder.height))
+    return clock.run(clock.sort(stamped, ahead) if video.timing.decode_order else stamped)
 
 
 def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn) -> Iterator[Shown[T]]:

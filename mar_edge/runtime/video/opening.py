@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.video.folder_walk import why_missing
+from mar_edge.runtime.video.container import open_container, reason_of
+from mar_edge.runtime.video.limits import DECODER_OPTIONS, held_ahead, why_too_large
 from mar_edge.runtime.video.timing import Timing, timing_of
 
 HEAD_PACKETS = 130
@@ -27,17 +29,11 @@ PIPED_PACKETS = 16
 NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 """Covers of music, chapter thumbnails and still pictures are stored as video streams."""
 
-_TEXT_FORMATS = ("tty", "bin", "xbin", "adf", "idf")
-"""Formats in which FFmpeg renders text: it accepts any text file as a video."""
-
-_PICTURE_FORMATS = ("image2", "ico", "brender_pix", "jpegxl_anim")
+_PICTURE_FORMATS = ("jpegxl_anim",)
 _PICTURE_BRANDS = ("avif", "avis", "heic", "heix", "heim", "heis", "mif1", "msf1")
 _ANIMATED_FORMATS = ("gif", "apng")
 _FEWEST_PIPED = 4
 """Fewer consecutive pictures are not a video: cameras append previews to a JPEG."""
-
-_PLAYLIST_FORMATS = ("concat", "hls", "applehttp", "dash", "sdp", "imf", "lavfi")
-"""Formats that only name other files."""
 
 _Stream = TypeVar("_Stream", bound=VideoStream)
 
@@ -66,11 +62,10 @@ class OpenVideo:
         self.path = path
         self.losses = 0
         self.stopped: str | None = None
-        self.container = container or _open(path)
+        self.container = container or open_container(path)
         try:
             self.stream = _choose(self.container, path)
-            self.stream.thread_type = "AUTO"
-            self.stream.codec_context.thread_count = threads or 0
+            self._limit_decoder(threads)
             self._packets = self._read()
             self._head = self._read_head(HEAD_PACKETS if container is None else PIPED_PACKETS)
             self._refuse_pictures()
@@ -111,6 +106,19 @@ class OpenVideo:
         self._head = []
         self._packets = self._read()
 
+    def _limit_decoder(self, threads: int | None) -> None:
+        """Set up the decoder; large pictures get fewer threads, each of which holds one.
+
+        Raises:
+            SourceError: if the pictures are too large.
+        """
+        decoder = self.stream.codec_context
+        if why := why_too_large(decoder.width, decoder.height, decoder.format):
+            raise SourceError(f"{self.path} {why}")
+        self.stream.thread_type = "AUTO"
+        decoder.thread_count = min(threads or os.cpu_count() or 1, held_ahead(decoder.width, decoder.height), 16)
+        decoder.options = dict(DECODER_OPTIONS)  # the size may change later
+
     def _read(self) -> Iterator[Packet[VideoStream]]:
         packets = self.container.demux(self.stream)
         while True:
@@ -148,33 +156,6 @@ class OpenVideo:
         if still or brand in _PICTURE_BRANDS:
             kind = brand if brand in _PICTURE_BRANDS else self.stream.codec_context.name
             raise SourceError(f"{self.path} is a still image ({kind}), not a video")
-
-
-def reason_of(error: Exception) -> str:
-    """Return an exception's message in one line."""
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
-
-
-def _open(path: Path) -> InputContainer:
-    try:
-        if path.is_dir():
-            raise SourceError(f"{path} is a directory; name a video file in it")
-        if not path.exists():
-            raise SourceError(why_missing(path))
-        if path.is_file() and path.stat().st_size == 0:
-            raise SourceError(f"{path} is empty (0 bytes)")
-        # the protocol is explicit, or a colon in a file's name would be read as one; what a file names is not fetched
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"{str(path)[:200]} is not a video that can be read: {reason_of(error)}") from error
-    name = container.format.name
-    if name in _TEXT_FORMATS:
-        container.close()
-        raise SourceError(f"{path} is text or other data, not a video")
-    if set(name.split(",")) & set(_PLAYLIST_FORMATS):
-        container.close()
-        raise SourceError(f"{path} is a list of other files ({name}), not a video; name the video itself")
-    return container
 
 
 def _choose(container: InputContainer, path: Path) -> VideoStream:

@@ -13,6 +13,8 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from mar_edge.runtime.video.limits import why_too_large
+
 MAX_PIXEL_ASPECT = 5.0
 """A larger ratio of a pixel's sides is an error in the header."""
 
@@ -67,13 +69,19 @@ class Display:
         return self._orientation
 
     def _square_size(self, frame: VideoFrame) -> tuple[int, int]:
-        """Return (width, height) with square pixels; the picture is stretched, so that no detail is lost."""
+        """Return (width, height) with square pixels; the picture is stretched, so that no detail is lost.
+
+        If that were too large, it is reduced instead.
+        """
         aspect = self._pixel_aspect
         if aspect is None:
             return frame.width, frame.height
-        if aspect > 1:
-            return round(frame.width * aspect), frame.height
-        return frame.width, round(frame.height / aspect)
+        wider, taller = (
+            (max(1, round(frame.width * aspect)), frame.height),
+            (frame.width, max(1, round(frame.height / aspect))),
+        )
+        larger, smaller = (wider, taller) if aspect > 1 else (taller, wider)
+        return smaller if why_too_large(*larger) else larger
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction | None:

@@ -21,6 +21,13 @@ MAX_HELD_S = 600.0
 """The rest of a longer one stays a gap: a wrong time stamp could last for hours."""
 
 
+MAX_FILLED_S = 86_400.0
+"""Time of a file that is filled with held pictures, in total: a few bytes can state any duration."""
+
+MIN_FILLED_STEP_S = 1 / 240
+"""A held picture is not repeated more often than this, whatever rate the file states."""
+
+
 class ShownFrame(NamedTuple):
     """A picture and when the file shows it.
 
@@ -97,11 +104,15 @@ def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[tuple[NDArray[np.uin
     Raises:
         SourceError: if no picture can be decoded.
     """
-    step_s = video.timing.step_s
+    usual_s = video.timing.step_s
+    step_s = max(usual_s, MIN_FILLED_STEP_S)
+    left_s = MAX_FILLED_S
     for shown in read_timed(video, Display(video.stream).picture, warn):
         yield shown.item, shown.time_s
-        if shown.duration_s > max(HELD_S, 3 * step_s):
-            for place in range(1, round(min(shown.duration_s, MAX_HELD_S) / step_s)):
+        if shown.duration_s > max(HELD_S, 3 * usual_s):
+            held_s = min(shown.duration_s, MAX_HELD_S, left_s)
+            left_s -= held_s
+            for place in range(1, round(held_s / step_s)):
                 yield shown.item, shown.time_s + place * step_s
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mar_edge.errors import EngineError, OptionError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.regular_file import CACHE_BYTES, read_limited
 from mar_edge.node_names import part_of
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
@@ -203,7 +204,7 @@ def _timing(config: Any, path: Path | None, say: Warn) -> Iterator[None]:
 
 def _read_timings(config: Any, path: Path) -> Any:
     try:
-        return config.create_timing_cache(path.read_bytes())
+        return config.create_timing_cache(read_limited(path, CACHE_BYTES))
     except FileNotFoundError:
         return config.create_timing_cache(b"")
     except OSError as error:

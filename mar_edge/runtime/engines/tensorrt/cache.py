@@ -16,6 +16,7 @@ from typing import NamedTuple
 from mar_edge.bundle import Variant
 from mar_edge.errors import OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.regular_file import open_regular
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
@@ -245,7 +246,8 @@ def dialect_name(key: EngineKey) -> str:
 def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
     """Return why there is no usable engine, or the engine."""
     try:
-        content = path.read_bytes()
+        with open(open_regular(path), "rb") as file:
+            content = file.read()
     except FileNotFoundError:
         return "there is none yet", None
     except OSError as error:
