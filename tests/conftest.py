@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -26,6 +27,12 @@ def need(there: bool, reason: str) -> None:
     if IN_CI:
         pytest.fail(f"CI must have this: {reason}")
     pytest.skip(reason)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what was imported: with torch, a collection takes a quarter of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -54,4 +54,4 @@ def _key(model: torch.nn.Module, args: tuple[torch.Tensor, ...], options: dict[s
     return digest.hexdigest()
 
 
-torch.onnx.export = _shared
+vars(torch.onnx)["export"] = _shared
