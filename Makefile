@@ -2,9 +2,11 @@
 PYTHON ?= python3
 CONSTRAINTS := constraints.txt
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+LOWEST_PYTHON ?= python3.10
+PIP_LOWEST := -m pip install --quiet --disable-pip-version-check --constraint constraints-lowest.txt
 INPUTS := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: demo test check docs package clean
+.PHONY: demo test check docs package lowest audit clean
 
 demo: .venv-demo/ready  ## run the built-in model on the built-in camera; ends by itself
 	.venv-demo/bin/mar-edge run --source demo
@@ -45,5 +47,26 @@ package:  ## the wheel and the sdist in dist/, checked, and the demo run from th
 	.venv-package/bin/python $(PIP_INSTALL) dist/*.whl
 	cd dist && ../.venv-package/bin/mar-edge run --source demo:realtime=no
 
+lowest: LOWEST_TESTS := $(addprefix tests/,cli/test_cli.py datasets/test_clip_reader.py datasets/test_video_list.py \
+	files/test_bundle.py files/test_whole_folder.py house/test_child_process.py runtime/clips/test_preprocess.py \
+	runtime/clips/test_ring_buffer.py runtime/clips/test_sampler.py runtime/sinks runtime/sources/test_sources.py \
+	runtime/streams/test_events.py runtime/streams/test_stream.py runtime/test_egomotion.py runtime/video)
+lowest:  ## the wheel with the lowest versions that pyproject.toml allows, on Python 3.10: the demo, and tests without torch
+	rm -rf .venv-lowest build/lowest
+	$(LOWEST_PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python $(PIP_LOWEST) .
+	mkdir -p build/lowest && cd build/lowest && ../../.venv-lowest/bin/mar-edge run --source demo:realtime=no
+	.venv-lowest/bin/python $(PIP_LOWEST) filelock hypothesis matplotlib onnx pytest pyyaml safetensors
+	cp -r tests runtime pyproject.toml build/lowest/  # so that the tests import the wheel
+	cd build/lowest && MAR_EDGE_SHARED=$${MAR_EDGE_SHARED:-$(abspath ../shared)} OMP_NUM_THREADS=1 \
+		../../.venv-lowest/bin/python -m pytest -q -p no:cacheprovider $(LOWEST_TESTS) \
+		--deselect tests/cli/test_cli.py::test_import_and_export_from_the_command_line \
+		--deselect tests/cli/test_cli.py::test_errors_are_one_line_and_exit_1  # both need torch
+
+audit:  ## known vulnerabilities of the pinned versions; asks pypi.org
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(CONSTRAINTS)
+
 clean:
-	rm -rf .venv-package dist build .venv .venv-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv-audit .venv-lowest .venv-package dist build .venv .venv-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -4,7 +4,7 @@
 # This file has never been built: there was neither such a GPU nor Docker when it was written.
 #
 #   docker build -t mar-edge:datacenter -f export/docker/datacenter.Dockerfile .
-#   docker run --rm -it --gpus all -v mar-edge:/cache -v $PWD:/work mar-edge:datacenter \
+#   docker run --rm -it --gpus all --user $(id -u):$(id -g) -v $HOME/.cache/mar-edge:/cache -v $PWD:/work mar-edge:datacenter \
 #       export model.safetensors -o model.mar --profile /src/export/l4.yaml --calibrate clips --data clips
 ARG BASE=26.05-py3
 FROM nvcr.io/nvidia/tensorrt:${BASE}
@@ -15,12 +15,16 @@ RUN apt-get update \
 RUN python3 -m venv --system-site-packages /opt/mar-edge
 ENV PATH=/opt/mar-edge/bin:/usr/local/cuda/bin:$PATH
 # Export needs torch, but no GPU in it: the wheels for CPUs are a tenth of the size.
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
+COPY constraints.txt /src/
+RUN pip install --no-cache-dir --constraint /src/constraints.txt torch --index-url https://download.pytorch.org/whl/cpu
 COPY pyproject.toml README.md LICENSE /src/
 COPY mar_edge /src/mar_edge
 COPY export /src/export
-RUN pip install --no-cache-dir pycuda '/src[export]'
+RUN pip install --no-cache-dir --constraint /src/constraints.txt pycuda '/src[export]'
 ENV MAR_EDGE_CACHE=/cache
+# not root: a user of its own, who owns the cache
+RUN useradd --uid 10001 --create-home mar-edge && install --directory --owner=mar-edge --mode=0700 /cache
 VOLUME /cache
 WORKDIR /work
+USER mar-edge
 ENTRYPOINT ["mar-edge"]

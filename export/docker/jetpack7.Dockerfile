@@ -4,7 +4,7 @@
 # 25.09 has CUDA 13.0 and TensorRT 10.13, as JetPack 7.0 and 7.1, and 26.05 has TensorRT 10.16, as JetPack 7.2.
 #
 #   docker build -t mar-edge:jetpack7 -f export/docker/jetpack7.Dockerfile .
-#   docker run --rm -it --runtime nvidia --device /dev/video0 -v mar-edge:/cache -v $PWD:/work \
+#   docker run --rm -it --runtime nvidia --device /dev/video0 --group-add video -v mar-edge:/cache -v $PWD:/work \
 #       mar-edge:jetpack7 run --model model.mar --engine tensorrt --camera 0
 ARG BASE=25.09-py3
 FROM nvcr.io/nvidia/tensorrt:${BASE}
@@ -14,10 +14,13 @@ RUN apt-get update \
 # Ubuntu 24.04 lets pip install into environments only; this one sees the image's TensorRT.
 RUN python3 -m venv --system-site-packages /opt/mar-edge
 ENV PATH=/opt/mar-edge/bin:/usr/local/cuda/bin:$PATH
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml constraints.txt README.md LICENSE /src/
 COPY mar_edge /src/mar_edge
-RUN pip install --no-cache-dir pycuda /src
+RUN pip install --no-cache-dir --constraint /src/constraints.txt pycuda /src
 ENV MAR_EDGE_CACHE=/cache
+# not root: a user of its own, who owns the cache
+RUN useradd --uid 10001 --create-home mar-edge && install --directory --owner=mar-edge --mode=0700 /cache
 VOLUME /cache
 WORKDIR /work
+USER mar-edge
 ENTRYPOINT ["mar-edge"]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mar_edge.calibration.trade_off import Row
-from mar_edge.evaluation.plot_style import BLUE, ORANGE, tidy
-from mar_edge.extras import require
+from mar_edge.evaluation.plot_style import BLUE, ORANGE, new_figure, tidy
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.marks import PICTURE, mark_png
 
@@ -33,10 +32,7 @@ def plot(
         MissingExtraError: if matplotlib is not installed.
         OutputError: if the file cannot be written.
     """
-    require("matplotlib", "export")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.4, 3.9), layout="constrained")
+    figure = new_figure(10.4, 3.9)
     panels = figure.subplots(1, 3)
     labelled = rows[0].parity.top1 is not None
     said = "Loss of top-1, points" if labelled else "Clips that differ, %"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mar_edge.child_process import protect_children
 from mar_edge.cli import (
     calibrate,
     cameras,
@@ -98,6 +99,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; an error of mar-edge or of the machine is one line and exit code 1."""
+    protect_children()
     open_standard_streams()
     print_thread_errors_in_one_line()
     exit_on_signals()  # `run` and `train` handle signals themselves

@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from mar_edge.child_process import spawn_context
 from mar_edge.errors import MarEdgeError
 
 Job = TypeVar("Job")
@@ -60,7 +61,7 @@ def _run(
 ) -> Generator[tuple[int, Result | None], None, list[int]]:
     """Run the queued jobs; return those in progress when a process died."""
     # spawned, not forked: OpenCV and FFmpeg keep threads that do not survive a fork
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_start)
+    pool = ProcessPoolExecutor(processes, spawn_context(), initializer=_start)
     under_way: dict[Future[Result], int] = {}
     try:
         while waiting or under_way:
@@ -80,7 +81,7 @@ def _run(
 def _check_start() -> None:
     """Distinguish a process that died during its job from one that never started."""
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start) as pool:
+        with ProcessPoolExecutor(1, spawn_context(), initializer=_start) as pool:
             pool.submit(os.getpid).result()
     except BrokenProcessPool as error:
         raise MarEdgeError(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.evaluation.plot_style import BLUE, GREEN, GREY, ORANGE, PURPLE, tidy
-from mar_edge.evaluation.report_figures import new_figure, to_svg
+from mar_edge.evaluation.plot_style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, tidy
+from mar_edge.evaluation.report_figures import to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

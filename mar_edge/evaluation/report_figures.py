@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.evaluation.metrics import Evaluation
-from mar_edge.evaluation.plot_style import BLUE, GREY, tidy
-from mar_edge.extras import require
+from mar_edge.evaluation.plot_style import BLUE, GREY, new_figure, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,14 +88,6 @@ def film_strip(frames: NDArray[np.uint8], *, count: int = 8, height_px: int = 10
         parts += [gap, cv2.resize(frame, size, interpolation=cv2.INTER_AREA)]
     strip = np.ascontiguousarray(np.concatenate(parts[1:], axis=1)[..., ::-1])
     return _uri("image/jpeg", cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Return a new figure, without pyplot and its global state."""
-    require("matplotlib", "train")
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def to_svg(figure: Figure) -> str:

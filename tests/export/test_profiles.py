@@ -151,7 +151,7 @@ def test_a_dockerfile_names_what_exists(path: Path) -> None:
     steps = instructions(text)
     assert steps[0][0] in ("FROM", "ARG")
     stages = {match[1] for step in steps if step[0] == "FROM" and (match := re.search(r" AS (\w+)$", step[1]))}
-    assert set(dict(steps)) <= {"ARG", "FROM", "RUN", "ENV", "COPY", "VOLUME", "WORKDIR", "ENTRYPOINT"}
+    assert set(dict(steps)) <= {"ARG", "FROM", "RUN", "ENV", "COPY", "VOLUME", "WORKDIR", "USER", "ENTRYPOINT"}
     for name, arguments in steps:
         if name == "FROM":
             image, tag = arguments.split(" ")[0].rsplit(":", 1)
@@ -166,7 +166,10 @@ def test_a_dockerfile_names_what_exists(path: Path) -> None:
                 assert (ROOT / source).exists(), source
         if name == "RUN":
             assert " && \\" not in arguments
-    assert steps[-1] == ("ENTRYPOINT", '["mar-edge"]')
+    assert steps[-2:] == [("USER", "mar-edge"), ("ENTRYPOINT", '["mar-edge"]')]
+    installs = [arguments for name, arguments in steps if name == "RUN" and "pip install" in arguments]
+    assert installs
+    assert all("--constraint /src/constraints" in arguments for arguments in installs)
     commands = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#   docker build")]
     assert commands == [f"docker build -t mar-edge:{path.stem} -f export/docker/{path.name} ."]
 

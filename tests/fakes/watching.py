@@ -29,12 +29,14 @@ class Deeds:
         output: stdout and stderr.
         internet: system calls that have to do with IPv4 or IPv6, tried ones included; a DNS look-up is one.
         written: files and folders that it made, changed or moved, without those in `_PLACES`.
+        opened: files that it opened or tried to open, to read or to write.
     """
 
     returncode: int
     output: str
     internet: list[str]
     written: set[Path]
+    opened: set[Path]
 
 
 def watch(command: Sequence[str | Path], *, folder: Path, home: Path, log: Path, **variables: str) -> Deeds:
@@ -70,16 +72,21 @@ def watch(command: Sequence[str | Path], *, folder: Path, home: Path, log: Path,
     assert lines, f"strace saw nothing: {done.stdout}"
     internet = [line for line in lines if line.startswith(_NETWORK) and "AF_INET" in line]
     places = (*_PLACES, str(temporary))
-    written = {path for line in lines for path in _paths(line, folder) if not str(path).startswith(places)}
+    written = {
+        path for line in lines if _changes(line) for path in _paths(line, folder) if not str(path).startswith(places)
+    }
+    opened = {path for line in lines if line.startswith(("open", "creat")) for path in _paths(line, folder)}
     shutil.rmtree(temporary)
-    return Deeds(done.returncode, done.stdout, internet, written)
+    return Deeds(done.returncode, done.stdout, internet, written, opened)
+
+
+def _changes(line: str) -> bool:
+    """Return whether a system call made or changed something: it did not fail, and did not only read."""
+    if line.partition("(")[0] not in _WRITING or " = -1 " in line:
+        return False
+    return not line.startswith("open") or re.search(r"O_CREAT|O_WRONLY|O_RDWR|O_TRUNC", line) is not None
 
 
 def _paths(line: str, folder: Path) -> list[Path]:
-    """Return what a system call made or changed; nothing if it failed or only read."""
-    name = line.partition("(")[0]
-    if name not in _WRITING or " = -1 " in line:
-        return []
-    if name.startswith("open") and not re.search(r"O_CREAT|O_WRONLY|O_RDWR|O_TRUNC", line):
-        return []
+    """Return the paths that a system call names."""
     return [Path(os.path.normpath(Path(base or folder) / path)) for base, path in _PATH.findall(line)]

@@ -3,70 +3,74 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-import yaml
+import typer.main
 
 from mar_edge import telemetry
-from mar_edge.model import checkpoint
-from mar_edge.model.config import build
+from mar_edge.cli import data
+from mar_edge.cli.main import app
 from mar_edge.runtime.engines import registry
 from mar_edge.runtime.engines.registry import engine_version
 from tests.conftest import need
-from tests.fakes.family import INFO, TINY, write_family
 from tests.fakes.films import write_films
-from tests.fakes.recipes import tiny
+from tests.fakes.goldens import write_foreign
+from tests.fakes.hostile_folder import write_hostile
+from tests.fakes.recipes import tiny, write
 from tests.fakes.watching import Deeds, watch
 
 COMMANDS = {
-    # ONNX Runtime's uploader connects some ten seconds after it was loaded
-    "run": "run --source demo --max-seconds 13 --json out.jsonl",
-    "run in openvino": "run --source demo:realtime=no --engine openvino --json out.jsonl",
-    "classify": "classify films/left_0.mp4 --model tiny.mar --json out.jsonl",
-    "inspect": "inspect tiny.mar --png mask.png",
     "models": "models",
     "cameras": "cameras",
-    "verify": "verify tiny.mar --clips 2",
-    "profile": "profile tiny.mar --runs 2",
-    "export": "export tiny.safetensors -o new.mar --precision fp32",
     "train": "train recipe.yaml",
-    "evaluate": "evaluate tiny.safetensors --data films/list.csv --report report.html",
-    "check": "data check films/list.csv",
+    "pretrain": "pretrain pretrain.yaml",
+    "evaluate": "evaluate run/best.safetensors --data films/list.csv --report report.html",
+    "import": "import foreign/model.safetensors -o imported.safetensors",
+    "export": "export run/best.safetensors -o tiny.mar --precision fp32",
+    "calibrate": "calibrate tiny.mar -o int8.mar --data films --clips 2",
+    "inspect": "inspect tiny.mar --png mask.png",
+    "data": "data check films/list.csv",
+    "profile": "profile tiny.mar --runs 2",
+    "verify": "verify tiny.mar --clips 2",
+    # after `verify`, so that `auto` chooses from what was measured
+    "classify": "classify films/left_0.mp4 --model tiny.mar --json classified.jsonl",
+    "run": "run --source films/left_0.mp4 --model tiny.mar --json run.jsonl",
+    "run in openvino": "run --source films/left_0.mp4 --model tiny.mar --engine openvino --json openvino.jsonl",
+    "run in a window": "run --source films/left_0.mp4 --model tiny.mar --show",
 }
+"""Every command, each with what those before it made."""
 
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films, a recipe, a checkpoint and a bundle, all tiny."""
-    need(shutil.which("strace") is not None, "strace is not installed")
-    folder = tmp_path_factory.mktemp("inputs")
-    films = write_films(folder / "films", 2)
-    recipe = tiny(folder, films)
-    recipe["data"] |= {"train": "films/list.csv", "val": "films/list.csv", "cache": "cache"}
-    recipe["trainer"] |= {"steps": 2, "workers": 1, "out": "run"}
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    torch.manual_seed(0)
-    checkpoint.save(folder / "tiny.safetensors", build(TINY), TINY, INFO)
-    write_family(folder / "tiny.mar", precisions=("fp32", "int8"))
-    return folder
+CODE = re.compile(r"\.(py|pyc|so|pth|cfg|ini|conf|xml|env)\b|rc$")
+"""Names of files that may hold code, or choose some."""
 
 
 @pytest.fixture
-def folder(inputs: Path, tmp_path: Path) -> Path:
-    """A copy to work in."""
-    return Path(shutil.copytree(inputs, tmp_path / "work"))
+def folder(tmp_path: Path) -> Path:
+    """A folder to work in, with films and a recipe, all tiny."""
+    need(shutil.which("strace") is not None, "strace is not installed")
+    folder = tmp_path / "work"
+    films = write_films(folder / "films", 2)
+    recipe = tiny(folder, films)
+    recipe["data"] |= {"train": "films/list.csv", "val": "films/list.csv", "cache": "cache"}
+    recipe["trainer"] |= {"steps": 1, "workers": 1, "out": "run"}
+    write(folder / "recipe.yaml", recipe)
+    del recipe["data"]["val"]
+    recipe["trainer"]["out"] = "pretrained"
+    write(folder / "pretrain.yaml", {**recipe, "task": "pretrain"})
+    return folder
 
 
 def seen(folder: Path, *command: str | Path, **variables: str) -> Deeds:
-    log = folder.parent / "log"
-    log.mkdir()
+    log = Path(tempfile.mkdtemp(dir=folder.parent, prefix="log"))
     return watch(command, folder=folder, home=folder.parent / "home", log=log, **variables)
 
 
@@ -83,26 +87,33 @@ def elsewhere(deeds: Deeds, folder: Path) -> set[Path]:
     }
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
-def test_no_command_goes_online_or_leaves_files(command: str, folder: Path) -> None:
-    if "openvino" in command:
-        need(find_spec("openvino") is not None, "openvino is not installed")
-    deeds = seen(folder, sys.executable, "-m", "mar_edge", *command.split())
-    assert deeds.returncode == 0 or command == "cameras", deeds.output
-    assert deeds.internet == []
-    assert elsewhere(deeds, folder) == set()
+def code_of(deeds: Deeds, folder: Path, hostile: set[Path]) -> set[Path]:
+    """Return the files of the working folder that were opened, there or not, and may be code."""
+    return {
+        path for path in deeds.opened if path.is_relative_to(folder) and (path in hostile or CODE.search(path.name))
+    }
 
 
-def test_an_import_goes_not_online_either(golden: Path, folder: Path) -> None:
-    from tests.fakes.goldens import write_foreign
+def test_no_command_goes_online_leaves_files_or_runs_those_of_a_stranger(golden: Path, folder: Path) -> None:
+    need(find_spec("openvino") is not None, "openvino is not installed")
+    (folder / "foreign").mkdir()
+    write_foreign(golden, "hf_videomae_tiny", folder / "foreign")
+    hostile = write_hostile(folder)
+    faults: dict[str, Any] = {}
+    for name, command in COMMANDS.items():
+        deeds = seen(folder, Path(sys.executable).with_name("mar-edge"), *command.split(), DISPLAY="unix:77")
+        done = deeds.returncode == 0 or name == "cameras" or "--show needs a display, and unix:77" in deeds.output
+        fault = deeds.internet, elsewhere(deeds, folder), code_of(deeds, folder, hostile), "" if done else deeds.output
+        if any(fault):
+            faults[name] = fault
+    assert faults == {}
+    assert not list(folder.glob("ran-*"))
 
-    write_foreign(golden, "hf_videomae_tiny", folder)
-    command = ["import", "model.safetensors", "-o", "imported.safetensors"]
-    deeds = seen(folder, sys.executable, "-m", "mar_edge", *command)
-    assert deeds.returncode == 0, deeds.output
-    assert (folder / "imported.safetensors").is_file()
-    assert deeds.internet == []
-    assert elsewhere(deeds, folder) == set()
+
+def test_every_command_is_watched() -> None:
+    commands: Any = typer.main.get_command(app)
+    assert set(COMMANDS) >= set(commands.commands)
+    assert set(typer.main.get_command(data.app).commands) == {"check"}  # type: ignore[attr-defined]
 
 
 def test_the_watch_sees_look_ups_connections_and_files(folder: Path) -> None:
@@ -120,8 +131,11 @@ def leave():
 thread = threading.Thread(target=leave)
 thread.start()
 thread.join()
+with suppress(OSError):
+    open("cv2.py")
 """
     deeds = seen(folder, sys.executable, "-c", code)
+    assert folder / "cv2.py" in code_of(deeds, folder, set())
     assert any("192.0.2.1" in call for call in deeds.internet)
     assert any("htons(53)" in call or "htons(0)" in call for call in deeds.internet)
     home = folder.parent / "home"
@@ -162,6 +176,13 @@ import openvino_telemetry
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\nTrue\n", done.stderr
     assert done.returncode == 0
+
+
+def test_what_was_not_switched_off_would_be_seen_at_once(folder: Path) -> None:
+    deeds = seen(folder, sys.executable, "-c", "import onnxruntime, openvino")
+    home = folder.parent / "home"
+    assert any(path.is_relative_to(home / "intel") for path in deeds.written)
+    assert deeds.internet
 
 
 def test_versions_are_read_without_loading_an_engine() -> None:

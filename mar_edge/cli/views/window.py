@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.child_process import run_python
 from mar_edge.errors import OutputError
 from mar_edge.printable import printable
 from mar_edge.runtime.sources.source import Frame
@@ -64,7 +64,7 @@ def _check_display() -> None:
     """Try the display in another process: OpenCV's Qt ends the entire program if there is none."""
     if not os.environ.get("DISPLAY"):
         raise OutputError("--show needs a display, and DISPLAY is not set; leave out --show")
-    tried = subprocess.run([sys.executable, "-c", "import cv2; cv2.namedWindow('mar-edge')"], capture_output=True)
+    tried = run_python("import cv2; cv2.namedWindow('mar-edge')")
     if tried.returncode:
         raise OutputError(f"--show needs a display, and {os.environ['DISPLAY']} cannot be used; leave out --show")
 

@@ -1,9 +1,8 @@
-"""How much memory an engine takes, measured in a separate process: `python -m mar_edge.runtime.measurement.memory`."""
+"""How much memory an engine takes, measured in a separate process."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from mar_edge import errors
 from mar_edge.bundle import Bundle, Variant
+from mar_edge.child_process import run_python
 from mar_edge.errors import EngineError, MarEdgeError
 
 STATUS = Path("/proc/self/status")
@@ -37,7 +37,7 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
         MissingExtraError: if the engine is not installed.
     """
     arguments = [str(bundle.path), variant.file, engine, str(threads or 0)]
-    done = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=False)
+    done = run_python(f"from {__name__} import print_memory; print_memory()", *arguments)
     if done.returncode < 0:
         raise EngineError(
             f"the process that loaded {variant.file} in {engine} was ended by signal {-done.returncode}; "
@@ -49,6 +49,15 @@ def measure_memory(bundle: Bundle, variant: Variant, engine: str, *, threads: in
         kind = getattr(errors, answer.get("error", ""), EngineError)
         raise kind(answer.get("message") or (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return Memory(**answer)
+
+
+def print_memory() -> None:
+    """Print, in the new process, the memory that a graph takes, as JSON; an error of mar-edge likewise."""
+    try:
+        print(json.dumps(_probe(*sys.argv[1:])._asdict()))
+    except MarEdgeError as error:
+        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        sys.exit(1)
 
 
 def _probe(path: str, file: str, engine: str, threads: str) -> Memory:
@@ -71,11 +80,3 @@ def _status_mb(key: str) -> float | None:
         return None
     lines = STATUS.read_text(encoding="utf-8").splitlines()
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{key}:")), None)
-
-
-if __name__ == "__main__":
-    try:
-        print(json.dumps(_probe(*sys.argv[1:])._asdict()))
-    except MarEdgeError as error:
-        print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-        sys.exit(1)

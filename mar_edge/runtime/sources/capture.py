@@ -185,12 +185,17 @@ def open_camera(number: int) -> cv2.VideoCapture:
         return cv2.VideoCapture(number, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
 
 
+_SILENT = 0
+"""OpenCV's LOG_LEVEL_SILENT."""
+
+
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
     """OpenCV warns on stderr about every index that is not a camera; our one line replaces it."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging = getattr(cv2.utils, "logging", cv2)  # before 4.13 its functions are OpenCV's own
+    level = logging.getLogLevel()
+    logging.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logging.setLogLevel(level)
