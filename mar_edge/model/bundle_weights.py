@@ -44,7 +44,7 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
         raise CheckpointError(f"the bundle {manifest.name} has no fp32 graph to read weights from")
     config = ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
     place = f"the graph {variants[0].file} of {manifest.name}"
-    graph = GraphView.load(bundle.graph_path(variants[0])).model
+    graph = GraphView.read(bundle.graph_path(variants[0])).model
     bundle.check_unchanged(variants[0])
     try:
         state, table = _read_state(config, graph)

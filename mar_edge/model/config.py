@@ -99,7 +99,9 @@ class ModelConfig:
                 else "the model configuration has no geometry"
             )
         try:
-            config = _checker().validate_json(json.dumps(values))  # where strict allows no conversion but of JSON's own kinds
+            config = _checker().validate_json(
+                json.dumps(values)
+            )  # where strict allows no conversion but of JSON's own kinds
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
