@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 64
 """Deepest nesting of lists and objects; deeper JSON overflows the stack of whatever handles it."""
 
-_LARGEST = 2**64
+MAX_INTEGER = 2**64
 """Integers up to this magnitude are read; no library that receives one accepts more."""
 
 
@@ -35,7 +35,7 @@ def parse_json(text: str | bytes | bytearray) -> Any:
         )
     except RecursionError:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from None
-    _check(values)
+    check_plain(values)
     return values
 
 
@@ -60,24 +60,24 @@ def _float(text: str) -> float:
 
 
 def _int(text: str) -> int:
-    if len(text) > 20 or abs(value := int(text)) >= _LARGEST:
+    if len(text) > 20 or abs(value := int(text)) >= MAX_INTEGER:
         raise ValueError(f"the number {text[:20]}... is beyond 64 bits")
     return value
 
 
-def _check(values: Any) -> None:
-    """Check depth and texts, level by level."""
+def check_plain(values: Any) -> None:
+    """Check what a parser returned, level by level.
+
+    Raises:
+        ValueError: if it is nested deeper than `MAX_DEPTH`, or has an integer beyond 64 bits or text that cannot be encoded.
+    """
     level = [values]
     for _ in range(MAX_DEPTH):
         if not level:
             return
-        texts = [one for one in level if isinstance(one, str)]
-        texts += [key for one in level if isinstance(one, dict) for key in one]
-        try:
-            for one in texts:
-                one.encode("utf-8")
-        except UnicodeEncodeError:
-            raise ValueError("it has text that cannot be encoded in UTF-8 (a lone surrogate)") from None
+        keys = [key for one in level if isinstance(one, dict) for key in one]
+        for one in (*level, *keys):
+            _check_one(one)
         level = [
             inner
             for one in level
@@ -86,3 +86,13 @@ def _check(values: Any) -> None:
         ]
     if level:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_one(value: object) -> None:
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
+        raise ValueError("it has a number beyond 64 bits")
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("it has text that cannot be encoded in UTF-8 (a lone surrogate)") from None

@@ -175,7 +175,7 @@ def test_weights_that_are_missing_or_longer_are_found(bundle: Path) -> None:
 def test_weights_that_the_manifest_does_not_list_are_refused(bundle: Path) -> None:
     values = json.loads((bundle / "manifest.json").read_text())
     del values["variants"][0]["weights"]
-    values["sha256"] = bundles._digest(values)
+    values["sha256"] = digest_of(values)
     (bundle / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(BundleError, match=rf"stores weights in '{DATA}', which manifest\.json does not list"):
         open_bundle(bundle)

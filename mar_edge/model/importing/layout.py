@@ -75,7 +75,7 @@ def find_layout(values: Any, file: object) -> Layout:
     Raises:
         CheckpointError: if there is none, or more than one.
     """
-    states = [(path, tensors) for path, tensors in _states(values, ()) if tensors]
+    states = [(path, tensors) for path, tensors in _states(values, (), set()) if tensors]
     if not states:
         raise CheckpointError(f"{file} contains no tensors")
     for _, tensors in states:
@@ -105,13 +105,14 @@ def find_layout(values: Any, file: object) -> Layout:
     return layout
 
 
-def _states(values: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Walk through nested dicts; each may contain tensors."""
-    if not isinstance(values, Mapping) or len(path) > 6:
+def _states(values: Any, path: tuple[str, ...], seen: set[int]) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Walk through nested dicts; each may contain tensors, and is visited once, even if several contain it."""
+    if not isinstance(values, Mapping) or len(path) > 6 or id(values) in seen:
         return
+    seen.add(id(values))
     yield path, {str(key): value for key, value in values.items() if isinstance(value, Tensor)}
     for key, value in values.items():
-        yield from _states(value, (*path, str(key)))
+        yield from _states(value, (*path, str(key)), seen)
 
 
 def _name(key: str) -> str:

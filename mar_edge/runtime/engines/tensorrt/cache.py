@@ -16,6 +16,7 @@ from typing import NamedTuple
 from mar_edge.bundle import Variant
 from mar_edge.errors import OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.json_text import parse_json
 from mar_edge.files.regular_file import open_regular
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.device import cache as device_cache
@@ -254,7 +255,7 @@ def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
         return f"{path.name} cannot be read: {error.strerror}", None
     header, found, data = content.removeprefix(_MAGIC).partition(b"\n")
     try:
-        values = json.loads(header)
+        values = parse_json(header)
         digest = values.pop("engine_sha256")
         have = EngineKey(**{**values, "batch": tuple(values["batch"])})
     except (ValueError, TypeError, KeyError, AttributeError):
