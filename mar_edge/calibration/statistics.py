@@ -177,16 +177,21 @@ def _tensor(values: Mapping[str, NDArray[Any]], index: int) -> TensorStatistics:
         ValueError: if they cannot be those of any values.
     """
     histogram, channels = values["histogram"][index], values[f"channels/{index}"]
+    if (
+        histogram.shape != (BINS,)
+        or histogram.dtype.kind not in "iu"
+        or channels.ndim != 1
+        or channels.dtype != np.float32
+    ):
+        raise ValueError(f"the histogram of tensor {index} is {histogram.dtype} {histogram.shape}")
     found = TensorStatistics(
         low=float(values["low"][index]),
         high=float(values["high"][index]),
         count=int(values["count"][index]),
         exponent=int(values["exponent"][index]),
         histogram=histogram.astype(np.int64),
-        channel_max=channels.astype(np.float32),
+        channel_max=channels,
     )
-    if histogram.shape != (BINS,) or histogram.dtype.kind not in "iu" or channels.ndim != 1:
-        raise ValueError(f"the histogram of tensor {index} has shape {histogram.shape}")
     counted = found.count > 0 and bool((found.histogram >= 0).all()) and int(found.histogram.sum()) == found.count
     bounded = math.isfinite(found.low) and math.isfinite(found.high) and found.low <= found.high
     if not counted or not bounded or not _NOTHING <= found.exponent <= _LARGEST_EXPONENT:

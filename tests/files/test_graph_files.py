@@ -21,6 +21,7 @@ from mar_edge.export.exporter import export
 from mar_edge.export.int8 import calibrate
 from mar_edge.export.triton import write_triton
 from mar_edge.files.graph_files import copy_graph, hash_file, hash_graph, remove_graph, weight_files, weight_names
+from mar_edge.manifest import digest_of
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.choice import _file_name
 from tests.fakes.family import clips, write_family

@@ -11,6 +11,7 @@ import argparse
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -83,7 +84,10 @@ def read_pickle(file: Path) -> Any:
     # the published VideoMAE files store their command line in an argparse.Namespace, which contains only data
     allowed: list[Any] = [argparse.Namespace, *((_stand_in(name), name) for name in _foreign_names(file))]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # on the pickle's protocol, which a damaged file may state wrongly
             values = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
