@@ -33,6 +33,10 @@ _PACKAGES = {
 """Packages that contain the module of an engine."""
 
 
+MOST_THREADS = 1024
+"""Most CPU threads of an inference; engines start as many as they are given."""
+
+
 def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *, threads: int | None = None) -> Engine:
     """Load a graph of a bundle into an engine; see `load_graph`.
 

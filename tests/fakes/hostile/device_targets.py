@@ -226,25 +226,27 @@ class PickleTarget(Target):
         import_checkpoint(self.path, size_px=32)
 
 
+_CODECS = {
+    "mp4": "libx264",
+    "mov": "mpeg4",
+    "mkv": "libx264",
+    "avi": "mpeg4",
+    "ts": "mpeg2video",
+    "gif": "gif",
+    "webm": "libvpx",
+}
+"""By the ending of a file, which names the container."""
+
+
 class VideoTarget(Target):
     """A video in one of the usual containers."""
 
     name = "video"
 
-    KINDS = {
-        "mp4": "libx264",
-        "mov": "mpeg4",
-        "mkv": "libx264",
-        "avi": "mpeg4",
-        "ts": "mpeg2video",
-        "gif": "gif",
-        "webm": "libvpx",
-    }
-
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.seeds: dict[str, bytes] = {}
-        for suffix, codec in self.KINDS.items():
+        for suffix, codec in _CODECS.items():
             path = folder / f"seed.{suffix}"
             with av.open(str(path), "w") as container:
                 stream = container.add_stream(codec, rate=10)

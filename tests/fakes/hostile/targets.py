@@ -205,12 +205,9 @@ class ClipCacheTarget(Target):
         self.seed = self.path.read_bytes()
 
     def feed(self, rng: Random) -> None:
-        data = self.seed
-        tail = struct.calcsize("<8sQQQd") + 32
-        if rng.random() < 0.7:  # the trailer decides everything
-            data = data[:-tail] + change_bytes(data[-tail:], rng)
-        else:
-            data = change_bytes(data, rng)
+        # the trailer decides everything
+        kept = len(self.seed) - struct.calcsize("<8sQQQd") - 32 if rng.random() < 0.7 else 0
+        data = self.seed[:kept] + change_bytes(self.seed[kept:], rng)
         self.path.unlink(missing_ok=True)
         self.path.write_bytes(data)
         found, mapped = look_up(self.path), map_clip(self.path)
