@@ -35,11 +35,12 @@ ADDRESS_BYTES = 16_000_000_000
 
 
 class Outcome(NamedTuple):
-    """What happened to one input: `read`, `refused`, `traceback`, `hang`, `memory` or `crash`."""
+    """What happened to one input: `read`, `refused`, `traceback`, `hang`, `memory` or `crash`; with its process's peak."""
 
     number: int
     kind: str
     seconds: float
+    peak_bytes: int
     note: str = ""
 
 
@@ -104,6 +105,7 @@ def run_batch(kind: str, numbers: list[int]) -> tuple[list[Outcome], int]:
                     break
                 if found is not None:  # None: it has started
                     outcomes.append(found)
+                    peak = max(peak, found.peak_bytes)
                 begun, started = True, time.monotonic()
                 continue
             try:
@@ -124,7 +126,7 @@ def run_batch(kind: str, numbers: list[int]) -> tuple[list[Outcome], int]:
 
 def failure(numbers: list[int], outcomes: list[Outcome], kind: str, started: float, note: str) -> Outcome:
     """Return the outcome of the input that ended a process."""
-    return Outcome(numbers[len(outcomes)], kind, time.monotonic() - started, note)
+    return Outcome(numbers[len(outcomes)], kind, time.monotonic() - started, 0, note)
 
 
 def work(kind: str, numbers: list[int], out: Connection) -> None:
@@ -148,7 +150,8 @@ def work(kind: str, numbers: list[int], out: Connection) -> None:
                 result, note = ("read", "") if refused is None else ("refused", "")
             except Exception:
                 result, note = "traceback", traceback.format_exc()[-1500:]
-            out.send(Outcome(number, result, time.monotonic() - started, note))
+            seconds, peak = time.monotonic() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            out.send(Outcome(number, "memory" if peak > MAX_BYTES else result, seconds, peak, note))
 
 
 if __name__ == "__main__":

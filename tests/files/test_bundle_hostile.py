@@ -24,6 +24,7 @@ from mar_edge.files.checked_file import CheckedFile
 from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.runtime import model as runtime_model
 from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.runtime.measurement import choice
 from tests.fakes.bundle import manifest
 
 NAME = "mask50-fp32.onnx"
@@ -90,7 +91,7 @@ def swapped(path: Path) -> bytes:
     for tensor in graph.graph.initializer:
         if list(tensor.dims) == [10]:
             tensor.raw_data = (np.arange(10) * 100.0).astype(np.float32).tobytes()
-    return graph.SerializeToString()
+    return bytes(graph.SerializeToString())
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -99,7 +100,7 @@ def test_a_graph_that_is_exchanged_between_check_and_load_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, how: str
 ) -> None:
     bundle = make(tmp_path / "x.mar")
-    graph, real = bundle / NAME, runtime_model.choose
+    graph, real = bundle / NAME, choice.choose
 
     def swap(*args: Any, **options: Any) -> Any:
         data = swapped(graph)
@@ -216,7 +217,8 @@ def test_a_description_that_its_graph_does_not_have(tmp_path: Path, change: dict
 
 def test_the_format_must_be_an_integer(tmp_path: Path) -> None:
     (tmp_path / "x.mar").mkdir()
-    for wrong in (True, 1.0, "3", None, [], 0, -1):
+    wrongs: tuple[Any, ...] = (True, 1.0, "3", None, [], 0, -1)
+    for wrong in wrongs:
         (tmp_path / "x.mar" / "manifest.json").write_text(json.dumps(manifest(format=wrong)), encoding="utf-8")
         with pytest.raises(BundleError, match="has format"):
             open_bundle(tmp_path / "x.mar")

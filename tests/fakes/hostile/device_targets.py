@@ -144,7 +144,8 @@ class HuggingFaceTarget(Target):
             "attention.attention.value": (12, 12), "attention.output.dense": (12, 12), "intermediate.dense": (48, 12),
             "output.dense": (12, 48),
         }  # fmt: skip
-        block, tensors = "videomae.encoder.layer.0.", {"fc_norm.weight": (12,), "fc_norm.bias": (12,)}
+        block = "videomae.encoder.layer.0."
+        tensors: dict[str, tuple[int, ...]] = {"fc_norm.weight": (12,), "fc_norm.bias": (12,)}
         tensors |= {"classifier.weight": (2, 12), "classifier.bias": (2,)}
         for name, shape in linears.items():
             tensors |= {f"{block}{name}.weight": shape, f"{block}{name}.bias": (shape[0],)}
@@ -250,6 +251,7 @@ class VideoTarget(Target):
             path = folder / f"seed.{suffix}"
             with av.open(str(path), "w") as container:
                 stream = container.add_stream(codec, rate=10)
+                assert isinstance(stream, av.VideoStream)
                 stream.width, stream.height, stream.pix_fmt = 32, 32, "rgb8" if suffix == "gif" else "yuv420p"
                 for index in range(8):
                     picture = np.full((32, 32, 3), 30 * index, np.uint8)

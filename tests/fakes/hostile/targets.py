@@ -105,11 +105,11 @@ class CheckpointTarget(Target):
             header["__metadata__"] = metadata
         elif kind == 3:
             header = change_value(header, rng)
-        text = to_json(header).encode("utf-8", "surrogatepass")
-        size = len(text) if rng.random() < 0.95 else rng.choice((0, 1, 2**20, 2**63, 2**64 - 1))
-        data = struct.pack("<Q", size) + text + self.tensors
+        encoded = to_json(header).encode("utf-8", "surrogatepass")
+        size = len(encoded) if rng.random() < 0.95 else rng.choice((0, 1, 2**20, 2**63, 2**64 - 1))
+        data = struct.pack("<Q", size) + encoded + self.tensors
         path = self.folder / "changed.safetensors"
-        path.write_bytes(change_bytes(data, rng, head=len(text) + 8) if kind == 4 else data)
+        path.write_bytes(change_bytes(data, rng, head=len(encoded) + 8) if kind == 4 else data)
         with path.open("rb") as file:
             checkpoint.CHECKPOINT.marked(file)
         _, config, info = checkpoint.load(path)
