@@ -205,7 +205,5 @@ def _text(value: Any) -> str:
 def print_unlisted(names: list[str], console: Console) -> None:
     """Print the files of a bundle that its manifest does not list."""
     if names:
-        listed = ", ".join(ascii(name)[1:-1][:80] for name in names[:5]) + (
-            f" and {len(names) - 5} more" if names[5:] else ""
-        )
-        console.print(Text(f"{listed}: not listed in the manifest, and never read"), style="yellow", soft_wrap=True)
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+        console.say(f"{listed}: not listed in the manifest, and never read", style="yellow")

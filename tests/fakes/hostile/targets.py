@@ -57,10 +57,9 @@ class ManifestTarget(Target):
         self.seed = manifest()
 
     def feed(self, rng: Random) -> None:
-        from rich.console import Console
-
         from mar_edge.bundle import open_bundle
         from mar_edge.cli.views.bundle_card import print_card, print_mask, print_variants
+        from mar_edge.console import Console
 
         values = change_value(self.seed, rng)
         if isinstance(values, dict) and rng.random() < 0.8:
