@@ -32,7 +32,7 @@ MAX_WIDTH, MAX_DEPTH, MAX_HEADS, MAX_CLASSES = 16_384, 256, 1024, 1_000_000
 Width = Annotated[int, Field(gt=0, le=MAX_WIDTH)]
 Depth = Annotated[int, Field(gt=0, le=MAX_DEPTH)]
 Heads = Annotated[int, Field(gt=0, le=MAX_HEADS)]
-DecoderDepth = Annotated[int, Field(ge=0, le=MAX_DEPTH)]
+OptionalDepth = Annotated[int, Field(ge=0, le=MAX_DEPTH)]
 _Epsilon = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
 
@@ -60,7 +60,7 @@ class ModelConfig:
 
     geometry: Geometry = field(default_factory=Geometry)
     width: Width = 768
-    depth: Depth = 12
+    depth: OptionalDepth = 12
     heads: Heads = 12
     classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = 400
     classifier: ClassifierKind = "bridge"
@@ -68,7 +68,7 @@ class ModelConfig:
     bridge_depth: Depth = 2
     bridge_heads: Heads = 8
     decoder_width: Width = 384
-    decoder_depth: DecoderDepth = 4
+    decoder_depth: OptionalDepth = 4
     decoder_heads: Heads = 6
     norm_eps: _Epsilon = 1e-6
     outer_norm_eps: _Epsilon = 1e-6

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
-from mar_edge.model.config import DecoderDepth, Depth, Heads, ModelConfig, Width
+from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.model_spec import Name
 from mar_edge.runtime.sources.demo.camera_path import LABELS
@@ -63,7 +63,7 @@ class ModelPart(Part):
     bridge_depth: Depth = 2
     bridge_heads: Heads = 8
     decoder_width: Width = 384
-    decoder_depth: DecoderDepth = 4
+    decoder_depth: OptionalDepth = 4
     decoder_heads: Heads = 6
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     input_norm: InputNorm = "imagenet"

@@ -148,7 +148,7 @@ def test_where_no_batch_fits_smaller_clips_are_advised(smallest: Path, machine: 
     "overrides",
     [
         "trainer.batch=999983", "model.depth=256 model.width=12288", "model.width=16384 model.heads=16",
-        "model.width=12000", "model.frames=512", "model.size_px=2240", "model.bridge_width=16384 model.bridge_depth=24",
+        "model.width=12000", "model.frames=512", "model.size_px=1792", "model.bridge_width=16384 model.bridge_depth=24",
         "model.decoder_width=16384 model.decoder_heads=1",
         "start.patches_from_data=true model.size_px=896 model.depth=1 model.width=12 trainer.batch=1",
         "trainer.workers=256",

@@ -139,10 +139,10 @@ def _program(file: Path) -> str | None:
             packed = any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return None
-    if packed:
-        return "a compressed archive"  # torch writes none: unpacked it could take any memory
     if "constants.pkl" in names:
         return "a TorchScript program"
     if "archive_format" in names or "serialized_exported_program.json" in names:
         return "a program of torch.export"
+    if packed:
+        return "a compressed archive"  # torch writes none: unpacked it could take any memory
     return None
