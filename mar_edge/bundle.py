@@ -3,137 +3,34 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field, ValidationError
+from typing import Any, Literal
 
 from mar_edge.errors import BundleError
 from mar_edge.files.atomic_folder import written_whole
-from mar_edge.files.graph_files import PLAIN_NAME, hash_all, weight_names
+from mar_edge.files.checked_file import CheckedFile
 from mar_edge.files.graph_files import hash_file as hash_file
+from mar_edge.files.graph_files import weight_names
+from mar_edge.files.graph_operators import check_operators
+from mar_edge.files.json_text import parse_json
 from mar_edge.files.ownership import FolderKind
-from mar_edge.files.regular_file import read_text
-from mar_edge.model_spec import PRECISIONS, GraphSpec, ModelSpec, Part
-
-FORMAT = 3
-"""2 added precisions other than fp32, 3 a schema id and weights beside a graph; older bundles can be read unchanged."""
-
-SCHEMA = "mar-edge/bundle"
-"""Marks a manifest of mar-edge; those of format 1 and 2 are recognised only by the hash of their content."""
+from mar_edge.files.regular_file import read_limited
+from mar_edge.manifest import FORMAT, SCHEMA, digest_of, is_whole, parse_manifest
+from mar_edge.manifest import Manifest as Manifest
+from mar_edge.manifest import Parity as Parity
+from mar_edge.manifest import Variant as Variant
+from mar_edge.manifest import WeightFile as WeightFile
+from mar_edge.model_spec import PRECISIONS
 
 MANIFEST = "manifest.json"
 SUFFIX = ".mar"
 BUILTIN = Path(__file__).parent / "builtin"
-
-
-class Parity(Part):
-    """How far the graph's logits differed from those of FP32 when it was created.
-
-    Attributes:
-        max_abs_error: largest difference of a logit.
-        bound: largest difference that the export allowed.
-        clips: clips compared.
-        source: which clips they were.
-        reference: the reference of the comparison, `torch fp32` or `graph fp32`.
-        cosine: smallest cosine between the two logit vectors of a clip.
-        kl: mean Kullback-Leibler divergence of its probabilities from the reference's, in nats.
-        top1_agreement: share of the clips for which both predict the same class.
-        top1: share of the clips for which it predicts the right class; None without labels.
-        reference_top1: the same for the reference.
-    """
-
-    max_abs_error: Annotated[float, Field(ge=0)]
-    bound: Annotated[float, Field(gt=0)]
-    clips: Annotated[int, Field(gt=0)]
-    source: str
-    reference: str = "torch fp32"
-    cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
-    kl: Annotated[float, Field(ge=0)] | None = None
-    top1_agreement: Annotated[float, Field(ge=0, le=1)] | None = None
-    top1: Annotated[float, Field(ge=0, le=1)] | None = None
-    reference_top1: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class WeightFile(Part):
-    """A file beside a graph that contains its weights.
-
-    Attributes:
-        file: its name inside the bundle, as referenced by the graph.
-        sha256: of the file.
-        size_bytes: of the file.
-    """
-
-    file: Annotated[str, Field(pattern=PLAIN_NAME)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size_bytes: Annotated[int, Field(gt=0)]
-
-
-class Variant(GraphSpec):
-    """One graph of a bundle.
-
-    Attributes:
-        file: its name inside the bundle.
-        quantisation: how INT8 was created (method, clips, equalisation); empty for others.
-        sha256: of the file.
-        size_bytes: of the file.
-        weights: files beside it that contain its weights; none unless it exceeds the size limit of one file.
-        parity: measured at export.
-    """
-
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx$")]
-    quantisation: dict[str, Any] = Field(default_factory=dict)
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size_bytes: Annotated[int, Field(gt=0)]
-    weights: tuple[WeightFile, ...] = ()
-    parity: Parity
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Names of all its files."""
-        return (self.file, *(part.file for part in self.weights))
-
-    @property
-    def total_bytes(self) -> int:
-        """Size of all its files."""
-        return self.size_bytes + sum(part.size_bytes for part in self.weights)
-
-    @property
-    def digest(self) -> str:
-        """Identifies the graph and its weights; the file's sha256 if it contains them itself."""
-        return hash_all(self.sha256, {part.file: part.sha256 for part in self.weights})
-
-
-class Manifest(ModelSpec):
-    """The description of a bundle: its model, and its graphs.
-
-    Attributes:
-        format: version of this schema.
-        variants: its graphs.
-    """
-
-    format: int
-    variants: Annotated[list[Variant], Field(min_length=1)]
-
-    @classmethod
-    def of(cls, spec: ModelSpec, variants: Sequence[Variant], made: Mapping[str, object] | None = None) -> Manifest:
-        """Return the manifest of a model's graphs.
-
-        Args:
-            spec: the model.
-            variants: its graphs.
-            made: how they were created; added to the provenance.
-        """
-        values = {name: getattr(spec, name) for name in ModelSpec.model_fields}
-        values["provenance"] = {**spec.provenance, **(made or {})}
-        return cls(format=FORMAT, variants=list(variants), **values)
 
 
 @dataclass(frozen=True)
@@ -145,6 +42,7 @@ class Bundle:
     """
 
     path: Path
+    _checked: dict[str, CheckedFile] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, path: Path, manifest: Manifest) -> Bundle:
@@ -162,29 +60,14 @@ class Bundle:
         """
         file = self.path / MANIFEST
         try:
-            values = json.loads(read_text(file))
+            content = read_limited(file)
         except FileNotFoundError as error:
             raise BundleError(
                 f"{self.path} has no {MANIFEST}; a bundle is a folder written by mar-edge export"
             ) from error
-        except (OSError, ValueError) as error:
-            raise BundleError(f"{file} cannot be read: {error}. Copy the bundle again") from error
-        version = values.get("format") if isinstance(values, dict) else None
-        if isinstance(version, int) and version > FORMAT:
-            raise BundleError(
-                f"{self.path} has format {version}, and this mar-edge reads up to {FORMAT}. "
-                "Run: pip install --upgrade mar-edge"
-            )
-        if version not in range(1, FORMAT + 1):
-            raise BundleError(f"{file} has format {version!r}, expected 1 to {FORMAT}. Export the bundle again")
-        if not _is_whole(values):
-            raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
-        try:
-            return Manifest.model_validate({key: values[key] for key in values if key not in ("schema", "sha256")})
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "manifest"
-            raise BundleError(f"{file} is damaged: {where}: {first['msg']}. Copy or export the bundle again") from error
+        except OSError as error:
+            raise BundleError(f"{file} cannot be read: {error.strerror}. Copy the bundle again") from error
+        return parse_manifest(content, file)
 
     def graph_path(self, variant: Variant) -> Path:
         """Return the path of a variant's graph."""
@@ -194,10 +77,11 @@ class Bundle:
         """Check that every graph and its weights exist and are unchanged, and that no graph reads other files.
 
         Raises:
-            BundleError: if not; the message names the file.
+            BundleError: if not, or if a graph has an operator that could take any memory or time; the message names the file.
         """
         for variant in self.manifest.variants:
             self._check(variant.file, variant.sha256)
+            check_operators(self.graph_path(variant))
             listed = {part.file for part in variant.weights}
             for name in weight_names(self.graph_path(variant)):
                 if name not in listed:
@@ -208,12 +92,45 @@ class Bundle:
             for part in variant.weights:
                 self._check(part.file, part.sha256)
 
+    def check_unchanged(self, variant: Variant) -> None:
+        """Check that a graph and its weights are still what the manifest states, after they have been loaded.
+
+        Engines read them by their paths, so a file could be exchanged after its hash was checked.
+
+        Raises:
+            BundleError: if one was changed or replaced since `verify`, or without that does not have its hash.
+        """
+        for name, sha256 in (
+            (variant.file, variant.sha256),
+            *((part.file, part.sha256) for part in variant.weights),
+        ):
+            checked = self._checked.get(name)
+            if checked is None:
+                self._check(name, sha256)
+                continue
+            try:
+                unchanged = checked.is_unchanged()
+            except OSError:
+                unchanged = False
+            if not unchanged:
+                raise BundleError(f"{self.path / name} was changed while it was loaded. Load the bundle again")
+
+    def unlisted(self) -> list[str]:
+        """Return the names in the bundle's folder that its manifest does not list; they are never read."""
+        listed = {MANIFEST, *(name for variant in self.manifest.variants for name in variant.files)}
+        return sorted(entry.name for entry in self.path.iterdir() if entry.name not in listed)
+
     def _check(self, name: str, sha256: str) -> None:
         file = self.path / name
         if not file.is_file():
             raise BundleError(f"{self.path} lacks {name}. Copy or export the bundle again")
-        if hash_file(file) != sha256:
+        try:
+            checked = CheckedFile.read(file)
+        except OSError as error:
+            raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+        if checked.sha256 != sha256:
             raise BundleError(f"{file} is not the file that was exported (its sha256 differs). Copy the bundle again")
+        self._checked[name] = checked
 
     def candidates(
         self, mask: int | Literal["auto"] = "auto", precision: str = "auto", *, engine: str = "onnxruntime"
@@ -298,7 +215,7 @@ def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
     """
     content = {key: value for key, value in values.items() if key not in ("schema", "sha256")}
     content["variants"] = [_with_weights(folder, variant) for variant in values["variants"]]
-    text = json.dumps({"schema": SCHEMA, "format": FORMAT, "sha256": _digest(content), **content}, indent=2)
+    text = json.dumps({"schema": SCHEMA, "format": FORMAT, "sha256": digest_of(content), **content}, indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -317,16 +234,6 @@ def _with_weights(folder: Path, variant: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "size_bytes": graph.stat().st_size, "weights": weights} if weights else rest
 
 
-def _is_whole(values: Mapping[str, Any]) -> bool:
-    """Return whether a manifest is unchanged, by the hash of its content."""
-    return values.get("sha256") == _digest(values)
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in values.items() if key not in ("schema", "format", "sha256")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def builtin_names() -> list[str]:
     """Return the names of the bundles that ship in the package."""
     return sorted(path.stem for path in BUILTIN.glob(f"*{SUFFIX}"))
@@ -335,14 +242,14 @@ def builtin_names() -> list[str]:
 def _contents(folder: Path) -> set[str] | None:
     """Return the files of a bundle, relative to it; None if its manifest is not of mar-edge."""
     try:
-        values = json.loads(read_text(folder / MANIFEST))
-        if values.get("schema") != SCHEMA and not _is_whole(values):
+        values = parse_json(read_limited(folder / MANIFEST))
+        if values.get("schema") != SCHEMA and not is_whole(values):
             return None
         names = {MANIFEST}
         for variant in values["variants"]:
             names |= {variant["file"], *(part["file"] for part in variant.get("weights", ()))}
         return names
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

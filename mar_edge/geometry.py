@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from mar_edge.errors import GeometryError
 
@@ -11,6 +12,15 @@ CELL = 2
 
 Grid = tuple[int, int, int]
 """Tokens of a clip as (t, h, w)."""
+
+LARGEST = {"frames": 1024, "height_px": 4096, "width_px": 4096, "tubelet_frames": 64, "patch_px": 256}
+"""Largest values of a clip's sides; a file that states more is damaged or hostile."""
+
+MAX_TOKENS = 131_072
+"""Most tokens of a clip: their position table alone takes 0.5 GB at the width of ViT-L."""
+
+MAX_VALUES = 1 << 28
+"""Most bytes of a clip as uint8, 268 MB: 85 frames of 1024 x 1024 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +35,11 @@ class Geometry:
         patch_px: side of a tubelet in pixels.
 
     Raises:
-        GeometryError: if a value is not positive or the clip is not divisible into tubelets.
+        GeometryError: if a value is not an integer from 1 to its value in `LARGEST`, the clip is not divisible into tubelets,
+            or it has more than `MAX_TOKENS` tokens or `MAX_VALUES` values.
     """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     frames: int = 16
     height_px: int = 224
@@ -35,9 +48,10 @@ class Geometry:
     patch_px: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("frames", "height_px", "width_px", "tubelet_frames", "patch_px"):
-            if getattr(self, name) < 1:
-                raise GeometryError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise GeometryError(f"{name} is {str(value)[:40]}; it must be an integer from 1 to {largest}")
         if self.frames % self.tubelet_frames:
             raise GeometryError(
                 f"{self.frames} frames are not divisible into tubelets of {self.tubelet_frames} frames; "
@@ -49,6 +63,12 @@ class Geometry:
                     f"{name} is {getattr(self, name)}, which is not divisible into patches of {self.patch_px} px; "
                     f"nearest valid sizes: {_near(getattr(self, name), self.patch_px)}"
                 )
+        if self.tokens > MAX_TOKENS or 3 * self.frames * self.height_px * self.width_px > MAX_VALUES:
+            raise GeometryError(
+                f"a clip of {self.frames} frames of {self.height_px}x{self.width_px} px in patches of {self.patch_px} px has "
+                f"{self.tokens} tokens and {3 * self.frames * self.height_px * self.width_px} values; the most are {MAX_TOKENS} "
+                f"and {MAX_VALUES}"
+            )
 
     @property
     def grid(self) -> Grid:

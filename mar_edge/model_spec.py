@@ -13,6 +13,9 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
 """Precisions, highest first."""
 
+RateFps = Annotated[float, Field(ge=0.001, le=1000)]
+"""Frames per second at which clips are sampled."""
+
 Placement = Literal["any", "cpu", "tensorrt"]
 
 
@@ -50,9 +53,9 @@ class ModelSpec(Part):
     name: Name
     description: str
     licence: str
-    labels: Annotated[list[Name], Field(min_length=1)]
+    labels: Annotated[list[Name], Field(min_length=1, max_length=1_000_000)]
     geometry: Geometry
-    rate_fps: Annotated[float, Field(gt=0)]
+    rate_fps: RateFps
     resize: Literal["stretch", "center_crop"]
     sampling: Literal["dense", "uniform"] = "dense"
     idle_label: Name | None

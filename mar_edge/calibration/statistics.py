@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import ExportError, OutputError
-from mar_edge.files.regular_file import open_regular
+from mar_edge.files.stored_arrays import read_arrays
 
 BINS = 2048
 """Number of bins of a histogram of magnitudes."""
@@ -25,6 +24,9 @@ _CHUNK = 1 << 20
 
 _NOTHING = -100
 """Exponent of the smallest range; zeros fit into it."""
+
+_LARGEST_EXPONENT = 128
+"""Exponent of the largest range: that of float32."""
 
 
 @dataclass
@@ -158,23 +160,42 @@ class Statistics:
             ExportError: if the file is damaged, or belongs to another graph.
         """
         try:
-            # opened here, as numpy does not close a damaged file
-            with open(open_regular(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
-                values: Mapping[str, NDArray[Any]] = dict(archive)
+            values = read_arrays(path)
             if str(values["key"]) != key:
                 raise ExportError(f"{path} belongs to another graph")
-            tensors = {
-                str(name): TensorStatistics(
-                    low=float(values["low"][index]),
-                    high=float(values["high"][index]),
-                    count=int(values["count"][index]),
-                    exponent=int(values["exponent"][index]),
-                    histogram=values["histogram"][index].astype(np.int64),
-                    channel_max=values[f"channels/{index}"].astype(np.float32),
-                )
-                for index, name in enumerate(values["names"])
-            }
+            tensors = {str(name): _tensor(values, index) for index, name in enumerate(values["names"])}
             clips = tuple(map(str, values["clips"]))
-        except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise ExportError(f"{path} is damaged: {error}") from error
         return cls(tensors, clips)
+
+
+def _tensor(values: Mapping[str, NDArray[Any]], index: int) -> TensorStatistics:
+    """Return the statistics of one activation.
+
+    Raises:
+        ValueError: if they cannot be those of any values.
+    """
+    histogram, channels = values["histogram"][index], values[f"channels/{index}"]
+    if (
+        histogram.shape != (BINS,)
+        or histogram.dtype.kind not in "iu"
+        or channels.ndim != 1
+        or channels.dtype != np.float32
+    ):
+        raise ValueError(f"the histogram of tensor {index} is {histogram.dtype} {histogram.shape}")
+    found = TensorStatistics(
+        low=float(values["low"][index]),
+        high=float(values["high"][index]),
+        count=int(values["count"][index]),
+        exponent=int(values["exponent"][index]),
+        histogram=histogram.astype(np.int64),
+        channel_max=channels,
+    )
+    counted = found.count > 0 and bool((found.histogram >= 0).all()) and int(found.histogram.sum()) == found.count
+    bounded = math.isfinite(found.low) and math.isfinite(found.high) and found.low <= found.high
+    if not counted or not bounded or not _NOTHING <= found.exponent <= _LARGEST_EXPONENT:
+        raise ValueError(f"the statistics of tensor {index} are inconsistent")
+    if not np.isfinite(found.channel_max).all():
+        raise ValueError(f"a channel of tensor {index} is NaN or infinite")
+    return found

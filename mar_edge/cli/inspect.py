@@ -40,7 +40,7 @@ def inspect(
     --mask, --precision and --placement choose the graph of --layers and of the drawn mask.
     """
     from mar_edge.bundle import open_bundle
-    from mar_edge.cli.views.bundle_card import print_card, print_mask, print_variants
+    from mar_edge.cli.views.bundle_card import print_card, print_mask, print_unlisted, print_variants
     from mar_edge.console import Console
 
     if layers:
@@ -60,6 +60,7 @@ def inspect(
         print_card(opened.manifest, console)
         print_variants(opened.manifest, console)
         print_mask(opened.manifest, variant.mask, console)
+        print_unlisted(opened.unlisted(), console)
     if png is not None:
         save_mask(png, opened.manifest.geometry, variant.mask, title=opened.manifest.name, force=force)
         Console().say(f"{png}: mask {variant.mask} %")

@@ -72,7 +72,7 @@ PrecisionsOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, metavar="N", help="CPU threads for one inference; default: all cores."),
+    typer.Option("--threads", min=1, max=1024, metavar="N", help="CPU threads for one inference; default: all cores."),
 ]
 CalibrateMethodOption = Annotated[
     CalibrateMethod, typer.Option("--method", help="How INT8 ranges are chosen; auto: by the smallest divergence.")

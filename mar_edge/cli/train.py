@@ -39,6 +39,9 @@ def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) 
 
     for package in ("torch", "lightning_fabric", "tensorboard", "matplotlib"):
         require(package, "train")
+    from mar_edge.training.launch_environment import check_environment
+
+    check_environment()  # Fabric reads it when it is imported
     from mar_edge.training import recipe as recipes
     from mar_edge.training.trainer import train as start
 

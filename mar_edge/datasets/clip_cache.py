@@ -6,6 +6,7 @@ A file contains its frames uint8 (N, h, w, 3) from its first byte on, then their
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import secrets
@@ -143,7 +144,7 @@ class ClipWriter:
 
 
 def look_up(path: Path) -> CachedClip | None:
-    """Return what a file of the cache contains, from its trailer; None if it is missing or incomplete."""
+    """Return what a file of the cache contains, from its trailer; None if it is missing, incomplete or damaged."""
     try:
         with open(open_regular(path), "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -154,7 +155,7 @@ def look_up(path: Path) -> CachedClip | None:
 
 
 def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None:
-    """Map a file of the cache into memory; None if it is missing or incomplete.
+    """Map a file of the cache into memory; None if it is missing, incomplete or damaged.
 
     Returns:
         Frames uint8 (N, h, w, 3), read from disk as they are used, and their times float64 (N,).
@@ -170,6 +171,8 @@ def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None
     shape = (clip.frames, clip.height_px, clip.width_px, 3)
     end = int(np.prod(shape))
     times_s = np.frombuffer(data[end : -_TRAILER.size].tobytes(), dtype="<f8")
+    if not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
+        return None
     return data[:end].reshape(shape).view(np.ndarray), times_s
 
 
@@ -187,4 +190,5 @@ def _check(trailer: bytes, size: int) -> CachedClip | None:
         return None
     magic, frames, height, width, duration_s = _TRAILER.unpack(trailer)
     clip = CachedClip(frames, height, width, duration_s)
-    return clip if magic == _MAGIC and clip.size_bytes == size and frames else None
+    sound = magic == _MAGIC and min(frames, height, width) > 0 and clip.size_bytes == size
+    return clip if sound and math.isfinite(duration_s) and duration_s >= 0 else None

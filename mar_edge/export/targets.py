@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mar_edge.errors import OptionError
 from mar_edge.export.triton import Serving
 from mar_edge.files.regular_file import read_text
+from mar_edge.files.yaml_text import parse_yaml
 from mar_edge.model_spec import Placement, Precision
 
 BF16_CAPABILITY = 8.0
@@ -135,12 +136,12 @@ def load(path: Path) -> Profile:
         OptionError: if there is none, or it is invalid; names every problem, with the nearest known key for an unknown one.
     """
     try:
-        values = yaml.safe_load(read_text(path))
+        _, values = parse_yaml(read_text(path, encoding="utf-8-sig"))
     except FileNotFoundError as error:
         near = ", ".join(sorted(file.name for file in path.parent.glob("*.yaml")))
         there = f"; available: {near}" if near else "; copy one from the folder export/ of mar-edge's repository"
         raise OptionError(f"no profile {path}{there}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise OptionError(f"cannot read the profile {path}: {error}") from error
     if not isinstance(values, dict):
         raise OptionError(f"{path} is not a profile: expected keys and values, got {type(values).__name__}")

@@ -123,7 +123,7 @@ def weight_names(graph: Path) -> list[str]:
     try:
         with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return list(dict.fromkeys(_names(content, 0, len(content), "model")))
-    except _NoGraphError:
+    except NoGraphError:
         return []
     except _GroupError as error:
         raise BundleError(f"{graph} does not have the encoding of ONNX graphs. Export the model again") from error
@@ -135,7 +135,7 @@ def weight_names(graph: Path) -> list[str]:
         return []
 
 
-class _NoGraphError(Exception):
+class NoGraphError(Exception):
     """Bytes that are not protobuf; every parser rejects them."""
 
 
@@ -145,17 +145,17 @@ class _GroupError(Exception):
 
 def _names(content: mmap.mmap, start: int, end: int, message: str) -> Iterator[str]:
     """Yield the location of every external tensor in a message."""
-    for number, first, last in _fields(content, start, end):
+    for number, first, last in read_fields(content, start, end):
         inner = _ONNX[message].get(number)
         if inner == "entry":
-            entry = {key: content[a:b] for key, a, b in _fields(content, first, last)}
+            entry = {key: content[a:b] for key, a, b in read_fields(content, first, last)}
             if entry.get(1) == b"location":
                 yield entry.get(2, b"").decode("utf-8", "replace")
         elif inner is not None:
             yield from _names(content, first, last, inner)
 
 
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def read_fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield number, start and end of every field of bytes in a message."""
     at = start
     while at < end:
@@ -169,9 +169,9 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         elif wire in (_FIXED64, _FIXED32):
             size = 8 if wire == _FIXED64 else 4
         else:
-            raise _GroupError if wire in (_GROUP, _GROUP_END) else _NoGraphError
+            raise _GroupError if wire in (_GROUP, _GROUP_END) else NoGraphError
         if at + size > end:
-            raise _NoGraphError
+            raise NoGraphError
         if wire == _BYTES:
             yield number, at, at + size
         at += size
@@ -182,9 +182,9 @@ def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     value = 0
     for place in range(10):
         if at + place >= end:
-            raise _NoGraphError
+            raise NoGraphError
         byte = content[at + place]
         value |= (byte & 0x7F) << (7 * place)
         if not byte & 0x80:
             return value, at + place + 1
-    raise _NoGraphError
+    raise NoGraphError

@@ -5,22 +5,25 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
-from torch import Tensor, nn
+from torch import nn
 
 from mar_edge.bundle import Bundle
 from mar_edge.errors import CheckpointError
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph
+from mar_edge.model.graph_view import GraphView
 from mar_edge.model.mar import MAR
+from mar_edge.model.stored_shapes import check_shapes
 from mar_edge.runtime.engines.registry import create_engine
 
 _Array: TypeAlias = NDArray[np.float32]
 _NONE: _Array = np.zeros(0, np.float32)
+
+POSITIONS = "encoder.positions"
 
 BOUND = 1e-3
 """Largest difference of a logit between the graph and the model read from it, relative to the largest logit."""
@@ -40,15 +43,22 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     if not variants:
         raise CheckpointError(f"the bundle {manifest.name} has no fp32 graph to read weights from")
     config = ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
+    place = f"the graph {variants[0].file} of {manifest.name}"
+    graph = GraphView.read(bundle.graph_path(variants[0])).model
+    bundle.check_unchanged(variants[0])
+    try:
+        state, table = _read_state(config, graph)
+    except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{place} does not have mar-edge's layout: {error}") from error
+    expected_table = {POSITIONS: (config.geometry.tokens, config.width)}
+    check_shapes(config, {name: tuple(array.shape) for name, array in state.items()} | expected_table, place)
     model = build(config)
-    graph = onnx.load(str(bundle.graph_path(variants[0])))
     try:
         deployed = DeployedGraph(model, variants[0].mask / 100)
-        model.load_state_dict(_state(model, graph, deployed.visible.numpy()))
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise CheckpointError(
-            f"the graph {variants[0].file} of {manifest.name} does not have mar-edge's layout: {error}"
-        ) from error
+        state[POSITIONS] = _positions(model, table, deployed.visible.numpy())
+        model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state.items()})
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{place} does not have mar-edge's layout: {error}") from error
     clips = np.random.default_rng(0).integers(0, 256, (2, *manifest.geometry.clip_shape), dtype=np.uint8)
     with torch.no_grad():
         got = deployed.eval()(torch.from_numpy(clips)).numpy()
@@ -72,8 +82,16 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     return model, config, info
 
 
-def _state(model: MAR, graph: ModelProto, visible: NDArray[np.int64]) -> dict[str, Tensor]:
-    """Collect a model's tensors by their order in the graph: names are not kept, as equal constants are merged."""
+def _read_state(config: ModelConfig, graph: ModelProto) -> tuple[dict[str, _Array], _Array]:
+    """Collect a model's tensors by their order in the graph: names are not kept, as equal constants are merged.
+
+    Returns:
+        All tensors but the position table by name, and the table, of which a graph may contain only the visible rows.
+    """
+    if config.depth > len(graph.graph.node):
+        raise ValueError(f"it has {len(graph.graph.node)} nodes for {config.depth} blocks")
+    with torch.device("meta"):  # the names without memory
+        model = build(config)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
     added = {name: node for node in graph.graph.node if node.op_type == "Add" for name in node.input}
     linears: list[tuple[_Array, _Array]] = []  # weight (out, in), bias
@@ -94,7 +112,7 @@ def _state(model: MAR, graph: ModelProto, visible: NDArray[np.int64]) -> dict[st
             gains.append(given[0])
         elif node.op_type in ("Add", "Gather"):
             tables += [table for table in given if table.ndim == 2]
-    state: dict[str, _Array] = {"encoder.positions": _positions(model, tables[0], visible)}
+    state: dict[str, _Array] = {}
     parts = dict(model.named_modules())
     for name, (weight, bias) in zip(_of(parts, nn.Linear), linears, strict=True):
         state[f"{name}.weight"] = weight
@@ -107,7 +125,7 @@ def _state(model: MAR, graph: ModelProto, visible: NDArray[np.int64]) -> dict[st
         state[f"{name}.weight"], state[f"{name}.bias"] = scale, shift
     gain_names = [name for name, _ in model.named_parameters() if ".gamma_" in name]
     state |= dict(zip(gain_names, gains, strict=True))
-    return {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+    return state, tables[0]
 
 
 def _of(parts: dict[str, nn.Module], kind: type[nn.Module]) -> list[str]:
@@ -119,4 +137,6 @@ def _positions(model: MAR, table: _Array, visible: NDArray[np.int64]) -> _Array:
     ours = model.encoder.positions.numpy()
     if table.shape == ours.shape:
         return table
+    if table.shape != (len(visible), ours.shape[1]):
+        raise ValueError(f"it has a position table of {table.shape}")
     return ours * np.float32((table * ours[visible]).sum() / np.square(ours[visible]).sum())

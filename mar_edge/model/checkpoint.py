@@ -7,17 +7,22 @@ import re
 import shlex
 import struct
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, ClassVar, Literal
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from mar_edge.errors import CheckpointError, OutputError
 from mar_edge.files.atomic_file import write_output
+from mar_edge.files.json_text import parse_json
 from mar_edge.files.ownership import FileKind
-from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.config import MAX_CLASSES, ModelConfig, build
 from mar_edge.model.mar import MAR
+from mar_edge.model.stored_shapes import check_shapes
+from mar_edge.model_spec import RateFps
 from mar_edge.printable import plain
 
 FORMAT = 1
@@ -30,9 +35,9 @@ def _is_ours(file: BinaryIO) -> bool:
     """Distinguish our checkpoints from other safetensors files: their header is JSON, after its length."""
     try:
         (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size)) if size <= _HEADER_BYTES else {}
+        header = parse_json(file.read(size)) if size <= _HEADER_BYTES else {}
         return re.fullmatch(r"mar-edge \d+", header["__metadata__"]["format"]) is not None
-    except (struct.error, ValueError, TypeError, KeyError, RecursionError):
+    except (struct.error, ValueError, TypeError, KeyError):
         return False
 
 
@@ -56,14 +61,16 @@ class CheckpointInfo:
         provenance: how it was made.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
     name: str = "model"
     description: str = ""
     licence: str = "unknown"
-    labels: list[str] = field(default_factory=list)
-    rate_fps: float = 7.5
-    resize: str = "center_crop"
-    sampling: str = "dense"
-    mask_ratio: float = 0.5
+    labels: Annotated[list[str], Field(max_length=MAX_CLASSES)] = field(default_factory=list)
+    rate_fps: RateFps = 7.5
+    resize: Literal["stretch", "center_crop"] = "center_crop"
+    sampling: Literal["dense", "uniform"] = "dense"
+    mask_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
     idle_label: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -117,28 +124,69 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            config, info = _read_metadata(path, metadata)
+            names = list(file.keys())
+            check_shapes(config, {name: tuple(file.get_slice(name).get_shape()) for name in names}, path)
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable safetensors file: {error}. "
-            f"For a foreign checkpoint run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
-        ) from error
+        raise _unreadable(path, error) from error
+    model = build(config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
+    return model.eval(), config, info
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read the architecture of a checkpoint, without its weights.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or foreign.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _read_metadata(path, file.metadata() or {})[0]
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    if not path.is_file():
+        return CheckpointError(f"no such checkpoint: {path}")
+    return CheckpointError(
+        f"{path} is not a readable safetensors file: {error}. "
+        f"For a foreign checkpoint run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
+    )
+
+
+def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, CheckpointInfo]:
     if not metadata.get("format", "").startswith("mar-edge"):
         raise CheckpointError(
             f"{path} is not a mar-edge checkpoint. Run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"
         )
     if metadata["format"] != f"mar-edge {FORMAT}":
-        raise CheckpointError(f"{path} has format '{metadata['format']}', newer than this mar-edge. Update mar-edge")
+        raise CheckpointError(
+            f"{path} has format '{metadata['format'][:40]}', newer than this mar-edge. Update mar-edge"
+        )
     try:
-        config = ModelConfig.from_dict(json.loads(metadata["config"]))
-        info = CheckpointInfo(**json.loads(metadata["info"]))
-    except (CheckpointError, KeyError, ValueError, TypeError) as error:
+        config = ModelConfig.from_dict(parse_json(metadata["config"]))
+        info = _info_checker().validate_json(json.dumps(parse_json(metadata["info"])))
+    except KeyError as error:
+        raise CheckpointError(f"{path} has damaged metadata: it lacks {error}. Copy the file again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "info"
+        raise CheckpointError(
+            f"{path} has damaged metadata: {where} is {ascii(first['input'])[:60]}: {first['msg']}"
+        ) from error
+    except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error
     if len(info.labels) != config.classes:
         raise CheckpointError(f"{path} has {len(info.labels)} labels for {config.classes} classes")
-    try:
-        model = build(config)
-        model.load_state_dict(tensors)
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not fit its own configuration: {error}") from error
-    return model.eval(), config, info
+    return config, info
+
+
+@cache
+def _info_checker() -> TypeAdapter[CheckpointInfo]:
+    return TypeAdapter(CheckpointInfo)

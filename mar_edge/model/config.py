@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal
 
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
-from mar_edge.errors import CheckpointError, GeometryError
+from mar_edge.errors import CheckpointError
 from mar_edge.geometry import Geometry
 from mar_edge.model.mar import (
     MAR,
@@ -22,10 +26,19 @@ from mar_edge.model.mar import (
 
 ClassifierKind = Literal["bridge", "mean_pool", "first_token", "none"]
 
+MAX_WIDTH, MAX_DEPTH, MAX_HEADS, MAX_CLASSES = 16_384, 256, 1024, 1_000_000
+"""Largest sizes of an architecture; the largest published ViT (22B parameters) is 6144 wide and 48 deep."""
+
+Width = Annotated[int, Field(gt=0, le=MAX_WIDTH)]
+Depth = Annotated[int, Field(gt=0, le=MAX_DEPTH)]
+Heads = Annotated[int, Field(gt=0, le=MAX_HEADS)]
+OptionalDepth = Annotated[int, Field(ge=0, le=MAX_DEPTH)]
+_Epsilon = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Architecture of a model.
+    """Architecture of a model; `from_dict` checks the types and limits of its fields.
 
     Attributes:
         geometry: clip and tubelet size.
@@ -43,23 +56,25 @@ class ModelConfig:
         positions: the position tables, see `mar.Positions`.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
+
     geometry: Geometry = field(default_factory=Geometry)
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    classes: int = 400
+    width: Width = 768
+    depth: OptionalDepth = 12
+    heads: Heads = 12
+    classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)] = 400
     classifier: ClassifierKind = "bridge"
-    bridge_width: int = 512
-    bridge_depth: int = 2
-    bridge_heads: int = 8
-    decoder_width: int = 384
-    decoder_depth: int = 4
-    decoder_heads: int = 6
-    norm_eps: float = 1e-6
-    outer_norm_eps: float = 1e-6
+    bridge_width: Width = 512
+    bridge_depth: Depth = 2
+    bridge_heads: Heads = 8
+    decoder_width: Width = 384
+    decoder_depth: OptionalDepth = 4
+    decoder_heads: Heads = 6
+    norm_eps: _Epsilon = 1e-6
+    outer_norm_eps: _Epsilon = 1e-6
     layer_scale: bool = False
     final_norm: bool = True
-    drop_path: float = 0.0
+    drop_path: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
 
@@ -68,12 +83,14 @@ class ModelConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+    def from_dict(cls, values: object) -> ModelConfig:
         """Read what `to_dict` wrote.
 
         Raises:
-            CheckpointError: on unknown or missing keys.
+            CheckpointError: on unknown or missing keys, and on values of a wrong type or beyond the limits.
         """
+        if not isinstance(values, dict):
+            raise CheckpointError(f"the model configuration is a {type(values).__name__}, expected keys and values")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown or "geometry" not in values:
             raise CheckpointError(
@@ -82,9 +99,31 @@ class ModelConfig:
                 else "the model configuration has no geometry"
             )
         try:
-            return cls(**{**values, "geometry": Geometry(**values["geometry"])})
-        except (TypeError, GeometryError) as error:
-            raise CheckpointError(f"the model configuration cannot be used: {error}") from error
+            config = _checker().validate_json(
+                json.dumps(values)
+            )  # where strict allows no conversion but of JSON's own kinds
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise CheckpointError(
+                f"the model configuration cannot be used: {where} is {ascii(first['input'])[:60]}: {first['msg']}"
+            ) from error
+        config._check_heads()
+        return config
+
+    def _check_heads(self) -> None:
+        used = {"": True, "bridge_": self.classifier == "bridge", "decoder_": self.decoder_depth > 0}
+        for part in [part for part, is_used in used.items() if is_used]:
+            width, heads = getattr(self, f"{part}width"), getattr(self, f"{part}heads")
+            if width % heads:
+                raise CheckpointError(
+                    f"the model configuration cannot be used: {part}width {width} is not divisible by {part}heads {heads}"
+                )
+
+
+@cache
+def _checker() -> TypeAdapter[ModelConfig]:
+    return TypeAdapter(ModelConfig)
 
 
 _SIZES = {
@@ -120,6 +159,12 @@ def preset(name: str, **changes: Any) -> ModelConfig:
         decoder_heads=decoder_heads,
     )
     return replace(config, **changes)
+
+
+def shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a model by its name, without memory for any of them."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()}
 
 
 def build(config: ModelConfig) -> MAR:

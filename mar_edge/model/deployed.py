@@ -78,8 +78,8 @@ def describe(path: Path, config: ModelConfig, info: CheckpointInfo) -> ModelSpec
             labels=info.labels,
             geometry=config.geometry,
             rate_fps=info.rate_fps,
-            resize=info.resize,  # type: ignore[arg-type]
-            sampling=info.sampling,  # type: ignore[arg-type]
+            resize=info.resize,
+            sampling=info.sampling,
             idle_label=info.idle_label,
             architecture={key: value for key, value in config.to_dict().items() if key != "geometry"},
             trained_mask=round(100 * info.mask_ratio),

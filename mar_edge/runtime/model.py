@@ -17,7 +17,7 @@ from mar_edge.reporting import Warn
 from mar_edge.runtime.clips.whole_clip import Views, WholeClip
 from mar_edge.runtime.clips.windows import doubt
 from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.runtime.engines.registry import MOST_THREADS, create_engine
 from mar_edge.runtime.measurement.choice import choose
 from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.source import Source
@@ -142,8 +142,8 @@ def check_choice(mask: int | Literal["auto"], threads: int | None) -> None:
     """
     if mask not in ("auto", 0, 25, 50, 75):
         raise OptionError(f"mask {mask!r} is invalid; use 'auto', 0, 25, 50 or 75 (percent)")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads {threads!r} is invalid; use an integer of 1 or more")
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS):
+        raise OptionError(f"threads {threads!r} is invalid; use an integer from 1 to {MOST_THREADS}")
 
 
 def load(

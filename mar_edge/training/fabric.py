@@ -17,6 +17,7 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from mar_edge.errors import TrainingError
 from mar_edge.model.transformer import Block
+from mar_edge.training.launch_environment import check_environment
 from mar_edge.training.recipe import TrainerPart
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -28,7 +29,7 @@ def make_fabric(settings: TrainerPart) -> Fabric:
     Raises:
         TrainingError: if the devices, the strategy or the precision are not available on this machine.
     """
-    # its messages (precision, processes) repeat the recipe
+    check_environment()
     # its messages (precision, processes) repeat the recipe
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     devices: Any = settings.devices
@@ -49,7 +50,12 @@ def make_fabric(settings: TrainerPart) -> Fabric:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*barrier.*")  # torch's own advice to Fabric
             fabric.launch()
-    except (ValueError, RuntimeError, ImportError) as error:  # Fabric raises these for unavailable devices
+    except KeyError as error:  # a launcher sets all of its variables, or none
+        raise TrainingError(
+            f"the environment of a cluster or launcher is incomplete: {error} is missing. Start with torchrun or srun, or "
+            "unset its variables"
+        ) from error
+    except (ValueError, RuntimeError, ImportError, OSError) as error:  # Fabric raises these for unavailable devices
         raise TrainingError(
             f"cannot train with accelerator {settings.accelerator}, devices {devices}, nodes {settings.nodes}, strategy "
             f"{settings.strategy}, precision {settings.precision}: {' '.join(str(error).split())}"

@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
-from mar_edge.model.config import ModelConfig
+from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.model_spec import Name
 from mar_edge.runtime.sources.demo.camera_path import LABELS
@@ -21,7 +21,7 @@ from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
 from mar_edge.training.recipe_errors import explain
 from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
-from mar_edge.training.recipe_part import Part, refuse
+from mar_edge.training.recipe_part import Part, Seed, refuse
 from mar_edge.training.start import StartPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart
@@ -55,16 +55,16 @@ class ModelPart(Part):
     frames: int = 16
     size_px: int = 224
     patch_px: int = 16
-    width: int = Field(default=768, gt=0)
-    depth: int = Field(default=12, gt=0)
-    heads: int = Field(default=12, gt=0)
+    width: Width = 768
+    depth: Depth = 12
+    heads: Heads = 12
     classifier: Literal["bridge", "mean_pool"] = "bridge"
-    bridge_width: int = Field(default=512, gt=0)
-    bridge_depth: int = Field(default=2, gt=0)
-    bridge_heads: int = Field(default=8, gt=0)
-    decoder_width: int = Field(default=384, gt=0)
-    decoder_depth: int = Field(default=4, ge=0)
-    decoder_heads: int = Field(default=6, gt=0)
+    bridge_width: Width = 512
+    bridge_depth: Depth = 2
+    bridge_heads: Heads = 8
+    decoder_width: Width = 384
+    decoder_depth: OptionalDepth = 4
+    decoder_heads: Heads = 6
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
@@ -133,17 +133,17 @@ class TrainerPart(Part):
     steps: int | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
     batch: int | None = Field(default=None, gt=0, le=1_000_000)
-    accumulate: int = Field(default=1, gt=0)
+    accumulate: int = Field(default=1, gt=0, le=1_000_000)
     validate_epochs: float | None = Field(default=None, gt=0)
     validate_steps: int | None = Field(default=None, gt=0)
     checkpoint_steps: int = Field(default=200, gt=0)
     max_minutes: float | None = Field(default=None, gt=0)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
-    devices: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"
-    nodes: int = Field(default=1, gt=0)
+    devices: Literal["auto"] | Annotated[int, Field(gt=0, le=1024)] = "auto"
+    nodes: int = Field(default=1, gt=0, le=1024)
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     precision: Literal["32", "bf16", "fp16"] = "32"
-    workers: int | None = Field(default=None, ge=0)
+    workers: int | None = Field(default=None, ge=0, le=256)
     threads: int | None = Field(default=None, gt=0, le=1024)
     out: Path
 
@@ -188,7 +188,7 @@ class Recipe(Part):
     licence: str
     attribution: tuple[str, ...] = ()
     idle_label: Name | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     model: ModelPart
     start: StartPart = StartPart()
     mask: MaskPart = MaskPart()

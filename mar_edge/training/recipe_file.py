@@ -14,6 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mar_edge.errors import RecipeError
 from mar_edge.files.regular_file import read_limited
+from mar_edge.files.yaml_text import parse_yaml
 
 MAX_DEPTH = 20
 """Deeper nesting than any recipe has is rejected before a parser's stack overflows."""
@@ -58,13 +59,12 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
     """
     try:
         data = read_limited(path)
-        root = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
-        values = yaml.safe_load(data.decode("utf-8-sig"))
+        root, values = parse_yaml(data.decode("utf-8-sig"))
     except yaml.YAMLError as error:
         raise RecipeError(f"cannot read the recipe {_not_yaml(str(path), error)}") from error
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8; an invalid date or number; nested too deeply
+    except ValueError as error:  # not UTF-8; an invalid date or number; nested too deeply
         raise RecipeError(f"cannot read the recipe {path}: it is not YAML text ({error})") from error
     if not isinstance(values, dict) or root is None:
         raise RecipeError(f"{path} is not a recipe: expected keys and values, got {_kind(values)}")
@@ -121,8 +121,8 @@ def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> No
                 f"{override}: '{name}' is not a key, because {'.'.join(keys[: depth + 1])} has a value, not keys"
             )
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        _, value = parse_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{override}: the value of '{name}' cannot be read as YAML: {text}") from error
     above[keys[-1]] = value
     for inner in [place for place in places if place[: len(keys)] == keys]:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LARGEST = 1_000_000_000
+"""Largest number of a recipe that has no bound of its own, such as steps or clips; beyond it counters overflow."""
+
+LONGEST = 4096
+"""Longest text of a recipe, in characters: that of a path."""
+
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A seed that numpy and torch accept."""
 
 Share = Annotated[float, Field(ge=0)]
 """A non-negative weight."""
@@ -14,9 +24,22 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """A part of a recipe: unknown keys are rejected, values are immutable, numbers are finite."""
+    """A part of a recipe: unknown keys are rejected, values are immutable, numbers and texts are finite and bounded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Part:
+        refuse(
+            *(
+                (name, problem)
+                for name, field in type(self).model_fields.items()
+                for problem in _beyond(
+                    getattr(self, name), any(hasattr(one, key) for one in field.metadata for key in ("le", "lt"))
+                )
+            )
+        )
+        return self
 
 
 class KeyProblems(ValueError):
@@ -40,3 +63,24 @@ def refuse(*problems: tuple[str, str] | None) -> None:
     found = [problem for problem in problems if problem is not None]
     if found:
         raise KeyProblems(found)
+
+
+def _beyond(value: Any, has_bound: bool) -> Iterator[str]:
+    """Yield why a value, or one in it, cannot be used by any key."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        for inner in value:
+            yield from _beyond(inner, has_bound)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _beyond(key, has_bound)
+            yield from _beyond(inner, has_bound)
+    elif isinstance(value, (int, float)) and not has_bound and abs(value) > LARGEST:
+        yield f"expected a number of at most {LARGEST}, not {value}"
+    elif isinstance(value, (str, PurePath)):
+        text = str(value)
+        if "\0" in text:
+            yield "it contains a null character"
+        elif len(text) > LONGEST:
+            yield f"expected at most {LONGEST} characters, not {len(text)}"
+        elif not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            yield "it contains text that cannot be encoded in UTF-8"

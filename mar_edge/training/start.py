@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from mar_edge.bundle import open_bundle
@@ -117,11 +115,7 @@ def read_architecture(place: str) -> ModelConfig:
     if not place.endswith(".safetensors"):
         manifest = open_bundle(place).manifest
         return ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
-    try:
-        with safe_open(Path(place), framework="pt") as file:
-            return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
-    except (SafetensorError, OSError, KeyError, ValueError):
-        return load_weights(place)[1]  # reports what is wrong with it
+    return checkpoint.read_config(Path(place))
 
 
 def load_weights(place: str) -> tuple[MAR, ModelConfig, CheckpointInfo]:

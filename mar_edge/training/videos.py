@@ -17,6 +17,7 @@ from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_ti
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.geometry import Geometry
+from mar_edge.model_spec import RateFps
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
@@ -62,16 +63,16 @@ class VideosPart(Part):
     root: Path | None = None
     labels: tuple[str, ...] | Path | None = None
     sampling: Literal["dense", "uniform"] = "dense"
-    rate_fps: float = Field(default=7.5, gt=0)
+    rate_fps: RateFps = 7.5
     rate_jitter: float = Field(default=0.0, ge=0, lt=1)
     resize: Resize = "center_crop"
-    cache_px: int | None = Field(default=None, gt=0)
+    cache_px: int | None = Field(default=None, gt=0, le=16384)
     figures: FiguresPart | None = None
-    repeats: int = Field(default=1, gt=0)
+    repeats: int = Field(default=1, gt=0, le=1000)
     balanced: bool = False
     skip_broken: bool = False
     cache: Path | None = Path("runs/cache")
-    val_views: int = Field(default=2, gt=0)
+    val_views: int = Field(default=2, gt=0, le=1000)
 
     @model_validator(mode="after")
     def _fits(self) -> VideosPart:

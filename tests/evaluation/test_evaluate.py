@@ -27,6 +27,7 @@ from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
+from mar_edge.runtime.clips.segments import Sampling
 from mar_edge.runtime.model import Model
 from tests.fakes.bundle import BrightnessEngine, write_bundle
 from tests.fakes.command_line import mar_edge as run
@@ -77,7 +78,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("sampling", "mask", "views"), [("dense", 50, None), ("dense", 75, (3, 3)), ("uniform", 0, (2, 3))]
 )
 def test_a_checkpoint_and_its_bundle_say_the_same(
-    weights: Path, videos: Path, tmp_path: Path, sampling: str, mask: int, views: tuple[int, int] | None
+    weights: Path, videos: Path, tmp_path: Path, sampling: Sampling, mask: int, views: tuple[int, int] | None
 ) -> None:
     model, config, info = checkpoint.load(weights)
     path = tmp_path / "tiny.safetensors"
@@ -115,7 +116,7 @@ def test_sampling_goes_from_checkpoint_to_bundle_and_old_bundles_are_dense(weigh
     assert export(tmp_path / "u.safetensors", tmp_path / "u.mar").bundle.manifest.sampling == "uniform"
     assert "sampling" not in json.loads((write_bundle(tmp_path / "old.mar") / "manifest.json").read_text())
     assert Bundle(tmp_path / "old.mar").manifest.sampling == "dense"
-    checkpoint.save(tmp_path / "odd.safetensors", model, config, replace(info, sampling="odd"))
+    checkpoint.save(tmp_path / "odd.safetensors", model, config, replace(info, sampling="odd"))  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="sampling"):
         open_model(tmp_path / "odd.safetensors")
 

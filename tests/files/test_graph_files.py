@@ -21,6 +21,7 @@ from mar_edge.export.exporter import export
 from mar_edge.export.int8 import calibrate
 from mar_edge.export.triton import write_triton
 from mar_edge.files.graph_files import copy_graph, hash_file, hash_graph, remove_graph, weight_files, weight_names
+from mar_edge.manifest import digest_of
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.choice import _file_name
 from tests.fakes.family import clips, write_family
@@ -175,7 +176,7 @@ def test_weights_that_are_missing_or_longer_are_found(bundle: Path) -> None:
 def test_weights_that_the_manifest_does_not_list_are_refused(bundle: Path) -> None:
     values = json.loads((bundle / "manifest.json").read_text())
     del values["variants"][0]["weights"]
-    values["sha256"] = bundles._digest(values)
+    values["sha256"] = digest_of(values)
     (bundle / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(BundleError, match=rf"stores weights in '{DATA}', which manifest\.json does not list"):
         open_bundle(bundle)

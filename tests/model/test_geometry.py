@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mar_edge.errors import GeometryError
@@ -28,10 +30,17 @@ def test_a_picture_need_not_be_square() -> None:
         ({"frames": 15}, "multiple of 2"),
         ({"height_px": 100}, "96 px or 112 px"),
         ({"width_px": 10}, "16 px"),
-        ({"patch_px": 0}, "at least 1"),
+        ({"patch_px": 0}, "from 1 to 256"),
+        ({"frames": 2_000_000_000}, "from 1 to 1024"),
+        ({"height_px": 10**30}, "from 1 to 4096"),
+        ({"frames": "16"}, "from 1 to 1024"),
+        ({"frames": True}, "from 1 to 1024"),
+        ({"frames": 16.0}, "from 1 to 1024"),
+        ({"frames": 1024, "height_px": 4096, "width_px": 4096}, "the most are"),
+        ({"frames": 64, "height_px": 256, "width_px": 256, "patch_px": 1}, "the most are"),
     ],
 )
-def test_sizes_that_do_not_divide_name_those_that_do(wrong: dict[str, int], says: str) -> None:
+def test_sizes_that_do_not_divide_name_those_that_do(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(GeometryError, match=says):
         Geometry(**wrong)
 

@@ -147,11 +147,11 @@ def test_where_no_batch_fits_smaller_clips_are_advised(smallest: Path, machine: 
 @pytest.mark.parametrize(
     "overrides",
     [
-        "trainer.batch=999983", "model.depth=1000000000", "model.width=1000000000 model.heads=10",
-        "model.width=12000", "model.frames=1000000000000", "model.size_px=224000000", "model.bridge_width=10000000000",
-        "model.bridge_depth=1000000", "model.decoder_width=10000000000 model.decoder_heads=1",
+        "trainer.batch=999983", "model.depth=256 model.width=12288", "model.width=16384 model.heads=16",
+        "model.width=12000", "model.frames=512", "model.size_px=1792", "model.bridge_width=16384 model.bridge_depth=24",
+        "model.decoder_width=16384 model.decoder_heads=1",
         "start.patches_from_data=true model.size_px=896 model.depth=1 model.width=12 trainer.batch=1",
-        "trainer.workers=10000",
+        "trainer.workers=256",
     ],
 )  # fmt: skip
 def test_no_key_of_a_recipe_can_ask_for_more_than_there_is(

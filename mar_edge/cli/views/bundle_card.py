@@ -200,3 +200,10 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def print_unlisted(names: list[str], console: Console) -> None:
+    """Print the files of a bundle that its manifest does not list."""
+    if names:
+        listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+        console.say(f"{listed}: not listed in the manifest, and never read", style="yellow")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mar_edge.errors import CheckpointError
-from mar_edge.files.regular_file import read_text
+from mar_edge.files.json_text import parse_json
+from mar_edge.files.regular_file import read_limited
 from mar_edge.geometry import Geometry
 from mar_edge.model.importing.imported import Asked, Heads
 
@@ -42,7 +42,7 @@ def told(settings: Mapping[str, Any], folder: Path) -> Told:
         CheckpointError: if it names a part that mar-edge computes differently.
     """
     try:
-        values = json.loads(read_text(folder / "config.json"))["model_config"]
+        values = parse_json(read_limited(folder / "config.json"))["model_config"]
     except (OSError, ValueError, KeyError, TypeError):
         values = None
     if not isinstance(values, dict):

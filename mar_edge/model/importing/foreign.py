@@ -54,6 +54,10 @@ class Foreign:
                 f"{theirs} is {str(tensor.dtype).removeprefix('torch.')}, expected floating-point weights; "
                 "import the weights from before quantisation"
             )
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise CheckpointError(
+                f"{theirs} has shape {tuple(tensor.shape)}, and the file fewer values; save a contiguous copy of it"
+            )
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{theirs} has a value that is NaN or infinite; use an earlier checkpoint")
         return tensor.float()
@@ -82,9 +86,16 @@ class Foreign:
         return any(key.endswith(ending) for key in self.state)
 
     def depth(self, prefix: str) -> int:
-        """Count numbered parts."""
-        found = [int(m[1]) for key in self.state if (m := re.match(re.escape(prefix) + r"\.(\d+)\.", key))]
-        return max(found, default=-1) + 1
+        """Count numbered parts.
+
+        Raises:
+            CheckpointError: if a number is missing.
+        """
+        found = {m[1] for key in self.state if (m := re.match(re.escape(prefix) + r"\.(\d{1,9})\.", key))}
+        missing = next((number for number in range(len(found)) if str(number) not in found), None)
+        if missing is not None:
+            raise CheckpointError(f"the checkpoint lacks {prefix}.{missing}; the file is incomplete")
+        return len(found)
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return the shape of a required tensor.

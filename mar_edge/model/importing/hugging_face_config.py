@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from mar_edge.errors import CheckpointError
-from mar_edge.files.regular_file import read_text
+from mar_edge.files.json_text import parse_json
+from mar_edge.files.regular_file import read_limited
 
 FILE = "config.json"
 
@@ -99,8 +100,7 @@ def read_config(file: Path) -> VideoMaeConfig:
         CheckpointError: if it is missing or damaged, or has a value that our model computes differently.
     """
     try:
-        text = read_text(file)
-        values = json.loads(text)
+        values = parse_json(read_limited(file))
     except FileNotFoundError as error:
         raise CheckpointError(
             "a Hugging Face checkpoint needs the config.json that came with it in the same folder"
@@ -110,7 +110,7 @@ def read_config(file: Path) -> VideoMaeConfig:
     if not isinstance(values, dict):
         raise CheckpointError(f"{file} does not belong to a VideoMAE model")
     try:
-        config = VideoMaeConfig.model_validate_json(text)
+        config = VideoMaeConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mar_edge.errors import CheckpointError, GeometryError
-from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.config import ModelConfig, build, shapes
 from mar_edge.model.importing import weight_files
 from mar_edge.model.importing.clip_size import told
 from mar_edge.model.importing.foreign import Foreign
@@ -17,6 +17,7 @@ from mar_edge.model.importing.official_mar import take_mar
 from mar_edge.model.importing.official_videomae import take_classifier, take_pretraining
 from mar_edge.model.importing.preprocessor_config import check_preprocessing
 from mar_edge.model.mar import MAR
+from mar_edge.model.stored_shapes import check_shapes
 
 _OFFICIAL = {"mar": take_mar, "videomae": take_classifier, "videomae_pretraining": take_pretraining}
 
@@ -73,20 +74,19 @@ def _take(
 
 
 def _fill(config: ModelConfig, state: State, file: Path) -> MAR:
-    model = build(config)
-    wanted = model.state_dict()
-    for key, tensor in wanted.items():
-        if key.endswith("positions"):
-            state.setdefault(key, tensor)
+    wanted = shapes(ModelConfig.from_dict(config.to_dict()))
     for key, tensor in state.items():
-        if key.endswith(".positions") and tensor.shape != wanted[key].shape:
+        if key.endswith(".positions") and tensor.dim() and tuple(tensor.shape) != wanted.get(key):
             raise CheckpointError(
-                f"{file} was made for {tensor.shape[0]} tokens, and this clip has {wanted[key].shape[0]}; "
+                f"{file} was made for {tensor.shape[0]} tokens, and this clip has {config.geometry.tokens}; "
                 "give its size with --frames and --size"
             )
-        if key not in wanted or tensor.shape != wanted[key].shape:
-            expected = tuple(wanted[key].shape) if key in wanted else "nothing"
-            raise CheckpointError(f"{file}: {key} has shape {tuple(tensor.shape)}, expected {expected}")
+    positions = {key: shape for key, shape in wanted.items() if key.endswith("positions")}
+    check_shapes(config, positions | {key: tuple(tensor.shape) for key, tensor in state.items()}, file)
+    model = build(config)
+    for key, tensor in model.state_dict().items():
+        if key.endswith("positions"):
+            state.setdefault(key, tensor)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

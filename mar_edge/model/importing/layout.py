@@ -18,6 +18,9 @@ _HF_ANCHOR = "embeddings.patch_embeddings.projection.weight"
 _ANCHOR = re.compile(rf"^(?P<prefix>(?:.*\.)?)(?P<anchor>patch_embed\.proj\.weight|{re.escape(_HF_ANCHOR)})$")
 """The patch embedding: each model has one, and the text before it is a prefix."""
 
+MAX_DICTS = 10_000
+"""Most dicts in dicts of a file; training scripts store a few hundred."""
+
 _SHELLS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 """Wrappers of data parallelism, compilation and checkpointing, anywhere in a name."""
 
@@ -75,7 +78,7 @@ def find_layout(values: Any, file: object) -> Layout:
     Raises:
         CheckpointError: if there is none, or more than one.
     """
-    states = [(path, tensors) for path, tensors in _states(values, ()) if tensors]
+    states = [(path, tensors) for path, tensors in _states(values, (), file, []) if tensors]
     if not states:
         raise CheckpointError(f"{file} contains no tensors")
     for _, tensors in states:
@@ -105,13 +108,18 @@ def find_layout(values: Any, file: object) -> Layout:
     return layout
 
 
-def _states(values: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], State]]:
-    """Walk through nested dicts; each may contain tensors."""
+def _states(
+    values: Any, path: tuple[str, ...], file: object, seen: list[int]
+) -> Iterator[tuple[tuple[str, ...], State]]:
+    """Walk through nested dicts; each may contain tensors. One that several contain is visited for each of them."""
     if not isinstance(values, Mapping) or len(path) > 6:
         return
+    seen.append(id(values))
+    if len(seen) > MAX_DICTS:
+        raise CheckpointError(f"{file} contains more than {MAX_DICTS} dicts in dicts; save only the weights")
     yield path, {str(key): value for key, value in values.items() if isinstance(value, Tensor)}
     for key, value in values.items():
-        yield from _states(value, (*path, str(key)))
+        yield from _states(value, (*path, str(key)), file, seen)
 
 
 def _name(key: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import struct
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -38,7 +40,10 @@ _PLAIN = {
 _MODELS = re.compile(r"^torch\.(nn|fx|jit|export|ao)\.|^(timm|transformers)\.models\.|^torchvision\.models")
 
 # exceptions of torch on damaged files, found by experiment
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_DAMAGE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OverflowError,
+    MemoryError, NotImplementedError, SyntaxError, struct.error,
+)  # fmt: skip
 
 
 class Inert:
@@ -79,8 +84,11 @@ def read_pickle(file: Path) -> Any:
     # the published VideoMAE files store their command line in an argparse.Namespace, which contains only data
     allowed: list[Any] = [argparse.Namespace, *((_stand_in(name), name) for name in _foreign_names(file))]
     try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # on the pickle's protocol, which a damaged file may state wrongly
+            values = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise CheckpointError(
@@ -91,6 +99,7 @@ def read_pickle(file: Path) -> Any:
         raise CheckpointError(
             f"{file} cannot be read; it is damaged or not a checkpoint ({type(error).__name__})"
         ) from error
+    return values
 
 
 _ADVICE = "Save only its weights, where its code is available: torch.save(model.state_dict(), 'weights.pth')"
@@ -122,15 +131,18 @@ def _foreign_names(file: Path) -> list[str]:
 
 def _program(file: Path) -> str | None:
     """Return which kind of program a file is; None if it is not one."""
-    if not zipfile.is_zipfile(file):
-        return None
     try:
+        if not zipfile.is_zipfile(file):
+            return None
         with zipfile.ZipFile(file) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile):
+            packed = any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return None
     if "constants.pkl" in names:
         return "a TorchScript program"
     if "archive_format" in names or "serialized_exported_program.json" in names:
         return "a program of torch.export"
+    if packed:
+        return "a compressed archive"  # torch writes none: unpacked it could take any memory
     return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any, Literal
 
 from mar_edge.errors import CheckpointError
-from mar_edge.files.regular_file import read_text
+from mar_edge.files.json_text import parse_json
+from mar_edge.files.regular_file import read_limited
 from mar_edge.model.importing.imported import Imported
 from mar_edge.model.mar import MEAN, STD
 
@@ -29,7 +29,7 @@ def check_preprocessing(folder: Path, imported: Imported) -> None:
     if file is None:
         return
     try:
-        values = json.loads(read_text(file))
+        values = parse_json(read_limited(file))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mar_edge.errors import CheckpointError
-from mar_edge.files.regular_file import read_text
+from mar_edge.files.json_text import parse_json
+from mar_edge.files.regular_file import read_limited
 from mar_edge.model.importing.pickle_file import read_pickle
 
 NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -108,7 +108,7 @@ def _in_folder(folder: Path) -> Path:
 def _indexed(index: Path) -> list[Path]:
     """Return the shards that an index names."""
     try:
-        places = json.loads(read_text(index))["weight_map"].values()
+        places = parse_json(read_limited(index))["weight_map"].values()
         names = sorted({str(name) for name in places})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} is not an index of shards, or is damaged ({type(error).__name__})") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from mar_edge.bundle import Bundle, Variant
-from mar_edge.errors import EngineError
+from mar_edge.errors import BundleError, EngineError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.telemetry import import_openvino
@@ -33,9 +33,23 @@ _PACKAGES = {
 """Packages that contain the module of an engine."""
 
 
+MOST_THREADS = 1024
+"""Most CPU threads of an inference; engines start as many as they are given."""
+
+
 def create_engine(bundle: Bundle, variant: Variant, name: str = "onnxruntime", *, threads: int | None = None) -> Engine:
-    """Load a graph of a bundle into an engine; see `load_graph`."""
-    return load_graph(bundle.manifest, variant, bundle.graph_path(variant), name, threads=threads)
+    """Load a graph of a bundle into an engine; see `load_graph`.
+
+    Raises:
+        BundleError: if the graph or its weights changed after the bundle was checked.
+    """
+    engine = load_graph(bundle.manifest, variant, bundle.graph_path(variant), name, threads=threads)
+    try:
+        bundle.check_unchanged(variant)
+    except BundleError:
+        engine.close()
+        raise
+    return engine
 
 
 def load_graph(

@@ -50,7 +50,7 @@ class Remembered(BaseModel):
     sha256: str
     engine: str
     engine_version: str
-    speed: Annotated[float, Field(gt=0)]
+    speed: Annotated[float, Field(gt=0, le=1_000_000)]
     held: bool
     day: date
 
@@ -58,7 +58,7 @@ class Remembered(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    measurements: list[Remembered]
+    measurements: Annotated[list[Remembered], Field(max_length=10_000)]
 
 
 @dataclass(frozen=True)

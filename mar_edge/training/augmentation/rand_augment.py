@@ -29,7 +29,7 @@ class RandAugmentPart(Part):
         probability: of applying each drawn operation.
     """
 
-    ops: int = Field(default=0, ge=0)
+    ops: int = Field(default=0, ge=0, le=100)
     magnitude: float = Field(default=7.0, ge=0, le=STRONGEST)
     magnitude_std: Share = 0.5
     probability: Probability = 0.5

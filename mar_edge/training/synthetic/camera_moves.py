@@ -15,10 +15,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mar_edge.geometry import Geometry
+from mar_edge.model_spec import RateFps
 from mar_edge.reporting import Progress
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.clip_source import Sample
-from mar_edge.training.recipe_part import Part, Share, refuse
+from mar_edge.training.recipe_part import Part, Seed, Share, refuse
 from mar_edge.training.synthetic import symmetry
 from mar_edge.training.synthetic.film_store import FilmStore, film_all
 from mar_edge.training.synthetic.symmetry import Film
@@ -53,14 +54,14 @@ class CameraMovesPart(Part):
 
     kind: Literal["camera_moves"]
     clips: int = Field(gt=0)
-    rate_fps: float = Field(default=10.0, gt=0)
+    rate_fps: RateFps = 10.0
     pictures: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     videos_held_out: tuple[str, ...] = ()
     weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
-    chunk: int = Field(default=6000, gt=0)
-    drawn_per_chunk: int = Field(default=250, gt=0)
-    seed: int = Field(default=0, ge=0)
+    chunk: int = Field(default=6000, gt=0, le=1_000_000)
+    drawn_per_chunk: int = Field(default=250, gt=0, le=1_000_000)
+    seed: Seed = 0
     cache: Path = Path("runs/cache")
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from mar_edge.reporting import Progress
 from mar_edge.training.augmentation.augmentation import Augmentation
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
-from mar_edge.training.recipe_part import Part
+from mar_edge.training.recipe_part import Part, Seed
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.synthetic.figure_film import film_figure
 from mar_edge.training.synthetic.film_store import FilmStore, film_all
@@ -43,7 +43,7 @@ class FiguresPart(Part):
 
     clips: int = Field(gt=0)
     share: float = Field(default=0.5, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
 
 
 class FigureClips:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mar_edge.bundle import Variant
-from mar_edge.errors import OutputError
+from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.graph_files import hash_graph
+from mar_edge.files.json_text import parse_json
 from mar_edge.files.regular_file import open_regular
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.device import cache as device_cache
@@ -143,7 +145,7 @@ def build_and_keep(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, 
         must_keep: whether a full disk is an error; otherwise it is reported, and the engine is built again next time.
 
     Raises:
-        EngineError: if it cannot be built, or does not have the requested precision.
+        EngineError: if it cannot be built, does not have the requested precision, or the graph changed meanwhile.
         OutputError: if it cannot be written.
     """
     made = replace(key, batch=key.batch or ONE_CLIP, workspace_mib=key.workspace_mib or 0)
@@ -158,6 +160,8 @@ def build_and_keep(graph: Path, variant: Variant, key: EngineKey, *, say: Warn, 
         kept=variant.kept,
         say=say,
     )
+    if hash_graph(graph) != key.graph_sha256:  # or another graph's engine would stay in the cache under its name
+        raise EngineError(f"{graph} was changed while its engine was built. Load the bundle again")
     header = {**asdict(made), "engine_sha256": hashlib.sha256(built.data).hexdigest()}
     try:
         write_whole(key.path, _MAGIC, json.dumps(header).encode() + b"\n", built.data)
@@ -254,7 +258,7 @@ def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
         return f"{path.name} cannot be read: {error.strerror}", None
     header, found, data = content.removeprefix(_MAGIC).partition(b"\n")
     try:
-        values = json.loads(header)
+        values = parse_json(header)
         digest = values.pop("engine_sha256")
         have = EngineKey(**{**values, "batch": tuple(values["batch"])})
     except (ValueError, TypeError, KeyError, AttributeError):

@@ -102,8 +102,8 @@ def _load_driver(extra: str) -> Any:
 def _choose(device: int | None) -> int:
     if device is None:
         text = os.environ.get(VARIABLE, "0")
-        if not text.isdecimal():
-            raise OptionError(f"{VARIABLE} is '{text}', not the number of a GPU; CUDA counts them from 0")
+        if not (text.isascii() and text.isdigit() and len(text) < 9):
+            raise OptionError(f"{VARIABLE} is {ascii(text)[:60]}, not the number of a GPU; CUDA counts them from 0")
         return int(text)
     if device < 0:
         raise OptionError(f"GPU {device} is not the number of a GPU; CUDA counts them from 0")
