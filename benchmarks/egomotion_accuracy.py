@@ -95,6 +95,8 @@ def main() -> None:
     text = table(confusions, static)
     print(text)
     if options.out:
+        for folder in ("results", "pictures"):
+            (options.out / folder).mkdir(parents=True, exist_ok=True)
         (options.out / "results" / "egomotion.md").write_text(text, encoding="utf-8")
         plot(confusions, options.out / "pictures" / "egomotion_confusion.png")
 
