@@ -1,7 +1,8 @@
 """Ownership of files: the only place that decides whether an output may replace an existing file.
 
 An output replaces only its own kind: files that mar-edge wrote before, recognised by a mark in the
-content and never by a name. An empty file or folder contains nothing that could be lost, and may be replaced as well.
+content and never by a name. An empty file or folder, or a file of zeros, contains nothing that could be lost, and may be
+replaced as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import BinaryIO
 from mar_edge.errors import OutputError
 
 ADVICE = "Choose another name, or replace it with --force"
+
+_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
         if isinstance(kind, FileKind):
             _check_file(path, kind, force, advice)
         else:
-            _check_folder(path, kind, force, advice)
+            _check_folder_at_rest(path, kind, force, advice)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -96,8 +99,29 @@ def _check_file(path: Path, kind: FileKind, force: bool, advice: str) -> None:
     if force or not found.st_size:
         return
     with path.open("rb") as file:
-        if not kind.marked(file):
+        if not kind.marked(file) and not is_blank(file):
             raise OutputError(f"{path} exists and was not written by mar-edge as a {kind.name}. {advice}")
+
+
+def is_blank(file: BinaryIO) -> bool:
+    """Return whether a file has only zeros: what a power cut leaves of a file whose content was not on the disk."""
+    file.seek(0)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            return False
+    return True
+
+
+def _check_folder_at_rest(path: Path, kind: FolderKind, force: bool, advice: str) -> None:
+    """Check a folder that another process may replace meanwhile, so that files of the old and the new one are mixed."""
+    for left in reversed(range(_TRIES)):
+        before = path.lstat()
+        try:
+            return _check_folder(path, kind, force, advice)
+        except (OutputError, OSError):
+            now = path.lstat()
+            if not left or (now.st_ino, now.st_ctime_ns) == (before.st_ino, before.st_ctime_ns):
+                raise
 
 
 def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> None:

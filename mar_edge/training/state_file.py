@@ -1,0 +1,138 @@
+"""The files of a training's state: the newest state and the one before, checked before they are used."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from mar_edge.errors import CheckpointError
+from mar_edge.files.ownership import FileKind, is_blank
+
+STATE = "last.state.pt"
+PREVIOUS = "previous.state.pt"
+
+SCHEMA = "mar-edge/training-state/1"
+"""Value of `schema` in a state."""
+
+_ZIP = b"PK\x03\x04"
+_HEAD_BYTES = 16 << 20
+"""The pickle, which torch writes before the tensors, is never larger."""
+
+
+def _is_ours(file: BinaryIO) -> bool:
+    """Recognise a state from its start: its end may be missing. Older ones have no schema."""
+    head = file.read(_HEAD_BYTES)
+    return head.startswith(_ZIP) and (SCHEMA.encode() in head or (b"identity" in head and b"progress" in head))
+
+
+TRAINING_STATE = FileKind("training state", _is_ours)
+
+READING_ERRORS = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    pickle.UnpicklingError,
+    struct.error,
+    zlib.error,
+)
+"""Errors of torch for files that are not states."""
+
+
+class StateIO(TorchCheckpointIO):
+    """Writes states directly to their path; Fabric's own writer needs room for a copy in memory and one in TMPDIR."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a state to an existing file.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        with open(path, "r+b") as file:
+            torch.save(checkpoint, file)
+
+
+def find_state(folder: Path) -> tuple[Path | None, str | None]:
+    """Find the newest state that is not damaged. All of its bytes are read.
+
+    Returns:
+        Its path, None if there is none; and a warning if it is not the newest.
+
+    Raises:
+        CheckpointError: if there are only damaged ones, or another file has the name of the newest.
+    """
+    newest, previous = folder / STATE, folder / PREVIOUS
+    problem = damage(newest) if newest.exists() else "is missing"
+    if problem is None:
+        return newest, None
+    if newest.exists() and not _may_be_ours(newest):
+        raise CheckpointError(
+            f"{newest} {problem}. Move it away to start again from step 0, or set trainer.out to another folder"
+        )
+    if previous.exists() and (older := damage(previous)) is None:
+        return previous, f"{newest} {problem}; the training resumes from the state before it, {previous.name}"
+    if not newest.exists() and not previous.exists():
+        return None, None
+    broken = f"{newest} {problem}" + (f", and {previous.name} {older}" if previous.exists() else "")
+    raise CheckpointError(f"{broken}. Move it away to start again from step 0, or set trainer.out to another folder")
+
+
+def damage(path: Path) -> str | None:
+    """Return what is wrong with a state, None if nothing: the files in it have checksums, which torch does not check."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                return "is empty: its content was lost, as in a power cut"
+            if is_blank(file):
+                return "contains only zeros: its content was lost, as in a power cut"
+            file.seek(0)
+            if file.read(len(_ZIP)) != _ZIP:
+                return "is damaged, or not a training state"
+            with zipfile.ZipFile(file) as archive:
+                if (name := archive.testzip()) is not None:
+                    return f"is damaged: the checksum of its part {name} differs"
+        read_plain(path)
+    except zipfile.BadZipFile:
+        return "is damaged: it is cut off, or its end is overwritten"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    except READING_ERRORS:
+        return "is damaged, or not a training state"
+    return None
+
+
+def read_plain(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return a state's identity and progress, without reading its tensors.
+
+    Raises:
+        READING_ERRORS: if it is damaged.
+    """
+    state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    return state["identity"], state["progress"]
+
+
+def earlier_passes(folder: Path) -> tuple[int, int] | None:
+    """Return the batch and the forward passes per step of an earlier start in a folder; None if they are unknown."""
+    for name in (STATE, PREVIOUS):
+        try:
+            batch, passes = read_plain(folder / name)[1]["passes"]
+        except READING_ERRORS:
+            continue  # there is none, it is damaged, which `find_state` reports, or of an earlier version
+        return int(batch), int(passes)
+    return None
+
+
+def _may_be_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return TRAINING_STATE.marked(file) or is_blank(file)
