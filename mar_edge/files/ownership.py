@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mar_edge.errors import OutputError
+from mar_edge.files.at_rest import read_at_rest
 
 ADVICE = "Choose another name, or replace it with --force"
-
-_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
         if isinstance(kind, FileKind):
             _check_file(path, kind, force, advice)
         else:
-            _check_folder_at_rest(path, kind, force, advice)
+            read_at_rest(path, lambda: _check_folder(path, kind, force, advice))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -110,18 +109,6 @@ def is_blank(file: BinaryIO) -> bool:
         if block.strip(b"\0"):
             return False
     return True
-
-
-def _check_folder_at_rest(path: Path, kind: FolderKind, force: bool, advice: str) -> None:
-    """Check a folder that another process may replace meanwhile, so that files of the old and the new one are mixed."""
-    for left in reversed(range(_TRIES)):
-        before = path.lstat()
-        try:
-            return _check_folder(path, kind, force, advice)
-        except (OutputError, OSError):
-            now = path.lstat()
-            if not left or (now.st_ino, now.st_ctime_ns) == (before.st_ino, before.st_ctime_ns):
-                raise
 
 
 def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> None:

@@ -15,14 +15,16 @@ def make_private(path: Path) -> None:
     Raises:
         OSError: if it cannot be created.
     """
-    make_folder(path.parent)
     try:
         path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError:
         if not path.is_dir():
             raise
-    else:
-        sync_folder(path.parent)
+        return
+    sync_folder(path.parent)
 
 
 def why_untrusted(path: Path) -> str | None:

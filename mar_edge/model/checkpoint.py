@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -113,6 +115,15 @@ def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo, *, f
     write_output(path, data, kind=CHECKPOINT, force=force, advice=advice)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a checkpoint once: safetensors opens its path twice, and a newer file may take the place of the first one."""
+    with path.open("rb") as file:
+        same = Path(f"/proc/self/fd/{file.fileno()}")
+        with safe_open(same if same.exists() else path, framework="pt") as tensors:
+            yield tensors
+
+
 def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     """Read a checkpoint.
 
@@ -122,7 +133,7 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     if not path.is_file():
         raise CheckpointError(f"no such checkpoint: {path}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             metadata = file.metadata() or {}
             config, info = _read_metadata(path, metadata)
             names = list(file.keys())

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from mar_edge.datasets import clip_reader
-from mar_edge.files.unfinished import SUFFIX, create_file
 from mar_edge.datasets.clip_reader import Broken, ClipReader, open_clips
 from mar_edge.datasets.video_list import read_video_list
 from mar_edge.errors import DataError, OutputError
+from mar_edge.files.unfinished import SUFFIX, create_file
 from mar_edge.runtime.clips.preprocess import preprocess
 from mar_edge.runtime.video.reader import read_frames
 from tests.conftest import ROOT
@@ -244,7 +244,7 @@ def test_killed_while_filling_the_cache(tmp_path: Path) -> None:
         if int(line.split()[0]) >= 2:
             break
     until_s = time.monotonic() + 30
-    while not (partial := list(cache.glob(f"*{SUFFIX}"))):  # in the middle of a video
+    while not list(cache.glob(f"*{SUFFIX}")):  # in the middle of a video
         assert time.monotonic() < until_s
     process.kill()
     process.wait()
