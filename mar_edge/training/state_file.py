@@ -60,7 +60,12 @@ class StateIO(TorchCheckpointIO):
             OSError: if it cannot be written.
         """
         with open(path, "r+b") as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # of torch, when it cannot end a file after an error
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
 
 def find_state(folder: Path) -> tuple[Path | None, str | None]:

@@ -329,7 +329,11 @@ def test_films_that_fit_neither_disk_nor_memory_are_refused(tmp_path: Path, monk
 
 @pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[:-1], lambda data: bytes(len(data)), None])
 @pytest.mark.parametrize("part", ["clips", "flows", "labels"])
-def test_damaged_films_are_filmed_again(tmp_path: Path, part: str, spoil: Callable[[bytes], bytes] | None) -> None:
+def test_damaged_films_are_filmed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, spoil: Callable[[bytes], bytes] | None
+) -> None:
+    inline = lambda task, jobs, **_: ((index, task(job)) for index, job in enumerate(jobs))  # noqa: E731
+    monkeypatch.setattr(film_store, "over_all_cores", inline)
     film(tmp_path, 4, 2)
     file, other = tmp_path / f"1.{part}.npy", tmp_path / "0.clips.npy"
     before, kept = file.read_bytes(), other.stat().st_mtime_ns
