@@ -236,12 +236,13 @@ def test_a_damaged_newest_state_is_told_and_the_one_before_is_used_without_tempo
     state.write_bytes(b"\0" * state.stat().st_size)  # after a power cut
     console = Console(record=True, width=300, file=io.StringIO())
     result = train(recipes.load(recipe), console)
-    told = [line for line in console.export_text().splitlines() if "state before" in line]
+    said = console.export_text()
+    told = [line for line in said.splitlines() if "state before" in line]
     assert told == [
         f"warning: {state} contains only zeros: its content was lost, as in a power cut; the training resumes from the "
         "state before it, previous.state.pt"
     ]
-    assert "resumes from step 6 of 8" in console.export_text()
+    assert "resumes from step 6 of 8" in said
     assert same(whole.checkpoint, result.checkpoint)
 
 
