@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from mar_edge.errors import OutputError
 from mar_edge.files.at_rest import read_at_rest
+from mar_edge.files.lost_content import is_blank
 
 ADVICE = "Choose another name, or replace it with --force"
 
@@ -100,15 +101,6 @@ def _check_file(path: Path, kind: FileKind, force: bool, advice: str) -> None:
     with path.open("rb") as file:
         if not kind.marked(file) and not is_blank(file):
             raise OutputError(f"{path} exists and was not written by mar-edge as a {kind.name}. {advice}")
-
-
-def is_blank(file: BinaryIO) -> bool:
-    """Return whether a file has only zeros: what a power cut leaves of a file whose content was not on the disk."""
-    file.seek(0)
-    while block := file.read(1 << 20):
-        if block.strip(b"\0"):
-            return False
-    return True
 
 
 def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> None:

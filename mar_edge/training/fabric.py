@@ -19,7 +19,7 @@ from mar_edge.errors import TrainingError
 from mar_edge.model.transformer import Block
 from mar_edge.training.launch_environment import check_environment
 from mar_edge.training.recipe import TrainerPart
-from mar_edge.training.state_file import StateIO
+from mar_edge.training.state.state_file import StateIO
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

@@ -17,13 +17,13 @@ from mar_edge.files.marks import lines_kind, mark_record
 from mar_edge.files.ownership import FileKind, check_replaceable
 from mar_edge.files.syncing import make_folder
 from mar_edge.model.checkpoint import CHECKPOINT
-from mar_edge.training.state_file import (
+from mar_edge.training.state.newest import find_state
+from mar_edge.training.state.state_file import (
     PREVIOUS,
     READING_ERRORS,
     SCHEMA,
     STATE,
     TRAINING_STATE,
-    find_state,
     read_plain,
 )
 

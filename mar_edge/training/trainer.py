@@ -17,7 +17,7 @@ from mar_edge.training.needs.shortage import shortage_named
 from mar_edge.training.progress import Pace, training_bar
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.result import TrainingResult
-from mar_edge.training.state_file import earlier_passes
+from mar_edge.training.state.newest import earlier_passes
 from mar_edge.training.training_data import open_data, read_lists
 from mar_edge.training.videos import Split
 

@@ -24,7 +24,7 @@ from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.recipe import TrainerPart
 from mar_edge.training.run_folder import RunFolder
-from mar_edge.training.state_file import PREVIOUS, STATE, damage
+from mar_edge.training.state.state_file import PREVIOUS, STATE, damage
 from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.symmetry import Film
 from tests.fakes.bundle import manifest

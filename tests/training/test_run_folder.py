@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 import torch
 
 from mar_edge.errors import CheckpointError, OutputError
+from mar_edge.model import checkpoint
+from mar_edge.model.config import build
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.recipe import TrainerPart
 from mar_edge.training.run_folder import RunFolder
-from mar_edge.training.state_file import PREVIOUS, STATE, damage, earlier_passes
+from mar_edge.training.state.newest import earlier_passes
+from mar_edge.training.state.state_file import PREVIOUS, STATE, damage
+from tests.fakes.family import INFO, TINY
 
 
 class Run:
@@ -171,3 +176,29 @@ def test_a_state_of_an_earlier_version_is_resumed(tmp_path: Path, start: Callabl
     torch.save(state, tmp_path / STATE)
     assert damage(tmp_path / STATE) is None
     assert start().resume() == 1
+
+
+def test_a_pipe_in_place_of_a_state_is_not_waited_for(tmp_path: Path, start: Callable[[], Run]) -> None:
+    os.mkfifo(tmp_path / STATE)
+    with pytest.raises(CheckpointError, match=r"last.state.pt cannot be read: it is a named pipe.*Move it away"):
+        start().resume()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda data: b"", "is empty: its content was lost, as in a power cut. Copy it again, or use the other"),
+        (lambda data: bytes(len(data)), "contains only zeros: its content was lost"),
+        (lambda data: data[:-1000], "is damaged or cut off: .*Copy it again, or use the other checkpoint"),
+    ],
+)
+def test_a_checkpoint_without_its_content_is_named_with_the_next_step(
+    tmp_path: Path, spoil: Callable[[bytes], bytes], said: str
+) -> None:
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(path, build(TINY), TINY, INFO)
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=rf"last.safetensors {said}"):
+        checkpoint.load(path)
+    with pytest.raises(CheckpointError, match=rf"last.safetensors {said}"):
+        checkpoint.read_config(path)

@@ -1,4 +1,4 @@
-"""The files of a training's state: the newest state and the one before, checked before they are used."""
+"""One file with a training's state: how it is written, recognised, and checked before it is used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from mar_edge.errors import CheckpointError
-from mar_edge.files.ownership import FileKind, is_blank
+from mar_edge.files.lost_content import lost_content
+from mar_edge.files.ownership import FileKind
+from mar_edge.files.regular_file import open_regular
 
 STATE = "last.state.pt"
 PREVIOUS = "previous.state.pt"
@@ -68,40 +69,12 @@ class StateIO(TorchCheckpointIO):
                 raise
 
 
-def find_state(folder: Path) -> tuple[Path | None, str | None]:
-    """Find the newest state that is not damaged. All of its bytes are read.
-
-    Returns:
-        Its path, None if there is none; and a warning if it is not the newest.
-
-    Raises:
-        CheckpointError: if there are only damaged ones, or another file has the name of the newest.
-    """
-    newest, previous = folder / STATE, folder / PREVIOUS
-    problem = damage(newest) if newest.exists() else "is missing"
-    if problem is None:
-        return newest, None
-    if newest.exists() and not _may_be_ours(newest):
-        raise CheckpointError(
-            f"{newest} {problem}. Move it away to start again from step 0, or set trainer.out to another folder"
-        )
-    if previous.exists() and (older := damage(previous)) is None:
-        return previous, f"{newest} {problem}; the training resumes from the state before it, {previous.name}"
-    if not newest.exists() and not previous.exists():
-        return None, None
-    broken = f"{newest} {problem}" + (f", and {previous.name} {older}" if previous.exists() else "")
-    raise CheckpointError(f"{broken}. Move it away to start again from step 0, or set trainer.out to another folder")
-
-
 def damage(path: Path) -> str | None:
     """Return what is wrong with a state, None if nothing: the files in it have checksums, which torch does not check."""
     try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                return "is empty: its content was lost, as in a power cut"
-            if is_blank(file):
-                return "contains only zeros: its content was lost, as in a power cut"
-            file.seek(0)
+        if (lost := lost_content(path)) is not None:
+            return lost
+        with open(open_regular(path), "rb") as file:
             if file.read(len(_ZIP)) != _ZIP:
                 return "is damaged, or not a training state"
             with zipfile.ZipFile(file) as archive:
@@ -125,19 +98,3 @@ def read_plain(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """
     state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
     return state["identity"], state["progress"]
-
-
-def earlier_passes(folder: Path) -> tuple[int, int] | None:
-    """Return the batch and the forward passes per step of an earlier start in a folder; None if they are unknown."""
-    for name in (STATE, PREVIOUS):
-        try:
-            batch, passes = read_plain(folder / name)[1]["passes"]
-        except READING_ERRORS:
-            continue  # there is none, it is damaged, which `find_state` reports, or of an earlier version
-        return int(batch), int(passes)
-    return None
-
-
-def _may_be_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return TRAINING_STATE.marked(file) or is_blank(file)
