@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mar_edge.errors import BundleError
+from mar_edge.files.at_rest import read_at_rest
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.checked_file import CheckedFile
 from mar_edge.files.graph_files import hash_file as hash_file
@@ -193,6 +194,10 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"
         raise BundleError(f"unknown model '{str(name_or_path)[:200]}';  {hint} Run: mar-edge models")
+    return read_at_rest(path, lambda: _verified(path))
+
+
+def _verified(path: Path) -> Bundle:
     bundle = Bundle(path)
     bundle.verify()
     return bundle

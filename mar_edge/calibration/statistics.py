@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import ExportError, OutputError
+from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.stored_arrays import read_arrays
+from mar_edge.files.syncing import make_folder
 
 BINS = 2048
 """Number of bins of a histogram of magnitudes."""
@@ -139,14 +139,10 @@ class Statistics:
         values["histogram"] = np.stack([tensor.histogram for tensor in self.tensors.values()])
         values |= {f"channels/{index}": tensor.channel_max for index, tensor in enumerate(self.tensors.values())}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.savez(file, **values)
-                os.replace(partial, path)
-            finally:
-                Path(partial).unlink(missing_ok=True)
+            make_folder(path.parent)
+            with NewFile(path) as new:
+                np.savez(new.file, **values)
+                new.finish()
         except OSError as error:
             raise OutputError(
                 f"cannot write the statistics {path}: {error}. Choose a folder you can write to"

@@ -8,11 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
-import secrets
 import struct
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,16 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OutputError
+from mar_edge.files.atomic_file import NewFile
+from mar_edge.files.private_folder import make_private
 from mar_edge.files.regular_file import open_regular
+from mar_edge.files.unfinished import sweep
 
 SUFFIX = ".clip"
-PARTIAL = ".partial"
-
-ABANDONED_S = 3600.0
-"""A partial file that was not written to for this time was left by a killed process."""
-
-_PARTIAL_NAME = re.compile(rf".+{re.escape(SUFFIX)}\.\d+-[0-9a-f]+{re.escape(PARTIAL)}")
-"""Names of our partial files; other files in the folder are never removed."""
 
 _MAGIC = b"marclip1"
 _TRAILER = struct.Struct("<8sQQQd")  # magic, frames, height, width, duration in seconds
@@ -57,6 +49,19 @@ class CachedClip:
         return self.frames * (3 * self.height_px * self.width_px + 8) + _TRAILER.size
 
 
+def prepare_folder(folder: Path) -> None:
+    """Create a folder for clips, or remove what killed writers left in an existing one.
+
+    A new folder is for this user only. An existing one is used as it is: a team may share one on purpose, and its clips
+    are no code.
+
+    Raises:
+        OSError: if it cannot be created.
+    """
+    make_private(folder)
+    sweep(folder)
+
+
 class ClipWriter:
     """Writes a file of the cache; it gets its name only with `finish`.
 
@@ -69,12 +74,11 @@ class ClipWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # several processes may write the same clip; the last one to finish wins, and they are equal
-        self._partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
         self._times_s: list[float] = []
         self._shape: tuple[int, ...] = ()
         try:
-            self._file = self._partial.open("wb")
+            # several processes may write the same clip; the last one to finish wins, and they are equal
+            self._new = NewFile(path, sweeps=False)  # `prepare_folder` sweeps once: there may be many files
         except OSError as error:
             raise self._failure(error) from error
 
@@ -86,10 +90,7 @@ class ClipWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove what was not finished."""
-        with suppress(OSError):
-            self._file.close()
-        with suppress(OSError):
-            self._partial.unlink()
+        self._new.__exit__(kind, error, trace)
 
     @property
     def frames(self) -> int:
@@ -124,17 +125,14 @@ class ClipWriter:
         self._write(np.asarray(self._times_s, dtype="<f8").data)
         self._write(_TRAILER.pack(_MAGIC, clip.frames, clip.height_px, clip.width_px, duration_s))
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())  # the name must not be on disk before the content
-            self._file.close()
-            os.replace(self._partial, self._path)
+            self._new.finish()
         except OSError as error:
             raise self._failure(error) from error
         return clip
 
     def _write(self, data: memoryview | bytes) -> None:
         try:
-            self._file.write(data)
+            self._new.file.write(data)
         except OSError as error:
             raise self._failure(error) from error
 
@@ -174,15 +172,6 @@ def map_clip(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]] | None
     if not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
         return None
     return data[:end].reshape(shape).view(np.ndarray), times_s
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove partial files of killed processes; files that another process is writing stay."""
-    with suppress(OSError):
-        for path in (path for path in folder.iterdir() if _PARTIAL_NAME.fullmatch(path.name)):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > ABANDONED_S:
-                    path.unlink()
 
 
 def _check(trailer: bytes, size: int) -> CachedClip | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.datasets.clip_cache import SUFFIX, CachedClip, ClipWriter, look_up, map_clip, remove_abandoned
+from mar_edge.datasets.clip_cache import SUFFIX, CachedClip, ClipWriter, look_up, map_clip, prepare_folder
 from mar_edge.datasets.video_list import Video, VideoList
 from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import DataError, OutputError, SourceError
@@ -307,12 +307,11 @@ def _resized(picture: NDArray[np.uint8], height_px: int, width_px: int) -> NDArr
 
 def _make(cache: Path) -> None:
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        prepare_folder(cache)
     except OSError as error:
         raise OutputError(
             f"cannot create the cache {cache}: {error.strerror}. Set data.cache to a writable folder, or data.cache=null"
         ) from error
-    remove_abandoned(cache)
 
 
 def _room(found: Sequence[_Facts | str | None], cache: Path | None) -> str:

@@ -1,15 +1,77 @@
-"""Writes a file atomically: complete, or not at all."""
+"""Writes a file atomically and durably: complete or not at all, also after a kill or a power cut."""
 
 from __future__ import annotations
 
+import errno
 import os
-import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 from mar_edge.errors import OutputError
 from mar_edge.files.ownership import FileKind, check_replaceable, is_stream
+from mar_edge.files.syncing import make_folder, sync_folder
+from mar_edge.files.unfinished import create_file, is_at, sweep
+
+
+class NewFile:
+    """A file that gets its name only with `finish`; until then an existing file of that name stays.
+
+    Its content is on the disk before its name is. As a context manager it is removed at the end unless it was finished.
+
+    Args:
+        path: its path; in an existing folder, and not a link: one there is replaced.
+        sweeps: remove what killed writers left in the folder; False if that was done before.
+
+    Attributes:
+        file: to write to.
+        partial: path until it is finished, for libraries that write to paths. They must keep the file that is there.
+
+    Raises:
+        OSError: here and in every method, if it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, sweeps: bool = True) -> None:
+        if sweeps:
+            sweep(path.parent)
+        self._path = path
+        self._finished = False
+        self.partial, descriptor = create_file(path)
+        self.file = os.fdopen(descriptor, "wb")
+
+    def __enter__(self) -> NewFile:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file, and remove it if it was not finished."""
+        if not self._finished:
+            with suppress(OSError):
+                self.partial.unlink()
+        with suppress(OSError):
+            self.file.close()
+
+    def finish(self, keep: Path | None = None) -> None:
+        """Give the file its name. It stays open, and may be appended to.
+
+        Args:
+            keep: new name of the file that it replaces, if there is one; what has that name is replaced.
+        """
+        self.sync()
+        if not is_at(self.file.fileno(), self.partial):
+            raise OSError(errno.ESTALE, "another program removed it while it was written", str(self._path))
+        if keep is not None:
+            _keep(self._path, keep)
+        os.replace(self.partial, self._path)
+        self._finished = True
+        sync_folder(self._path.parent)
+
+    def sync(self) -> None:
+        """Bring what was written onto the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
 
 
 def write_output(
@@ -37,7 +99,7 @@ def write_output(
             with path.open("wb") as stream:
                 stream.writelines(parts)
         else:
-            _replace(Path(os.path.realpath(path)), parts)
+            _write(Path(os.path.realpath(path)), *parts)
     except OSError as error:
         raise OutputError(f"cannot write the {kind.name} {path}: {error.strerror}. {advice}") from error
 
@@ -54,19 +116,24 @@ def write_whole(path: Path, *parts: bytes, advice: str = "Make room, or choose a
         OutputError: if it cannot be written.
     """
     try:
-        _replace(path, parts)
+        _write(path, *parts)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}. {advice}") from error
 
 
-def _replace(path: Path, parts: Sequence[bytes]) -> None:
-    # not with tempfile, whose files are not readable by others
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, *parts: bytes) -> None:
+    make_folder(path.parent)
+    with NewFile(path) as new:
+        new.file.writelines(parts)
+        new.finish()
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Give a file a second name, so that at every moment there is a complete file at its path."""
+    if not path.exists():
+        return
+    name.unlink(missing_ok=True)
     try:
-        with partial.open("xb") as file:
-            file.writelines(parts)
-        os.replace(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        os.link(path, name)
+    except OSError:  # the file system has no hard links; now there is none at the path for a moment
+        os.replace(path, name)

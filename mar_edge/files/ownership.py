@@ -1,7 +1,8 @@
 """Ownership of files: the only place that decides whether an output may replace an existing file.
 
 An output replaces only its own kind: files that mar-edge wrote before, recognised by a mark in the
-content and never by a name. An empty file or folder contains nothing that could be lost, and may be replaced as well.
+content and never by a name. An empty file or folder, or a file of zeros, contains nothing that could be lost, and may be
+replaced as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mar_edge.errors import OutputError
+from mar_edge.files.at_rest import read_at_rest
+from mar_edge.files.lost_content import is_blank
 
 ADVICE = "Choose another name, or replace it with --force"
 
@@ -67,7 +70,7 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
         if isinstance(kind, FileKind):
             _check_file(path, kind, force, advice)
         else:
-            _check_folder(path, kind, force, advice)
+            read_at_rest(path, lambda: _check_folder(path, kind, force, advice))
     except FileNotFoundError:
         return
     except OSError as error:
@@ -96,7 +99,7 @@ def _check_file(path: Path, kind: FileKind, force: bool, advice: str) -> None:
     if force or not found.st_size:
         return
     with path.open("rb") as file:
-        if not kind.marked(file):
+        if not kind.marked(file) and not is_blank(file):
             raise OutputError(f"{path} exists and was not written by mar-edge as a {kind.name}. {advice}")
 
 

@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,7 +20,9 @@ from safetensors.torch import save as to_bytes
 from mar_edge.errors import CheckpointError, OutputError
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.json_text import parse_json
+from mar_edge.files.lost_content import lost_content
 from mar_edge.files.ownership import FileKind
+from mar_edge.files.regular_file import open_regular
 from mar_edge.model.config import MAX_CLASSES, ModelConfig, build
 from mar_edge.model.mar import MAR
 from mar_edge.model.stored_shapes import check_shapes
@@ -113,6 +117,15 @@ def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo, *, f
     write_output(path, data, kind=CHECKPOINT, force=force, advice=advice)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a checkpoint once: safetensors opens its path twice, and a newer file may take the place of the first one."""
+    with open(open_regular(path), "rb") as file:
+        same = Path(f"/proc/self/fd/{file.fileno()}")
+        with safe_open(same if same.exists() else path, framework="pt") as tensors:
+            yield tensors
+
+
 def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     """Read a checkpoint.
 
@@ -122,7 +135,7 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     if not path.is_file():
         raise CheckpointError(f"no such checkpoint: {path}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             metadata = file.metadata() or {}
             config, info = _read_metadata(path, metadata)
             names = list(file.keys())
@@ -145,7 +158,7 @@ def read_config(path: Path) -> ModelConfig:
         CheckpointError: if the file is missing, damaged or foreign.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             return _read_metadata(path, file.metadata() or {})[0]
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
@@ -154,6 +167,12 @@ def read_config(path: Path) -> ModelConfig:
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     if not path.is_file():
         return CheckpointError(f"no such checkpoint: {path}")
+    again = "Copy it again, or use the other checkpoint of its training"
+    with suppress(OSError), open(open_regular(path), "rb") as file:
+        if (lost := lost_content(path)) is not None:
+            return CheckpointError(f"{path} {lost}. {again}")
+        if CHECKPOINT.marked(file):
+            return CheckpointError(f"{path} is damaged or cut off: {error}. {again}")
     return CheckpointError(
         f"{path} is not a readable safetensors file: {error}. "
         f"For a foreign checkpoint run: mar-edge import {shlex.quote(str(path))} -o OUT.safetensors"

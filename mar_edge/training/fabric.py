@@ -19,6 +19,7 @@ from mar_edge.errors import TrainingError
 from mar_edge.model.transformer import Block
 from mar_edge.training.launch_environment import check_environment
 from mar_edge.training.recipe import TrainerPart
+from mar_edge.training.state.state_file import StateIO
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -44,6 +45,7 @@ def make_fabric(settings: TrainerPart) -> Fabric:
                 num_nodes=settings.nodes,
                 strategy=_strategy(settings, devices),
                 precision=_PRECISIONS[settings.precision],  # type: ignore[arg-type]
+                plugins=None if settings.strategy == "fsdp" else StateIO(),  # that strategy writes by itself
             )
         if settings.precision == "fp16" and fabric.device.type == "cpu":
             raise ValueError("autocast to fp16 needs a GPU; on a CPU use bf16")

@@ -52,6 +52,7 @@ class Trainer:
         step: steps done so far.
         steps: steps of the entire training.
         notes: sentences for the user.
+        warnings: sentences about what is wrong.
     """
 
     def __init__(self, recipe: Recipe, data: TrainingData, fabric: Fabric) -> None:
@@ -253,6 +254,7 @@ class Trainer:
     def _resume(self) -> None:
         state = self._state()
         progress = self._folder.resume(state)
+        self.warnings = [] if self._folder.warning is None else [self._folder.warning]
         if progress is not None:
             self._progress = progress
             self.step = progress["step"]

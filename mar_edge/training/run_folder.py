@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 
 from mar_edge.errors import CheckpointError, OutputError
 from mar_edge.evaluation.report_style import REPORT as REPORT_KIND
-from mar_edge.files.atomic_file import write_output
+from mar_edge.files.atomic_file import NewFile, write_output
 from mar_edge.files.marks import lines_kind, mark_record
 from mar_edge.files.ownership import FileKind, check_replaceable
+from mar_edge.files.syncing import make_folder
 from mar_edge.model.checkpoint import CHECKPOINT
+from mar_edge.training.state.newest import find_state
+from mar_edge.training.state.state_file import (
+    PREVIOUS,
+    READING_ERRORS,
+    SCHEMA,
+    STATE,
+    TRAINING_STATE,
+    read_plain,
+)
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
-STATE = "last.state.pt"
 LOG = "log.jsonl"
 REPORT = "report.html"
 TENSORBOARD = "tensorboard"
 LOCK = ".lock"
-PARTIAL = f".{STATE}.mar-edge-partial"
 
 LOG_SCHEMA = "mar-edge/training-log/1"
 LOG_KIND = lines_kind("training log", LOG_SCHEMA, "step")
@@ -39,18 +43,10 @@ KINDS = {
     LOG: LOG_KIND,
     REPORT: REPORT_KIND,
     LOCK: FileKind("lock", lambda file: not file.read(1)),
+    STATE: TRAINING_STATE,
+    PREVIOUS: TRAINING_STATE,
 }
-"""Files that a run writes and replaces; the state is read before it is replaced, and TensorBoard's files get new names."""
-
-
-def earlier_passes(path: Path) -> tuple[int, int] | None:
-    """Return the batch and the forward passes per step of an earlier start in a folder; None if they are unknown."""
-    try:
-        progress = torch.load(path / STATE, weights_only=True, mmap=True, map_location="cpu")["progress"]
-        batch, passes = progress["passes"]
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, TypeError, pickle.UnpicklingError):
-        return None  # there is none, it is damaged, which `resume` reports, or of an earlier version
-    return int(batch), int(passes)
+"""Files that a run writes and replaces; TensorBoard's files get new names."""
 
 
 class RunFolder:
@@ -61,6 +57,9 @@ class RunFolder:
         identity: what must stay the same for a run to resume, by name.
         fabric: whose processes share the folder; the first one writes.
 
+    Attributes:
+        warning: why `resume` did not use the newest state; None if it did.
+
     Raises:
         OutputError: if the folder cannot be created, another process trains in it, or it contains files of other kinds under
             the names of a run.
@@ -70,9 +69,11 @@ class RunFolder:
         self.path = path
         self._identity = identity
         self._fabric = fabric
+        self.warning: str | None = None
+        self._keeps = True
         self._lock = FileLock(path / LOCK, blocking=False)
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             _check_names(path)
             if fabric.is_global_zero:
                 self._lock.acquire()
@@ -88,14 +89,14 @@ class RunFolder:
     @property
     def goes_on(self) -> bool:
         """Whether the folder contains the state of an earlier start."""
-        return (self.path / STATE).exists()
+        return any((self.path / name).exists() for name in (STATE, PREVIOUS))
 
     def close(self) -> None:
         """Release the folder to other processes."""
         self._lock.release()
 
     def save(self, state: dict[str, Any], progress: dict[str, Any]) -> None:
-        """Write the state; the old one is kept until the new one is complete.
+        """Write the state, and keep the newest one before it.
 
         Args:
             state: modules and optimisers by name.
@@ -105,44 +106,60 @@ class RunFolder:
             OutputError: if it cannot be written.
         """
         target = self.path / STATE
-        partial = target.with_name(PARTIAL)
+        content = {"schema": SCHEMA, **state, "progress": progress, "identity": self._identity}
+        if not self._fabric.is_global_zero:
+            self._fabric.save(target, content)  # takes part; only the first process writes
+            return
         try:
-            self._fabric.save(partial, {**state, "progress": progress, "identity": self._identity})
-            if self._fabric.is_global_zero:
-                os.replace(partial, target)
+            with NewFile(target) as new:
+                self._fabric.save(new.partial, content)
+                new.finish(keep=self.path / PREVIOUS if self._keeps else None)
+            self._keeps = True
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            with suppress(OSError):
-                partial.unlink()
             raise OutputError(
                 f"cannot write {target}: {error}. The previous checkpoint is still valid; make room, and the same "
                 "command resumes from it"
             ) from error
 
     def resume(self, state: dict[str, Any]) -> dict[str, Any] | None:
-        """Load the state of an earlier start into modules and optimisers.
+        """Load the newest state that is not damaged into modules and optimisers; see `warning`.
 
         Returns:
             Its progress; None if there is none.
 
         Raises:
-            CheckpointError: if it is damaged or belongs to another run.
+            CheckpointError: if all are damaged, or it belongs to another run.
         """
-        path = self.path / STATE
-        if not self.goes_on:
+        path = self._find()
+        if path is None:
             return None
         try:
-            identity = torch.load(path, weights_only=True, mmap=True, map_location="cpu")["identity"]
-            self._check(identity)
+            self._check(read_plain(path)[0])
             rest = self._fabric.load(path, state, weights_only=True)
         except CheckpointError:
             raise
-        except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        except READING_ERRORS as error:
             raise CheckpointError(
                 f"{path} is damaged, or not a training state. Move it away to start again from step 0, or set trainer.out to another "
                 "folder"
             ) from error
         progress: dict[str, Any] = rest["progress"]
         return progress
+
+    def _find(self) -> Path | None:
+        """Let the first process find the state for all, as it reads all of it."""
+        found: tuple[Path | None, str | None] | CheckpointError = (None, None)
+        if self._fabric.is_global_zero:
+            try:
+                found = find_state(self.path)
+            except CheckpointError as error:
+                found = error
+        found = self._fabric.broadcast(found)
+        if isinstance(found, CheckpointError):
+            raise found
+        path, self.warning = found
+        self._keeps = self.warning is None  # a damaged state must not take the place of the one before it
+        return path
 
     def _check(self, identity: dict[str, str]) -> None:
         names = sorted({*identity, *self._identity})
@@ -172,9 +189,6 @@ def _check_names(folder: Path) -> None:
     """Check that a run does not overwrite other files in its folder."""
     for name, kind in KINDS.items():
         check_replaceable(folder / name, kind, advice="Set trainer.out to another folder")
-    for name in (STATE, PARTIAL):
-        if (folder / name).is_dir():
-            raise OutputError(f"{folder / name} is a folder. Set trainer.out to another folder")
     board = folder / TENSORBOARD
     if board.exists() and not board.is_dir():
         raise OutputError(f"{board} is a file, and a run needs a folder there. Set trainer.out to another folder")

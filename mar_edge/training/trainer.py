@@ -17,7 +17,7 @@ from mar_edge.training.needs.shortage import shortage_named
 from mar_edge.training.progress import Pace, training_bar
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.result import TrainingResult
-from mar_edge.training.run_folder import earlier_passes
+from mar_edge.training.state.newest import earlier_passes
 from mar_edge.training.training_data import open_data, read_lists
 from mar_edge.training.videos import Split
 
@@ -59,7 +59,7 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
         bar.update(ready, visible=False)
         trainer = Trainer(plan.recipe, data, fabric)
         if fabric.is_global_zero:
-            for note in data.notes:
+            for note in [*data.notes, *trainer.warnings]:
                 console.say(f"warning: {note}", "yellow")
             for note in trainer.notes:
                 console.say(note)

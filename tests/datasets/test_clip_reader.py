@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from mar_edge.datasets import clip_reader
-from mar_edge.datasets.clip_cache import ABANDONED_S
 from mar_edge.datasets.clip_reader import Broken, ClipReader, open_clips
 from mar_edge.datasets.video_list import read_video_list
 from mar_edge.errors import DataError, OutputError
+from mar_edge.files.unfinished import SUFFIX, create_file
 from mar_edge.runtime.clips.preprocess import preprocess
 from mar_edge.runtime.video.reader import read_frames
 from tests.conftest import ROOT
@@ -244,7 +244,7 @@ def test_killed_while_filling_the_cache(tmp_path: Path) -> None:
         if int(line.split()[0]) >= 2:
             break
     until_s = time.monotonic() + 30
-    while not (partial := list(cache.glob("*.partial"))):  # in the middle of a video
+    while not list(cache.glob(f"*{SUFFIX}")):  # in the middle of a video
         assert time.monotonic() < until_s
     process.kill()
     process.wait()
@@ -253,8 +253,6 @@ def test_killed_while_filling_the_cache(tmp_path: Path) -> None:
     time.sleep(1)  # the workers end by themselves
     finished = {path: path.stat().st_mtime_ns for path in cache.glob("*.clip")}
     assert 2 <= len(finished) < 12
-    for path in partial:
-        path.touch()
     told: list[tuple[int, int]] = []
     reader, _ = open_list(source, cache=cache, short_side_px=None, progress=lambda _task, *state: told.append(state))
     assert told[0] == (len(finished), 12)
@@ -264,16 +262,20 @@ def test_killed_while_filling_the_cache(tmp_path: Path) -> None:
         assert np.array_equal(reader.read(index, np.arange(150) / 30), frames)
 
 
-def test_what_a_killed_process_left_is_removed_later(videos: Path, tmp_path: Path) -> None:
+def test_remains_of_killed_writers_are_removed_and_nothing_else(videos: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    cache.mkdir()
-    old, new = cache / "a.clip.1-a.partial", cache / "b.clip.2-b.partial"
-    for path in (old, new):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - 2 * ABANDONED_S,) * 2)
+    cache.mkdir(mode=0o755)  # chosen by the user: it is used as it is
+    (cache / "debian.iso.partial").write_bytes(b"7 GB of a download")
+    os.utime(cache / "debian.iso.partial", (0, 0))
+    killed, killed_lock = create_file(cache / "a.clip")
+    living, living_lock = create_file(cache / "b.clip")
+    os.close(killed_lock)  # as the kernel does when a process ends
     open_list(videos, cache=cache)
-    assert not old.exists()
-    assert new.exists()  # another process may be writing it
+    assert not killed.exists()
+    assert living.exists()
+    assert (cache / "debian.iso.partial").read_bytes() == b"7 GB of a download"
+    assert cache.stat().st_mode & 0o777 == 0o755
+    os.close(living_lock)
 
 
 LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000))\n"
@@ -290,7 +292,7 @@ def test_a_full_disk_while_filling_the_cache(tmp_path: Path) -> None:
     assert last.startswith("mar_edge.errors.OutputError: cannot write ")
     assert "File too large" in last
     assert f"Make room in {cache}, set data.cache to another folder" in last
-    assert not list(cache.glob("*.partial"))
+    assert not list(cache.glob(f"*{SUFFIX}"))
     kept = list(cache.iterdir())
     reader, _ = open_list(source, cache=cache, short_side_px=None)
     assert reader.read(2, TIMES_S).any()

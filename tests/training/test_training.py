@@ -221,6 +221,31 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_whole(recipe: Path, tmp_pat
     assert train(recipes.load(recipe), QUIET).finished
 
 
+def test_a_damaged_newest_state_is_told_and_the_one_before_is_used_without_temporary_space(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("mkstemp", "mkdtemp", "NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile"):
+        monkeypatch.setattr(f"tempfile.{name}", full)
+    whole = train(recipes.load(recipe, [f"trainer.out={tmp_path / 'whole'}"]), QUIET)
+    run = tmp_path / "run"
+    train(recipes.load(recipe), QUIET)
+    state = run / "last.state.pt"
+    state.write_bytes(b"\0" * state.stat().st_size)  # after a power cut
+    console = Console(record=True, width=300, file=io.StringIO())
+    result = train(recipes.load(recipe), console)
+    said = console.export_text()
+    told = [line for line in said.splitlines() if "state before" in line]
+    assert told == [
+        f"warning: {state} contains only zeros: its content was lost, as in a power cut; the training resumes from the "
+        "state before it, previous.state.pt"
+    ]
+    assert "resumes from step 6 of 8" in said
+    assert same(whole.checkpoint, result.checkpoint)
+
+
 def test_a_folder_with_another_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:
     train(recipes.load(recipe, ["trainer.steps=1"]), QUIET)
     with pytest.raises(CheckpointError, match=r"another recipe: seed \(there its default, here 5\)"):

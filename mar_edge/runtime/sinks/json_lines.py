@@ -7,11 +7,12 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from mar_edge.errors import OutputError
+from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.marks import lines_kind, mark_record
-from mar_edge.files.ownership import check_replaceable
+from mar_edge.files.ownership import check_replaceable, is_stream
 
 SCHEMA = "mar-edge/json-lines/1"
 """Value of `schema`, the second key in the first line of a file; stdout needs none."""
@@ -22,8 +23,9 @@ JSON_LINES = lines_kind("file of JSON lines", SCHEMA, "type")
 class JsonLines:
     """Writes one JSON object per line.
 
-    An existing file keeps its content until the first record arrives, and is left unchanged if it is not a file of
-    JSON lines of mar-edge.
+    An existing file is replaced when the first record arrives, and is left unchanged if it is not a file of JSON lines of
+    mar-edge. Of two writers of one file the later one replaces the file of the other. In a folder where no other file can
+    be created, the file itself is emptied and written to.
 
     Args:
         target: a file's path, or `-` for stdout.
@@ -36,20 +38,33 @@ class JsonLines:
     def __init__(self, target: str, *, force: bool = False) -> None:
         self.target = target
         self._abandoned = False
-        self._file: IO[str]
-        self._fresh = False
+        self._new: NewFile | None = None
+        self._file: BinaryIO | None = None
+        self._fresh = target != "-"
         if target == "-":
             if sys.stdout is None:  # closed before Python began
                 raise OutputError("cannot write JSON lines: stdout is closed. Open it, or choose a file")
-            self._file = sys.stdout
             return
         path = Path(target)
         check_replaceable(path, JSON_LINES, force=force)
         try:
-            self._fresh = path.is_file() or not path.exists()
-            self._file = path.open("a" if self._fresh else "w", encoding="utf-8")
+            if is_stream(path):
+                self._fresh = False
+                self._file = path.open("wb")
+            else:
+                self._open(Path(os.path.realpath(path)))
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
+
+    def _open(self, path: Path) -> None:
+        try:
+            self._new = NewFile(path)
+        except PermissionError:
+            if not path.exists():
+                raise
+            self._file = path.open("ab")
+        else:
+            self._file = self._new.file
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record.
@@ -60,28 +75,52 @@ class JsonLines:
         if self._abandoned:
             return
         try:
-            if self._fresh:
-                self._file.truncate(0)
-                record = mark_record(record, SCHEMA)
-            self._fresh = False
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+            if self._file is None:
+                sys.stdout.write(json.dumps(record) + "\n")
+                sys.stdout.flush()
+            elif self._fresh:
+                self._begin(self._file, mark_record(record, SCHEMA))
+                self._fresh = False
+            else:
+                _write(self._file, record)
         except OSError as error:
             self._abandon()
             if isinstance(error, BrokenPipeError):
                 raise OutputError("the reader of the JSON lines has closed the pipe") from error
             raise OutputError(f"cannot write {self.target}: {error.strerror}") from error
 
+    def _begin(self, file: BinaryIO, record: dict[str, Any]) -> None:
+        if self._new is None:
+            file.truncate(0)
+        _write(file, record)
+        if self._new is not None:
+            self._new.finish()
+
     def close(self) -> None:
-        """Close the file; stdout stays open."""
-        if self._file is not sys.stdout:
-            self._file.close()
+        """Bring what was written onto the disk, and close the file; stdout stays open.
+
+        Raises:
+            OutputError: if the disk fails.
+        """
+        if self._file is None or self._file.closed:
+            return
+        try:
+            with self._new or self._file:
+                if self._new is not None and not self._fresh:
+                    self._new.sync()
+        except OSError as error:
+            raise OutputError(f"cannot write {self.target}: {error.strerror}") from error
 
     def _abandon(self) -> None:
         """Discard what is still buffered; Python would try to write it again, and fail again, at exit."""
         self._abandoned = True
-        if self._file is sys.stdout:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
-        else:
-            with suppress(OSError):
-                self._file.close()
+        if self._file is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        with suppress(OSError), self._new or self._file:
+            pass  # closes it, and removes one without a name
+
+
+def _write(file: BinaryIO, record: dict[str, Any]) -> None:
+    file.write(json.dumps(record).encode() + b"\n")
+    file.flush()

@@ -44,8 +44,8 @@ def disk_needs(recipe: Recipe, split: Split | None, trace: StepTrace) -> list[Di
     """
     weights_bytes = 4 * trace.parameters
     averages = recipe.optimiser.ema is not None
-    # the old state and checkpoint stay until the new ones are complete
-    run_bytes = 2 * (trace.kept_bytes + averages * weights_bytes) + 3 * weights_bytes + MARGIN_BYTES
+    # the last two states and the checkpoint stay until the new ones are complete
+    run_bytes = 3 * (trace.kept_bytes + averages * weights_bytes) + 3 * weights_bytes + MARGIN_BYTES
     needs = [DiskNeed("trainer.out", recipe.trainer.out, run_bytes, "")]
     data = recipe.data
     if not isinstance(data, VideosPart):

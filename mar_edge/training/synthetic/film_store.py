@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from mar_edge.datasets.workers import cores, over_all_cores
 from mar_edge.errors import MarEdgeError, OutputError, TrainingError
+from mar_edge.files.atomic_file import NewFile
+from mar_edge.files.private_folder import make_private
+from mar_edge.files.unfinished import sweep
 from mar_edge.reporting import Progress
 from mar_edge.training.room import free_disk_bytes, free_memory_bytes, gigabytes
 from mar_edge.training.synthetic.symmetry import Film
 
 PROCESS_BYTES = 250_000_000
 """Memory of a filming process, in addition to its worlds."""
+
+PARTS = ("clips", "flows", "labels")
+"""Files of a chunk, in the order in which they are written."""
 
 
 class Studio(Protocol):
@@ -79,7 +87,7 @@ def film_all(
     process_bytes: Callable[[], int],
     progress: Progress,
 ) -> FilmStore:
-    """Film the clips that do not exist yet.
+    """Film the clips that do not exist yet, and those whose files are damaged.
 
     Args:
         folder: of these clips only, named by everything that determines them.
@@ -96,14 +104,16 @@ def film_all(
         TrainingError: if the filmed worlds do not fit into memory.
         MarEdgeError: if a process that films dies.
     """
-    _check_disk(folder, shape, clips, chunk)
+    complete = _complete_chunks(folder, shape, clips, chunk)
+    _check_disk(folder, shape, clips - len(complete) * chunk)
     counts = [min(chunk, clips - start) for start in range(0, clips, chunk)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
+        sweep(folder)
         jobs = [
             _Job(folder, number, count, shape, seed * 10_000 + number, studio)
             for number, count in enumerate(counts)
-            if not (folder / f"{number}.labels.npy").exists()
+            if number not in complete
         ]
         done = len(counts) - len(jobs)
         processes = _processes(process_bytes()) if jobs else 1
@@ -121,10 +131,35 @@ def film_all(
     return FilmStore(folder, counts)
 
 
-def _check_disk(folder: Path, shape: tuple[int, ...], clips: int, chunk: int) -> None:
+def _complete_chunks(folder: Path, shape: tuple[int, ...], clips: int, chunk: int) -> set[int]:
+    """Return the chunks whose files exist with all of their content."""
+    numbers = {int(name) for file in folder.glob("*.labels.npy") if (name := file.name.partition(".")[0]).isdigit()}
+    return {
+        number
+        for number in numbers
+        if (count := min(chunk, clips - number * chunk)) > 0 and _is_complete(folder, number, (count, *shape))
+    }
+
+
+def _is_complete(folder: Path, number: int, shape: tuple[int, ...]) -> bool:
+    """Return whether the files of a chunk have all of their content; a kill or a power cut may have cut older ones.
+
+    Args:
+        folder: of the chunk.
+        number: of the chunk.
+        shape: of its clips, (N, T, H, W, 3).
+    """
+    try:
+        films, flows, labels = (open_memmap(folder / f"{number}.{part}.npy", mode="r") for part in PARTS)
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError):
+        return False
+    right = films.dtype == np.uint8 and flows.dtype == np.float32 and labels.dtype == np.int64
+    return right and films.shape == shape and labels.shape == shape[:1] and flows.shape[:1] == shape[:1]
+
+
+def _check_disk(folder: Path, shape: tuple[int, ...], clips: int) -> None:
     """Check that the missing clips fit on the disk."""
-    done = sum(1 for _ in folder.glob("*.labels.npy")) if folder.is_dir() else 0
-    needed_bytes = max(0, clips - done * chunk) * math.prod(shape)
+    needed_bytes = max(0, clips) * math.prod(shape)
     room = free_disk_bytes(folder)
     if room is not None and needed_bytes > room[0]:
         raise OutputError(
@@ -151,14 +186,20 @@ def _film(job: _Job) -> bool:
     labels: list[int] = []
     flows: list[NDArray[np.float32]] = []
     # clip by clip: a chunk may be larger than the memory
-    with (job.folder / f"{job.number}.clips.npy").open("wb") as file:
+    with NewFile(_file(job, "clips"), sweeps=False) as new:
         header = {"descr": "|u1", "fortran_order": False, "shape": (job.clips, *job.shape)}
-        np.lib.format.write_array_header_1_0(file, header)
+        np.lib.format.write_array_header_1_0(new.file, header)
         for clip, label, flow in job.studio.film(job.clips, job.seed):
-            file.write(np.ascontiguousarray(clip, np.uint8).data)
+            new.file.write(np.ascontiguousarray(clip, np.uint8).data)
             labels.append(label)
             flows.append(flow)
-    np.save(job.folder / f"{job.number}.flows.npy", np.stack(flows))
-    # last: its presence shows that the chunk is complete
-    np.save(job.folder / f"{job.number}.labels.npy", np.array(labels, np.int64))
+        new.finish()
+    for part, values in (("flows", np.stack(flows)), ("labels", np.array(labels, np.int64))):
+        with NewFile(_file(job, part), sweeps=False) as new:
+            np.save(new.file, values)
+            new.finish()
     return True
+
+
+def _file(job: _Job, part: str) -> Path:
+    return job.folder / f"{job.number}.{part}.npy"

@@ -39,6 +39,39 @@ def test_older_lines_stay_until_the_first_record_and_other_files_for_good(tmp_pa
     assert (tmp_path / "clip.mp4").read_bytes() == b"\x00\x00\x00\x20ftyp"
 
 
+def test_a_file_in_a_folder_where_no_other_can_be_made_is_written_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("mar_edge.runtime.sinks.json_lines.NewFile", forbidden)
+    with pytest.raises(OutputError, match="Permission denied. Choose a file you can write to"):
+        JsonLines(str(tmp_path / "new.json"))
+    out = tmp_path / "out.json"
+    out.touch()
+    number = out.stat().st_ino
+    for name in ("old", "new"):
+        lines = JsonLines(str(out))
+        lines({"type": "summary", "stream": name})
+        lines({"type": "summary", "stream": name})
+        lines.close()
+    assert [json.loads(line)["stream"] for line in out.read_text().splitlines()] == ["new", "new"]
+    assert out.stat().st_ino == number
+
+
+def test_lines_are_in_the_file_as_they_come_and_without_one_the_old_file_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    lines = JsonLines(str(out))
+    for count in (1, 2):
+        lines({"type": "summary"})
+        assert len(out.read_text().splitlines()) == count
+    JsonLines(str(out)).close()
+    assert len(out.read_text().splitlines()) == 2
+    lines.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
 def test_a_sink_that_hangs_is_left_behind_and_counted() -> None:
     gate = threading.Event()
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -274,13 +275,15 @@ def _read(path: Path, key: EngineKey) -> tuple[str, bytes | None]:
 def _locked(path: Path, say: Warn) -> Iterator[None]:
     """Let one process at a time look for an engine; the lock is released when its process ends."""
     try:
-        file = path.with_suffix(".lock").open("w")
+        file = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise OutputError(f"cannot write {path.parent}: {error.strerror}. Set {device_cache.VARIABLE}") from error
-    with file:
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"another process is building {path.name}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
