@@ -193,7 +193,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"
-        raise BundleError(f"unknown model '{str(name_or_path)[:200]}';  {hint} Run: mar-edge models")
+        raise BundleError(f"unknown model '{str(name_or_path)[:200]}'; {hint} Run: mar-edge models")
     return read_at_rest(path, lambda: _verified(path))
 
 

@@ -33,6 +33,11 @@ def printable_lines(text: str) -> str:
     return _UNSAFE.sub(lambda one: one[0] if one[0] in _LAYOUT else _escape(one), text)
 
 
+def shown_spaces(label: str) -> str:
+    """Return a label in quotes if spaces at its ends would not be seen."""
+    return label if label == label.strip() else f"'{label}'"
+
+
 def plain(text: str) -> str:
     """Return a name or a label unchanged.
 

@@ -17,6 +17,7 @@ from onnx import NodeProto, TensorProto
 from mar_edge.calibration.placement import sites
 from mar_edge.calibration.statistics import Statistics, TensorStatistics
 from mar_edge.calibration.trial import open_session
+from mar_edge.counting import counted
 from mar_edge.errors import ExportError, SourceError
 from mar_edge.files.graph_files import hash_graph
 from mar_edge.model.graph_view import GraphView, block_of
@@ -40,7 +41,7 @@ def too_few(clips: int) -> str | None:
     """Return a warning if the number of clips is small."""
     if clips >= ADVISED_CLIPS:
         return None
-    return f"{clips} clips are few for calibration: activations outside their range will be cut. Use {ADVISED_CLIPS} or more"
+    return f"{counted(clips, 'clip', 'is', 'are')} few for calibration: activations outside their range will be cut. Use {ADVISED_CLIPS} or more"
 
 
 def watched(view: GraphView) -> list[str]:

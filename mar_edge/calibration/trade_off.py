@@ -12,6 +12,7 @@ from mar_edge.calibration.placement import int8_share
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.sensitivity import Damage
 from mar_edge.calibration.trial import Trial
+from mar_edge.counting import counted
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model_spec import Placement
 from mar_edge.reporting import Progress, no_progress
@@ -82,7 +83,7 @@ def trade_off(
     blocks: list[str] = []
     left: Iterator[Damage] | None = None
     while True:
-        progress(f"trade-off: {len(blocks)} blocks in fp32", 0, 0)
+        progress(f"trade-off: {counted(len(blocks), 'block')} in fp32", 0, 0)
         everything = [*kept, *blocks]
         graph = quantise(model, thresholds, placement=placement, kept=everything, residuals=residuals)
         verdict = trial.judge(graph)

@@ -18,6 +18,7 @@ from mar_edge.cli.options import (
     load_model,
     read_views,
 )
+from mar_edge.counting import counted, counted_of
 
 
 def classify(
@@ -40,17 +41,17 @@ def classify(
     wanted = read_views(views)
     loaded = load_model(model, engine, mask, precision)
     failed: list[str] = []
-    with json_output(json, force=force) as sink:
+    with json_output(json, force=force, inputs=clips) as sink:
         for clip in clips:
             try:
                 result = loaded.classify(clip, views=wanted)
             except MarEdgeError as error:
+                if sink is not None:
+                    sink({"type": "warning", "stream": clip, "message": str(error)})
                 if len(clips) == 1:
                     raise
                 failed.append(clip)
                 console.say(f"mar-edge: {error}", "red")
-                if sink is not None:
-                    sink({"type": "warning", "stream": clip, "message": str(error)})
                 continue
             for note in result.warnings:
                 console.say(f"warning: {note}", "yellow")
@@ -61,6 +62,8 @@ def classify(
             best = "  ".join(f"{label} {score:.1%}" for label, score in result.top(3))
             if not result.reliable:
                 best = f"no reliable answer, {result.doubt}; best guess: {best}"
-            console.say(f"{clip}: {best}  ({result.views} views)")
+            console.say(f"{clip}: {best}  ({counted(result.views, 'view')})")
     if failed:
-        raise MarEdgeError(f"{len(failed)} of {len(clips)} clips could not be classified: {', '.join(failed)}")
+        raise MarEdgeError(
+            f"{counted_of(len(failed), len(clips), 'clip')} could not be classified: {', '.join(failed)}"
+        )

@@ -11,6 +11,8 @@ import typer
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.views.progress_bar import progress_bar
+from mar_edge.counting import counted
+from mar_edge.printable import shown_spaces
 
 if TYPE_CHECKING:
     from mar_edge.console import Console
@@ -62,7 +64,7 @@ def check(
     from mar_edge.datasets.video_list import read_labels
 
     console = Console()
-    with json_output(json, force=force) as sink:
+    with json_output(json, force=force, inputs=[*data, labels]) as sink:
         with progress_bar(console) as progress:
             splits, problems = check_videos(
                 data,
@@ -78,8 +80,10 @@ def check(
     _print_classes(splits, console)
     _print_problems(problems, splits, console)
     require_usable(problems)
-    warnings = f", {len(problems)} warning{'s' * (len(problems) > 1)}" if problems else ""
-    console.print(f"{sum(sum(split.usable) for split in splits)} videos can be used{warnings}", style="green")
+    warnings = f", {counted(len(problems), 'warning')}" if problems else ""
+    console.print(
+        f"{counted(sum(sum(split.usable) for split in splits), 'video')} can be used{warnings}", style="green"
+    )
 
 
 def _records(splits: list[Split], problems: list[Problem]) -> list[dict[str, Any]]:
@@ -139,7 +143,10 @@ def _print_classes(splits: list[Split], console: Console) -> None:
     if left_out:
         first = labelled[0][1]
         labels.sort(key=lambda label: first.get(label, 0))
-    table = Table(caption=f"{left_out} more classes are not shown" if left_out else None, caption_justify="left")
+    table = Table(
+        caption=f"{counted(left_out, 'more class', 'is', 'are')} not shown" if left_out else None,
+        caption_justify="left",
+    )
     table.add_column("usable videos", overflow="fold")
     for title, _ in labelled:
         table.add_column(title, justify="right", overflow="fold")
@@ -147,7 +154,7 @@ def _print_classes(splits: list[Split], console: Console) -> None:
         if left_out and place == SHOWN_ENDS:
             table.add_row("…", *["…"] * len(labelled))
         if not left_out or place < SHOWN_ENDS or place >= len(labels) - SHOWN_ENDS:
-            table.add_row(label, *[str(counts.get(label, 0)) for _, counts in labelled])
+            table.add_row(shown_spaces(label), *[str(counts.get(label, 0)) for _, counts in labelled])
     console.print(table)
 
 

@@ -23,6 +23,7 @@ from mar_edge.cli.options import (
     read_views,
 )
 from mar_edge.cli.views.progress_bar import progress_bar
+from mar_edge.counting import counted
 from mar_edge.files.graph_files import hash_file, hash_graph
 from mar_edge.version import __version__
 
@@ -80,12 +81,12 @@ def evaluate(
     wanted = read_views(views)
     if report is not None:
         require("matplotlib", "train")
-        check_report_path(report, force=force)
-    with json_output(json, force=force) as sink:
+        check_report_path(report, force=force, inputs=[model, data])
+    with json_output(json, force=force, inputs=[model, data]) as sink:
         loaded = evaluations.open_model(model, engine=engine, mask=mask_percent(mask), precision=precision)
         with progress_bar(console) as progress:
             videos = evaluations.read_videos(data, loaded.labels, root=root, progress=progress)
-            line = f"{_name(loaded)} on {data}: {len(videos.videos)} videos"
+            line = f"{_name(loaded)} on {data}: {counted(len(videos.videos), 'video')}"
             console.say(line)
             result = evaluations.evaluate(loaded, videos, views=wanted, skip_broken=skip_broken, progress=progress)
         print_evaluation(result, console)
@@ -141,7 +142,7 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
     views = (
         "default"
         if evaluation.views is None
-        else f"{evaluation.views[0]} clips x {evaluation.views[1]} crops per video"
+        else f"{counted(evaluation.views[0], 'clip')} x {counted(evaluation.views[1], 'crop')} per video"
     )
     a_clip = evaluation.windows / len(evaluation.names)
     return {
@@ -149,7 +150,7 @@ def _facts(model: Model, videos: VideoList, evaluation: Evaluation) -> dict[str,
         "file": f"{model.engine.path}\nsha256 {_sha256(model.engine.path)}",
         "runs as": f"mask {variant.mask} %, {variant.precision}, in {model.engine.name}",
         "trained by": str(spec.provenance.get("command", "unknown")),
-        "data": f"{videos.source}: {len(evaluation.names)} videos\ndigest {videos.digest}",
+        "data": f"{videos.source}: {counted(len(evaluation.names), 'video')}\ndigest {videos.digest}",
         "sampling": f"{size} {spread}; {spec.resize}; views: {views}",
         "work": f"{variant.gmacs:.4g} GMACs per view, {variant.gmacs * a_clip:.4g} per video ({a_clip:.3g} views)",
         "time": f"{evaluation.elapsed_s:.1f} s, including decoding",

@@ -67,7 +67,7 @@ def export(
     if target is not None:
         mask, precision = mask or list(target.masks), precision or list(target.precisions)
         build, workspace, batch = build or target.build, workspace or target.workspace_mib, batch or target.batch
-    _check_places(out, triton, build, pictures=target_drop is not None, force=force)
+    _check_places(model, out, triton, build, pictures=target_drop is not None, force=force)
     calibration = CalibrationOptions(
         data=calibrate, clips=calibration_clips, method=method, target_drop=target_drop,
         cache=device_cache.folder("calibration") if calibrate else None, placements=target.placements if target is not None else PLACEMENTS,
@@ -94,7 +94,9 @@ def _write_triton(bundle: Bundle, folder: Path, target: Profile | None, console:
     console.say(f"{folder}: Triton models {', '.join(names)}")
 
 
-def _check_places(out: Path, triton: Path | None, build: BuildChoice | None, *, pictures: bool, force: bool) -> None:
+def _check_places(
+    model: str, out: Path, triton: Path | None, build: BuildChoice | None, *, pictures: bool, force: bool
+) -> None:
     """Check before minutes of work, not afterwards, what the command is to write and to build with.
 
     Raises:
@@ -103,10 +105,11 @@ def _check_places(out: Path, triton: Path | None, build: BuildChoice | None, *, 
     """
     from mar_edge.cli.views.export_tables import check_pictures
     from mar_edge.export.triton import REPOSITORY
-    from mar_edge.files.ownership import check_replaceable
+    from mar_edge.files.ownership import check_not_input, check_replaceable
     from mar_edge.runtime.engines.tensorrt import versions
 
     if triton is not None:
+        check_not_input(triton, [model])
         check_replaceable(triton, REPOSITORY, force=force)
     if pictures:
         check_pictures(out, force=force)

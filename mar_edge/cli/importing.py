@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mar_edge.cli.options import ForceOption
+from mar_edge.counting import counted
 
 if TYPE_CHECKING:
     from mar_edge.model.importing.imported import Imported
@@ -70,19 +71,18 @@ def import_(
 ) -> None:
     """Convert a foreign checkpoint to one of mar-edge; its format is detected automatically."""
     from mar_edge.console import Console
-    from mar_edge.errors import CheckpointError
     from mar_edge.extras import require
 
     require("torch", "train")
-    from mar_edge.files.ownership import check_replaceable
+    from mar_edge.files.ownership import check_not_input, check_replaceable
     from mar_edge.model import checkpoint as checkpoints
     from mar_edge.model.importing.imported import Heads
     from mar_edge.model.importing.importer import import_checkpoint
+    from mar_edge.model.importing.weight_files import locate
 
     if not math.isfinite(rate):
         raise typer.BadParameter(f"{rate} is not a number of frames per second", param_hint="--rate")
-    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
-        raise CheckpointError(f"{out} is the checkpoint itself; choose another name for the output")
+    check_not_input(out, [*locate(checkpoint), labels])
     check_replaceable(out, checkpoints.CHECKPOINT, force=force)
     console = Console()
     imported = import_checkpoint(
@@ -120,7 +120,9 @@ def _labels(path: Path | None, imported: Imported) -> list[str]:
     names = _read_labels(path) if path else imported.labels or [f"class_{index}" for index in range(classes)]
     source = path or "config.json"
     if len(names) != classes:
-        raise CheckpointError(f"{source} has {len(names)} different names, but the model has {classes} classes")
+        raise CheckpointError(
+            f"{source} has {counted(len(names), 'different name')}, but the model has {counted(classes, 'class')}"
+        )
     if len(set(names)) != classes:
         twice = next(name for name in names if names.count(name) > 1)
         raise CheckpointError(f"{source} has the name '{twice}' more than once; give every class a unique name")
@@ -132,9 +134,9 @@ def _summary(checkpoint: Path, imported: Imported, rate_fps: float) -> list[str]
     config, geometry = imported.config, imported.config.geometry
     parameters = sum(p.numel() for p in imported.model.parameters()) / 1e6
     return [
-        f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {config.classes} classes",
+        f"{checkpoint} is {imported.format}: {parameters:.1f} M parameters, {counted(config.classes, 'class')}",
         f"width {config.width}, depth {config.depth}, heads {config.heads}, classifier {config.classifier}, "
-        f"{geometry.frames} frames of {geometry.width_px} x {geometry.height_px} px at {rate_fps:g} frames/s",
+        f"{counted(geometry.frames, 'frame')} of {geometry.width_px} x {geometry.height_px} px at {rate_fps:g} frames/s",
         *(f"not used: {tensor} ({reason})" for tensor, reason in imported.unused.items()),
         *(f"note: {note}" for note in imported.notes),
         *([] if config.classes else ["it has no classifier: set it as start.weights of a recipe to train one"]),

@@ -38,7 +38,7 @@ def profile(
     from mar_edge.runtime.measurement import profiling
 
     console = Console()
-    with json_output(json, force=force) as sink:
+    with json_output(json, force=force, inputs=[bundle]) as sink:
         opened = open_bundle(bundle)
         # drawing would affect the measurement
         with progress_bar(console, refresh_per_second=2) as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from mar_edge.cli.options import (
     load_model,
 )
 from mar_edge.cli.standard_streams import print_line
+from mar_edge.counting import counted
 
 if TYPE_CHECKING:
     from mar_edge.cli.views.report import Report
@@ -58,9 +59,7 @@ def run(
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
     from mar_edge.cli.views.report import Report
     from mar_edge.errors import MarEdgeError
-    from mar_edge.runtime.sinks.background import Background
-    from mar_edge.runtime.sinks.json_lines import JsonLines
-    from mar_edge.runtime.sources.open import open_source, waits_for_reader
+    from mar_edge.runtime.sources.open import open_source
 
     interrupted = False
     interrupt_on_signals()  # a service manager's stop and a closed terminal end it as cleanly as Ctrl-C
@@ -68,16 +67,7 @@ def run(
         opened = open_source(camera if camera is not None else str(source), say=lambda message: report.say(message))
         loaded = load_model(model, engine, mask, precision)
         session = loaded.session(stream=opened.name, hop=hop)
-        sink: Sink | None = None
-        if json is not None:
-            lines = JsonLines(json, force=force)
-            sink = lines
-            if waits_for_reader(opened):
-                stack.callback(lines.close)
-            else:
-                background = Background(lines, warn=opened.warnings)
-                stack.callback(_close, background, lines)
-                sink = background
+        sink = None if json is None else _open_sink(json, opened, stack, inputs=[source, model], force=force)
         report = Report(loaded, opened, session, sink, show=show)
         with report:
             try:
@@ -93,11 +83,30 @@ def run(
         raise typer.Exit(130)
 
 
+def _open_sink(target: str, opened: Source, stack: ExitStack, *, inputs: Sequence[str | None], force: bool) -> Sink:
+    """Open the target of `--json`, which the stack closes; a live source does not wait for it.
+
+    Raises:
+        OutputError: if it cannot be written, or is one of the inputs.
+    """
+    from mar_edge.cli.json_output import open_lines
+    from mar_edge.runtime.sinks.background import Background
+    from mar_edge.runtime.sources.open import waits_for_reader
+
+    lines = open_lines(target, force=force, inputs=inputs)
+    if waits_for_reader(opened):
+        stack.callback(lines.close)
+        return lines
+    background = Background(lines, warn=opened.warnings)
+    stack.callback(_close, background, lines)
+    return background
+
+
 def _close(background: Background, lines: JsonLines) -> None:
     if background.close():
         lines.close()
     if background.dropped:
-        print_line(f"warning: {background.dropped} JSON lines were not written")
+        print_line(f"warning: {counted(background.dropped, 'JSON line', 'was', 'were')} not written")
 
 
 def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:
@@ -108,7 +117,10 @@ def _loop(opened: Source, session: Session, report: Report, max_seconds: float |
             passed_s = time.monotonic() - began_s if live else frame.time_s
             if max_seconds is not None and passed_s > max_seconds:
                 return
-            report.add(frame, session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s))
+            result = session.push(
+                frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s, held=frame.held
+            )
+            report.add(frame, result)
             if report.closed:
                 return
 

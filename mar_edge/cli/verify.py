@@ -12,6 +12,7 @@ from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.tried import check_ran
 from mar_edge.cli.views.progress_bar import progress_bar
+from mar_edge.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +59,7 @@ def verify(
     from mar_edge.runtime.measurement import verification
 
     console = Console()
-    with json_output(json, force=force) as sink:
+    with json_output(json, force=force, inputs=[bundle, data]) as sink:
         opened = open_bundle(bundle)
         warnings: list[str] = []
         with progress_bar(console, refresh_per_second=2) as progress:
@@ -185,7 +186,7 @@ def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, cons
 
     from mar_edge.runtime.device.identity import device_name
 
-    line = f"{bundle.manifest.name} on {device_name()}: {len(clips)} clips, {clips.source}"
+    line = f"{bundle.manifest.name} on {device_name()}: {counted(len(clips), 'clip')}, {clips.source}"
     console.say(line, "bold")
     for mask in dict.fromkeys(measurement.variant.mask for measurement in found):
         same = [measurement for measurement in found if measurement.variant.mask == mask]
@@ -257,7 +258,7 @@ def _not_remembered(clips: int, engines: list[str] | None, precisions: list[str]
     if engines or precisions:
         return "this run has only part of the graphs and engines, and separate runs are not compared"
     if clips < AGREEMENT_CLIPS:
-        return f"{clips} clips are too few to judge agreement, which takes {AGREEMENT_CLIPS}"
+        return f"{counted(clips, 'clip', 'is', 'are')} too few to judge agreement, which takes {AGREEMENT_CLIPS}"
     return None
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted_of, form
 from mar_edge.datasets.clip_cache import SUFFIX, CachedClip, ClipWriter, look_up, map_clip, prepare_folder
 from mar_edge.datasets.video_list import Video, VideoList
 from mar_edge.datasets.workers import over_all_cores
@@ -295,7 +296,7 @@ def _prepare(job: _Job) -> _Facts | str:
 def judge(path: Path, frames: int, announced: int, min_frames: int = MIN_FRAMES) -> str | None:
     """Return why a video with this number of readable frames cannot be used; None if it can."""
     if frames < MIN_SHARE * announced:
-        return f"{path} is too damaged: {frames} of {announced} frames can be read"
+        return f"{path} is too damaged: {counted_of(frames, announced, 'frame')} can be read"
     if frames < min_frames:
         return f"{path} is too short: {frames} frame{'s' * (frames != 1)}, but {min_frames} are needed"
     return None
@@ -317,7 +318,7 @@ def _make(cache: Path) -> None:
 def _room(found: Sequence[_Facts | str | None], cache: Path | None) -> str:
     """Return what is needed to continue."""
     kept = [fact for fact in found if isinstance(fact, _Facts)]
-    text = f"{len(kept)} of {len(found)} videos are in the cache and stay there"
+    text = f"{counted_of(len(kept), len(found), 'video', 'is', 'are')} in the cache and {form(len(kept), 'stays', 'stay')} there"
     if kept:
         sizes = [CachedClip(f.frames, f.height_px, f.width_px, f.duration_s).size_bytes for f in kept]
         text += f", all of them need about {sum(sizes) / len(kept) * len(found) / 1e9:.3g} GB"
@@ -327,4 +328,4 @@ def _room(found: Sequence[_Facts | str | None], cache: Path | None) -> str:
 def _complaint(videos: VideoList, broken: Sequence[Broken]) -> str:
     told = "; ".join(videos.say(one.video, one.reason) for one in broken[:SHOWN])
     more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
-    return f"{len(broken)} of {len(videos.videos)} videos of {videos.source} cannot be used: {told}{more}"
+    return f"{counted_of(len(broken), len(videos.videos), 'video')} of {videos.source} cannot be used: {told}{more}"

@@ -8,6 +8,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from mar_edge.counting import counted, form
+
 SHOWN = 10
 """Number of groups of labels that are named; the rest is counted."""
 
@@ -117,7 +119,9 @@ def doubts(counts: Mapping[str, int], *, numbers: bool) -> list[str]:
         )
         found.append(f"labels {named} differ only in {what}: {end}")
     if len(alike) > SHOWN:
-        found.append(f"{len(alike) - SHOWN} more groups of labels look alike")
+        found.append(
+            f"{counted(len(alike) - SHOWN, 'more group')} of labels {form(len(alike) - SHOWN, 'looks', 'look')} alike"
+        )
     if missing := [label for label in sorted(counts) if label.lower() in MISSING]:
         found.append(f"{_some(missing)}: is this a class, or does it stand for a missing label?")
     if numbers and min(map(int, counts), default=0) == 1:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mar_edge.counting import counted
 from mar_edge.errors import DataError
 from mar_edge.files.regular_file import LIST_BYTES, read_limited
 from mar_edge.runtime.video.listing import is_named_video, why_no_video
 
 _FILE_NAME = re.compile(r".*\.(?:[A-Za-z][A-Za-z0-9]{1,4}|3g[p2])")
+_EXCEL = re.compile(r'"?sep=(.?)"?', re.IGNORECASE)
+"""First line in which Excel states the separator; a tab is removed with the spaces at the end."""
+
 _FRAME_COUNT = re.compile(r"(.*\S)\s+(\d+)")
 
 
@@ -43,9 +47,12 @@ def read_rows(source: Path, tell: Callable[[int, str], None], *, labelled: bool)
     lines = _lines(text)
     if not lines:
         return []
-    header = _header(source, lines[0][1], labelled=labelled)
+    stated = _EXCEL.fullmatch(lines[0][1])
+    separators = (",", ";", "\t") if stated is None else (stated[1] or "\t",)
+    lines = lines if stated is None else lines[1:]
+    header = _header(source, lines[0][1], separators, labelled=labelled) if lines else None
     if header is not None:
-        return _csv_rows(source, text, *header, tell, labelled=labelled)
+        return _csv_rows(source, text, lines[0][0], *header, tell, labelled=labelled)
     if not labelled:
         return [Row(number, _without_label(line), "") for number, line in lines]
     return _list_rows(lines, tell)
@@ -73,9 +80,11 @@ def _lines(text: str) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _header(source: Path, first: str, *, labelled: bool) -> tuple[str, dict[str, int]] | None:
+def _header(
+    source: Path, first: str, separators: Sequence[str], *, labelled: bool
+) -> tuple[str, dict[str, int]] | None:
     """Return the separator and the places of the columns if the first line is a header."""
-    for separator in (",", ";", "\t"):
+    for separator in separators:
         columns = [column.strip().strip('"') for column in first.split(separator)]
         places = {column.lower(): place for place, column in enumerate(columns)}
         wanted = ["path", "label"] if labelled else ["path"]
@@ -94,20 +103,28 @@ def _header(source: Path, first: str, *, labelled: bool) -> tuple[str, dict[str,
 
 
 def _csv_rows(
-    source: Path, text: str, separator: str, places: dict[str, int], tell: Callable[[int, str], None], *, labelled: bool
+    source: Path,
+    text: str,
+    header: int,
+    separator: str,
+    places: dict[str, int],
+    tell: Callable[[int, str], None],
+    *,
+    labelled: bool,
 ) -> list[Row]:
+    """Read what follows the header, whose line is given."""
     rows = []
     with io.StringIO(text, newline="") as file:
         reader = csv.reader(file, delimiter=separator)
         try:
-            next(field for field in reader if any(field))  # the header
+            next(fields for fields in reader if reader.line_num >= header)
             for fields in reader:
                 if not any(field.strip() for field in fields):
                     continue
                 if len(fields) > len(places) and any(field.strip() for field in fields[len(places) :]):
                     tell(
                         reader.line_num,
-                        f"{len(fields)} fields under {len(places)} columns in '{separator.join(fields)[:80]}'; put fields "
+                        f"{counted(len(fields), 'field')} under {counted(len(places), 'column')} in '{separator.join(fields)[:80]}'; put fields "
                         f"that contain a '{separator}' in quotes",
                     )
                     continue
@@ -137,9 +154,9 @@ def _list_rows(lines: list[tuple[int, str]], tell: Callable[[int, str], None]) -
             tell(number, f"'{line[:80]}' is not a path and a label")
             continue
         path, label = fields
-        counted = _FRAME_COUNT.fullmatch(path)
-        if counted and not _FILE_NAME.fullmatch(path):
-            path = counted[1]
+        with_count = _FRAME_COUNT.fullmatch(path)
+        if with_count and not _FILE_NAME.fullmatch(path):
+            path = with_count[1]
             if not _FILE_NAME.fullmatch(path):
                 tell(
                     number,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.clip_reader import MIN_FRAMES, judge
 from mar_edge.datasets.video_facts import Facts, read_facts
@@ -191,11 +192,11 @@ def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems:
         damage = [warning for warning in fact.warnings if tells_damage(warning, video.path)]
         told = [warning.removeprefix(f"{video.path.name}: ") for warning in damage[:2]]
         if fact.frames < fact.announced:
-            told.append(f"{fact.frames} of {fact.announced} frames can be read")
+            told.append(f"{counted_of(fact.frames, fact.announced, 'frame')} can be read")
         if told:
             tell("warning", "damaged", f"{video.name}: {'; '.join(told)}")
         if fact.frames < max(CLIP_FRAMES, min_frames):
-            tell("warning", "brief", f"{video.name} has only {fact.frames} frames ({fact.duration_s:.2f} s)")
+            tell("warning", "brief", f"{video.name} has only {counted(fact.frames, 'frame')} ({fact.duration_s:.2f} s)")
     return Split(videos, tuple(facts), tuple(usable))
 
 
@@ -246,10 +247,10 @@ def _check_classes(split: Split, problems: list[Problem], *, training: bool) -> 
         only = f"only the class '{kept[0]}' has videos that can be used" if kept else "no video can be used"
         problems.append(Problem(severity, "one_class", source, 0, "", f"{only}; a classifier needs two classes"))
     for label in (label for label, count in listed.items() if count and not counts[label]):
-        lost = f"none of the {listed[label]} videos of class '{label}' can be used"
+        lost = f"none of {counted(listed[label], 'video')} of class '{label}' can be used"
         problems.append(Problem("error", "no_videos", source, 0, "", lost))
     if never := [label for label, count in listed.items() if not count]:
-        names = f"class '{never[0]}' has" if len(never) == 1 else f"{len(never)} classes have"
+        names = f"class '{never[0]}' has" if len(never) == 1 else f"{counted(len(never), 'class', 'has', 'have')}"
         which = f": {some(never)}" if len(never) > 1 else ""
         problems.append(Problem("warning", "no_videos", source, 0, "", f"{names} no video{which}"))
 

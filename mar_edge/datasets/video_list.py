@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mar_edge.counting import counted
 from mar_edge.datasets.class_folders import Rows, read_folder
 from mar_edge.datasets.class_numbers import Problem, label_doubts, number_classes, some
 from mar_edge.datasets.list_file import Row, read_rows
@@ -71,7 +72,7 @@ class VideoList:
         if self.left_out:
             said.insert(0, f"{self.source}: {name_left_out(self.source, self.left_out)}")
         if self.shared:
-            count = "1 file is" if len(self.shared) == 1 else f"{len(self.shared)} files are"
+            count = counted(len(self.shared), "file", "is", "are")
             named = ", ".join(f"{other} is {one}" for one, other in self.shared[:SHOWN])
             more = f", and {len(self.shared) - SHOWN} more" if len(self.shared) > SHOWN else ""
             said.append(f"{self.source}: {count} listed under two classes: {named}{more}")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted_of
 from mar_edge.datasets.label_likeness import nearest
 from mar_edge.datasets.video_list import VideoList, read_video_list
 from mar_edge.errors import CheckpointError, DataError, SourceError
@@ -208,7 +209,7 @@ def _check_broken(broken: dict[int, str], videos: VideoList, *, skip_broken: boo
     if broken and (not skip_broken or len(broken) == len(videos.videos)):
         listed = "; ".join(videos.say(videos.videos[index], broken[index]) for index in sorted(broken))
         raise DataError(
-            f"{len(broken)} of {len(videos.videos)} videos cannot be read: {listed}. Correct the list, or leave them out with "
+            f"{counted_of(len(broken), len(videos.videos), 'video')} cannot be read: {listed}. Correct the list, or leave them out with "
             "--skip-broken"
         )
     left = [video for index, video in enumerate(videos.videos) if index not in broken]

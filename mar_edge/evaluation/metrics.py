@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
+
 Z95 = NormalDist().inv_cdf(0.975)
 ECE_BINS = 15
 TOP = 5
@@ -209,7 +211,7 @@ class Evaluation:
         clips, classes = len(self.names), len(self.labels)
         if not clips or self.scores.shape != (clips, classes) or self.targets.shape != (clips,):
             raise ValueError(
-                f"scores {self.scores.shape} and targets {self.targets.shape} do not fit {clips} clips and {classes} labels"
+                f"scores {self.scores.shape} and targets {self.targets.shape} do not fit {counted(clips, 'clip')} and {counted(classes, 'label')}"
             )
         if self.targets.min() < 0 or self.targets.max() >= classes:
             raise ValueError(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted, counted_of, form
 from mar_edge.errors import MarEdgeError, OutputError
 from mar_edge.evaluation import report_figures as figures
 from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pairs
 from mar_edge.evaluation.report_curves import training_curves
 from mar_edge.evaluation.report_style import REPORT, escape, page
 from mar_edge.files.atomic_file import write_output
-from mar_edge.files.ownership import check_replaceable
+from mar_edge.files.ownership import check_not_input, check_replaceable
 
 TABLE_CLASSES = 25
 """A confusion matrix with more classes is drawn as a picture, with the most confused pairs beside it."""
@@ -35,15 +36,21 @@ Pictures = Callable[[int], NDArray[np.uint8]]
 """Returns the frames of a clip of the evaluation, uint8 (T, h, w, 3) RGB; may raise a MarEdgeError."""
 
 
-def check_report_path(path: Path, *, force: bool = False) -> None:
+def check_report_path(path: Path, *, force: bool = False, inputs: Iterable[str | Path | None] = ()) -> None:
     """Check that a report may be written to a path, before the work that it reports.
 
+    Args:
+        path: of the report.
+        force: replace a file of another kind.
+        inputs: what the command reads, see `files.ownership.check_not_input`.
+
     Raises:
-        OutputError: if the name does not end in .html, or another kind of file exists there.
+        OutputError: if the name does not end in .html, another kind of file exists there, or it is one of the inputs.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"a report is an HTML file; name it {path.with_suffix('.html')} instead of {path}")
     check_replaceable(path, REPORT, force=force)
+    check_not_input(path, inputs)
 
 
 def write_report(
@@ -101,7 +108,9 @@ def _cards(evaluation: Evaluation) -> str:
     )
     cards.append(("Calibration error", _percent(evaluation.ece), "expected; 0 is best"))
     cards.append(("Loss", f"{max(0.0, evaluation.loss):.3f}", f"guessing has {np.log(len(evaluation.labels)):.3f}"))
-    cards.append(("Clips", f"{len(evaluation.names):,}", f"{evaluation.windows:,} views" if evaluation.windows else ""))
+    cards.append(
+        ("Clips", f"{len(evaluation.names):,}", counted(evaluation.windows, "view") if evaluation.windows else "")
+    )
     return (
         '<div class="cards">'
         + "".join(
@@ -181,7 +190,7 @@ def _classes(evaluation: Evaluation) -> str:
         worst, best = _class_list(by_accuracy[:half], "worst"), _class_list(by_accuracy[::-1][:half], "best")
         body = (
             f'<div class="many">{worst}{best}</div>'
-            f"<details><summary>All {len(there)} classes, in the order of the model</summary>{body}</details>"
+            f"<details><summary>All {counted(len(there), 'class')}, in the order of the model</summary>{body}</details>"
         )
     return _section("Classes", f'<p class="soft">{escape(" ".join(notes))}</p>{body}')
 
@@ -271,7 +280,7 @@ def _left_out(evaluation: Evaluation) -> list[str]:
     if not evaluation.broken:
         return []
     listed = "".join(f"<li>{escape(reason)}</li>" for reason in evaluation.broken)
-    note = f"<p>{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names):,} videos could not be read and are not part of these numbers.</p>"
+    note = f"<p>{counted_of(len(evaluation.broken), len(evaluation.broken) + len(evaluation.names), 'video')} could not be read and {form(len(evaluation.broken), 'is', 'are')} not part of these numbers.</p>"
     return [_section("Left out", f"{note}<details><summary>Which, and why</summary><ul>{listed}</ul></details>")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 
+from mar_edge.counting import counted, form
 from mar_edge.export.clip_choice import ClipChoice
 
 Advice = Callable[[str, ClipChoice], str]
@@ -34,5 +35,5 @@ def _more(data: str, count: str, clips: ClipChoice) -> str:
     if found is None or not found.files:
         return f"{data} with videos from the place of use"
     if len(found) < clips.wanted:  # there are no more in these videos
-        return f"{data} with more than these {len(found.files)} videos, from the place of use"
+        return f"{data} with more than {form(len(found.files), 'this', 'these')} {counted(len(found.files), 'video')}, from the place of use"
     return f"{count} {2 * clips.wanted}"

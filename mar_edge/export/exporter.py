@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mar_edge import bundle as bundles
@@ -12,8 +12,9 @@ from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import choose_clips
 from mar_edge.export.exported import Exported
 from mar_edge.export.family import Family
+from mar_edge.export.replaced import Replaced
 from mar_edge.export.source_model import open_origin
-from mar_edge.files.ownership import check_replaceable
+from mar_edge.files.ownership import check_not_input, check_replaceable
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model_spec import PRECISIONS
@@ -43,7 +44,7 @@ def export(
             held out from those of the calibration, or the demo camera.
         clips: number of clips; by default 8 of the demo camera, or 64 of the data.
         calibration: for INT8.
-        force: replace more than a bundle, see `files.ownership`.
+        force: replace more than a bundle, see `files.ownership`; and leave out graphs of a source that is replaced.
         progress: called with the current step.
 
     Returns:
@@ -53,24 +54,42 @@ def export(
         CheckpointError, BundleError: if the source cannot be read, has no classifier, or no graph in FP32.
         ExportError: if the graph in FP32 misses its bounds, no other is left, or a mask or precision is unknown.
         SourceError, DataError: if the data or that of the calibration has no video, or one that cannot be read.
-        OutputError: if the bundle cannot be written.
+        OutputError: if the bundle cannot be written, or would replace its own source without all of its graphs.
     """
     check_replaceable(out, bundles.BUNDLE, force=force)  # before the work
     origin = open_origin(source)
+    replaced = Replaced.of(origin.path, out, force=force)
     wanted = list(dict.fromkeys(masks)) if masks else [nearest_mask(origin.info.mask_ratio)]
     kinds = list(dict.fromkeys(precisions))
     _check_asked(wanted, kinds, calibration)
     if any(wanted):
         origin.config.geometry.check_cells()
+    replaced.check(_keys(wanted, kinds, calibration))
     if calibration is not None and "int8" not in kinds:
         data, calibration = data or calibration.data, None
+    check_not_input(out, [data, None if calibration is None else calibration.data])
     warnings: list[str] = []
     chosen = choose_clips(origin.spec, data, clips, calibration, warn=warnings.append, progress=progress)
     with bundles.writing(out, force=force) as folder:
         family = Family.start(origin, folder, chosen, for_export, warnings.append, progress)
         for mask in wanted:
             family.write(mask, kinds, calibration)
+        replaced.check(((v.mask, v.precision, v.placement) for v in family.variants), family.failures)
         return family.finish("export", out, warnings)
+
+
+def _keys(
+    masks: Sequence[int], precisions: Sequence[str], calibration: CalibrationOptions | None
+) -> Iterator[tuple[int, str, str]]:
+    """Yield mask, precision and placement of every graph that is to be written."""
+    for mask in masks:
+        for precision in precisions:
+            if precision == "int8":
+                yield from (
+                    (mask, precision, one) for one in (calibration.placements if calibration is not None else ())
+                )
+            else:
+                yield mask, precision, "any"
 
 
 def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: CalibrationOptions | None) -> None:

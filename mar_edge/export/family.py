@@ -18,6 +18,7 @@ from onnx import ModelProto
 from mar_edge import bundle as bundles
 from mar_edge.bundle import Bundle, Parity, Variant
 from mar_edge.calibration.calibrate import Calibrated, Calibration, Rest
+from mar_edge.counting import counted
 from mar_edge.errors import ExportError
 from mar_edge.export.advice import Advice
 from mar_edge.export.calibration_options import CalibrationOptions
@@ -212,7 +213,7 @@ class Family:
         Raises:
             ExportError: if it fails; the message states why.
         """
-        self.progress(f"{variant.title}: comparing with torch on {len(self.gate.frames)} clips", 0, 0)
+        self.progress(f"{variant.title}: comparing with torch on {counted(len(self.gate.frames), 'clip')}", 0, 0)
         verdict = self.gate.check(variant, self.folder / variant.file)
         if verdict.remark is not None:
             self.warn(f"{variant.title}: {verdict.remark}")

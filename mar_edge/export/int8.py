@@ -15,7 +15,7 @@ from mar_edge.export.exported import Exported
 from mar_edge.export.family import Family
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.graph_files import copy_graph
-from mar_edge.files.ownership import check_replaceable
+from mar_edge.files.ownership import check_not_input, check_replaceable
 from mar_edge.reporting import Progress, no_progress
 
 
@@ -55,7 +55,7 @@ def calibrate(
     if out is None and bundle.path.parent == BUILTIN:
         raise OutputError(f"{source} is built in; choose an output for its INT8 graphs: add -o {source}.mar")
     target = out or bundle.path
-    check_replaceable(target, bundles.BUNDLE, force=force)
+    _check_target(target, bundle, options, force=force)
     origin = open_origin(bundle.path)
     bases = {variant.mask: variant for variant in bundle.manifest.variants if variant.precision == "fp32"}
     wanted = _known(masks or bases, bases, bundle)
@@ -73,10 +73,23 @@ def calibrate(
             raise ExportError(f"no INT8 graph passed, so {target} was not written: {'; '.join(family.failures)}")
         new = {(variant.mask, variant.placement) for variant in family.variants if variant.precision == "int8"}
         for variant in old:
-            if (variant.mask, variant.placement) not in new and variant.placement in options.placements:
+            if (variant.mask, variant.placement) not in new:
                 _take(family, bundle, variant)
-                warnings.append(f"{variant.title}: the existing graph is kept")
+                if variant.placement in options.placements:
+                    warnings.append(f"{variant.title}: the existing graph is kept")
         return family.finish("calibration", target, warnings)
+
+
+def _check_target(target: Path, bundle: Bundle, options: CalibrationOptions, *, force: bool) -> None:
+    """Check that a bundle may be written; it may replace its source, which loses nothing.
+
+    Raises:
+        OutputError: if something else exists there, or something that is read.
+    """
+    check_replaceable(target, bundles.BUNDLE, force=force)
+    if not (target.exists() and target.samefile(bundle.path)):
+        check_not_input(target, [bundle.path])
+    check_not_input(target, [options.data])
 
 
 def _known(masks: Iterable[int], bases: Collection[int], bundle: Bundle) -> list[int]:

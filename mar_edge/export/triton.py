@@ -19,7 +19,7 @@ from mar_edge.bundle import Bundle, Manifest, Variant
 from mar_edge.errors import ExportError, OptionError
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.graph_files import copy_graph
-from mar_edge.files.ownership import FolderKind
+from mar_edge.files.ownership import FolderKind, check_not_input
 from mar_edge.files.regular_file import read_text
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
@@ -95,6 +95,7 @@ def write_triton(
     how = serving or Serving()
     manifest = bundle.manifest
     models = {_model_name(manifest, variant): variant for variant in _suited(bundle, variants, how.accelerator)}
+    check_not_input(out, [bundle.path])
     with written_whole(out, REPOSITORY, force=force) as folder:
         for name, variant in models.items():
             model = folder / name

@@ -1,5 +1,7 @@
 """Ownership of files: the only place that decides whether an output may replace an existing file.
 
+It never replaces what the command reads.
+
 An output replaces only its own kind: files that mar-edge wrote before, recognised by a mark in the
 content and never by a name. An empty file or folder, or a file of zeros, contains nothing that could be lost, and may be
 replaced as well.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -77,6 +79,39 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
         raise OutputError(
             f"cannot write the {kind.name} {path}: {error.strerror}. Choose a path you can write to"
         ) from error
+
+
+def check_not_input(output: Path, inputs: Iterable[str | Path | None], *, advice: str = "Choose another name") -> None:
+    """Check that an output replaces nothing that the command reads, not even through links, and also with `--force`.
+
+    Args:
+        output: a file, or a folder that is replaced completely.
+        inputs: files and folders that the command reads; names of other things, and None, are ignored.
+        advice: the next step, for the error message.
+
+    Raises:
+        OutputError: if it is one of them, or a folder that contains one.
+    """
+    if is_stream(output):
+        return
+    place = os.path.realpath(output)
+    for one in inputs:
+        if one is None or not os.path.lexists(one):
+            continue
+        real = os.path.realpath(one)
+        if real == place or _is_same(output, one):
+            raise OutputError(f"{output} is read by this command, so it cannot be its output. {advice}")
+        if os.path.isdir(output) and os.path.commonpath([place, real]) == place:
+            raise OutputError(
+                f"{output} contains {one}, which this command reads, so it cannot be its output. {advice}"
+            )
+
+
+def _is_same(one: str | Path, other: str | Path) -> bool:
+    try:
+        return os.path.samefile(one, other)  # hard links, too
+    except OSError:
+        return False
 
 
 def is_stream(path: Path) -> bool:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
+from mar_edge.counting import counted
 from mar_edge.errors import CheckpointError, OutputError
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.json_text import parse_json
@@ -202,7 +203,7 @@ def _read_metadata(path: Path, metadata: dict[str, str]) -> tuple[ModelConfig, C
     except (CheckpointError, ValueError) as error:
         raise CheckpointError(f"{path} has damaged metadata: {error}") from error
     if len(info.labels) != config.classes:
-        raise CheckpointError(f"{path} has {len(info.labels)} labels for {config.classes} classes")
+        raise CheckpointError(f"{path} has {counted(len(info.labels), 'label')} for {counted(config.classes, 'class')}")
     return config, info
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mar_edge.counting import counted
 from mar_edge.errors import CheckpointError
 from mar_edge.model.config import ModelConfig, shapes
 
@@ -24,7 +25,7 @@ def check_shapes(config: ModelConfig, stored: Mapping[str, Shape], place: object
     blocks = config.depth + config.decoder_depth + (config.bridge_depth if config.classifier == "bridge" else 0)
     if blocks > len(stored):  # building them takes seconds, even without weights
         raise CheckpointError(
-            f"{place} does not fit its own configuration: that has {blocks} blocks, and the file {len(stored)} tensors"
+            f"{place} does not fit its own configuration: that has {counted(blocks, 'block')}, and the file {counted(len(stored), 'tensor')}"
         )
     wanted = shapes(config)
     problems = [

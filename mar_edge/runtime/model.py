@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import open_bundle
+from mar_edge.counting import counted_of
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warn
@@ -121,7 +122,9 @@ class Model:
             if why := doubt(view.pictures, len(view.frames)):
                 doubts.append(why)
         scores = softmax(np.stack(logits)).mean(axis=0)
-        unsure = f"{len(doubts)} of {len(logits)} windows: {doubts[0]}" if doubts else None
+        unsure = f"{counted_of(len(doubts), len(logits), 'window')}: {doubts[0]}" if doubts else None
+        if doubts and len(logits) == 1:
+            unsure = doubts[0]
         mostly = 2 * len(doubts) > len(logits)
         return ClipResult(
             path=whole.name,

@@ -9,7 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from functools import lru_cache
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from ctypes import c_bool
+from functools import lru_cache, partial
+from multiprocessing.sharedctypes import RawValue
+from types import FrameType
 from typing import Any, NamedTuple
 
 import cv2
@@ -195,8 +200,14 @@ class Batches(Dataset[Batch]):
         return training_mask(self._grid, settings.ratio, rng, settings.kind)
 
 
-def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """Return a loader of forward passes `first` to `last - 1`, in order.
+@contextmanager
+def loaded_batches(
+    batches: Batches, first: int, last: int, *, workers: int, pin_memory: bool
+) -> Iterator[Iterator[Batch]]:
+    """Load forward passes `first` to `last - 1`, in order; the loader processes end with the block.
+
+    A terminal, systemd and `timeout` send their signals to loader processes, too, which must survive them until the trainer
+    has ended its step: they ignore all but the end of the block and of the trainer.
 
     Args:
         batches: what to load.
@@ -205,20 +216,30 @@ def load_batches(batches: Batches, first: int, last: int, *, workers: int, pin_m
         workers: processes that make batches ahead; 0 makes them in this process, on demand.
         pin_memory: for a GPU.
 
+    Yields:
+        The passes.
+
     Raises:
         TrainingError: if loader processes cannot hand over what they make.
     """
     if workers:
         _check_sockets()
-    return DataLoader(
+    may_end = RawValue(c_bool, False)
+    loader = DataLoader(
         batches,
         batch_size=None,
         sampler=range(first, last),
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, may_end),
     )
+    passes = _one_after_another(iter(loader))
+    try:
+        yield passes
+    finally:
+        may_end.value = True  # torch and Python end them with SIGTERM
+        passes.close()
 
 
 def _check_sockets() -> None:
@@ -238,7 +259,19 @@ def _check_sockets() -> None:
         )
 
 
-def _start_worker(_index: int) -> None:
+def _one_after_another(loader: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """Own a loader: with `close` it is freed, which ends its processes."""
+    yield from loader
+
+
+def _start_worker(may_end: c_bool, _index: int) -> None:
     cv2.setNumThreads(0)  # one of several workers
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all; the trainer handles them
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        if may_end.value or os.getppid() != parent:
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)

@@ -10,6 +10,7 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.utils.data import DataLoader
 
 from mar_edge.errors import MarEdgeError, TrainingError
 from mar_edge.evaluation.metrics import Evaluation
@@ -25,7 +25,7 @@ from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import MAR
 from mar_edge.reporting import Warn
-from mar_edge.training.batches import Batches, Rank, default_workers, load_batches
+from mar_edge.training.batches import Batches, Rank, default_workers, loaded_batches
 from mar_edge.training.interrupts import Interrupts
 from mar_edge.training.model_setup import make_objective
 from mar_edge.training.objective import Batch, Losses
@@ -92,10 +92,9 @@ class Trainer:
         stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
         board = self._folder.path / TENSORBOARD if self._fabric.is_global_zero else None
         log = RunLog(board, self.steps, self._progress["rows"])
-        loader = iter(self._loader())
         validation: Evaluation | None = None
         saved, stop = self.step, self.step >= self.steps
-        try:
+        with closing(log), self._loader() as loader:
             while not stop:
                 figures = self._one_step(loader)
                 log.add(self.step, self.step / self._epoch_steps, figures)
@@ -107,9 +106,6 @@ class Trainer:
                 if stop or self.step % self._recipe.trainer.checkpoint_steps == 0:
                     self._save(log)
                     saved = self.step
-        finally:
-            del loader  # ends its worker processes
-            log.close()
         assert saved == self.step
         if self.step >= self.steps:
             self._report()
@@ -271,7 +267,7 @@ class Trainer:
             "precision": self._fabric.strategy.precision.state_dict(),
         }
 
-    def _loader(self) -> DataLoader[Batch]:
+    def _loader(self) -> AbstractContextManager[Iterator[Batch]]:
         settings = self._recipe.trainer
         batches = Batches(
             self._data.train,
@@ -288,7 +284,7 @@ class Trainer:
         if workers is None:
             workers = default_workers(self._fabric.world_size)
         passes = settings.accumulate
-        return load_batches(
+        return loaded_batches(
             batches,
             self.step * passes,
             self.steps * passes,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from mar_edge.counting import counted
 from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width
@@ -95,7 +96,7 @@ class ModelPart(Part):
             return None
         return (
             f"{of}heads",
-            f"a width of {width} is not divisible by {heads} heads; use {_divisors(width, heads)}",
+            f"a width of {width} is not divisible by {counted(heads, 'head')}; use {_divisors(width, heads)}",
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from mar_edge.counting import counted
 from mar_edge.training.recipe_file import Keys, RecipeFile
 from mar_edge.training.recipe_part import KeyProblems, Part
 
@@ -125,8 +126,8 @@ def _expected(problem: ErrorDetails) -> str:
     if kind == "finite_number":
         return "a finite number"
     if kind in ("too_short", "too_long"):
-        bound = context.get("min_length", context.get("max_length"))
-        return f"{'at least' if kind == 'too_short' else 'at most'} {bound} entries"
+        bound = int(context.get("min_length", context.get("max_length", 0)))
+        return f"{'at least' if kind == 'too_short' else 'at most'} {counted(bound, 'entry')}"
     if kind == "missing":
         return "one entry more"
     if kind == "literal_error":

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mar_edge.bundle import open_bundle
+from mar_edge.counting import counted, form
 from mar_edge.errors import CheckpointError
 from mar_edge.extras import require
 from mar_edge.model import checkpoint
@@ -65,7 +66,7 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
         left = sorted(name for name in wanted - fits if name.startswith(part))
         if left:
             notes.append(
-                f"{settings.weights}: {len(left)} tensors of the {label} do not fit and start from random values, "
+                f"{settings.weights}: {counted(len(left), 'tensor')} of the {label} {form(len(left), 'does not fit and starts', 'do not fit and start')} from random values, "
                 f"for instance {left[0]}"
             )
     if config.input_norm != model.encoder.input_norm:
@@ -101,7 +102,7 @@ def _other_encoder(model: MAR, source: MAR) -> list[str]:
         other.append(f"{blocks[0]}, which this recipe's does not have")
     heads = [{part.heads for part in one.encoder.modules() if isinstance(part, Attention)} for one in (source, model)]
     if heads[0] != heads[1]:  # no shape shows them
-        other.append(f"{max(heads[0])} attention heads instead of {max(heads[1])}")
+        other.append(f"{counted(max(heads[0]), 'attention head')} instead of {max(heads[1])}")
     return other
 
 

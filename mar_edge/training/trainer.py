@@ -12,6 +12,7 @@ from mar_edge.errors import MarEdgeError
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.interrupts import Interrupts
 from mar_edge.training.loop import Trainer
+from mar_edge.training.needs.places import check_places
 from mar_edge.training.needs.plan import Place, Plan, check_processes, plan_training
 from mar_edge.training.needs.shortage import shortage_named
 from mar_edge.training.progress import Pace, training_bar
@@ -34,13 +35,14 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
 
     Raises:
         DataError: if the data cannot be used.
-        RecipeError: if the recipe does not fit the data.
-        OutputError: if checkpoints cannot be written.
+        RecipeError: if the recipe does not fit the data, or writes into it.
+        OutputError: if checkpoints cannot be written, or would replace the weights to start from.
         CheckpointError: if the folder holds another run, or weights to start from do not fit.
         TrainingError: if the training does not fit this machine, the devices are unavailable, or the loss is NaN or infinite.
     """
     if recipe.trainer.threads:
         torch.set_num_threads(recipe.trainer.threads)
+    check_places(recipe)
     check_processes(recipe.trainer)
     fabric = make_fabric(recipe.trainer)
     with training_bar(console, quiet=not fabric.is_global_zero) as bar, shortage_named():

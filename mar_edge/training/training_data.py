@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted, form
 from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import DataError, RecipeError
@@ -103,7 +104,9 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     notes = [*opened.warnings]
     if opened.broken:
         names = ", ".join(broken.video.name for broken in opened.broken)
-        notes.append(f"{len(opened.broken)} videos cannot be read and are left out: {names}")
+        notes.append(
+            f"{counted(len(opened.broken), 'video')} cannot be read and {form(len(opened.broken), 'is', 'are')} left out: {names}"
+        )
     classes = opened.train.classes
     counts = np.bincount(classes, minlength=len(opened.train.labels)) if labelled else np.array([len(classes)])
     empty = [label for label, count in zip(opened.train.labels, counts, strict=False) if not count]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
+from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
@@ -143,7 +144,7 @@ def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
     slow = sum(reader.frames(index) < 0.9 * data.rate_fps * reader.duration_s(index) for index in range(len(reader)))
     if slow and data.sampling == "dense":
         doubts.append(
-            f"{slow} of {len(reader)} videos have fewer than the {data.rate_fps:g} frames per second of data.rate_fps; their "
+            f"{counted_of(slow, len(reader), 'video', 'has', 'have')} fewer than the {data.rate_fps:g} frames per second of data.rate_fps; "
             "frames are repeated"
         )
     if split.val is not None:
@@ -151,7 +152,7 @@ def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
         both = [video.name for video in split.val.videos if os.path.realpath(video.path) in known]
         if both:
             doubts.append(
-                f"{len(both)} videos are in both train and val, so validation is too optimistic: {', '.join(both[:3])} ..."
+                f"{counted(len(both), 'video', 'is', 'are')} in both train and val, so validation is too optimistic: {', '.join(both[:3])} ..."
             )
     return doubts
 

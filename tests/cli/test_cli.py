@@ -137,7 +137,7 @@ def test_errors_are_one_line_and_exit_1(tmp_path: Path) -> None:
         fails_with(says, "classify", source)
     fails_with("no camera 9: /dev/video9 does not exist", "run", "--camera", "9")
     fails_with("did you mean 'egomotion'?", "run", "--source", good, "--model", "egomotin")
-    fails_with("cannot write", "run", "--source", good, "--json", tmp_path / "no" / "out.json")
+    fails_with("cannot write", "run", "--source", good, "--json", good / "out.json")
     fails_with("--show needs a display", "run", "--source", good, "--show")
     fails_with("hop 99", "run", "--source", good, "--hop", "99")
     fails_with("has no graph with mask 0", "run", "--source", good, "--mask", "0")
@@ -166,7 +166,10 @@ def test_a_short_video_is_told_and_still_classified(tmp_path: Path) -> None:
     done = mar_edge("classify", short, "--json", "-")
     assert done.returncode == 0
     warning, prediction = records(done.stdout)
-    assert "its last frame was repeated" in warning["message"]
+    assert (
+        "the frame at 0.40 s, the last one at the model's 10 frames per second, was repeated 11 times"
+        in warning["message"]
+    )
     assert prediction["repeated_frames"] > 0
     assert prediction["type"] == "prediction"
 

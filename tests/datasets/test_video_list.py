@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mar_edge.datasets.list_file import read_rows
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 
@@ -34,6 +35,18 @@ def test_a_csv_with_quotes_other_columns_and_blank_lines(tmp_path: Path) -> None
     assert (
         pairs(read_video_list(write(tmp_path / "excel.csv", "path;label\na.mp4;Sit\nb.mp4;Stand\n")))[1][1] == "Stand"
     )
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("first", ["sep={}", '"sep={}"', "SEP={}"])
+def test_the_first_line_of_excel_states_the_separator(tmp_path: Path, separator: str, first: str) -> None:
+    rows = [["path", "label"], ["a.mp4", "x"], ["b.mp4", "y"], ["c.mp4"]]
+    text = "\r\n".join([first.format(separator), *map(separator.join, rows)])
+    (tmp_path / "v.csv").write_text(text, encoding="utf-8-sig")
+    told: list[tuple[int, str]] = []
+    found = read_rows(tmp_path / "v.csv", lambda line, problem: told.append((line, problem)), labelled=True)
+    assert found == [(3, "a.mp4", "x"), (4, "b.mp4", "y")]
+    assert told == [(5, "no label in 'c.mp4'")]
 
 
 def test_absolute_paths_stay(tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_broken_files_are_all_named_before_any_work_or_left_out(bright: Model, t
     assert len(kept.broken) == 3
     assert kept.top1 == 1
     none = read_videos(write_list(tmp_path, [("empty.mp4", "dark")]), bright.labels)
-    with pytest.raises(DataError, match="1 of 1 videos cannot be read"):
+    with pytest.raises(DataError, match="1 of 1 video cannot be read"):
         evaluate(bright, none, skip_broken=True)
 
 

@@ -162,7 +162,7 @@ def test_everything_is_escaped(tmp_path: Path) -> None:
         assert "script" not in page.tags
         assert page.text.count("<script>alert(1)</script>") > 30
         assert f"{NASTY} 5" in page.text
-        assert "could not be read and are not part of these numbers" in page.text
+        assert "could not be read and is not part of these numbers" in page.text
 
 
 def test_a_report_of_curves_alone(tmp_path: Path) -> None:

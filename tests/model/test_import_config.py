@@ -145,13 +145,16 @@ def test_pre_training_without_a_last_norm_and_with_raw_pixels(golden: Path, tmp_
     assert imported.unused["decoder.*"].startswith("norm_pix_loss is false")
 
 
-def test_keys_that_nobody_knows_and_labels_that_do_not_fit_are_named(golden: Path, tmp_path: Path) -> None:
-    imported = import_checkpoint(folder(golden, tmp_path, rope_theta=1e4, id2label={"0": "a"}))
+def test_keys_that_nobody_knows_are_refused_and_labels_that_do_not_fit_are_named(golden: Path, tmp_path: Path) -> None:
+    imported = import_checkpoint(folder(golden, tmp_path, rope_scaling=None, use_rope=False, id2label={"0": "a"}))
     assert imported.labels is None
-    assert imported.notes == [
-        "config.json has rope_theta, which VideoMAE does not have; ignored",
-        "id2label of config.json has 1 names for 10 classes, so they are not used",
-    ]
+    assert imported.notes == ["id2label of config.json has 1 name for 10 classes, so they are not used"]
+    unknown: dict[str, Any] = {f"key_{index}": index for index in range(1, 8)} | {"logit_scale": 2.0, "rope_theta": 1e4}
+    with pytest.raises(CheckpointError) as refused:
+        import_checkpoint(folder(golden, tmp_path, **unknown))
+    told = str(refused.value)
+    assert all(f"{key} {value!r}" in told for key, value in unknown.items())
+    assert told.endswith("If the model was trained without them, remove them from config.json")
 
 
 OURS = {
@@ -178,10 +181,16 @@ def test_the_preprocessing_of_published_models_is_ours(golden: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"image_mean": [0.5, 0.5, 0.5]}, r"has image_mean \[0.5, 0.5, 0.5\]; mar-edge normalises with \[0.485"),
+        (
+            {"image_mean": [0.5, 0.5, 0.5]},
+            r"has image_mean \[0.5, 0.5, 0.5\]; mar-edge normalises as with image_mean \[0.485",
+        ),
         ({"image_std": [0.5, 0.5, 0.5]}, "has image_std"),
         ({"do_normalize": False}, "has do_normalize False"),
-        ({"do_rescale": False}, "has do_rescale False"),
+        (
+            {"do_rescale": False},
+            "has do_rescale False; mar-edge normalises as with do_rescale True, so the results would differ",
+        ),
         ({"rescale_factor": 0.00784}, "has rescale_factor 0.00784"),
         ({"do_flip_channel_order": True}, "has do_flip_channel_order True"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from mar_edge.errors import TrainingError
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.training.augmentation.mixing import MixPart
-from mar_edge.training.batches import Batches, MaskPart, Order, Rank, load_batches
+from mar_edge.training.batches import Batches, MaskPart, Order, Rank, loaded_batches
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.objective import Batch
 
@@ -87,10 +90,38 @@ def test_two_processes_see_together_what_one_with_the_doubled_batch_sees(mixing:
 
 
 def test_worker_processes_make_the_same_batches_in_the_same_order() -> None:
-    alone = list(load_batches(make(), 3, 9, workers=0, pin_memory=False))
+    with loaded_batches(make(), 3, 9, workers=0, pin_memory=False) as passes:
+        alone = list(passes)
     assert len(alone) == 6
-    for ours, theirs in zip(alone, load_batches(make(), 3, 9, workers=2, pin_memory=False), strict=True):
-        assert same(ours, theirs)
+    with loaded_batches(make(), 3, 9, workers=2, pin_memory=False) as passes:
+        for ours, theirs in zip(alone, passes, strict=True):
+            assert same(ours, theirs)
+
+
+def test_worker_processes_survive_the_signals_of_their_group_and_end_with_the_block() -> None:
+    with loaded_batches(make(), 0, 40, workers=1, pin_memory=False) as passes:
+        next(passes)
+        (worker,) = active_children()
+        assert worker.pid is not None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(worker.pid, number)
+        assert len(list(passes)) == 39
+    worker.join(10)
+    assert worker.exitcode == 0
+
+
+def test_a_worker_process_ends_with_a_training_that_fails() -> None:
+    """An error leaves the loader open; Python then ends its processes with SIGTERM."""
+    with pytest.raises(TrainingError), loaded_batches(make(), 0, 40, workers=1, pin_memory=False) as passes:
+        next(passes)
+        (worker,) = active_children()
+        worker.terminate()  # of the trainer, but not at its end
+        worker.join(0.3)
+        assert worker.is_alive()
+        raise TrainingError("the loss is NaN")
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
 
 
 def test_masks_are_drawn_until_the_last_part_of_the_training() -> None:
@@ -108,4 +139,4 @@ def test_a_folder_for_temporary_files_with_too_long_a_path_is_refused(
     folder = tmp_path / ("long" * 20)
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     with pytest.raises(TrainingError, match="too long a path for the sockets of loader processes"):
-        load_batches(object(), 0, 1, workers=1, pin_memory=False)  # type: ignore[arg-type]
+        loaded_batches(object(), 0, 1, workers=1, pin_memory=False).__enter__()  # type: ignore[arg-type]

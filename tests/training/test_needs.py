@@ -35,6 +35,7 @@ from mar_edge.training.synthetic.symmetry import Film
 from mar_edge.training.trainer import train
 from mar_edge.training.training_data import read_lists
 from mar_edge.training.validation import validate
+from tests.conftest import ROOT
 from tests.fakes.films import write_films
 from tests.fakes.recipes import tiny
 from tests.training.test_training import QUIET, command, same
@@ -115,6 +116,19 @@ def test_the_smallest_recipe_says_what_it_takes_and_its_batch_fits(
     chosen = plan(smallest, "trainer.accumulate=2").recipe.trainer
     assert chosen.batch is not None and chosen.batch * chosen.accumulate == 128
     assert chosen.batch < 16
+
+
+def test_the_sample_in_the_docs_has_the_words_of_the_product(recipe: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "own-classes.md").read_text()
+    (sample,) = re.findall(r"```text\n(model: .*?)```", page, re.DOTALL)
+    lines = plan(
+        recipe, "trainer.workers=1", "trainer.steps=30", "data.cache=runs/cache", "trainer.out=runs/gestures"
+    ).lines
+
+    def words(text: str) -> list[str]:
+        return [re.sub(r"\d[\d.,:]*( [kMGT]?B)?", "#", line) for line in text.splitlines()]
+
+    assert words(sample) == words("\n".join(lines))
 
 
 def test_a_batch_that_the_recipe_names_is_refused_with_one_that_fits(

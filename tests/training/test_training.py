@@ -148,6 +148,22 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(recipe: Path, tmp_path: Path)
     assert same(whole.checkpoint, tmp_path / "run" / "last.safetensors")
 
 
+def test_sigterm_for_the_whole_process_group_saves(recipe: Path, tmp_path: Path) -> None:
+    """So systemd, `timeout` and some containers stop a service: the loader processes get the signal, too."""
+    words = command(recipe, "trainer.steps=20000", "trainer.checkpoint_steps=100000", "trainer.workers=1")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    log = tmp_path / "run" / "tensorboard"
+    end_s = time.monotonic() + 60
+    while not (log.exists() and any(log.iterdir())) and process.poll() is None and time.monotonic() < end_s:
+        time.sleep(0.02)
+    time.sleep(0.5)  # within the first steps
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "the same command resumes" in said
+    assert 0 < checkpoint.load(tmp_path / "run" / "last.safetensors")[2].provenance["step"] < 20000
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_end_where_one_with_the_doubled_batch_does(recipe: Path, tmp_path: Path, strategy: str) -> None:
     common = ["trainer.steps=5", "model.drop_path=0", "optimiser.ema=null", "mix.mixup_alpha=0.8"]
@@ -397,7 +413,7 @@ def test_broken_videos_are_left_out_only_when_asked_and_named(recipe: Path, vide
     console = Console(record=True, width=200, file=io.StringIO())
     recipe_ = recipes.load(recipe, [f"data.train={listing}", "data.skip_broken=true", "trainer.steps=1"])
     assert train(recipe_, console).finished
-    assert "1 videos cannot be read and are left out: broken.mp4" in console.export_text()
+    assert "1 video cannot be read and is left out: broken.mp4" in console.export_text()
 
 
 def test_validation_by_held_out_groups(recipe: Path, tmp_path: Path) -> None:
@@ -467,6 +483,31 @@ def test_places_that_cannot_be_written(recipe: Path, tmp_path: Path) -> None:
         train(recipes.load(recipe, [f"trainer.out={tmp_path / 'file' / 'run'}"]), QUIET)
     with pytest.raises(OutputError, match="cache"):
         train(recipes.load(recipe, [f"data.cache={tmp_path / 'file' / 'cache'}"]), QUIET)
+
+
+@pytest.mark.parametrize("inside", ["", "run", "deep/run", "../link/run"])
+@pytest.mark.parametrize("key", ["trainer.out", "data.cache"])
+def test_a_run_in_a_folder_of_its_data_is_refused(recipe: Path, tmp_path: Path, key: str, inside: str) -> None:
+    for name in ("train", "val"):
+        (tmp_path / name / "left").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("train")
+    for name in ("train", "val"):
+        place = tmp_path / name / inside
+        read = recipes.load(
+            recipe, [f"data.train={tmp_path / 'train'}", f"data.val={tmp_path / 'val'}", f"{key}={place}"]
+        )
+        with pytest.raises(
+            RecipeError, match=rf"{key}: \S+ lies in the folder \S+ of data\.(train|val), .*outside of it"
+        ):
+            train(read, QUIET)
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["left"]
+
+
+def test_a_run_does_not_replace_the_weights_it_starts_from(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "best.safetensors").write_bytes(b"weights")
+    with pytest.raises(OutputError, match=r"is read by this command, .* Set trainer\.out to another folder"):
+        train(recipes.load(recipe, [f"start.weights={tmp_path / 'run' / 'best.safetensors'}"]), QUIET)
 
 
 def test_devices_that_are_not_there(recipe: Path) -> None:

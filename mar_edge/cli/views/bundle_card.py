@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from mar_edge.counting import counted
+
 if TYPE_CHECKING:
     from mar_edge.bundle import Manifest, Variant
     from mar_edge.console import Console
@@ -136,7 +138,7 @@ def _quantised(variant: Variant) -> str:
         return ""
     alpha = about.get("equalisation")
     told = [
-        f"{about.get('method', 'unknown')} ranges of {about.get('clips', '?')} clips"
+        f"{about.get('method', 'unknown')} ranges of {counted(about['clips'], 'clip') if 'clips' in about else 'unknown clips'}"
         + (f" ({about['source']})" if about.get("source") else ""),
         f"channels equalised at {alpha:g}" if alpha is not None else "not equalised",
     ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from mar_edge.console import Console, literal
+from mar_edge.counting import counted, counted_of, form
 from mar_edge.evaluation.metrics import Evaluation, confused_pairs
+from mar_edge.printable import shown_spaces
 
 MATRIX_CLASSES = 12
 """A confusion matrix with more classes does not fit into 80 columns."""
@@ -32,12 +34,16 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 def _warnings(evaluation: Evaluation, console: Console) -> None:
     messages = list(evaluation.warnings[:WARNINGS])
     if evaluation.warnings[WARNINGS:]:
-        messages.append(f"{len(evaluation.warnings) - WARNINGS} more warnings of this kind; --json has them all")
+        messages.append(
+            f"{counted(len(evaluation.warnings) - WARNINGS, 'more warning')} of this kind; --json has them all"
+        )
     if evaluation.short:
-        messages.append(f"{evaluation.short} clips have fewer frames than a window; frames were repeated")
+        messages.append(
+            f"{counted(evaluation.short, 'clip', 'has', 'have')} fewer frames than a window; frames were repeated"
+        )
     if evaluation.broken:
         messages.append(
-            f"{len(evaluation.broken)} of {len(evaluation.broken) + len(evaluation.names)} videos could not be read and were left out:"
+            f"{counted_of(len(evaluation.broken), len(evaluation.broken) + len(evaluation.names), 'video')} could not be read and {form(len(evaluation.broken), 'was', 'were')} left out:"
         )
         messages += [f"  {reason}" for reason in evaluation.broken]
     for message in messages:
@@ -52,7 +58,7 @@ def _summary(evaluation: Evaluation, console: Console) -> None:
         ("mean class accuracy", _percent(evaluation.mean_class_accuracy), ""),
         ("calibration error", _percent(evaluation.ece), "expected, 15 bins"),
         ("loss", f"{evaluation.loss:.3f}", "mean cross entropy"),
-        ("clips", f"{len(evaluation.names):,}", f"{evaluation.windows:,} views{views}"),
+        ("clips", f"{len(evaluation.names):,}", f"{counted(evaluation.windows, 'view')}{views}"),
         (
             "time",
             f"{evaluation.elapsed_s:.1f} s",
@@ -74,7 +80,7 @@ def _classes(evaluation: Evaluation, console: Console) -> None:
     parts = [part for part in evaluation.per_class if part.clips]
     title = "Accuracy of each class"
     if len(parts) > CLASSES:
-        title = f"The {CLASSES} worst of {len(parts)} classes; --json and --report have all"
+        title = f"The {CLASSES} worst of {counted(len(parts), 'class')}; --json and --report have all"
         parts = sorted(parts, key=lambda part: (part.accuracy, -part.clips))[:CLASSES]
     table = Table(title=title, title_justify="left")
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=40)
@@ -84,7 +90,7 @@ def _classes(evaluation: Evaluation, console: Console) -> None:
         assert part.accuracy is not None and part.interval95 is not None
         low, high = part.interval95
         table.add_row(
-            part.label,
+            shown_spaces(part.label),
             str(part.clips),
             str(part.right),
             _percent(part.accuracy),
@@ -113,7 +119,7 @@ def _matrix(evaluation: Evaluation, console: Console) -> None:
         for said, count in enumerate(counts[true].tolist()):
             shown = (f"{shares[true, said]:.0f}" if in_percent else str(count)) if count else "·"
             cells.append(literal(shown, style="bold green" if true == said else "red" if count else "dim"))
-        table.add_row(f"{true + 1} {label}", *cells)
+        table.add_row(f"{true + 1} {shown_spaces(label)}", *cells)
     console.print(table)
 
 
@@ -127,7 +133,7 @@ def _pairs(evaluation: Evaluation, console: Console) -> None:
     table.add_column("clips", justify="right", no_wrap=True)
     for true, said, count in pairs:
         of = evaluation.per_class[true].clips
-        table.add_row(evaluation.labels[true], evaluation.labels[said], f"{count} of {of}")
+        table.add_row(*(shown_spaces(evaluation.labels[index]) for index in (true, said)), f"{count} of {of}")
     console.print(table)
 
 

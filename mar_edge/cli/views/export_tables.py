@@ -6,6 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mar_edge.counting import counted, form
 from mar_edge.files.marks import PICTURE
 from mar_edge.files.ownership import check_replaceable
 
@@ -51,7 +52,9 @@ def print_variants(bundle: Bundle, console: Console) -> None:
             parts = ", ".join(shorten(variant.kept))
             console.say(f"{variant.title} keeps in higher precision: {parts}")
     compared = {(v.parity.reference, v.parity.clips, v.parity.source) for v in bundle.manifest.variants}
-    told = "; ".join(f"with {reference} on {clips} clips ({source})" for reference, clips, source in sorted(compared))
+    told = "; ".join(
+        f"with {reference} on {counted(clips, 'clip')} ({source})" for reference, clips, source in sorted(compared)
+    )
     console.say(f"{bundle.path}: compared {told}")
 
 
@@ -105,7 +108,10 @@ def _print_damages(graph: Quantised, console: Console) -> None:
         table.add_row(damage.block, f"{damage.kl:.1e}", f"{damage.cosine:.5f}", _percent(damage.top1_agreement))
     console.print(table)
     if len(graph.damages) > WORST:
-        console.print(f"and {len(graph.damages) - WORST} blocks that are affected less", style="dim")
+        console.print(
+            f"and {counted(len(graph.damages) - WORST, 'block')} that {form(len(graph.damages) - WORST, 'is', 'are')} affected less",
+            style="dim",
+        )
 
 
 def _print_trade_off(graph: Quantised, out: Path, target_drop: float | None, console: Console, force: bool) -> None:

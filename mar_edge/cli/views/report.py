@@ -12,6 +12,7 @@ from typing import Any
 from mar_edge.cli.views.live_view import LiveView
 from mar_edge.cli.views.scoreboard import Scoreboard
 from mar_edge.console import Console, literal
+from mar_edge.counting import counted
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.source import Frame, Source
@@ -118,8 +119,8 @@ class Report:
         self.console.print(
             literal("")
             + literal(self._source.name, style="bold")
-            + f": {summary['frames']} frames, {summary['inferences']} inferences, "
-            f"{summary['events']} events, {summary['dropped']} dropped, "
+            + f": {counted(self._session.frames, 'frame')}, {counted(self._session.inferences, 'inference')}, "
+            f"{counted(self._events, 'event')}, {summary['dropped']} dropped, "
             f"median latency {summary['latency_ms'] if summary['latency_ms'] is not None else '-'} ms"
         )
         if self._scoreboard.total:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from mar_edge.console import Console, literal
+from mar_edge.counting import counted
 
 
 @dataclass
@@ -60,10 +61,10 @@ class Scoreboard:
         for column, justify in (("time", "right"), ("scripted", "left"), ("recognised", "left"), ("agreed", "right")):
             table.add_column(column, justify=justify)  # type: ignore[arg-type]
         for segment in self._segments:
-            counted = segment.seen.total()
+            seen = segment.seen.total()
             said = ", ".join(f"{label} {count}" for label, count in segment.seen.most_common(3)) or "-"
-            share = f"{segment.seen[segment.label]}/{counted}"
-            style = "green" if counted and segment.seen[segment.label] > counted / 2 else "red"
+            share = f"{segment.seen[segment.label]}/{seen}"
+            style = "green" if seen and segment.seen[segment.label] > seen / 2 else "red"
             table.add_row(
                 f"{segment.start_s:.1f}-{segment.end_s:.1f} s",
                 segment.label,
@@ -74,5 +75,5 @@ class Scoreboard:
         console.print(
             literal("Agreed: ")
             + literal(f"{self.agreement:.1%}", style="bold")
-            + f" of {self.total} windows within one move (a window is {self._window_s:g} s)."
+            + f" of {counted(self.total, 'window')} within one move (a window is {self._window_s:g} s)."
         )

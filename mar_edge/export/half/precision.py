@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
+from mar_edge.counting import counted
 from mar_edge.errors import ExportError
 from mar_edge.export.half.blame import blame_leaves
 from mar_edge.export.half.emulation import emulate, session
@@ -91,13 +92,15 @@ class _Choice:
             leaf for name, told in probe.leaves.items() if not np.max(figures[name]) <= limit for leaf in told
         } | self._heavy(limit)
         if found:
-            self._progress(f"{len(found)} parts would overflow {self._precision}", 0, 0)
+            self._progress(f"{counted(len(found), 'part')} would overflow {self._precision}", 0, 0)
         return found - {PIXELS}
 
     def holds(self, kept: Collection[str]) -> bool:
         """Return whether the half graph's logits are well within the bounds of its precision."""
         half = emulate(to_half(self._model, self._precision, kept))
-        logits = np.concatenate(self._run(half, f"{self._precision} with {len(kept)} parts in fp32")["logits"])
+        logits = np.concatenate(
+            self._run(half, f"{self._precision} with {counted(len(kept), 'part')} in fp32")["logits"]
+        )
         return not misses(self._reference, logits, BOUNDS[self._precision].tightened(PARITY_SHARE))
 
     def repair(self, kept: set[str]) -> set[str]:

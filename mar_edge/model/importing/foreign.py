@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mar_edge.counting import counted
 from mar_edge.errors import CheckpointError
 from mar_edge.model.importing.layout import State
 
@@ -117,11 +118,13 @@ class Foreign:
         if heads is None:
             heads = max(1, width // 64)
             self.notes.append(
-                f"assumed {heads} attention heads for {width} channels, which no published model has; weights do not "
+                f"assumed {counted(heads, 'attention head')} for {width} channels, which no published model has; weights do not "
                 f"show the number, and a wrong number gives wrong results. Set it with {option}"
             )
         if heads < 1 or width % heads:
-            raise CheckpointError(f"{width} channels are not divisible by {heads} heads; set the number with {option}")
+            raise CheckpointError(
+                f"{counted(width, 'channel', 'is', 'are')} not divisible by {counted(heads, 'head')}; set the number with {option}"
+            )
         return heads
 
     def patch_embedding(self, theirs: str) -> tuple[int, int]:

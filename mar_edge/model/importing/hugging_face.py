@@ -52,8 +52,6 @@ def take_hugging_face(foreign: Foreign, hf: VideoMaeConfig, asked: Asked) -> tup
     if decodes:
         _decoder(foreign, hf)
     foreign.check_left("videomae", "decoder", "classifier", "fc_norm")
-    if hf.unknown:
-        foreign.notes.append(f"{FILE} has {', '.join(hf.unknown[:5])}, which VideoMAE does not have; ignored")
     kind = "classifier" if classifies else "pre-training checkpoint" if decodes else "encoder without a classifier"
     return f"a Hugging Face VideoMAE {kind}", config
 

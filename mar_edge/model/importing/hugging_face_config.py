@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from mar_edge.counting import counted, form
 from mar_edge.errors import CheckpointError
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.regular_file import read_limited
@@ -30,7 +31,8 @@ _WITHOUT_EFFECT = {
     # of training, or about the file itself
     "architectures", "attention_probs_dropout_prob", "hidden_dropout_prob", "initializer_range", "id2label", "label2id",
     "transformers_version", "torch_dtype", "dtype", "_name_or_path", "name_or_path", "num_labels", "finetuning_task",
-    "_commit_hash", "_attn_implementation_autoset", "_attn_implementation_internal", "license", "chunk_size_feed_forward",
+    "_commit_hash", "_output_attentions", "_experts_implementation", "_experts_implementation_internal", "experts_implementation",
+    "_attn_implementation_autoset", "_attn_implementation_internal", "license", "chunk_size_feed_forward",
     # of every Hugging Face model, for text and for the returned values
     "return_dict", "output_hidden_states", "output_attentions", "torchscript", "use_bfloat16", "tf_legacy_loss",
     "tie_word_embeddings", "is_encoder_decoder", "is_decoder", "cross_attention_hidden_size", "add_cross_attention",
@@ -42,6 +44,9 @@ _WITHOUT_EFFECT = {
     "bos_token_id", "pad_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id", "task_specific_params",
     "use_cache",
 }  # fmt: skip
+
+
+_OFF: tuple[object, ...] = (None, False, "", [], {})
 
 
 class VideoMaeConfig(BaseModel):
@@ -88,9 +93,10 @@ class VideoMaeConfig(BaseModel):
         return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else self.patch_size
 
     @property
-    def unknown(self) -> list[str]:
-        """Keys that no version of `transformers` up to 5 has for this model."""
-        return sorted(set(self.model_extra or {}) - _WITHOUT_EFFECT)
+    def unknown(self) -> dict[str, object]:
+        """Values of keys that no version of `transformers` up to 5 has for this model, unless they switch something off."""
+        extra = sorted((self.model_extra or {}).items())
+        return {key: value for key, value in extra if key not in _WITHOUT_EFFECT and value not in _OFF}
 
 
 def read_config(file: Path) -> VideoMaeConfig:
@@ -119,6 +125,12 @@ def read_config(file: Path) -> VideoMaeConfig:
         value = getattr(config, key)
         if value not in values_like_ours:
             raise CheckpointError(_refusal(file, key, value, values_like_ours))
+    if config.unknown:
+        one = form(len(config.unknown), "it", "them")
+        raise CheckpointError(
+            f"{file} has {', '.join(f'{key} {value!r}' for key, value in config.unknown.items())}, which VideoMAE does not have, so "
+            f"the results might differ. If the model was trained without {one}, remove {one} from {file.name}"
+        )
     return config
 
 
@@ -137,6 +149,6 @@ def labels_of(config: VideoMaeConfig, classes: int) -> tuple[list[str] | None, s
     if not classes or not names:
         return None, None
     if not isinstance(names, dict) or set(names) != {str(index) for index in range(classes)}:
-        count = len(names) if isinstance(names, dict) else "no"
-        return None, f"id2label of config.json has {count} names for {classes} classes, so they are not used"
+        have = counted(len(names), "name") if isinstance(names, dict) else "no names"
+        return None, f"id2label of config.json has {have} for {counted(classes, 'class')}, so they are not used"
     return [str(names[str(index)]) for index in range(classes)], None

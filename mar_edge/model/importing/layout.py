@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from mar_edge.counting import counted
 from mar_edge.errors import CheckpointError
 
 State = dict[str, Tensor]
@@ -92,7 +93,7 @@ def find_layout(values: Any, file: object) -> Layout:
     if not found:
         largest = max((tensors for _, tensors in states), key=len)
         raise CheckpointError(
-            f"{file} is not a checkpoint of MAR, VideoMAE or Hugging Face VideoMAE;  "
+            f"{file} is not a checkpoint of MAR, VideoMAE or Hugging Face VideoMAE; "
             f"its tensors start with {', '.join(sorted(largest)[:3])}"
         )
     names = [".".join(path) for path, _ in found]
@@ -147,7 +148,9 @@ def _one_of(names: list[str], file: object) -> int:
     plain = [index for index, name in enumerate(names) if not _AVERAGES.search(name)]
     if len(plain) != 1:
         listed = ", ".join(f"'{name}'" for name in names[:4])
-        raise CheckpointError(f"{file} contains {len(names)} models, under {listed}. Save only the one to import")
+        raise CheckpointError(
+            f"{file} contains {counted(len(names), 'model')}, under {listed}. Save only the one to import"
+        )
     return plain[0]
 
 

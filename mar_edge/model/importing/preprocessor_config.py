@@ -54,7 +54,7 @@ def _check_normalisation(file: Path, values: dict[str, Any]) -> None:
         value = values.get(key)
         if value is not None and not _same(value, expected):
             raise CheckpointError(
-                f"{file} has {key} {value}; mar-edge normalises with {expected}, so the results would differ"
+                f"{file} has {key} {value}; mar-edge normalises as with {key} {expected}, so the results would differ"
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from mar_edge.counting import counted, form
 from mar_edge.errors import CheckpointError
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.regular_file import read_limited
@@ -137,7 +138,7 @@ def _all_there(folder: Path, names: list[str], asked: str) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{folder / asked} belongs to a checkpoint in {len(names)} parts, of which {', '.join(missing[:3])} "
-            f"{'is' if len(missing) == 1 else 'are'} missing. Put all parts into {folder}"
+            f"{folder / asked} belongs to a checkpoint in {counted(len(names), 'part')}, of which {', '.join(missing[:3])} "
+            f"{form(len(missing), 'is', 'are')} missing. Put all parts into {folder}"
         )
     return [folder / name for name in names]

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mar_edge.counting import counted
 from mar_edge.errors import OptionError
 
 Sampling = Literal["dense", "uniform"]
@@ -44,5 +45,5 @@ def segment_views(clips: int) -> list[float]:
         OptionError: if `clips` is less than 1.
     """
     if clips < 1:
-        raise OptionError(f"{clips} clips per video are invalid; use 1 or more")
+        raise OptionError(f"{counted(clips, 'clip')} per video cannot be taken; use 1 or more")
     return [0.5] if clips == 1 else [index / clips for index in range(clips)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted, form
 from mar_edge.errors import FrameError, OptionError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.segments import segment_times, segment_views
@@ -38,11 +39,13 @@ class _Sample(NamedTuple):
 
     Attributes:
         crops: uint8 (crops, H, W, 3).
-        origin: which frame of the clip it is.
+        origin: which frame of the clip it is; the same for every repeat of a held one.
+        time_s: when it is shown, in seconds.
     """
 
     crops: NDArray[np.uint8]
     origin: int
+    time_s: float
 
 
 class WholeClip:
@@ -58,8 +61,8 @@ class WholeClip:
     Attributes:
         name: the file, or `frames`.
         duration_s: length of the clip in seconds; once it is read.
-        repeated_frames: places of a window filled with repeated frames, because the clip has fewer frames
-            than a window; once it is read.
+        repeated_frames: places of a window that must be filled with repeated frames, because the clip, or its longest
+            part without a gap, has fewer frames than a window; once it is read.
         warnings: one sentence for each thing to know; once it is read.
 
     Raises:
@@ -74,6 +77,7 @@ class WholeClip:
         self.name = "frames" if self._file is None else str(clip)
         self.duration_s = 0.0
         self.repeated_frames = 0
+        self._read = 0  # frames of the clip, without repeats of held ones
         self.warnings: list[str] = []
         self._spec = spec
         self._count = views[0] if views else None
@@ -104,21 +108,25 @@ class WholeClip:
                 stretch = stretch[length:]
             if len(stretch) > len(longest):
                 longest = stretch
+        self.repeated_frames = max(0, length - self._read)
         if given:
             return
-        self.repeated_frames = max(0, length - len(longest))
-        if self.repeated_frames:
-            self.warnings.append(self._why_repeated(len(longest)))
-        longest = longest + longest[-1:] * self.repeated_frames
+        if lacking := max(0, length - len(longest)):
+            self.repeated_frames = max(self.repeated_frames, lacking)
+            self.warnings.append(self._why_repeated(longest, lacking))
+        longest = longest + longest[-1:] * lacking
         for start in np.linspace(0, len(longest) - length, self._count or 1).round().astype(int):
             yield from _views(longest[start : start + length])
 
-    def _why_repeated(self, samples: int) -> str:
-        window_s = self._spec.window_s
-        done = f"its last frame was repeated {self.repeated_frames} times"
+    def _why_repeated(self, samples: list[_Sample], lacking: int) -> str:
+        window_s, rate_fps = self._spec.window_s, self._spec.rate_fps
+        done = (
+            f"the frame at {samples[-1].time_s:.2f} s, the last one at the model's {rate_fps:g} frames per second, "
+            f"was repeated {counted(lacking, 'time')}"
+        )
         if self.duration_s < window_s:
             return f"{self.name} is {self.duration_s:.2f} s long, shorter than one window of {window_s:.2f} s; {done}"
-        longest_s = samples / self._spec.rate_fps
+        longest_s = len(samples) / rate_fps
         return (
             f"{self.name} has no {window_s:.2f} s without a gap, {longest_s:.2f} s at the most, because it has too few frames "
             f"or breaks too often; {done}"
@@ -130,20 +138,27 @@ class WholeClip:
         if self._pictures is not None:
             for index, picture in enumerate(self._pictures):
                 self.duration_s = index / rate_fps
-                yield [_Sample(to_model(picture, self._spec, color="rgb", crops=self._crops), index)], False
+                self._read = index + 1
+                crops = to_model(picture, self._spec, color="rgb", crops=self._crops)
+                yield [_Sample(crops, index, self.duration_s)], False
             return
         assert self._file is not None
         intake = Intake(self._spec, crops=self._crops)
         breaks = repeats = 0
-        for index, (picture, time_s) in enumerate(read_steady_frames(self._file, self.warnings.append)):
+        self._read = 0
+        for picture, time_s, held in read_steady_frames(self._file, self.warnings.append):
             self.duration_s = time_s
+            self._read += not held
             sampled = intake.add(picture, time_s, color="rgb")
             breaks += sampled.cut is not None
             repeats += max(0, sampled.places - 1)
-            taken = [] if sampled.pictures is None else [_Sample(sampled.pictures, index)] * sampled.places
+            taken = []
+            if sampled.pictures is not None:
+                taken = [_Sample(sampled.pictures, self._read, time_s)] * sampled.places
             yield taken, sampled.cut is not None
         if breaks:
-            self.warnings.append(f"{self.name} has {breaks} gaps or changes of size; no window spans one of them")
+            gaps = "a gap or a change" if breaks == 1 else f"{counted(breaks, 'gap')} or changes"
+            self.warnings.append(f"{self.name} has {gaps} of size; no window spans {form(breaks, 'it', 'one of them')}")
         if repeats > self._spec.geometry.frames:
             self.warnings.append(
                 f"{self.name} has fewer than the {rate_fps:g} frames per second that the model expects; frames were repeated"
@@ -166,13 +181,13 @@ class WholeClip:
         self.repeated_frames = max(0, length - frames)
         if self.repeated_frames:
             self.warnings.append(
-                f"{self.name} has {frames} frames, fewer than the {length} of a window; frames were repeated"
+                f"{self.name} has {counted(frames, 'frame')}, fewer than the {length} of a window; frames were repeated"
             )
         for place in segment_views(self._count or 1):  # one after another, so that the pictures of one are held
-            pictures = self._pictures_at(segment_times(self.duration_s, length, place))
-            yield from _views(
-                [_Sample(to_model(one, self._spec, color="rgb", crops=self._crops), id(one)) for one in pictures]
-            )
+            times_s = segment_times(self.duration_s, length, place)
+            pictures = self._pictures_at(times_s)
+            crops = [to_model(one, self._spec, color="rgb", crops=self._crops) for one in pictures]
+            yield from _views(list(map(_Sample, crops, map(id, pictures), times_s.tolist())))
 
     def _pictures_at(self, times_s: NDArray[np.float64]) -> list[NDArray[np.uint8]]:
         """Return what the clip shows at some times; a picture that is shown at several is one array."""

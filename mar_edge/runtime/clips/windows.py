@@ -10,6 +10,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.errors import FrameError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import Color, check_frame, crop_views, preprocess
@@ -121,16 +122,18 @@ class Window:
     def __init__(self, spec: ModelSpec) -> None:
         self._intake = Intake(spec)
         self._frames = RingBuffer(spec.geometry.frames, spec.geometry.clip_shape[1:])
-        self._origins: deque[int] = deque(maxlen=spec.geometry.frames)  # which frame fills each place
+        # which frame fills each place, and whether it is held there
+        self._origins: deque[tuple[int, bool]] = deque(maxlen=spec.geometry.frames)
         self._seen = 0
 
-    def add(self, frame: NDArray[np.uint8], time_s: float, *, color: Color = "bgr") -> Step:
+    def add(self, frame: NDArray[np.uint8], time_s: float, *, color: Color = "bgr", held: bool = False) -> Step:
         """Add a frame.
 
         Args:
             frame: uint8 (H, W, 3); copied.
             time_s: when it was taken, in seconds; never less than that of the frame before.
             color: order of its channels.
+            held: whether it repeats the frame before, which the source still shows.
 
         Raises:
             FrameError: on a wrong shape, type or time; the window is as it was before.
@@ -138,11 +141,11 @@ class Window:
         sampled = self._intake.add(frame, time_s, color=color)
         if sampled.cut is not None:
             self._empty()
-        self._seen += 1
+        self._seen += not held
         if sampled.pictures is not None:
             for _ in range(sampled.places):
                 self._frames.push(sampled.pictures[0])
-                self._origins.append(self._seen)
+                self._origins.append((self._seen, held))
         return Step(sampled.places, self._frames.full, sampled.cut)
 
     @property
@@ -153,7 +156,12 @@ class Window:
     @property
     def doubt(self) -> str | None:
         """Why an answer for this clip is not reliable; None if it is."""
-        return doubt(len(set(self._origins)), self._frames.frames)
+        return doubt(len({frame for frame, _ in self._origins}), self._frames.frames)
+
+    @property
+    def holds(self) -> bool:
+        """Whether some of the clip is a picture that the source held."""
+        return any(held for _, held in self._origins)
 
     def reset(self) -> None:
         """Empty the window; time may begin anywhere."""
@@ -178,7 +186,7 @@ def doubt(pictures: int, frames: int) -> str | None:
     """
     if pictures >= min(FEWEST_PICTURES, frames):
         return None
-    return f"only {pictures} distinct picture{'' if pictures == 1 else 's'} in a window of {frames} frames"
+    return f"only {counted(pictures, 'distinct picture')} in a window of {counted(frames, 'frame')}"
 
 
 def to_model(frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: int = 1) -> NDArray[np.uint8]:

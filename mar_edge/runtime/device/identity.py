@@ -6,13 +6,15 @@ import os
 import platform
 from pathlib import Path
 
+from mar_edge.counting import counted
+
 _CPU_KEYS = ("model name", "vendor_id", "cpu family", "model", "CPU implementer", "CPU part", "CPU variant")
 """What Linux reports about a core, on x86 and on ARM."""
 
 
 def device_key() -> str:
     """Return a text that differs between devices of different speed: board, CPU, number of cores and GPUs."""
-    return "; ".join([_board(), platform.machine(), *_cpu().values(), f"{_cores()} cores", *_gpus()])
+    return "; ".join([_board(), platform.machine(), *_cpu().values(), counted(_cores(), "core"), *_gpus()])
 
 
 def device_name() -> str:

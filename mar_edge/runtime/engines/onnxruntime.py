@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.errors import EngineError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.engine import Engine
@@ -49,7 +50,7 @@ class OnnxRuntimeEngine(Engine):
         if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
             raise EngineError(
                 f"{path} takes {frames.type} {frames.shape} and returns {logits.shape}; its manifest states "
-                f"clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
+                f"clips {list(self._shape)} and {counted(self._classes, 'label')}. Export the bundle again"
             )
 
     def _open(self, profile: Path | None = None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.errors import EngineError
 from mar_edge.extras import require
 from mar_edge.model_spec import GraphSpec, ModelSpec
@@ -83,7 +84,7 @@ class OpenVinoEngine(Engine):
             if not fits or list(logits.partial_shape.to_shape()) != [1, self._classes]:
                 raise EngineError(
                     f"{self.path} takes {taken[0]} {taken[1]} and returns {logits.partial_shape}; its manifest "
-                    f"states clips {list(self._shape)} and {self._classes} labels. Export the bundle again"
+                    f"states clips {list(self._shape)} and {counted(self._classes, 'label')}. Export the bundle again"
                 )
             return self._core.compile_model(model, "CPU", {**self._options, **more})
         except (

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted_of, form
+
 Floats = NDArray[np.float64]
 
 
@@ -95,7 +97,9 @@ def misses(
     if logits.shape != reference.shape:
         return [f"logits of shape {logits.shape} instead of {reference.shape}"]
     if not np.isfinite(logits).all():
-        return [f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} clips have NaN or infinite logits"]
+        return [
+            f"{counted_of(int((~np.isfinite(logits)).any(axis=1).sum()), len(logits), 'clip', 'has', 'have')} NaN or infinite logits"
+        ]
     expected, got = reference.astype(np.float64), logits.astype(np.float64)
     return [
         *_errors(expected, got, bounds),
@@ -165,7 +169,7 @@ def _labels(expected: Floats, got: Floats, bounds: Bounds) -> Iterator[str]:
     allowed = (1 - bounds.top1_agreement) * clear.sum()
     if other > (max(1.0, allowed) if bounds.top1_agreement < 1 else 0):
         yield (
-            f"{other} of {clear.sum()} clips with a clear class get another class, more than "
+            f"{counted_of(other, int(clear.sum()), 'clip')} with a clear class {form(other, 'gets', 'get')} another class, more than "
             f"{100 * (1 - bounds.top1_agreement):.2g} %"
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.bundle import Parity
+from mar_edge.counting import counted_of
 from mar_edge.runtime.measurement.bounds import BOUNDS, clear_clips, divergence, largest_error, misses
 
 
@@ -29,8 +30,8 @@ class Verdict(NamedTuple):
         """Notice about labels that changed within the bounds; None if none did."""
         if not self.near_ties:
             return None
-        clips = "clip gets" if self.near_ties == 1 else "clips get"
-        return f"{self.near_ties} of {self.parity.clips} {clips} another class than in fp32, where the two classes nearly tie"
+        clips = counted_of(self.near_ties, self.parity.clips, "clip", "gets", "get")
+        return f"{clips} another class than in fp32, where the two classes nearly tie"
 
 
 def compare(

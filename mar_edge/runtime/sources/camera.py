@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
+from mar_edge.counting import counted
 from mar_edge.errors import MarEdgeError, SourceError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.capture import Capture, CaptureThread, open_camera
@@ -128,7 +129,7 @@ class CameraSource:
                 f"{self.name} stopped delivering frames: {type(reading.error).__name__}: {reading.error}"
             )
         if reading.failing:
-            reads = "1 read" if reading.failing == 1 else f"{reading.failing} reads"
+            reads = counted(reading.failing, "read")
             why = f"{reads} failed, the last returned {reading.failure}"
         else:
             why = "its driver does not respond"

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.errors import FrameError
 from mar_edge.reporting import Warn
 from mar_edge.runtime.sources.bgr import BgrPictures
@@ -172,7 +173,7 @@ class CaptureThread:
         self._stop.wait(PAUSE_S)
 
     def _tell_skipped(self) -> None:
-        reads = "1 failed read was" if self._skipped == 1 else f"{self._skipped} failed reads were"
+        reads = counted(self._skipped, "failed read", "was", "were")
         self._warn(f"{self._name}: {reads} skipped (the last returned {self.failure})")
         self._skipped = 0
 

@@ -34,10 +34,10 @@ class FileSource:
         """Nothing to close."""
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame.
+        """Yield every frame, and pictures that the file holds as often as it shows them.
 
         Raises:
             SourceError: if the file cannot be read.
         """
-        for picture, time_s in read_steady_frames(self.path, self.warnings):
-            yield Frame(picture=picture, time_s=time_s, color="rgb")
+        for shown in read_steady_frames(self.path, self.warnings):
+            yield Frame(picture=shown.picture, time_s=shown.time_s, color="rgb", held=shown.held)

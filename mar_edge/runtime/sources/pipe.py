@@ -117,8 +117,8 @@ class PipeSource:
     def _decoded(self, pipe: _PipeBytes) -> Iterator[Frame]:
         try:
             with OpenVideo(Path(self.name), container=open_bytes(pipe)) as video:
-                for picture, time_s in steady_frames(video, self.warnings):
-                    yield Frame(picture=picture, time_s=time_s, color="rgb")
+                for shown in steady_frames(video, self.warnings):
+                    yield Frame(picture=shown.picture, time_s=shown.time_s, color="rgb", held=shown.held)
         except NoPictureError as error:
             raise self._unreadable(pipe, "no picture in it can be decoded") from error
         except (av.error.FFmpegError, OSError, ValueError) as error:

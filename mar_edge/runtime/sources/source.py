@@ -24,6 +24,7 @@ class Frame:
         color: order of its channels.
         truth: label of a scripted source; None for real recordings.
         arrived_s: `time.monotonic()` when a live frame was taken; None for a file.
+        held: whether it repeats the picture before, which the recording still shows: it is not a frame of its own.
     """
 
     picture: NDArray[np.uint8]
@@ -31,6 +32,7 @@ class Frame:
     color: Color = "rgb"
     truth: str | None = None
     arrived_s: float | None = None
+    held: bool = False
 
 
 class Source(Protocol):

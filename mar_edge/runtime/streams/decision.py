@@ -39,22 +39,23 @@ class Decision:
         self._ended: tuple[Event, ...] = ()
 
     def update(
-        self, logits: NDArray[np.float32], time_s: float, *, reliable: bool
+        self, logits: NDArray[np.float32], time_s: float, *, begins: bool = True, ends: bool = True
     ) -> tuple[tuple[tuple[str, float], ...], tuple[Event, ...]]:
         """Add the model's output for a window.
 
         Args:
             logits: float32 (classes,).
             time_s: time stamp of the window's newest frame.
-            reliable: whether the window shows enough to be recognised; no event begins or ends on one that does not.
+            begins: whether the window shows enough for an event to begin.
+            ends: whether it shows enough for one to end.
 
         Returns:
             (label, smoothed score) of all classes, best first; and the events that ended since the last call.
         """
         smoothed = self._smoother.update(softmax(logits), time_s)
         scores = dict(zip(self._labels, smoothed.tolist(), strict=True))
-        if reliable:
-            self._ended += self._detector.update(scores, time_s)
+        if ends:
+            self._ended += self._detector.update(scores, time_s, begins=begins)
         return tuple(sorted(scores.items(), key=lambda item: -item[1])), self.take_events()
 
     def cut(self) -> None:

@@ -55,8 +55,14 @@ class EventDetector:
         """Label of the event in progress."""
         return self._label
 
-    def update(self, scores: Mapping[str, float], time_s: float) -> tuple[Event, ...]:
-        """Add the scores of a time; return the events that ended with it."""
+    def update(self, scores: Mapping[str, float], time_s: float, *, begins: bool = True) -> tuple[Event, ...]:
+        """Add the scores of a time; return the events that ended with it.
+
+        Args:
+            scores: of all classes.
+            time_s: when they were measured.
+            begins: whether an event may begin.
+        """
         ended: tuple[Event, ...] = ()
         if self._label is not None:
             score = scores[self._label]
@@ -65,7 +71,7 @@ class EventDetector:
             else:
                 self._last_s = time_s
                 self._peak = max(self._peak, score)
-        if self._label is None:
+        if self._label is None and begins:
             label, score = max(scores.items(), key=lambda item: item[1])
             if label != self.rule.idle_label and score >= self.rule.onset:
                 self._label, self._start_s, self._last_s, self._peak = label, time_s, time_s, score

@@ -42,7 +42,7 @@ class Prediction:
     Attributes:
         stream: name of the source.
         time_s: time stamp of the window's newest frame, seconds.
-        frame: index of that frame among all pushed frames.
+        frame: index of that frame among all pushed frames; repeats of a held one are not counted.
         label: class with the highest smoothed score.
         score: that score, 0 to 1.
         top: (label, score) of the best classes, best first.
@@ -97,8 +97,8 @@ class ClipResult:
         scores: probability of every class.
         views: number of windows averaged.
         duration_s: length of the clip in seconds.
-        repeated_frames: places of a window filled with repeated frames, because the clip has fewer frames
-            than a window; 0 otherwise.
+        repeated_frames: places of a window that must be filled with repeated frames, because the clip, or its longest
+            part without a gap, has fewer frames than a window; 0 otherwise.
         doubt: why the clip shows too little for a reliable answer; None if it shows enough.
         warnings: what went wrong while reading, one sentence each.
     """

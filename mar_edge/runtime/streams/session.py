@@ -8,6 +8,7 @@ from typing import NoReturn, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.reporting import Warnings
@@ -36,7 +37,7 @@ class Session:
 
     Attributes:
         warnings: what the operator should know, the newest 100 that were not read yet.
-        frames: frames pushed so far.
+        frames: frames pushed so far; repeats of a held one are not counted.
         inferences: inferences so far.
     """
 
@@ -51,7 +52,9 @@ class Session:
     ) -> None:
         length = engine.spec.geometry.frames
         if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= length):
-            raise OptionError(f"hop {hop!r} is invalid; use an integer from 1 to the window's {length} frames")
+            raise OptionError(
+                f"hop {hop!r} is invalid; use an integer from 1 to the window's {counted(length, 'frame')}"
+            )
         self.stream = without_credentials(stream)
         self.hop = hop or max(1, length // 8)
         self.warnings = Warnings()
@@ -68,7 +71,13 @@ class Session:
         self._warned_at: int | None = None
 
     def push(
-        self, frame: NDArray[np.uint8], time_s: float, *, color: Color = "bgr", arrived_s: float | None = None
+        self,
+        frame: NDArray[np.uint8],
+        time_s: float,
+        *,
+        color: Color = "bgr",
+        arrived_s: float | None = None,
+        held: bool = False,
     ) -> Prediction | None:
         """Add a frame.
 
@@ -77,6 +86,8 @@ class Session:
             time_s: when it was taken, in seconds; never less than the frame before.
             color: order of its channels; `bgr` as OpenCV gives it.
             arrived_s: `time.monotonic()` at its capture, for the latency; by default now.
+            held: whether it repeats the frame before, which the source still shows, as a recording of variable rate
+                does while nothing moves.
 
         Returns:
             A prediction when the window is full and has moved by `hop` sampled frames, else None.
@@ -87,17 +98,17 @@ class Session:
         """
         self._engine.check_process()
         arrived_s = time.monotonic() if arrived_s is None else arrived_s
-        step = self._window.add(frame, time_s, color=color)
+        held = held and self.frames > 0
+        step = self._window.add(frame, time_s, color=color, held=held)
         if step.cut is not None:
             self._cut(step.cut)
-        index = self.frames
-        self.frames += 1
+        self.frames += not held
         self._fresh += step.places
         self._notice_slow_source(step)
         if not step.places or not step.full or self._fresh < self.hop:
             return None
         self._fresh = 0
-        return self._predict(index, time_s, arrived_s)
+        return self._predict(self.frames - 1, time_s, arrived_s)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse to be pickled: a session holds an engine."""
@@ -118,7 +129,9 @@ class Session:
         doubt = self._window.doubt
         logits = self._engine.infer(self._window.clip[None])[0]
         self.inferences += 1
-        scores, events = self._decision.update(logits, time_s, reliable=doubt is None)
+        scores, events = self._decision.update(
+            logits, time_s, begins=doubt is None, ends=doubt is None or self._window.holds
+        )
         return Prediction(
             stream=self.stream,
             time_s=time_s,

@@ -105,7 +105,9 @@ def _recognise(
             for frame in source:
                 if stopped.is_set():
                     return
-                result = session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s)
+                result = session.push(
+                    frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s, held=frame.held
+                )
                 tell(result.events if result else ())
                 if result:
                     yield result

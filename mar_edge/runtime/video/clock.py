@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
+from mar_edge.counting import counted, form
+
 RESTART_S = 0.25
 """Time stamps that go back by more than this belong to another recording, joined to the one before."""
 
@@ -142,15 +144,19 @@ class Clock:
         """
         done = []
         if self.missing:
-            done.append(f"{self.missing} of {self.pictures} were missing or wrong and follow the one before")
+            done.append(
+                f"{self.missing} of {self.pictures} {form(self.missing, 'was', 'were')} missing or wrong and {form(self.missing, 'follows', 'follow')} the one before"
+            )
         if self.stuck:
             done.append(
-                f"{self.stuck} of {self.pictures} did not rise and were spread at {1 / self.step_s:.5g} per second"
+                f"{self.stuck} of {self.pictures} did not rise and {form(self.stuck, 'was', 'were')} spread at {1 / self.step_s:.5g} per second"
             )
         if self.swapped and not sorted_silently:
-            done.append(f"{self.swapped} of {self.pictures} were in decoding order and were sorted")
+            done.append(
+                f"{self.swapped} of {self.pictures} {form(self.swapped, 'was', 'were')} in decoding order and {form(self.swapped, 'was', 'were')} sorted"
+            )
         if self.restarts:
-            times = "once" if self.restarts == 1 else f"{self.restarts} times"
+            times = "once" if self.restarts == 1 else counted(self.restarts, "time")
             done.append(
                 f"they restart {times}, first after {self.first_restart_s:.2f} s, as in joined recordings; "
                 f"a pause of {PAUSE_S:g} s was put before each"

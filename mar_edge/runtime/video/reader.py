@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.video.decoding import read_timed
 from mar_edge.runtime.video.opening import OpenVideo
@@ -42,6 +43,20 @@ class ShownFrame(NamedTuple):
     picture: NDArray[np.uint8]
     time_s: float
     duration_s: float
+
+
+class SteadyFrame(NamedTuple):
+    """A picture at one of the times at which a file shows it.
+
+    Attributes:
+        picture: uint8 (H, W, 3) RGB, the same array while it is held.
+        time_s: from the first picture, rising strictly.
+        held: whether it repeats the picture before, which the file still shows: it is not a frame of the file.
+    """
+
+    picture: NDArray[np.uint8]
+    time_s: float
+    held: bool
 
 
 def read_frames(
@@ -79,17 +94,12 @@ def read_shown_frames(path: Path, warn: Warn = no_warning, *, threads: int | Non
             yield ShownFrame(shown.item, shown.time_s, shown.duration_s)
 
 
-def read_steady_frames(
-    path: Path, warn: Warn = no_warning, *, threads: int | None = None
-) -> Iterator[tuple[NDArray[np.uint8], float]]:
+def read_steady_frames(path: Path, warn: Warn = no_warning, *, threads: int | None = None) -> Iterator[SteadyFrame]:
     """Decode a file frame by frame, and repeat a picture that is held for as long as the file shows it.
 
     Recorders of variable rate omit pictures while nothing moves. They are filled in at the file's usual rate, so
-    that such a time counts as still. Where pictures were lost or another recording begins, the gap stays. A file
-    that is slow throughout holds no pictures: it only has few of them.
-
-    Yields:
-        uint8 (H, W, 3) RGB, as a player shows it, the same array while it is held; and its time in seconds.
+    that such a time counts as still; one warning at the end reports for how long. Where pictures were lost or another
+    recording begins, the gap stays. A file that is slow throughout holds no pictures: it only has few of them.
 
     Raises:
         SourceError: if the file is missing, is not a video, or has no frame that can be decoded.
@@ -98,7 +108,7 @@ def read_steady_frames(
         yield from steady_frames(video, warn)
 
 
-def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[tuple[NDArray[np.uint8], float]]:
+def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[SteadyFrame]:
     """Decode what was just opened as `read_steady_frames` does.
 
     Raises:
@@ -107,13 +117,21 @@ def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[tuple[NDArray[np.uin
     usual_s = video.timing.step_s
     step_s = max(usual_s, MIN_FILLED_STEP_S)
     left_s = MAX_FILLED_S
+    held = repeats = 0
     for shown in read_timed(video, Display(video.stream).picture, warn):
-        yield shown.item, shown.time_s
+        yield SteadyFrame(shown.item, shown.time_s, held=False)
         if shown.duration_s > max(HELD_S, 3 * usual_s):
             held_s = min(shown.duration_s, MAX_HELD_S, left_s)
             left_s -= held_s
+            held += 1
             for place in range(1, round(held_s / step_s)):
-                yield shown.item, shown.time_s + place * step_s
+                repeats += 1
+                yield SteadyFrame(shown.item, shown.time_s + place * step_s, held=True)
+    if held:
+        warn(
+            f"{video.path.name}: {repeats * step_s:.1f} s were filled in as still: the file holds {counted(held, 'picture')} "
+            "for longer than usual"
+        )
 
 
 def tells_damage(message: str, path: Path) -> bool:

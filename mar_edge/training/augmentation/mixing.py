@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mar_edge.counting import counted
 from mar_edge.training.recipe_part import Part, Probability, Share
 
 
@@ -56,7 +57,7 @@ def mix(
         raise ValueError(f"targets must be float32 of shape (B, C), not {targets.dtype} of shape {targets.shape}")
     if not len(clips) == len(targets) == len(rngs):
         raise ValueError(
-            f"{len(clips)} clips need {len(clips)} targets and generators, not {len(targets)} and {len(rngs)}"
+            f"{counted(len(clips), 'clip', 'needs', 'need')} {len(clips)} targets and generators, not {len(targets)} and {len(rngs)}"
         )
     if not (part.mixup_alpha or part.cutmix_alpha):
         return clips, targets

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from mar_edge.counting import counted
 from mar_edge.errors import TrainingError
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.deployed import nearest_mask
@@ -133,7 +134,7 @@ class _Planner:
         if recipe.trainer.batch is None:
             recipe = self._with_batch(recipe, earlier)
             batch, passes = recipe.trainer.batch, recipe.trainer.accumulate
-            notes.append(f"batch: {(batch or 1) * passes} clips per step, {batch} at a time")
+            notes.append(f"batch: {counted((batch or 1) * passes, 'clip')} per step, {batch} at a time")
         trace, need = self._refuse(recipe, force, notes)
         disk = disk_needs(recipe, self._split, trace)
         too_little = lacking(disk)
@@ -349,4 +350,4 @@ def _about_disk(needs: list[DiskNeed]) -> list[str]:
 def _about_time(step_s: float, steps: int) -> str:
     total_s = step_s * steps
     total = str(timedelta(seconds=round(total_s))) if total_s < 86400 else f"{total_s / 86400:,.1f} days"
-    return f"time: about {seconds(step_s)} per step, {steps:,} steps: {total}, excluding validation"
+    return f"time: about {seconds(step_s)} per step, {counted(steps, 'step')}: {total}, excluding validation"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.datasets.workers import cores, over_all_cores
 from mar_edge.errors import MarEdgeError, OutputError, TrainingError
 from mar_edge.files.atomic_file import NewFile
@@ -163,7 +164,7 @@ def _check_disk(folder: Path, shape: tuple[int, ...], clips: int) -> None:
     room = free_disk_bytes(folder)
     if room is not None and needed_bytes > room[0]:
         raise OutputError(
-            f"{clips:,} clips take {gigabytes(needed_bytes)} in {folder}, and {gigabytes(room[0])} are free there. Make fewer "
+            f"{counted(clips, 'clip', 'takes', 'take')} {gigabytes(needed_bytes)} in {folder}, and {gigabytes(room[0])} are free there. Make fewer "
             "or smaller ones, or set data.cache to a folder on a larger disk"
         )
 

@@ -127,7 +127,7 @@ def test_what_is_said() -> None:
     reference = two_classes(0.1)
     told = "the logits do not follow fp32 from clip to clip: where fp32 changes by 1, they change by -1.00 (+- 0.00)"
     assert told in misses(reference, permuted(reference), BOUNDS["int8"])
-    assert misses(reference, nan_once(reference), BOUNDS["int8"]) == ["1 of 64 clips have NaN or infinite logits"]
+    assert misses(reference, nan_once(reference), BOUNDS["int8"]) == ["1 of 64 clips has NaN or infinite logits"]
     assert misses(reference, reference[:, :1], BOUNDS["int8"]) == ["logits of shape (64, 1) instead of (64, 2)"]
     large = two_classes(8.0)
     assert any("largest error of a logit" in reason for reason in misses(large, zero(large), BOUNDS["int8"]))

@@ -25,6 +25,22 @@ def test_json_lines_to_a_file(tmp_path: Path) -> None:
     assert second == {"type": "summary"}
 
 
+def test_neither_file_nor_folder_appears_before_the_first_record(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "er" / "out.json"
+    lines = JsonLines(str(out))
+    lines.close()
+    assert list(tmp_path.iterdir()) == []
+    lines = JsonLines(str(out))
+    lines({"type": "summary"})
+    lines.close()
+    assert len(out.read_text().splitlines()) == 1
+    lines = JsonLines(str(tmp_path / "taken.json"))
+    (tmp_path / "taken.json").write_text("by another program meanwhile")
+    with pytest.raises(OutputError, match="was not written by mar-edge"):
+        lines({"type": "summary"})
+    assert (tmp_path / "taken.json").read_text() == "by another program meanwhile"
+
+
 def test_older_lines_stay_until_the_first_record_and_other_files_for_good(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     for name in ("old", "new"):
@@ -94,8 +110,9 @@ def test_a_full_disk_is_told() -> None:
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="Choose a file you can write to"):
-        JsonLines(str(tmp_path / "no" / "out.json"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="Not a directory. Choose a path you can write to"):
+        JsonLines(str(tmp_path / "file" / "deep" / "out.json"))
     with pytest.raises(OutputError, match="is a folder; name a file in it"):
         JsonLines(str(tmp_path))
 

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import FrameError, OptionError
 from mar_edge.reporting import Warnings
+from mar_edge.runtime.model import Model
 from mar_edge.runtime.streams.events import EventRule
 from mar_edge.runtime.streams.results import Event
 from mar_edge.runtime.streams.session import Session
 from tests.fakes.bundle import BrightnessEngine
+from tests.fakes.video_files import write_video
 
 
 @pytest.fixture
@@ -221,6 +223,44 @@ def test_an_answer_from_too_few_pictures_is_not_reliable_and_begins_no_event(eng
     results = [session.push(grey(250), index * 0.1) for index in range(20)]
     assert all(result.reliable for result in results if result)
     assert len(session.finish()) == 1
+
+
+def test_repeats_of_a_held_picture_are_no_frames_and_end_events_but_begin_none(engine: BrightnessEngine) -> None:
+    session = Session(engine, hop=1, smoothing_s=0, rule=EventRule(onset=0.5, min_duration_s=0))
+    for index in range(8):
+        session.push(grey(250), index / 10)
+    held = [session.push(grey(0), index / 10, held=index > 8) for index in range(8, 20)]
+    given = [result for result in held if result]
+    assert session.frames == 9
+    assert {result.frame for result in given} == {8}
+    assert (given[-1].label, given[-1].doubt) == ("dark", "only 1 distinct picture in a window of 4 frames")
+    (event,) = [event for result in given for event in result.events]
+    assert event.label == "bright"
+    assert event.end_s == pytest.approx(1.0)
+    for index in range(20, 40):
+        session.push(grey(250), index / 10, held=index > 20)
+    assert session.frames == 10
+    assert session.finish() == ()  # a picture that is held begins none
+    fresh = Session(engine, hop=1)
+    fresh.push(grey(0), 0, held=True)  # the first frame is one
+    assert fresh.frames == 1
+
+
+def test_a_file_whose_pictures_are_held_has_as_many_frames_as_it_has(engine: BrightnessEngine, tmp_path: Path) -> None:
+    path, model = write_video(tmp_path / "held.mp4", [0, 0.033, 0.067, 0.1, 4]), Model(engine)
+    warnings: list[str] = []
+    found = list(model.stream(path, on_warning=warnings.append))
+    assert {result.frame for result in found} <= {0, 1, 2, 3, 4}
+    assert not any(result.reliable for result in found[3:])
+    told = "held.mp4: 3.9 s were filled in as still: the file holds 1 picture for longer than usual"
+    assert warnings == [told]
+    clip = model.classify(path)
+    assert not clip.reliable
+    assert told in clip.warnings
+    assert clip.to_json()["repeated_frames"] == 0  # five frames fill a window of four
+    geometry = {"frames": 8, "height_px": 32, "width_px": 32, "tubelet_frames": 2, "patch_px": 8}
+    longer = Model(BrightnessEngine(tmp_path / "longer.mar", geometry=geometry)).classify(path)
+    assert (longer.views, longer.repeated_frames, longer.reliable) == (5, 3, False)
 
 
 def test_reset_lets_time_begin_anew(engine: BrightnessEngine) -> None:

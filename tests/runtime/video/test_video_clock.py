@@ -272,9 +272,12 @@ def test_a_held_picture_is_shown_until_the_next(tmp_path: Path, suffix: str, b_f
     check(path, np.concatenate([STEADY[:30], STEADY[60:]]), says=None)
     held = list(read_shown_frames(path))[29]
     assert held.duration_s == pytest.approx(31 / 30, abs=0.002)
-    steady = list(read_steady_frames(path))
-    assert [time_s for _, time_s in steady] == pytest.approx(STEADY.tolist(), abs=0.03)
-    assert all(picture is steady[29][0] for picture, _ in steady[29:60])
+    warnings: list[str] = []
+    steady = list(read_steady_frames(path, warnings.append))
+    assert [frame.time_s for frame in steady] == pytest.approx(STEADY.tolist(), abs=0.03)
+    assert all(frame.picture is steady[29].picture for frame in steady[29:60])
+    assert [index for index, frame in enumerate(steady) if frame.held] == list(range(30, 60))
+    assert warnings == [f"v{suffix}: 1.0 s were filled in as still: the file holds 1 picture for longer than usual"]
     assert not np.array_equal(steady[60][0], steady[59][0])
 
 

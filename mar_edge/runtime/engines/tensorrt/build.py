@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mar_edge.counting import counted, form
 from mar_edge.errors import EngineError, OptionError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.files.regular_file import CACHE_BYTES, read_limited
@@ -103,7 +104,7 @@ def check_precision(layers: LayerReport | None, precision: str, kept: Collection
     if missed := layers.misses(precision, kept):
         named = ", ".join(missed[:5]) + (f" and {len(missed) - 5} more" if len(missed) > 5 else "")
         raise EngineError(
-            f"{what}, but not in {precision}: {named} of {len(layers.products)} products are not "
+            f"{what}, but not in {precision}: {named} of {counted(len(layers.products), 'product')} {form(len(missed), 'is', 'are')} not "
             f"({layers.summary()}). Export the bundle again, or report it with this version"
         )
 
