@@ -21,7 +21,7 @@ from mar_edge.files.graph_files import weight_names
 from mar_edge.files.graph_operators import check_operators
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.ownership import FolderKind
-from mar_edge.files.regular_file import read_limited
+from mar_edge.files.regular_file import read_limited, why_special
 from mar_edge.manifest import FORMAT, SCHEMA, digest_of, is_whole, parse_manifest
 from mar_edge.manifest import Manifest as Manifest
 from mar_edge.manifest import Parity as Parity
@@ -190,6 +190,8 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
                 f"{path} is a file; a bundle is a folder NAME{SUFFIX}. "
                 f"For a checkpoint run: mar-edge export {shlex.quote(str(path))} -o NAME{SUFFIX}"
             )
+        if len(str(path)) < 200 and (why := why_special(path)):
+            raise BundleError(f"{path} {why}; a bundle is a folder NAME{SUFFIX}")
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"

@@ -27,7 +27,7 @@ from mar_edge.cli import (
     verify,
 )
 from mar_edge.cli.endings import exit_on_signals, one_line, print_thread_errors_in_one_line, stopped_by
-from mar_edge.cli.standard_streams import open_standard_streams, print_line
+from mar_edge.cli.standard_streams import ignore_zero_width, open_standard_streams, print_line
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
 from mar_edge.printable import printable
@@ -100,6 +100,7 @@ def _root(
 def main() -> None:
     """Run the command line; an error of mar-edge or of the machine is one line and exit code 1."""
     protect_children()
+    ignore_zero_width()
     open_standard_streams()
     print_thread_errors_in_one_line()
     exit_on_signals()  # `run` and `train` handle signals themselves

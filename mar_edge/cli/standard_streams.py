@@ -20,6 +20,13 @@ from mar_edge.errors import OutputError
 from mar_edge.printable import printable, printable_lines
 
 
+def ignore_zero_width() -> None:
+    """Take a width of 0 as unknown, as terminals mean it; rich and typer would print nothing."""
+    for name in ("COLUMNS", "LINES"):
+        if os.environ.get(name, "").strip("0 ") == "":
+            os.environ.pop(name, None)
+
+
 class _Stream(io.TextIOWrapper):
     """A text stream that reports one failure, and drops all later text.
 

@@ -156,9 +156,16 @@ def _check_folder(path: Path, kind: FolderKind, force: bool, advice: str) -> Non
             f"{path} exists and was not written by mar-edge as a {kind.name}, or is damaged. "
             + (advice if (path / kind.sign).is_file() else "Choose another name, or move it away")
         )
-    if strangers := sorted(_files(path) - set(ours)):
+    found_files = _files(path)
+    if strangers := sorted(name for name in found_files if name not in ours or _is_special(path / name)):
         more = f" and {len(strangers) - 1} more" if strangers[1:] else ""
         raise OutputError(f"{path} contains {strangers[0]}{more}, which mar-edge did not write. {advice}")
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether it is a FIFO, a device or a socket, which mar-edge never writes into a folder."""
+    mode = path.lstat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISLNK(mode))
 
 
 def _files(folder: Path) -> set[str]:

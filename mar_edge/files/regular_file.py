@@ -78,9 +78,21 @@ def read_text(path: Path | str, limit_bytes: int = SMALL_BYTES, *, encoding: str
     return read_limited(path, limit_bytes).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
+def why_special(path: Path) -> str | None:
+    """Return what something at a path is if it is neither a file nor a folder; None otherwise, or if there is nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else f"is {_kind(mode)}, not a file"
+
+
+def _kind(mode: int) -> str:
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "a special file")
+
+
 def _refuse_others(mode: int, path: Path | str) -> None:
     if stat.S_ISDIR(mode):
         raise UnsuitableFileError(errno.EISDIR, "it is a folder, not a file", str(path))
     if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a special file")
-        raise UnsuitableFileError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+        raise UnsuitableFileError(errno.EINVAL, f"it is {_kind(mode)}, not a file", str(path))

@@ -23,7 +23,7 @@ from mar_edge.files.atomic_file import write_output
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.lost_content import lost_content
 from mar_edge.files.ownership import FileKind
-from mar_edge.files.regular_file import open_regular
+from mar_edge.files.regular_file import open_regular, why_special
 from mar_edge.model.config import MAX_CLASSES, ModelConfig, build
 from mar_edge.model.mar import MAR
 from mar_edge.model.stored_shapes import check_shapes
@@ -134,7 +134,7 @@ def load(path: Path) -> tuple[MAR, ModelConfig, CheckpointInfo]:
         CheckpointError: if the file is missing, damaged, foreign or does not fit its own configuration.
     """
     if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path}")
+        raise _missing(path)
     try:
         with _opened(path) as file:
             metadata = file.metadata() or {}
@@ -165,9 +165,15 @@ def read_config(path: Path) -> ModelConfig:
         raise _unreadable(path, error) from error
 
 
+def _missing(path: Path) -> CheckpointError:
+    if why := why_special(path):
+        return CheckpointError(f"{path} {why}; name a checkpoint")
+    return CheckpointError(f"no such checkpoint: {path}")
+
+
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     if not path.is_file():
-        return CheckpointError(f"no such checkpoint: {path}")
+        return _missing(path)
     again = "Copy it again, or use the other checkpoint of its training"
     with suppress(OSError), open(open_regular(path), "rb") as file:
         if (lost := lost_content(path)) is not None:

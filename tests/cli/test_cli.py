@@ -93,6 +93,13 @@ def check_run(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def test_a_terminal_of_width_0_is_of_unknown_width() -> None:
+    for arguments in (["models"], ["inspect", "egomotion"], ["--help"]):
+        done = mar_edge(*arguments, columns=0)
+        assert done.returncode == 0
+        assert "egomotion" in done.stdout + done.stderr or "run" in done.stdout
+
+
 def test_run_on_every_kind_of_real_clip(real_clips: Path) -> None:
     for folder, pattern in (("asl", "book.mkv"), ("daily", "s2_adl_23.mp4"), ("edge", "video_90.mov")):
         check_run(real_clips / folder / pattern)

@@ -14,6 +14,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from mar_edge.bundle import BUNDLE
 from mar_edge.cli.main import app
 from mar_edge.errors import OutputError
 from mar_edge.evaluation.report import write_report
@@ -365,3 +366,13 @@ def test_a_trade_off_replaces_no_picture_of_others(tmp_path: Path, places: dict[
     assert "was not written by mar-edge as a picture" in str(result.exception)
     save_mask(picture, Geometry(), 50, title="t", force=True)
     check_replaceable(picture, PICTURE)
+
+
+def test_a_pipe_under_the_name_of_a_graph_is_not_ours(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "a.mar")
+    check_replaceable(folder, BUNDLE)
+    graph = next(folder.glob("*.onnx"))
+    graph.unlink()
+    os.mkfifo(graph)
+    with pytest.raises(OutputError, match=f"contains {graph.name}, which mar-edge did not write"):
+        check_replaceable(folder, BUNDLE)

@@ -143,3 +143,23 @@ def test_a_kernel_log_is_no_video() -> None:
         pytest.skip("this system has no /proc/kmsg, a file that waits")
     with pytest.raises(SourceError):
         probe(Path("/proc/kmsg"))
+
+
+@pytest.mark.parametrize("make", [fifo, link_to_zero])
+def test_models_and_weights_are_files_too(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    from mar_edge.model import checkpoint
+    from mar_edge.model.importing.weight_files import locate
+
+    (tmp_path / "hf").mkdir()
+    for place in (tmp_path / "x.safetensors", tmp_path / "hf" / "model.safetensors"):
+        make(place)
+    reads: list[Callable[[], object]] = [
+        lambda: open_bundle(tmp_path / "x.safetensors"),
+        lambda: checkpoint.load(tmp_path / "x.safetensors"),
+        lambda: checkpoint.read_config(tmp_path / "x.safetensors"),
+        lambda: locate(tmp_path / "x.safetensors"),
+        lambda: locate(tmp_path / "hf"),
+    ]
+    for read in reads:
+        with pytest.raises(MarEdgeError, match="safetensors is a (named pipe|device).*, not a file"):
+            read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -359,6 +360,20 @@ def test_damaged_films_are_filmed_again(
     assert file.read_bytes() == before
     assert store.clip(3)[0, 0, 0, 0] == 10_001 % 250
     assert other.stat().st_mtime_ns == kept
+
+
+def test_films_are_private_unless_their_cache_is_shared(tmp_path: Path) -> None:
+    film(tmp_path / "own" / "films", 2, 2)
+    assert (tmp_path / "own").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team").chmod(0o2777)
+    umask = os.umask(0o002)
+    try:
+        film(tmp_path / "team" / "films", 2, 2)
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "team").stat().st_mode & 0o7777 == 0o2777
+    assert (tmp_path / "team" / "films").stat().st_mode & 0o7777 == 0o2775
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 from mar_edge.counting import counted, form
 from mar_edge.errors import CheckpointError
 from mar_edge.files.json_text import parse_json
-from mar_edge.files.regular_file import read_limited
+from mar_edge.files.regular_file import read_limited, why_special
 from mar_edge.model.importing.pickle_file import read_pickle
 
 NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -36,6 +36,8 @@ def locate(path: Path) -> list[Path]:
     """
     if path.is_dir():
         path = _in_folder(path)
+    if why := why_special(path):
+        raise CheckpointError(f"{path} {why}; name a file with weights")
     if not path.is_file():
         raise CheckpointError(f"no such checkpoint: {path}")
     if path.name.endswith(".index.json"):
@@ -82,7 +84,7 @@ def _read(file: Path) -> Any:
 
 
 def _in_folder(folder: Path) -> Path:
-    found = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    found = next((folder / name for name in NAMES if (folder / name).is_file() or why_special(folder / name)), None)
     if found is not None:
         return found
     names = sorted(entry.name for entry in folder.iterdir())

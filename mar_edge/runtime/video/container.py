@@ -70,10 +70,13 @@ def open_container(path: Path) -> InputContainer:
 def open_bytes(data: object) -> InputContainer:
     """Open what an object with a `read` method provides.
 
+    It cannot be tried first, as a file is, so FFmpeg opens no decoder to learn about the streams: it would not limit the
+    size of their pictures.
+
     Raises:
         av.error.FFmpegError, OSError, ValueError: if it is not in a format that is read.
     """
-    options = container_options(protocol="", formats=(*FORMATS, *LATE_FORMATS))
+    options = container_options(protocol="", formats=(*FORMATS, *LATE_FORMATS)) | {"codec_whitelist": "none"}
     return av.open(data, "r", metadata_errors="replace", options=options)
 
 

@@ -17,6 +17,7 @@ from mar_edge.datasets.workers import cores, over_all_cores
 from mar_edge.errors import MarEdgeError, OutputError, TrainingError
 from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.private_folder import make_private
+from mar_edge.files.syncing import make_folder
 from mar_edge.files.unfinished import sweep
 from mar_edge.reporting import Progress
 from mar_edge.training.room import free_disk_bytes, free_memory_bytes, gigabytes
@@ -91,7 +92,7 @@ def film_all(
     """Film the clips that do not exist yet, and those whose files are damaged.
 
     Args:
-        folder: of these clips only, named by everything that determines them.
+        folder: of these clips only, in the cache's folder; named by everything that determines them.
         studio: makes them.
         shape: of a clip, (T, H, W, 3).
         clips: total number.
@@ -109,7 +110,8 @@ def film_all(
     _check_disk(folder, shape, clips - len(complete) * chunk)
     counts = [min(chunk, clips - start) for start in range(0, clips, chunk)]
     try:
-        make_private(folder)
+        make_private(folder.parent)  # unless it exists: a team may share it
+        make_folder(folder)
         sweep(folder)
         jobs = [
             _Job(folder, number, count, shape, seed * 10_000 + number, studio)

@@ -197,6 +197,22 @@ def test_a_header_decides_no_memory(bombs: Path) -> None:
     assert int(peak_mb) < 500
 
 
+def test_a_header_decides_no_memory_in_a_pipe(tmp_path: Path) -> None:
+    deep = ("-f", "lavfi", "-i", "color=gray:size=8192x6144:rate=10", "-frames:v", 4, "-vf", "format=yuv444p10le")
+    frugal = "keyint=1:rc-lookahead=0:sync-lookahead=0"
+    ffmpeg(*deep, "-c:v", "libx264", "-preset", "ultrafast", "-threads", 1, "-x264-params", frugal, tmp_path / "a.flv")
+    code = (
+        "import resource, subprocess, sys\n"
+        "command = [sys.executable, '-m', 'mar_edge', 'run', '--source', '-']\n"
+        "done = subprocess.run(command, stdin=open(sys.argv[1], 'rb'), stderr=subprocess.PIPE, text=True)\n"
+        "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, done.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.flv"], capture_output=True, text=True, timeout=60)
+    code_, peak_mb, said = done.stdout.split(" ", 2)
+    assert (code_, "36 megapixels" in said) == ("1", True), done
+    assert int(peak_mb) < 500
+
+
 @pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
 def test_many_streams_decide_no_memory(tmp_path: Path, ending: str) -> None:
     gray = ("-f", "lavfi", "-i", "color=gray:size=3840x2160:rate=10", "-frames:v", 2, "-pix_fmt", "yuv420p")
