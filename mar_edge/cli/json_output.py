@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 def open_lines(target: str, *, force: bool, inputs: Iterable[str | Path | None]) -> JsonLines:
     """Return a writer to the target of `--json`; see `json_output`."""
+    from mar_edge.errors import OutputError
     from mar_edge.files.ownership import check_not_input
     from mar_edge.runtime.sinks.json_lines import JsonLines
 
     lines = JsonLines(target, force=force)
-    if target != "-":
-        check_not_input(Path(target), inputs)
+    try:
+        if target != "-":
+            check_not_input(Path(target), inputs)
+    except OutputError:
+        lines.close()
+        raise
     return lines
 
 

@@ -162,6 +162,7 @@ PRINTING = {
         "cli/standard_streams.py",
         "cli/second_signal.py",  # constant text, from a thread that must not wait
         "runtime/measurement/memory.py",  # a process whose output is read by its parent
+        "runtime/sinks/json_lines.py",  # JSON, whose control characters are escaped
     },
     "rich": {"console.py"},
 }

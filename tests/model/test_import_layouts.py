@@ -213,7 +213,7 @@ def test_clip_and_heads_that_stand_beside_the_weights(official: State, tmp_path:
 def test_heads_that_nothing_tells_are_named(official: State, tmp_path: Path) -> None:
     torch.save(official, tmp_path / "file.pth")
     (note,) = import_checkpoint(tmp_path / "file.pth").notes
-    assert note.startswith("assumed 1 attention heads for 48 channels, which no published model has")
+    assert note.startswith("assumed 1 attention head for 48 channels, which no published model has")
     assert note.endswith("Set it with --heads")
     assert import_checkpoint(tmp_path / "file.pth", heads=HEADS).notes == []
     # ViT-H's heads are 80 channels wide
