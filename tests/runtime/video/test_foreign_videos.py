@@ -204,8 +204,9 @@ def test_a_header_decides_no_memory_in_a_pipe(tmp_path: Path) -> None:
     code = (
         "import resource, subprocess, sys\n"
         "command = [sys.executable, '-m', 'mar_edge', 'run', '--source', '-']\n"
-        "done = subprocess.run(command, stdin=open(sys.argv[1], 'rb'), stderr=subprocess.PIPE, text=True)\n"
-        "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, done.stderr)\n"
+        "done = subprocess.run(command, input=open(sys.argv[1], 'rb').read(), stderr=subprocess.PIPE)\n"
+        "peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024\n"
+        "print(done.returncode, peak_mb, done.stderr.decode())\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.flv"], capture_output=True, text=True, timeout=60)
     code_, peak_mb, said = done.stdout.split(" ", 2)
