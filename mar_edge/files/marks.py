@@ -35,8 +35,12 @@ def lines_kind(name: str, schema: str, first_key: str) -> FileKind:
             return False
         if not isinstance(first, dict) or next(iter(first), None) != first_key or first.get("schema") != schema:
             return False
-        # the last line may be incomplete, if its writer was killed
-        return all(line.startswith(start) or (line[-1:] != b"\n" and start.startswith(line)) for line in file)
+        for line in file:
+            if not line.endswith(b"\n"):  # the last one, whose writer was killed, or is writing the rest now
+                return line.startswith(start) or start.startswith(line)
+            if not line.startswith(start):
+                return False
+        return True
 
     return FileKind(name, marked)
 

@@ -199,7 +199,7 @@ def test_checkpoints_come_back_as_they_were(weights: Path) -> None:
 def test_bad_checkpoints(weights: Path, tmp_path: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-50])
-    with pytest.raises(CheckpointError, match="not a readable safetensors file"):
+    with pytest.raises(CheckpointError, match="is damaged or cut off"):
         checkpoint.load(weights)
     weights.write_bytes(whole.replace(b"mar-edge 1", b"mar-edge 9"))
     with pytest.raises(CheckpointError, match="'mar-edge 9', newer than this"):

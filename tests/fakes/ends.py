@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.fakes.writers import WRITERS, Writer
 
 FOREIGN = {
@@ -176,6 +178,7 @@ def order(folder: Path, writer: Writer) -> list[str]:
 
 def main() -> None:
     """Do all three for every kind."""
+    torch.set_num_threads(1)  # a process with threads cannot be forked
     folder, rounds = Path(sys.argv[1]), int((sys.argv[2:] or ["20"])[0])
     acts: dict[str, Callable[[Path, str, Writer], Any]] = {
         "order": lambda place, _, writer: order(place, writer),

@@ -67,7 +67,7 @@ def changed(path: Path, key: str, values: dict[str, Any] | str) -> Path:
         ("config", "[]", "a list, expected keys and values"),
         ("config", '{"width": NaN}', "NaN"),
         ("info", {"labels": 5}, "labels is 5"),
-        ("info", {"labels": ["a"]}, "1 labels for 5 classes"),
+        ("info", {"labels": ["a"]}, "1 label for 5 classes"),
         ("info", {"labels": [1, 2, 3, 4, 5]}, r"labels.0 is 1"),
         ("info", {"provenance": "x"}, "provenance is 'x'"),
         ("info", {"rate_fps": "fast"}, "rate_fps is 'fast'"),

@@ -583,9 +583,7 @@ def test_tensorrt_does_not_build_ahead_without_a_gpu(install: Callable[..., Mach
 def test_an_engine_of_another_precision_is_refused(install: Callable[..., Machine], tmp_path: Path) -> None:
     install(TENSORRT)
     lied = write_bundle(tmp_path / "lied.mar", precision="fp16")
-    with pytest.raises(
-        EngineError, match=r"but not in fp16: classifier.head/MatMul of 1 products are not \(1 in fp32\)"
-    ):
+    with pytest.raises(EngineError, match=r"but not in fp16: classifier.head/MatMul of 1 product is not \(1 in fp32\)"):
         load(lied)
     assert not list((tmp_path / "cache" / "tensorrt").glob("*.engine"))
     kept = write_bundle(tmp_path / "kept.mar", precision="fp16", kept=["classifier.head"])
