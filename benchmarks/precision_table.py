@@ -20,8 +20,9 @@ from egomotion_accuracy import MIN_STRUCTURE, SEED, stands_still
 from numpy.typing import NDArray
 from rich.progress import track
 
-from mar_edge.bundle import Bundle, Variant, open_bundle
+from mar_edge.bundle import Bundle, open_bundle
 from mar_edge.export.gate import emulated_logits
+from mar_edge.manifest import Variant
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.parity import compare

@@ -16,17 +16,12 @@ from mar_edge.errors import BundleError
 from mar_edge.files.at_rest import read_at_rest
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.checked_file import CheckedFile
-from mar_edge.files.graph_files import hash_file as hash_file
-from mar_edge.files.graph_files import weight_names
+from mar_edge.files.graph_files import hash_file, weight_names
 from mar_edge.files.graph_operators import check_operators
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.ownership import FolderKind
 from mar_edge.files.regular_file import read_limited, why_special
-from mar_edge.manifest import FORMAT, SCHEMA, digest_of, is_whole, parse_manifest
-from mar_edge.manifest import Manifest as Manifest
-from mar_edge.manifest import Parity as Parity
-from mar_edge.manifest import Variant as Variant
-from mar_edge.manifest import WeightFile as WeightFile
+from mar_edge.manifest import FORMAT, SCHEMA, Manifest, Variant, digest_of, is_whole, parse_manifest
 from mar_edge.model_spec import PRECISIONS
 
 MANIFEST = "manifest.json"

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from onnx import ModelProto
 
-from mar_edge.bundle import Parity
 from mar_edge.calibration.placement import int8_share
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.sensitivity import Damage
 from mar_edge.calibration.trial import Trial
 from mar_edge.counting import counted
+from mar_edge.manifest import Parity
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model_spec import Placement
 from mar_edge.reporting import Progress, no_progress

@@ -10,8 +10,9 @@ import typer
 from mar_edge.cli.options import ForceOption, MaskOption, PrecisionOption, mask_percent
 
 if TYPE_CHECKING:
-    from mar_edge.bundle import Bundle, Variant
+    from mar_edge.bundle import Bundle
     from mar_edge.console import Console
+    from mar_edge.manifest import Variant
 
 PlacementChoice = Literal["cpu", "tensorrt"]
 ENGINE_OF = {"cpu": "onnxruntime", "tensorrt": "tensorrt"}

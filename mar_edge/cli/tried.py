@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from mar_edge.errors import EngineError
 
 if TYPE_CHECKING:
-    from mar_edge.bundle import Variant
+    from mar_edge.manifest import Variant
 
 
 class Tried(Protocol):

@@ -16,7 +16,7 @@ import torch
 from onnx import ModelProto
 
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.calibration.calibrate import Calibrated, Calibration, Rest
 from mar_edge.counting import counted
 from mar_edge.errors import ExportError
@@ -28,7 +28,8 @@ from mar_edge.export.gate import Gate
 from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.export.half.precision import choose_kept, to_half
 from mar_edge.export.source_model import Origin
-from mar_edge.files.graph_files import remove_graph
+from mar_edge.files.graph_files import hash_file, remove_graph
+from mar_edge.manifest import Parity, Variant
 from mar_edge.model_spec import PRECISIONS, Placement
 from mar_edge.reporting import Progress, Warn
 from mar_edge.runtime.engines.registry import engine_version
@@ -258,7 +259,7 @@ def unmeasured(path: Path, mask: int, precision: str = "fp32", **about: Any) -> 
         file=path.name,
         mask=mask,
         precision=precision,  # type: ignore[arg-type]
-        sha256=bundles.hash_file(path),
+        sha256=hash_file(path),
         size_bytes=path.stat().st_size,
         gmacs=count_macs(path) / 1e9,
         parity=Parity(max_abs_error=0, bound=1, clips=1, source="not measured yet"),

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from mar_edge.bundle import Variant
 from mar_edge.errors import EngineError, ExportError
 from mar_edge.export.half.emulation import emulate, session
 from mar_edge.export.precision_check import check_precision
 from mar_edge.export.tensor_types import HALF, element_types
+from mar_edge.manifest import Variant
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
 from mar_edge.model_spec import ModelSpec

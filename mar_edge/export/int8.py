@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mar_edge import bundle as bundles
-from mar_edge.bundle import BUILTIN, Bundle, Variant, open_bundle
+from mar_edge.bundle import BUILTIN, Bundle, open_bundle
 from mar_edge.errors import ExportError, OutputError
 from mar_edge.export.advice import for_calibration
 from mar_edge.export.calibration_options import CalibrationOptions
@@ -16,6 +16,7 @@ from mar_edge.export.family import Family
 from mar_edge.export.source_model import open_origin
 from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import check_not_input, check_replaceable
+from mar_edge.manifest import Variant
 from mar_edge.reporting import Progress, no_progress
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mar_edge.bundle import BUNDLE, Bundle, Variant
+from mar_edge.bundle import BUNDLE, Bundle
 from mar_edge.errors import OutputError
 from mar_edge.files.ownership import check_not_input
+from mar_edge.manifest import Variant
 
 Key = tuple[int, str, str]
 """Mask, precision and placement of a graph."""

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Manifest, Variant, open_bundle
+from mar_edge.bundle import open_bundle
+from mar_edge.files.graph_files import hash_file
+from mar_edge.manifest import Manifest, Variant
 from mar_edge.model import checkpoint
 from mar_edge.model.bundle_weights import read_bundle
 from mar_edge.model.checkpoint import CheckpointInfo
@@ -65,7 +67,7 @@ def open_origin(source: str | Path) -> Origin:
     if path.suffix == bundles.SUFFIX or not path.suffix:
         bundle = open_bundle(source)
         model, config, info = read_bundle(bundle)
-        return Origin(bundle.path, model.eval(), config, info, bundles.hash_file(bundle.path / bundles.MANIFEST))
+        return Origin(bundle.path, model.eval(), config, info, hash_file(bundle.path / bundles.MANIFEST))
     model, config, info = checkpoint.load(path)
     check_classifier(path, config)
-    return Origin(path, model.eval(), config, info, bundles.hash_file(path))
+    return Origin(path, model.eval(), config, info, hash_file(path))

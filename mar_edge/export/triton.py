@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mar_edge.bundle import Bundle, Manifest, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.errors import ExportError, OptionError
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import FolderKind, check_not_input
 from mar_edge.files.regular_file import read_text
+from mar_edge.manifest import Manifest, Variant
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """Execution provider of ONNX Runtime: TensorRT on a GPU, OpenVINO on an x86 CPU, or none, on any CPU."""

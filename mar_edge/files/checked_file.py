@@ -7,7 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 _SETTLED_NS = 100_000_000
 """A file that was written at least this long before it was hashed cannot have been written again with the same time stamp."""
@@ -43,13 +43,11 @@ class CheckedFile:
             OSError: if it cannot be read.
         """
         now = time.time_ns()
-        digest = hashlib.sha256()
         with path.open("rb") as file:
             before = _state(os.fstat(file.fileno()))
-            while block := file.read(1 << 20):
-                digest.update(block)
+            sha256 = hash_open(file)
             settled = before == _state(os.fstat(file.fileno())) and now - before.changed_ns > _SETTLED_NS
-        return cls(path, digest.hexdigest(), before, settled)
+        return cls(path, sha256, before, settled)
 
     def is_unchanged(self) -> bool:
         """Return whether the path still leads to the bytes that were hashed.
@@ -66,6 +64,18 @@ class CheckedFile:
             return True
         # a link to it, or its permissions, may have changed; or it is too new for its time stamp to show a change
         return CheckedFile.read(self.path).sha256 == self.sha256
+
+
+def hash_open(file: BinaryIO) -> str:
+    """Return the sha256 of the rest of an open file in hexadecimal.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _state(found: os.stat_result) -> _State:

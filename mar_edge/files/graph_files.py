@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mar_edge.errors import BundleError
+from mar_edge.files.checked_file import hash_open
 
 PLAIN_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 """File names that do not lead out of the graph's folder."""
@@ -41,14 +42,11 @@ def hash_file(path: Path) -> str:
     Raises:
         BundleError: if it cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return hash_open(file)
     except OSError as error:
         raise BundleError(f"{path} cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def hash_all(own: str, weights: dict[str, str]) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 import yaml
 
-from mar_edge.bundle import MANIFEST, hash_file
+from mar_edge.bundle import MANIFEST
+from mar_edge.files.graph_files import hash_file
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.training.recipe import COMMANDS, Recipe
 from mar_edge.training.videos import VideosPart

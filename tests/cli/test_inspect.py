@@ -14,7 +14,7 @@ import onnx
 import pytest
 import torch
 
-from mar_edge.bundle import Bundle, hash_file, write_manifest
+from mar_edge.bundle import Bundle, write_manifest
 from mar_edge.calibration.placement import sites
 from mar_edge.calibration.quantise import quantise
 from mar_edge.cli.views.bundle_card import shorten
@@ -23,6 +23,7 @@ from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.export.half.graph import to_half
 from mar_edge.export.layer_report import Step, report, why_not_fused
 from mar_edge.export.mask_picture import draw_mask, save_mask
+from mar_edge.files.graph_files import hash_file
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask
 from mar_edge.model.config import build

@@ -15,12 +15,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mar_edge.bundle import Parity, open_bundle
+from mar_edge.bundle import open_bundle
 from mar_edge.calibration.trade_off import Row
 from mar_edge.calibration.trade_off_plot import plot
 from mar_edge.cli.main import app
 from mar_edge.datasets.video_list import read_labels, read_video_list
 from mar_edge.errors import BundleError, CheckpointError, DataError, MarEdgeError, RecipeError
+from mar_edge.manifest import Parity
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.printable import printable
 from mar_edge.training import recipe as recipes

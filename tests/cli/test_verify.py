@@ -14,10 +14,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import mar_edge
-from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.cli.main import app
 from mar_edge.cli.verify import verdicts
 from mar_edge.errors import EngineError, ExportError
+from mar_edge.manifest import Parity, Variant
 from mar_edge.runtime.engines.registry import available_engines, create_engine
 from mar_edge.runtime.measurement import bounds
 from mar_edge.runtime.measurement.profiling import block_times

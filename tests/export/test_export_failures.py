@@ -15,7 +15,7 @@ import torch
 from onnx import ModelProto, numpy_helper
 from typer.testing import CliRunner, Result
 
-from mar_edge.bundle import Variant, open_bundle
+from mar_edge.bundle import open_bundle
 from mar_edge.calibration import scheme
 from mar_edge.calibration.ranges import ranges
 from mar_edge.cli.main import app
@@ -29,6 +29,7 @@ from mar_edge.export.gate import Gate
 from mar_edge.export.graph import write_graph
 from mar_edge.export.half.precision import to_half
 from mar_edge.export.int8 import calibrate
+from mar_edge.manifest import Variant
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import build

@@ -11,13 +11,15 @@ import torch
 from onnx import ModelProto, numpy_helper
 
 from mar_edge import bundle as bundles
-from mar_edge.bundle import Bundle, Manifest, Parity, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.calibration.collection import collect
 from mar_edge.calibration.quantise import quantise
 from mar_edge.calibration.ranges import ranges
 from mar_edge.export.graph import count_macs, write_graph
 from mar_edge.export.half.graph import to_half
+from mar_edge.files.graph_files import hash_file
 from mar_edge.geometry import Geometry
+from mar_edge.manifest import Manifest, Parity, Variant
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import describe
@@ -99,7 +101,7 @@ def _variant(folder: Path, file: str, mask: int, precision: str, base: Path) -> 
         file=file,
         mask=mask,
         precision=precision,  # type: ignore[arg-type]
-        sha256=bundles.hash_file(folder / file),
+        sha256=hash_file(folder / file),
         size_bytes=(folder / file).stat().st_size,
         gmacs=count_macs(base) / 1e9,
         parity=Parity(max_abs_error=0, bound=1, clips=1, source="not measured"),
@@ -108,7 +110,7 @@ def _variant(folder: Path, file: str, mask: int, precision: str, base: Path) -> 
 
 def _with_hash(folder: Path, variant: Variant) -> Variant:
     path = folder / variant.file
-    return variant.model_copy(update={"sha256": bundles.hash_file(path), "size_bytes": path.stat().st_size})
+    return variant.model_copy(update={"sha256": hash_file(path), "size_bytes": path.stat().st_size})
 
 
 def _write_manifest(folder: Path, variants: list[Variant]) -> None:

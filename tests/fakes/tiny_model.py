@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mar_edge.bundle import Manifest
 from mar_edge.geometry import Geometry
+from mar_edge.manifest import Manifest
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mar_edge.counting import counted
 
 if TYPE_CHECKING:
-    from mar_edge.bundle import Manifest, Variant
     from mar_edge.console import Console
+    from mar_edge.manifest import Manifest, Variant
 
 SHOWN, HIDDEN = "██", ".."
 LABELS_SHOWN = 12

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from mar_edge.bundle import Bundle, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.errors import BundleError, EngineError
+from mar_edge.manifest import Variant
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.telemetry import import_openvino

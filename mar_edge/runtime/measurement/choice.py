@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mar_edge.bundle import BUILTIN, Bundle, Variant
+from mar_edge.bundle import BUILTIN, Bundle
 from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.files.regular_file import read_text
+from mar_edge.manifest import Variant
 from mar_edge.model_spec import PRECISIONS
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.device.identity import device_key

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mar_edge import errors
-from mar_edge.bundle import Bundle, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.child_process import run_python
 from mar_edge.errors import EngineError, MarEdgeError
+from mar_edge.manifest import Variant
 
 STATUS = Path("/proc/self/status")
 

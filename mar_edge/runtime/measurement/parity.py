@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Parity
 from mar_edge.counting import counted_of
+from mar_edge.manifest import Parity
 from mar_edge.runtime.measurement.bounds import BOUNDS, clear_clips, divergence, largest_error, misses
 
 
@@ -50,7 +50,7 @@ def compare(
         logits: the graph's (N, classes).
         precision: of the graph, whose bound is recorded.
         source: which clips they are.
-        reference_name: what the reference is, see `bundle.Parity`.
+        reference_name: what the reference is, see `manifest.Parity`.
         targets: class of each clip (N,); -1 for one without.
     """
     expected, got = reference.astype(np.float64), logits.astype(np.float64)

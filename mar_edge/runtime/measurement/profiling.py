@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Bundle, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.errors import MarEdgeError, MissingExtraError
+from mar_edge.manifest import Variant
 from mar_edge.node_names import block_of, is_ours
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mar_edge.bundle import Bundle, Parity, Variant
+from mar_edge.bundle import Bundle
 from mar_edge.errors import BundleError, EngineError, MarEdgeError, MissingExtraError
+from mar_edge.manifest import Parity, Variant
 from mar_edge.model_spec import PRECISIONS
 from mar_edge.node_names import part_of
 from mar_edge.reporting import Progress, no_progress

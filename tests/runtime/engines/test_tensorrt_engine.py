@@ -19,9 +19,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from mar_edge.bundle import Bundle, hash_file, write_manifest
+from mar_edge.bundle import Bundle, write_manifest
 from mar_edge.errors import EngineError, MissingExtraError, OptionError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.files.graph_files import hash_file
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.engines.tensorrt import cache as tensorrt_cache
 from mar_edge.runtime.engines.tensorrt import cuda as tensorrt_cuda

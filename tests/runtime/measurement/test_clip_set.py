@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mar_edge.bundle import Manifest, open_bundle
+from mar_edge.bundle import open_bundle
 from mar_edge.errors import DataError, SourceError
 from mar_edge.evaluation.labelled_clips import open_labelled_clips
+from mar_edge.manifest import Manifest
 from mar_edge.runtime.measurement.clip_set import ClipSet, open_clips
 from tests.fakes.bundle import manifest
 from tests.fakes.films import RATE_FPS, moving_square, write_film

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import mar_edge
-from mar_edge.bundle import Bundle, Parity
+from mar_edge.bundle import Bundle
 from mar_edge.errors import BundleError, EngineError, OutputError
+from mar_edge.manifest import Parity
 from mar_edge.runtime.measurement import choice as device_choice
 from mar_edge.runtime.measurement.choice import choose, remember
 from mar_edge.runtime.measurement.verification import Measurement

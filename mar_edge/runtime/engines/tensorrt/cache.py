@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from mar_edge.bundle import Variant
 from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.files.graph_files import hash_graph
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.regular_file import open_regular
+from mar_edge.manifest import Variant
 from mar_edge.reporting import Warn, no_warning
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.bundle import Variant
+from mar_edge.manifest import Variant
 from mar_edge.model_spec import ModelSpec
 from mar_edge.reporting import Warn
 from mar_edge.runtime.device import cache as device_cache
