@@ -57,10 +57,10 @@ def test_training_mask_is_a_shuffled_test_mask(grid: tuple[int, int, int], ratio
 def test_masks_for_comparison(grid: tuple[int, int, int], ratio: float, seed: int) -> None:
     t, h, w = grid
     rng = np.random.default_rng(seed)
-    assert (~masking.random_mask(grid, ratio, rng)).sum() == int(ratio * t * h * w)
+    assert (~masking.random_mask(grid, ratio, rng)).sum() == int(ratio * (t * h * w))
     tube = masking.tube_mask(grid, ratio, rng)
     assert (tube == tube[0]).all()
-    assert (~tube[0]).sum() == int(ratio * h * w)
+    assert (~tube[0]).sum() == int(ratio * (h * w))
     frame = masking.frame_mask(grid, ratio, rng)
     assert (frame.all(axis=(1, 2)) | ~frame.any(axis=(1, 2))).all()
     assert (~frame[:, 0, 0]).sum() == int(ratio * t)
