@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mar_edge.runtime.sources.demo.demo import DemoSource
     from mar_edge.runtime.sources.source import Frame, Source
     from mar_edge.runtime.streams.events import EventRule
-    from mar_edge.runtime.streams.results import ClipResult, Event, Prediction
+    from mar_edge.runtime.results import ClipResult, Event, Prediction
     from mar_edge.runtime.streams.session import Session
     from mar_edge.runtime.streams.stream import Stream
 
@@ -51,11 +51,11 @@ switch_off()  # telemetry of our dependencies; must run before any of them loads
 _HOMES = {
     "Bundle": "bundle",
     "CameraSource": "runtime.sources.camera",
-    "ClipResult": "runtime.streams.results",
+    "ClipResult": "runtime.results",
     "DemoSource": "runtime.sources.demo.demo",
     "Engine": "runtime.engines.engine",
     "Evaluation": "evaluation.evaluation",
-    "Event": "runtime.streams.results",
+    "Event": "runtime.results",
     "EventRule": "runtime.streams.events",
     "Frame": "runtime.sources.source",
     "Geometry": "geometry",
@@ -63,7 +63,7 @@ _HOMES = {
     "Model": "runtime.model",
     "ModelConfig": "model.config",
     "ModelSpec": "model_spec",
-    "Prediction": "runtime.streams.results",
+    "Prediction": "runtime.results",
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
     "Source": "runtime.sources.source",

@@ -4,6 +4,7 @@
 MarEdgeError                 all of the following; the command line prints it as one line and exits with 1
 ├── GeometryError            frame size, clip length or mask ratio that does not fit
 ├── SourceError              a camera, file or stream that cannot be opened or read
+│   └── SourceTimeoutError   one that delivered no frame in time
 ├── FrameError               a pushed frame or time stamp that cannot be used
 ├── OptionError              an invalid option of a model or session
 ├── BundleError              a bundle that is missing, damaged, too new or unknown by name
@@ -13,7 +14,7 @@ MarEdgeError                 all of the following; the command line prints it as
 ├── TrainingError            training that cannot continue
 ├── DataError                a list of videos, or videos in it, that cannot be used for training or evaluation
 ├── ExportError              a graph that misses its parity or cannot be written
-├── OutputError              an output path that cannot be written
+├── OutputError              an output that cannot be written
 └── MissingExtraError        an optional part that is not installed
 ```
 The message states what was seen, what was expected and what to do next; passwords and tokens in it are hidden, and
@@ -21,6 +22,8 @@ control characters are shown as escapes.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from mar_edge.credentials import without_credentials
 from mar_edge.printable import printable_lines
@@ -38,8 +41,46 @@ class GeometryError(MarEdgeError, ValueError):
     """A frame size, clip length or mask ratio that does not fit the model."""
 
 
+SourceCode = Literal[
+    "auth", "refused", "timeout", "not-found", "codec", "stalled", "ended", "busy", "permission", "unreadable"
+]
+"""Why a source cannot be opened or read:
+
+```
+auth        wrong or missing user name or password
+refused     nothing listens at the address, or the server refuses the connection
+timeout     no answer in time
+not-found   no such host, path, file or device
+codec       the video cannot be decoded here
+stalled     connected, but no frame for too long
+ended       a live stream that the other side ended
+busy        another program uses the device
+permission  this user may not open it
+unreadable  anything else
+```
+"""
+
+
 class SourceError(MarEdgeError):
-    """A camera, file or stream that cannot be opened or read."""
+    """A camera, file or stream that cannot be opened or read.
+
+    Args:
+        *args: the message.
+        code: the cause.
+        retry: whether a later attempt may succeed; False for a mistake in what was asked for.
+    """
+
+    def __init__(self, *args: object, code: SourceCode = "unreadable", retry: bool = True) -> None:
+        super().__init__(*args)
+        self.code: SourceCode = code
+        self.retry = retry
+
+
+class SourceTimeoutError(SourceError):
+    """A source that delivered no frame in time."""
+
+    def __init__(self, *args: object, code: SourceCode = "stalled", retry: bool = True) -> None:
+        super().__init__(*args, code=code, retry=retry)
 
 
 class FrameError(MarEdgeError, ValueError):
@@ -79,7 +120,16 @@ class ExportError(MarEdgeError):
 
 
 class OutputError(MarEdgeError):
-    """An output path that cannot be written."""
+    """An output that cannot be written.
+
+    Args:
+        *args: the message.
+        retry: whether the same record may be written later, as when a server is away.
+    """
+
+    def __init__(self, *args: object, retry: bool = False) -> None:
+        super().__init__(*args)
+        self.retry = retry
 
 
 class MissingExtraError(MarEdgeError, ImportError):

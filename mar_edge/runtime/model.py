@@ -22,7 +22,7 @@ from mar_edge.runtime.engines.registry import MOST_THREADS, create_engine
 from mar_edge.runtime.measurement.choice import choose
 from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.results import ClipResult, Event
+from mar_edge.runtime.results import ClipResult, Event
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.smoothing import softmax
 from mar_edge.runtime.streams.stream import Stream

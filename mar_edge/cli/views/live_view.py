@@ -14,7 +14,7 @@ from rich.table import Table
 from mar_edge.console import Console, literal
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.streams.results import Event, Prediction
+from mar_edge.runtime.results import Event, Prediction
 
 BAR_CELLS = 32
 REFRESH_S = 0.1

@@ -13,7 +13,7 @@ from mar_edge.child_process import run_python
 from mar_edge.errors import OutputError
 from mar_edge.printable import printable
 from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.streams.results import Prediction
+from mar_edge.runtime.results import Prediction
 
 LARGEST_PX = 1280
 _KEYS_THAT_CLOSE = (27, ord("q"))

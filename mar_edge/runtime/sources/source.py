@@ -1,72 +1,95 @@
-"""A picture and when it was taken."""
+"""The interface of sources: how to connect, and how to read one connection."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from mar_edge.reporting import Warnings
-from mar_edge.runtime.clips.preprocess import Color
+from mar_edge.runtime.frame import Frame
 
 
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """One picture of a source.
+class Connection(Protocol):
+    """One opening of a source. `close` may be called by any thread, and more than once; `read` by one thread."""
 
-    Attributes:
-        picture: uint8 (H, W, 3); the source does not change it afterwards.
-        time_s: when it was taken, in seconds from the source's start.
-        color: order of its channels.
-        truth: label of a scripted source; None for real recordings.
-        arrived_s: `time.monotonic()` when a live frame was taken; None for a file.
-        held: whether it repeats the picture before, which the recording still shows: it is not a frame of its own.
-    """
+    def read(self, timeout_s: float) -> Frame | None:
+        """Wait for the next frame.
 
-    picture: NDArray[np.uint8]
-    time_s: float
-    color: Color = "rgb"
-    truth: str | None = None
-    arrived_s: float | None = None
-    held: bool = False
+        Args:
+            timeout_s: how long to wait at most. A source that cannot be interrupted says so in its documentation.
+
+        Returns:
+            The next frame, of a camera the newest one; None at the end of the recording, and after `close`.
+
+        Raises:
+            SourceTimeoutError: if none came in that time; `read` may be called again.
+            SourceError: if the connection is lost or cannot be read; it is of no further use.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; a `read` that waits in another thread returns None soon."""
+        ...
 
 
 class Source(Protocol):
-    """Something that yields frames: a camera, a file, the demo.
+    """Something to connect to: a camera, a file, a network stream. It knows nothing of retries, see `streams.reader`.
 
     Attributes:
-        name: for messages and for the `stream` field of results.
-        dropped: frames of a live source that were not read.
-        warnings: the newest 100 warnings that were not read yet.
+        name: for messages and for the `stream` field of results, without credentials.
+        live: whether frames come at their own pace, and are lost if nobody takes them; a file waits. Valid once
+            connected.
+        dropped: frames of a live source that were replaced before they were read, over all its connections.
+        warnings: what the operator should know, the newest 100 that were not read yet.
     """
 
     name: str
+    live: bool
     dropped: int
     warnings: Warnings
 
-    def __enter__(self) -> Source:
-        """Open it."""
+    def connect(self) -> Connection:
+        """Open it; waits until it is open or has failed. It may be called again after the connection is closed.
+
+        Raises:
+            SourceError: if it cannot be opened; `code` and `retry` say why, and whether to try again.
+        """
         ...
+
+
+class Reading:
+    """A connection as a context manager that can be iterated over, for those who read a source in their own loop.
+
+    Args:
+        source: what to connect to.
+        timeout_s: a source without a frame for this time raises `SourceTimeoutError`.
+    """
+
+    def __init__(self, source: Source, timeout_s: float = 5.0) -> None:
+        self._connection = source.connect()
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Reading:
+        """Return itself."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it and end its threads."""
-        ...
+        """Close the connection."""
+        self._connection.close()
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield frames until the source ends or is closed."""
-        ...
+    def __iter__(self) -> Reading:
+        """Return itself."""
+        return self
 
+    def __next__(self) -> Frame:
+        """Return the next frame.
 
-@runtime_checkable
-class Stoppable(Protocol):
-    """A source that may wait for a long time and can be woken; others are stopped between two frames."""
-
-    def stop(self) -> None:
-        """End the iteration soon; any thread may call it."""
-        ...
+        Raises:
+            SourceError: see `Connection.read`.
+        """
+        frame = self._connection.read(self._timeout_s)
+        if frame is None:
+            raise StopIteration
+        return frame

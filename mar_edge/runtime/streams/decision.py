@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mar_edge.errors import OptionError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.streams.events import EventDetector, EventRule
-from mar_edge.runtime.streams.results import Event
+from mar_edge.runtime.results import Event
 from mar_edge.runtime.streams.smoothing import Smoother, softmax
 
 

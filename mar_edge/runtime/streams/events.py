@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mar_edge.errors import OptionError
-from mar_edge.runtime.streams.results import Event
+from mar_edge.runtime.results import Event
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from mar_edge.runtime.clips.windows import Step, Window
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.streams.decision import Decision
 from mar_edge.runtime.streams.events import EventRule
-from mar_edge.runtime.streams.results import Event, Prediction
+from mar_edge.runtime.results import Event, Prediction
 
 TOP = 5
 

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from mar_edge.reporting import Warn
 from mar_edge.runtime.sources.source import Source, Stoppable
-from mar_edge.runtime.streams.results import Event, Prediction
+from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.session import Session
 
 

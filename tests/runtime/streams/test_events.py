@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mar_edge.errors import OptionError
 from mar_edge.runtime.streams.events import EventDetector, EventRule
-from mar_edge.runtime.streams.results import Event
+from mar_edge.runtime.results import Event
 from mar_edge.runtime.streams.smoothing import Smoother, softmax
 
 RULE = EventRule(onset=0.6, offset=0.4, min_duration_s=0.5, idle_label="idle")

@@ -1,0 +1,331 @@
+"""What a stream reports: predictions, events, notices, frames and its status; and the classification of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, ClassVar, Literal
+
+from mar_edge.runtime.frame import Frame
+
+
+Kind = Literal["prediction", "event", "notice", "frame", "summary"]
+"""What a sink may want: see `sinks.sink.Sink`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventStarted:
+    """The beginning of an action, reported once it has lasted for the rule's minimum.
+
+    Attributes:
+        id: unique over all streams and runs; that of its `EventEnded`.
+        stream: name of the source.
+        label: class.
+        start_s: when it began, in the stream's own time, seconds.
+        score: highest smoothed score so far.
+        started_at: when it began, UTC; None for a recording.
+    """
+
+    id: str
+    stream: str
+    label: str
+    start_s: float
+    score: float
+    started_at: datetime | None = None
+
+    kind: ClassVar[Kind] = "event"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the command line writes."""
+        return {
+            "type": "event",
+            "phase": "start",
+            "id": self.id,
+            "stream": self.stream,
+            "label": self.label,
+            "start_s": round(self.start_s, 4),
+            "score": round(self.score, 4),
+            **_at("started_at", self.started_at),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventEnded:
+    """An action with beginning and end.
+
+    Attributes:
+        id: unique over all streams and runs; that of its `EventStarted`.
+        stream: name of the source.
+        label: class.
+        start_s, end_s: in the stream's own time, seconds.
+        score: highest smoothed score within it.
+        started_at, ended_at: the same moments, UTC; None for a recording.
+    """
+
+    id: str
+    stream: str
+    label: str
+    start_s: float
+    end_s: float
+    score: float
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    kind: ClassVar[Kind] = "event"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the command line writes."""
+        return {
+            "type": "event",
+            "phase": "end",
+            "id": self.id,
+            "stream": self.stream,
+            "label": self.label,
+            "start_s": round(self.start_s, 4),
+            "end_s": round(self.end_s, 4),
+            "score": round(self.score, 4),
+            **_at("started_at", self.started_at),
+            **_at("ended_at", self.ended_at),
+        }
+
+
+Event = EventStarted | EventEnded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What one inference found.
+
+    Attributes:
+        stream: name of the source.
+        time_s: time stamp of the window's newest frame, seconds.
+        frame: index of that frame among all frames of the stream; repeats of a held one are not counted.
+        label: class with the highest smoothed score; the rule's idle class if the window shows none that is known.
+        score: that score, 0 to 1.
+        top: (label, score) of the best classes, best first.
+        latency_ms: from the arrival of the newest frame to this result, in milliseconds.
+        mask: mask ratio of the graph, in percent.
+        engine: engine that ran it.
+        captured_at: when that frame arrived, UTC; None for a recording.
+        doubt: why the window shows too little for a reliable answer; None if it shows enough.
+        events: events that started or ended with this prediction.
+        truth: what a scripted source shows in the whole window; None if it changes within it, and for real ones.
+    """
+
+    stream: str
+    time_s: float
+    frame: int
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    latency_ms: float
+    mask: int
+    engine: str
+    captured_at: datetime | None = None
+    doubt: str | None = None
+    events: tuple[Event, ...] = ()
+    truth: str | None = None
+
+    kind: ClassVar[Kind] = "prediction"
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the window shows enough to be recognised."""
+        return self.doubt is None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the command line writes."""
+        return {
+            "type": "prediction",
+            "stream": self.stream,
+            "time_s": round(self.time_s, 4),
+            "frame": self.frame,
+            "label": self.label,
+            "score": round(self.score, 4),
+            "top": [[label, round(score, 4)] for label, score in self.top],
+            "latency_ms": round(self.latency_ms, 2),
+            "mask": self.mask,
+            "engine": self.engine,
+            "reliable": self.reliable,
+            **_at("captured_at", self.captured_at),
+            **({"doubt": self.doubt} if self.doubt else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What an operator should know.
+
+    Attributes:
+        stream: name of the source; the output's name if it is about an output.
+        code: what it is about, for programs: a `SourceCode` while a source is lost, `live` when it is back, `window` for a
+            break that the window must not span, `slow-source`, `output` ...
+        message: one sentence for people, with the next step; without credentials.
+    """
+
+    stream: str
+    code: str
+    message: str
+
+    kind: ClassVar[Kind] = "notice"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the command line writes."""
+        return {"type": "warning", "stream": self.stream, "code": self.code, "message": self.message}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownFrame:
+    """A frame of a stream, for sinks that show or record it.
+
+    Attributes:
+        stream: name of the source.
+        frame: the picture; `frame.picture` converts it.
+        time_s: in the stream's own time, seconds.
+        captured_at: when it arrived, UTC; None for a recording.
+    """
+
+    stream: str
+    frame: Frame
+    time_s: float
+    captured_at: datetime | None = None
+
+    kind: ClassVar[Kind] = "frame"
+
+
+State = Literal["connecting", "live", "lost", "ended"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamStatus:
+    """The state of a stream and its counts so far; at its end, its summary.
+
+    Attributes:
+        stream: name of the source.
+        model: name of the model.
+        state: `connecting` before the first frame, `live`, `lost` while it reconnects, `ended`.
+        code: why it is lost or has ended with an error; None otherwise.
+        message: the same for people; None otherwise.
+        frames: frames that arrived; repeats of a held one are not counted.
+        sampled: frames among them that the model takes.
+        inferences: windows that were inferred.
+        events: events that ended.
+        warnings: notices.
+        dropped: frames and windows that were lost, by cause: `source` for frames that a camera replaced, `newer` for
+            windows that a newer one replaced, `age` for windows that were too old, `cut` for windows lost in a break.
+        reconnects: how often it was connected again.
+        source_s: time of the newest frame in the stream's own time, seconds.
+        elapsed_s: since the stream was added, seconds.
+        latency_ms: median from capture to result, of the newest results; None without results.
+        waited_ms: longest time for which a ready window waited for the engine.
+        agreement: share of the windows that agree with a script; None without one.
+    """
+
+    stream: str
+    model: str
+    state: State
+    code: str | None = None
+    message: str | None = None
+    frames: int = 0
+    sampled: int = 0
+    inferences: int = 0
+    events: int = 0
+    warnings: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    reconnects: int = 0
+    source_s: float = 0.0
+    elapsed_s: float = 0.0
+    latency_ms: float | None = None
+    waited_ms: float = 0.0
+    agreement: float | None = None
+
+    kind: ClassVar[Kind] = "summary"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that the command line writes."""
+        return {
+            "type": "summary",
+            "stream": self.stream,
+            "model": self.model,
+            "frames": self.frames,
+            "inferences": self.inferences,
+            "events": self.events,
+            "warnings": self.warnings,
+            "dropped": sum(self.dropped.values()),
+            "dropped_by_cause": dict(self.dropped),
+            "reconnects": self.reconnects,
+            "source_s": round(self.source_s, 4),
+            "elapsed_s": round(self.elapsed_s, 4),
+            "latency_ms": None if self.latency_ms is None else round(self.latency_ms, 2),
+            **({} if self.agreement is None else {"agreement": round(self.agreement, 4)}),
+        }
+
+
+Record = Prediction | EventStarted | EventEnded | Notice | ShownFrame | StreamStatus
+"""What a sink is given. All of them have `kind` and `stream`; all but frames have `to_json`."""
+
+
+def _at(name: str, moment: datetime | None) -> dict[str, str]:
+    """Return a moment as ISO 8601 in UTC, to the millisecond; nothing for a recording."""
+    if moment is None:
+        return {}
+    return {name: moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipResult:
+    """Classification of a clip, averaged over its views.
+
+    Attributes:
+        path: the clip.
+        scores: probability of every class.
+        views: number of windows averaged.
+        duration_s: length of the clip in seconds.
+        repeated_frames: places of a window that must be filled with repeated frames, because the clip, or its longest
+            part without a gap, has fewer frames than a window; 0 otherwise.
+        doubt: why the clip shows too little for a reliable answer; None if it shows enough.
+        warnings: what went wrong while reading, one sentence each.
+    """
+
+    path: str
+    scores: dict[str, float]
+    views: int
+    duration_s: float
+    repeated_frames: int = 0
+    doubt: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def reliable(self) -> bool:
+        """Whether most of its windows show enough to be recognised."""
+        return self.doubt is None
+
+    @property
+    def label(self) -> str:
+        """Best class."""
+        return self.top(1)[0][0]
+
+    @property
+    def score(self) -> float:
+        """Probability of the best class."""
+        return self.top(1)[0][1]
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """Return the best classes as (label, probability), best first."""
+        return sorted(self.scores.items(), key=lambda item: -item[1])[:count]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `mar-edge classify --json` prints."""
+        return {
+            "type": "prediction",
+            "stream": self.path,
+            "label": self.label,
+            "score": round(self.score, 4),
+            "top": [[label, round(score, 4)] for label, score in self.top()],
+            "views": self.views,
+            "duration_s": round(self.duration_s, 4),
+            "repeated_frames": self.repeated_frames,
+            "reliable": self.reliable,
+            **({"doubt": self.doubt} if self.doubt else {}),
+        }
