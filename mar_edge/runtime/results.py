@@ -91,6 +91,7 @@ class EventEnded:
 
 
 Event = EventStarted | EventEnded
+"""Either phase of an event, for annotations."""
 
 
 @dataclass(frozen=True, kw_only=True)

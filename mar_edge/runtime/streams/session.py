@@ -15,9 +15,9 @@ from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import Color
 from mar_edge.runtime.clips.windows import Step, Window
 from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.streams.decision import Decision
-from mar_edge.runtime.streams.events import EventRule
 from mar_edge.runtime.results import Event, Prediction
+from mar_edge.runtime.streams.decision import Decision
+from mar_edge.runtime.streams.event_rule import EventRule
 
 TOP = 5
 
@@ -136,8 +136,8 @@ class Session:
             stream=self.stream,
             time_s=time_s,
             frame=index,
-            label=scores[0][0],
-            score=scores[0][1],
+            label=self._decision.label,
+            score=self._decision.score,
             top=scores[:TOP],
             latency_ms=1000 * (time.monotonic() - arrived_s),
             mask=self._engine.variant.mask,
