@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 from mar_edge.runtime.frame import Frame
 
-
 Kind = Literal["prediction", "event", "notice", "frame", "summary"]
 """What a sink may want: see `sinks.sink.Sink`."""
 

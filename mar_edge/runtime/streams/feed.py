@@ -77,6 +77,7 @@ class Feed:
         hop: sampled frames between two inputs.
         frames: frames so far; repeats of a held one are not counted.
         inputs: inputs so far.
+        rate_fps: frames per second that the model expects.
         max_gap_s: longest time without a frame that a window may span, seconds.
 
     Raises:
@@ -92,6 +93,7 @@ class Feed:
         self.hop = hop or max(1, length // 8)
         self.frames = 0
         self.inputs = 0
+        self.rate_fps = spec.rate_fps
         self.max_gap_s = Sampler(spec.rate_fps).max_gap_s
         self._length = length
         self._window = Window(spec)

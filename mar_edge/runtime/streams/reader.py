@@ -202,7 +202,7 @@ class Reader:
         if fed.slow:
             self._notify(
                 "slow-source",
-                f"{self._name}: delivers fewer frames per second than the model expects; "
+                f"{self._name}: delivers fewer than the {self._feed.rate_fps:g} frames per second that the model expects; "
                 "frames are repeated, and recognition may suffer",
             )
         self._take_warnings()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.decision import Decision
-from mar_edge.runtime.streams.events import EventRule
+from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import ModelInput
 
 TOP = 5
@@ -26,6 +26,7 @@ class Recogniser:
         rule: when events begin and end.
 
     Attributes:
+        engine: what runs the graph.
         inferences: inferences so far.
 
     Raises:
@@ -34,7 +35,7 @@ class Recogniser:
 
     def __init__(self, engine: Engine, *, stream: str, smoothing_s: float = 0.3, rule: EventRule | None = None) -> None:
         self.inferences = 0
-        self._engine = engine
+        self.engine = engine
         self._stream = stream
         self._decision = Decision(engine.spec, stream=stream, smoothing_s=smoothing_s, rule=rule)
 
@@ -47,10 +48,10 @@ class Recogniser:
             inference_ms: how long the engine took for it, in milliseconds.
         """
         self.inferences += 1
-        decided = self._decision.update(
+        scores, events = self._decision.update(
             logits,
             seen.time_s,
-            captured_at=seen.captured_at,
+            seen.captured_at,
             begins=seen.doubt is None,
             ends=seen.doubt is None or seen.holds,
         )
@@ -58,21 +59,25 @@ class Recogniser:
             stream=self._stream,
             time_s=seen.time_s,
             frame=seen.frame,
-            label=decided.scores[0][0],
-            score=decided.scores[0][1],
-            top=decided.scores[:TOP],
+            label=self._decision.label,
+            score=self._decision.score,
+            top=scores[:TOP],
             latency_ms=1000 * (time.monotonic() - seen.arrived_s),
             inference_ms=inference_ms,
-            mask=self._engine.variant.mask,
-            engine=self._engine.name,
+            mask=self.engine.variant.mask,
+            engine=self.engine.name,
             captured_at=seen.captured_at,
             doubt=seen.doubt,
-            events=decided.events,
+            events=events,
             truth=seen.truth,
             truth_since_s=seen.truth_since_s,
         )
 
+    def cut_off(self) -> None:
+        """Break off what lies before: an open event ends at the time it was last seen; the next prediction reports it."""
+        self._decision.cut()
+
     def cut(self) -> tuple[Event, ...]:
-        """Break off what lies before: an open event ends at the time it was last seen. Return what is not reported yet."""
+        """Break off what lies before, and return the events that no prediction has reported yet."""
         self._decision.cut()
         return self._decision.take_events()

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from mar_edge.counting import counted
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError, OptionError
 from mar_edge.printable import printable
@@ -22,7 +21,7 @@ from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.events import EventRule
+from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed, utc_now
 from mar_edge.runtime.streams.reader import STALL_S, Reader, ReadOptions
 from mar_edge.runtime.streams.recogniser import Recogniser
@@ -48,6 +47,8 @@ class LoadedModel(Protocol):
 class Runner:
     """Reads streams, recognises what they show, and writes the results.
 
+    It begins with `start`, which entering it, iterating and waiting call; streams that are added later begin at once.
+
     Each stream is read in a thread of its own, each model runs in one, and each sink has one: a source that is lost, a slow
     model and a broken output do not hold up the others. Streams may be added and removed at any time, from any thread.
 
@@ -69,7 +70,7 @@ class Runner:
         self._schedulers: dict[int, Scheduler] = {}
         self._outlets: list[tuple[Outlet, frozenset[str] | None]] = []
         self._queues: list[ResultQueue] = []
-        self._stopped = False
+        self._started = self._stopped = False
         for sink in sinks:
             self.add_sink(sink)
 
@@ -117,14 +118,29 @@ class Runner:
             if self._stopped:
                 raise OptionError("this runner was stopped. Create another one")
             name = self._free_name(name, opened)
-            stream = _Stream(self, name, opened, model.engine, hop=hop, smoothing_s=smoothing_s, rule=rule)
-            scheduler = self._schedulers.get(id(model.engine))
-            if scheduler is None or scheduler.stopped:
-                scheduler = self._schedulers[id(model.engine)] = Scheduler(model.engine)
-            stream.begin(scheduler, options, max_age_s)
+            stream = _Stream(
+                self,
+                name,
+                opened,
+                Feed(model.engine.spec, hop=hop),
+                Recogniser(model.engine, stream=name, smoothing_s=smoothing_s, rule=rule),
+                options,
+                max_age_s,
+            )
             self._ended.pop(name, None)
             self._streams[name] = stream
+            if self._started:
+                self._begin(stream)
         return name
+
+    def start(self) -> None:
+        """Begin to read. May be called again."""
+        with self._changed:
+            if self._started or self._stopped:
+                return
+            self._started = True
+            for stream in list(self._streams.values()):
+                self._begin(stream)
 
     def remove(self, name: str, timeout_s: float = STOP_S) -> StreamStatus:
         """End a stream; its events end, and its sinks are given its summary.
@@ -181,6 +197,7 @@ class Runner:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until every stream has ended; return whether they have."""
+        self.start()
         with self._changed:
             return self._changed.wait_for(lambda: not self._streams, timeout_s)
 
@@ -189,20 +206,21 @@ class Runner:
 
         Of a live stream only the newest prediction waits, with the events of those that it replaces.
         """
-        queue = self.results()
-        while not queue.ended:
-            record = queue.get()
-            if record is not None:
-                yield record
-
-    def results(self) -> ResultQueue:
-        """Return a queue of all records but frames from now on; it is closed when every stream has ended."""
         queue = ResultQueue(frozenset(("prediction", "event", "notice", "summary")))
         with self._changed:
             self._queues.append(queue)
             if not self._streams:
                 queue.close()
-        return queue
+        try:
+            self.start()
+            while not queue.ended:
+                record = queue.get()
+                if record is not None:
+                    yield record
+        finally:
+            queue.close()
+            with self._changed:
+                self._queues.remove(queue)
 
     def stop(self, timeout_s: float | None = STOP_S) -> bool:
         """End all streams, let the sinks finish, and close them. May be called again.
@@ -216,13 +234,14 @@ class Runner:
         began_s = time.monotonic()
         with self._changed:
             self._stopped = True
+            if not self._started:
+                self._streams.clear()
             streams = list(self._streams.values())
         limit_s = STOP_S if timeout_s is None else timeout_s
         well = self._end(streams, began_s + 0.6 * limit_s)
         with self._changed:
             schedulers, self._schedulers = list(self._schedulers.values()), {}
-            outlets, self._outlets = self._outlets, []
-            queues, self._queues = self._queues, []
+            outlets, queues = list(self._outlets), list(self._queues)
         for scheduler in schedulers:
             scheduler.stop()
         for queue in queues:
@@ -234,12 +253,11 @@ class Runner:
             thread.join(None if timeout_s is None else max(0.0, began_s + 0.95 * timeout_s - time.monotonic()))
             if thread.is_alive():
                 well &= outlet.close(0.0)
-        return well & all(
-            scheduler.join(max(0.0, began_s + limit_s - time.monotonic())) for scheduler in schedulers
-        )
+        return well & all(scheduler.join(max(0.0, began_s + limit_s - time.monotonic())) for scheduler in schedulers)
 
     def __enter__(self) -> Runner:
-        """Return itself."""
+        """Start."""
+        self.start()
         return self
 
     def __exit__(
@@ -258,6 +276,12 @@ class Runner:
         while found in self._streams:
             found, number = f"{source.name} ({number})", number + 1
         return found
+
+    def _begin(self, stream: _Stream) -> None:
+        scheduler = self._schedulers.get(id(stream.engine))
+        if scheduler is None:
+            scheduler = self._schedulers[id(stream.engine)] = Scheduler(stream.engine)
+        stream.begin(scheduler)
 
     def _end(self, streams: Collection[_Stream], deadline_s: float) -> bool:
         """Stop streams and wait for them; return whether all of them ended."""
@@ -301,62 +325,61 @@ class Runner:
         for taker in self._takers(record):
             taker.put(record, keep=keep)
 
-    def _wait_for_room(self, record: Record) -> None:
-        for taker in self._takers(record):
+    def _wait_for_room(self, stream: str) -> None:
+        """Wait until everything that a stream is written to has room."""
+        with self._changed:
+            outlets = [outlet for outlet, streams in self._outlets if streams is None or stream in streams]
+            takers: list[Outlet | ResultQueue] = [*outlets, *self._queues]
+        for taker in takers:
             taker.wait_for_room()
 
 
 class _Stream:
-    """A stream that a runner reads and recognises."""
+    """A stream that a runner reads and recognises. Its counts are written by one thread each, and read by any."""
 
     def __init__(
         self,
         runner: Runner,
         name: str,
         source: Source,
-        engine: Engine,
-        *,
-        hop: int | None,
-        smoothing_s: float,
-        rule: EventRule | None,
+        feed: Feed,
+        recogniser: Recogniser,
+        options: ReadOptions,
+        max_age_s: float | None,
     ) -> None:
-        self.name, self.source, self.engine = name, source, engine
+        self.name, self.source, self.engine = name, source, recogniser.engine
         self.error: MarEdgeError | None = None
         self.warnings = 0
         self.began_s = time.monotonic()
-        self.feed = Feed(engine.spec, hop=hop)
-        self.recogniser = Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule)
-        self.reader: Reader
-        self.slot: Slot
-        self.lane: Lane
-        self._runner = runner
+        self.slot = Slot(live=source.live)
+        self.reader = Reader(
+            source,
+            feed,
+            self.slot,
+            name=name,
+            options=options,
+            notify=lambda code, message: runner._notify(Notice(stream=name, code=code, message=message)),
+            on_frame=self._on_frame,
+        )
+        self.lane = Lane(
+            slot=self.slot,
+            recogniser=recogniser,
+            max_age_s=max_age_s,
+            quiet_s=self._quiet_s,
+            max_gap_s=feed.max_gap_s,
+            on_result=self._on_result,
+            on_events=self._on_events,
+            on_end=self._on_end,
+        )
+        self._runner, self._feed, self._recogniser = runner, feed, recogniser
         self._events = 0
         self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
         self._scripted: Counter[bool] = Counter()
         self._ended_s: float | None = None
 
-    def begin(self, scheduler: Scheduler, options: ReadOptions, max_age_s: float | None) -> None:
+    def begin(self, scheduler: Scheduler) -> None:
         """Start to read, for a scheduler."""
-        self.slot = Slot(live=self.source.live, changed=scheduler.changed)
-        self.reader = Reader(
-            self.source,
-            self.feed,
-            self.slot,
-            name=self.name,
-            options=options,
-            notify=lambda code, message: self._runner._notify(Notice(stream=self.name, code=code, message=message)),
-            on_frame=self._on_frame,
-        )
-        self.lane = Lane(
-            slot=self.slot,
-            recogniser=self.recogniser,
-            max_age_s=max_age_s,
-            quiet_s=self._quiet_s,
-            max_gap_s=self.feed.max_gap_s,
-            on_result=self._on_result,
-            on_events=self._on_events,
-            on_end=self._on_end,
-        )
+        self.began_s = time.monotonic()
         scheduler.add(self.lane)
         self.reader.start()
 
@@ -388,9 +411,9 @@ class _Stream:
             state="ended" if self._ended_s is not None else reader.state,
             code=None if lost is None else str(getattr(lost, "code", "engine")),
             message=None if lost is None else str(lost),
-            frames=self.feed.frames,
+            frames=self._feed.frames,
             sampled=reader.sampled,
-            inferences=self.recogniser.inferences,
+            inferences=self._recogniser.inferences,
             events=self._events,
             warnings=self.warnings,
             dropped={cause: count for cause, count in dropped.items() if count},
@@ -408,11 +431,10 @@ class _Stream:
 
     def _on_frame(self, frame: Frame) -> None:
         live = self.source.live
-        arrived_s = frame.arrived_s if live else None
-        captured_at = utc_now(arrived_s) if arrived_s is not None else None
-        shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
         if not live:
-            self._runner._wait_for_room(shown)
+            self._runner._wait_for_room(self.name)
+        captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
+        shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
         self._runner._emit(shown, keep=not live)
 
     def _on_result(self, prediction: Prediction) -> None:
@@ -438,10 +460,10 @@ class _Stream:
 
     def _tell_why_nothing(self) -> None:
         """Say why a stream that ended well has no result."""
-        if self.recogniser.inferences or self.error is not None:
+        if self._recogniser.inferences or self.error is not None:
             return
         window_s, source_s = self.engine.spec.window_s, self.reader.newest_s
-        if not self.feed.frames:
+        if not self._feed.frames:
             why = "no frame arrived, so nothing was recognised"
         elif source_s < window_s:
             why = (
@@ -449,5 +471,7 @@ class _Stream:
                 "For a short clip run: mar-edge classify CLIP, which repeats frames"
             )
         else:
-            why = f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
+            why = (
+                f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
+            )
         self._runner._notify(Notice(stream=self.name, code="nothing", message=f"{self.name}: {why}"))

@@ -88,15 +88,11 @@ class Scheduler:
         self._thread.start()
 
     def add(self, lane: Lane) -> None:
-        """Serve a stream, whose slot has this scheduler's condition."""
+        """Serve a stream that does not read yet."""
+        lane.slot.changed = self.changed
         with self.changed:
             self._lanes.append(lane)
             self.changed.notify_all()
-
-    @property
-    def idle(self) -> bool:
-        """Whether no stream is left."""
-        return not self._lanes
 
     def stop(self) -> None:
         """Ask the thread to end after the current inference; does not wait. Streams that are left end."""
@@ -190,4 +186,3 @@ class Scheduler:
             if lane.slot.live and not lane.quiet and lane.quiet_s() > lane.max_gap_s:
                 lane.quiet = True
                 lane.cut()
-

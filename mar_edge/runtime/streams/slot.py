@@ -31,18 +31,18 @@ class Slot:
 
     Args:
         live: whether the newest input wins.
-        changed: notified with every change; shared by all slots of an engine.
 
     Attributes:
+        changed: notified with every change; the scheduler that takes from several slots gives them one.
         dropped: inputs that were lost, by cause.
         longest_wait_s: longest time that an input, or the one that replaced it, waited for the engine.
     """
 
-    def __init__(self, *, live: bool, changed: threading.Condition) -> None:
+    def __init__(self, *, live: bool) -> None:
         self.live = live
         self.dropped: Counter[str] = Counter()
         self.longest_wait_s = 0.0
-        self._changed = changed
+        self.changed = threading.Condition()
         self._cut = False
         self._input: ModelInput | None = None
         self._ended = False
@@ -57,11 +57,11 @@ class Slot:
 
     def put(self, ready: ModelInput) -> bool:
         """Hand an input over, a copy of its own; return whether more are wanted."""
-        with self._changed:
+        with self.changed:
             if self.live:
                 self.dropped["newer"] += self._input is not None
             else:
-                self._changed.wait_for(lambda: self._closed or self._input is None)
+                self.changed.wait_for(lambda: self._closed or self._input is None)
             if self._closed:
                 return False
             self._input = ready
@@ -70,24 +70,24 @@ class Slot:
 
     def cut(self) -> None:
         """Hand a break over, at once for a live stream: an input that waits is dropped."""
-        with self._changed:
+        with self.changed:
             if self.live:
                 self.dropped["cut"] += self._input is not None
                 self._input = None
             else:
-                self._changed.wait_for(lambda: self._closed or self._input is None)
+                self.changed.wait_for(lambda: self._closed or self._input is None)
             self._cut = True
             self._note()
 
     def end(self) -> None:
         """Say that nothing follows; what waits is still taken, unless the slot is closed."""
-        with self._changed:
+        with self.changed:
             self._ended = True
             self._note()
 
     def close(self) -> None:
         """Drop what waits, and say that nothing more is wanted."""
-        with self._changed:
+        with self.changed:
             self._closed = True
             if self._input is not None:
                 self.dropped["stopped"] += 1
@@ -108,7 +108,7 @@ class Slot:
             return Cut()
         ready, self._input = self._input, None
         if ready is not None:
-            self._changed.notify_all()
+            self.changed.notify_all()
             if self.live and max_age_s is not None and now_s - ready.arrived_s > max_age_s:
                 self.dropped["age"] += 1
                 self._credit_s, self._waiting_since_s = self._waited_s(now_s), None
@@ -127,4 +127,4 @@ class Slot:
     def _note(self) -> None:
         if self._waiting_since_s is None:
             self._waiting_since_s = time.monotonic() - self._credit_s
-        self._changed.notify_all()
+        self.changed.notify_all()
