@@ -68,7 +68,7 @@ class Recording:
         force: bool = False,
         notify: Notify = no_notice,
     ) -> None:
-        if not path.lower().endswith(".mp4") or not Path(path).stem:
+        if Path(path).suffix.lower() != ".mp4":
             raise OptionError(f"a recording is an MP4 file; give a name that ends with .mp4, not {path}")
         self.name = f"video {path}"
         self._path = path
