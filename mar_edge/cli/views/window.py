@@ -6,14 +6,13 @@ import os
 import sys
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from mar_edge.child_process import run_python
 from mar_edge.errors import OutputError
 from mar_edge.printable import printable
-from mar_edge.runtime.results import Prediction
 from mar_edge.runtime.sources.source import Frame
+from mar_edge.runtime.results import Prediction
+from mar_edge.runtime.sinks.annotation import annotate
 
 LARGEST_PX = 1280
 _KEYS_THAT_CLOSE = (27, ord("q"))
@@ -67,22 +66,3 @@ def _check_display() -> None:
     tried = run_python("import cv2; cv2.namedWindow('mar-edge')")
     if tried.returncode:
         raise OutputError(f"--show needs a display, and {os.environ['DISPLAY']} cannot be used; leave out --show")
-
-
-def annotate(picture: NDArray[np.uint8], prediction: Prediction | None, *, lines: int = 3) -> NDArray[np.uint8]:
-    """Draw the best labels and their bars onto a copy of a BGR picture."""
-    out = np.ascontiguousarray(picture).copy()
-    if prediction is None:
-        return out
-    unit = max(12, out.shape[0] // 20)
-    scale = unit / 30
-    for row, (label, score) in enumerate(prediction.top[:lines]):
-        top = unit // 2 + row * (unit + unit // 3)
-        color = (80, 220, 80) if row == 0 else (200, 200, 200)
-        cv2.rectangle(out, (unit // 2, top), (unit // 2 + 12 * unit, top + unit), (30, 30, 30), -1)
-        cv2.rectangle(
-            out, (unit // 2, top), (unit // 2 + int(12 * unit * score), top + unit), tuple(c // 2 for c in color), -1
-        )
-        text = f"{label} {score:.0%}"
-        cv2.putText(out, text, (unit, top + int(unit * 0.75)), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
-    return out
