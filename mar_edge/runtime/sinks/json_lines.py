@@ -15,7 +15,7 @@ from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.marks import lines_kind, mark_record
 from mar_edge.files.ownership import check_not_input, check_replaceable, is_stream
 from mar_edge.files.syncing import check_creatable, make_folder
-from mar_edge.runtime.results import Kind, Record, ShownFrame
+from mar_edge.runtime.results import Kind, Record, ShownFrame, StreamStatus
 from mar_edge.runtime.sinks.rotation import Rotation
 
 SCHEMA = "mar-edge/json-lines/1"
@@ -87,6 +87,11 @@ class JsonLines:
             self._file = path.open("ab")
         else:
             self._file = self._new.file
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was written to a file yet."""
+        return self._fresh
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record.
@@ -217,8 +222,10 @@ class JsonLinesSink:
         Raises:
             OutputError: if it cannot be written.
         """
-        if not isinstance(record, ShownFrame):
-            self._lines(record.to_json())
+        failed_at_once = isinstance(record, StreamStatus) and record.code is not None and not record.frames
+        if isinstance(record, ShownFrame) or (failed_at_once and self._lines.fresh):
+            return  # a run that never had a frame does not replace the results of an earlier one
+        self._lines(record.to_json())
 
     def close(self) -> None:
         """Bring the lines onto the disk; stdout stays open.
