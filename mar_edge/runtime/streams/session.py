@@ -12,9 +12,10 @@ from mar_edge.counting import counted
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.reporting import Warnings
-from mar_edge.runtime.clips.preprocess import Color
+from mar_edge.runtime.clips.preprocess import check_frame
 from mar_edge.runtime.clips.windows import Step, Window
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.frame import Color, Frame
 from mar_edge.runtime.streams.decision import Decision
 from mar_edge.runtime.streams.events import EventRule
 from mar_edge.runtime.results import Event, Prediction
@@ -99,7 +100,7 @@ class Session:
         self._engine.check_process()
         arrived_s = time.monotonic() if arrived_s is None else arrived_s
         held = held and self.frames > 0
-        step = self._window.add(frame, time_s, color=color, held=held)
+        step = self._window.add(Frame(picture=check_frame(frame), time_s=time_s, color=color, held=held))
         if step.cut is not None:
             self._cut(step.cut)
         self.frames += not held
