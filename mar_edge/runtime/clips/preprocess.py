@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import FrameError
+from mar_edge.runtime.frame import Color
 
 Resize = Literal["stretch", "center_crop"]
 """`stretch` scales the picture to the model's size; `center_crop` scales the short side and crops the middle."""
-
-Color = Literal["bgr", "rgb"]
 
 
 def check_frame(frame: object) -> NDArray[np.uint8]:
