@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mar_edge.cli.endings import interrupt_on_signals
 from mar_edge.cli.options import (
     EngineOption,
     ForceOption,
@@ -54,6 +55,7 @@ def run(
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
 ) -> None:
     """Recognise actions in cameras, files or the demo, until they end or you press Ctrl-C."""
+    interrupt_on_signals()  # a stop by a service manager and a closed terminal end it as cleanly as Ctrl-C
     sources = [*([camera] if camera is not None else []), *(source or [])]
     if not sources or (camera is not None and source):
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")

@@ -106,7 +106,9 @@ class LiveView:
             bars.add_row(literal(label, style=style), bar, f"{score:5.1%}")
         if shown is None:
             bars.add_row(literal("filling the window …" if stream.frames else f"{stream.state} …", style="dim"))
-        state = f"{stream.source_s:7.2f} s   {self._rate(stream)}   latency {_latency(shown)}   {_drops(stream.dropped)}"
+        state = (
+            f"{stream.source_s:7.2f} s   {self._rate(stream)}   latency {_latency(shown)}   {_drops(stream.dropped)}"
+        )
         if stream.reconnects:
             state += f"   reconnects {stream.reconnects}"
         if shown is not None and shown.truth is not None:
@@ -117,7 +119,9 @@ class LiveView:
     def _table(self, streams: Sequence[StreamStatus]) -> Table:
         table = Table(box=None, pad_edge=False)
         for column in ("stream", "state", "recognised", "score", "rate", "latency", "dropped", "reconnects"):
-            table.add_column(column, justify="right" if column in ("score", "rate", "latency", "reconnects") else "left")
+            table.add_column(
+                column, justify="right" if column in ("score", "rate", "latency", "reconnects") else "left"
+            )
         for one in streams:
             shown = self._predictions.get(one.stream)
             table.add_row(

@@ -71,9 +71,7 @@ class Terminal:
             if self._view is not None:
                 self._view.note(record)
             elif self._events and isinstance(record, EventEnded):
-                self.console.say(
-                    f"{record.start_s:8.2f} - {record.end_s:8.2f} s  {record.label}  {record.score:.2f}"
-                )
+                self.console.say(f"{record.start_s:8.2f} - {record.end_s:8.2f} s  {record.label}  {record.score:.2f}")
 
     def close(self) -> None:
         """Nothing to close: the summaries come when the program ends."""
