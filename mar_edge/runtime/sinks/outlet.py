@@ -61,6 +61,7 @@ class Outlet:
         self._backoff = backoff or Backoff()
         self._changed = threading.Condition()
         self._waiting: deque[Record] = deque()
+        self._writing: Record | None = None
         self._closing = False
         self._disabled = False
         self._told_dropped = False
@@ -112,6 +113,8 @@ class Outlet:
         if not self._thread.is_alive():
             return True
         with self._changed:
+            if not self._disabled and self._writing is not None:
+                self.dropped[self._writing.kind] += 1
             self._disabled = True
             self._drop_all()
             self._changed.notify_all()
@@ -150,12 +153,13 @@ class Outlet:
 
     def _next(self) -> Record | None:
         with self._changed:
+            self._writing = None
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
-            record = self._waiting.popleft()
+            self._writing = self._waiting.popleft()
             self._changed.notify_all()
-            return record
+            return self._writing
 
     def _write(self, record: Record) -> None:
         """Write a record, however often it has to be tried."""
