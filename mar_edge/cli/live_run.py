@@ -118,9 +118,15 @@ class LiveRun:
             self._terminal.draw(self.runner.status())
             if self._windows is not None and not self._windows.draw():
                 return
+            if self._is_in_vain():
+                return
             if self._reload_wanted and self._reload is not None:
                 self._reload_wanted = False
                 self._reload()
+
+    def _is_in_vain(self) -> bool:
+        """Return whether an output has failed and nothing is live: files can be read again, when it works."""
+        return any(outlet.failure for outlet in self._outlets) and not self.runner.live
 
     def _stop(self, interrupted: bool) -> None:
         from mar_edge.runtime.streams.runner import STOP_S
@@ -141,6 +147,9 @@ class LiveRun:
 
     def _raise_errors(self) -> None:
         errors = self.runner.errors()
+        for failure in (outlet.failure for outlet in self._outlets):
+            if failure is not None:
+                raise failure
         if not errors:
             return
         if len(self.runner.status()) == 1:

@@ -39,6 +39,7 @@ class Outlet:
         written: records that the sink took.
         retries: attempts that failed and were repeated.
         dropped: records that never reached the sink, by kind.
+        failure: why it is disabled; None if it is not.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Outlet:
         self.written = 0
         self.retries = 0
         self.dropped: Counter[str] = Counter()
+        self.failure: OutputError | None = None
         self._sink = sink
         self._notify = notify
         self._depth, self._frames = depth, frames
@@ -168,7 +170,7 @@ class Outlet:
                 self._sink.write(record)
             except OutputError as error:
                 if not error.retry:
-                    self._disable(record, str(error))
+                    self._disable(record, error)
                     return
                 if not self._wait_to_retry(str(error)):
                     self.dropped[record.kind] += 1
@@ -200,13 +202,14 @@ class Outlet:
             self._changed.wait_for(lambda: self._closing, max(0.0, end_s - time.monotonic()))
         return True
 
-    def _disable(self, record: Record, why: str) -> None:
+    def _disable(self, record: Record, error: OutputError) -> None:
         with self._changed:
             self._disabled = True
+            self.failure = error
             self.dropped[record.kind] += 1
             self._drop_all()
             self._changed.notify_all()
-        self._say(f"{self.name} failed and is disabled: {why}")
+        self._say(f"{self.name} failed and is disabled: {error}")
 
     def _close_sink(self) -> None:
         try:

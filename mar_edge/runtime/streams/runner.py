@@ -185,6 +185,12 @@ class Runner:
             streams = [*self._ended.values(), *self._streams.values()]
         return [stream.status() for stream in sorted(streams, key=lambda stream: stream.began_s)]
 
+    @property
+    def live(self) -> bool:
+        """Whether a stream that has not ended is live."""
+        with self._changed:
+            return any(stream.source.live for stream in self._streams.values())
+
     def outputs(self) -> Mapping[str, Mapping[str, int]]:
         """Return the counts of every output by its name, see `Outlet.counts`."""
         with self._changed:
