@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from mar_edge.files.yaml_part import Part
+from mar_edge.files.yaml_problems import parts_in
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.recipe_errors import parts_in
-from mar_edge.training.recipe_part import Part
 
 DOCS = Path(__file__).parent.parent
 

@@ -1,4 +1,4 @@
-"""The base class of all parts of a recipe."""
+"""The base class of all parts of a YAML file of settings."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 LARGEST = 1_000_000_000
-"""Largest number of a recipe that has no bound of its own, such as steps or clips; beyond it counters overflow."""
+"""Largest number that has no bound of its own, such as steps or clips; beyond it counters overflow."""
 
 LONGEST = 4096
-"""Longest text of a recipe, in characters: that of a path."""
+"""Longest text, in characters: that of a path."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """A seed that numpy and torch accept."""
@@ -24,7 +24,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """A part of a recipe: unknown keys are rejected, values are immutable, numbers and texts are finite and bounded."""
+    """A part of a file of settings: unknown keys are rejected, values are immutable, numbers and texts are finite and bounded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -46,15 +46,18 @@ class KeyProblems(ValueError):
     """The problems found by a part's own check, each with the key to change.
 
     Args:
-        problems: keys below the part, such as `ratio` or `data.val`, and their problems.
+        problems: keys below the part, such as `ratio` or `data.val`, or as tuples where a name may contain a dot; and
+            their problems.
     """
 
-    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{key}: {problem}" for key, problem in problems))
+    def __init__(self, problems: Sequence[tuple[str | tuple[str, ...], str]]) -> None:
+        super().__init__(
+            "; ".join(f"{key if isinstance(key, str) else '.'.join(key)}: {problem}" for key, problem in problems)
+        )
         self.problems = tuple(problems)
 
 
-def refuse(*problems: tuple[str, str] | None) -> None:
+def refuse(*problems: tuple[str | tuple[str, ...], str] | None) -> None:
     """Raise the problems of a part, if there are any.
 
     Raises:
