@@ -13,8 +13,8 @@ from rich.table import Table
 
 from mar_edge.console import Console, literal
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.sources.source import Frame
 from mar_edge.runtime.results import Event, Prediction
+from mar_edge.runtime.sources.source import Frame
 
 BAR_CELLS = 32
 REFRESH_S = 0.1

@@ -14,9 +14,9 @@ from mar_edge.cli.views.scoreboard import Scoreboard
 from mar_edge.console import Console, literal
 from mar_edge.counting import counted
 from mar_edge.runtime.model import Model
+from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.source import Frame, Source
-from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.session import Session
 
 LATENCIES = 10_000

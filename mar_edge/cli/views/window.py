@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mar_edge.child_process import run_python
 from mar_edge.errors import OutputError
 from mar_edge.printable import printable
-from mar_edge.runtime.sources.source import Frame
 from mar_edge.runtime.results import Prediction
+from mar_edge.runtime.sources.source import Frame
 
 LARGEST_PX = 1280
 _KEYS_THAT_CLOSE = (27, ord("q"))
