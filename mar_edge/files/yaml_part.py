@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 LARGEST = 1_000_000_000
 """Largest number that has no bound of its own, such as steps or clips; beyond it counters overflow."""
@@ -28,11 +29,14 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    tag: ClassVar[str | None] = None
+    """The key by which one of several parts is known, if it is not the value of its key `kind`."""
+
     @model_validator(mode="after")
     def _bounded(self) -> Part:
         refuse(
             *(
-                (name, problem)
+                (field.alias or name, problem)
                 for name, field in type(self).model_fields.items()
                 for problem in _beyond(
                     getattr(self, name), any(hasattr(one, key) for one in field.metadata for key in ("le", "lt"))
@@ -40,6 +44,11 @@ class Part(BaseModel):
             )
         )
         return self
+
+
+def fields_of(part: type[Part]) -> dict[str, FieldInfo]:
+    """Return the fields of a part by the keys that people write."""
+    return {field.alias or name: field for name, field in part.model_fields.items()}
 
 
 class KeyProblems(ValueError):

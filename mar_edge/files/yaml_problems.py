@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mar_edge.counting import counted
-from mar_edge.files.yaml_file import Keys, YamlFile
-from mar_edge.files.yaml_part import KeyProblems, Part
+from mar_edge.files.yaml_file import Keys
+from mar_edge.files.yaml_part import KeyProblems, Part, fields_of
 
 _EXPECTED = {
     "int": "an integer",
@@ -38,14 +38,13 @@ Shown = Callable[[Keys, Any], str]
 """Returns the value of a key as a message may quote it."""
 
 
-def explain(error: ValidationError, root: type[Part], file: YamlFile, shown: Shown | None = None) -> list[str]:
-    """Return every problem of a file, each with its place.
+def explain(error: ValidationError, root: type[Part], shown: Shown | None = None) -> list[tuple[Keys, str]]:
+    """Return every problem of a file: where it is, and what a message says of it.
 
     Args:
         error: pydantic's.
         root: what was validated.
-        file: the file as written.
-        shown: how values are quoted; by default, all that is known of them.
+        shown: how values are quoted; by default, as they are.
     """
     shown = shown or (lambda _, value: shown_value(value))
     found: dict[Keys, list[ErrorDetails]] = {}
@@ -55,7 +54,7 @@ def explain(error: ValidationError, root: type[Part], file: YamlFile, shown: Sho
         # a value of several allowed types has a problem for each
         found.setdefault(keys, []).append(problem)
         parts[keys] = part
-    return [line for keys, problems in found.items() for line in _lines(keys, parts[keys], problems, root, file, shown)]
+    return [line for keys, problems in found.items() for line in _lines(keys, parts[keys], problems, root, shown)]
 
 
 def named(keys: Keys) -> str:
@@ -81,6 +80,8 @@ def _follow(place: tuple[int | str, ...], root: type[Part]) -> tuple[Keys, type[
     keys: list[str] = []
     part, inside, names = root, [root], False
     for step in place:
+        if step == "[key]":  # the name itself
+            continue
         kind = [one for one in inside if len(inside) > 1 and step in _kinds(one)]
         if kind:  # the kind of part is inserted between the keys
             inside = kind
@@ -90,28 +91,28 @@ def _follow(place: tuple[int | str, ...], root: type[Part]) -> tuple[Keys, type[
         elif len(inside) == 1:
             part = inside[0]
             keys.append(step)
-            field = part.model_fields.get(step)
+            field = fields_of(part).get(step)
             inside = parts_in(field.annotation) if field is not None else []
             names = field is not None and get_origin(field.annotation) in (dict, Mapping)
     return tuple(keys), part
 
 
 def _lines(
-    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: YamlFile, shown: Shown
-) -> Iterator[str]:
-    """Yield the problems of a key, or of keys below it, with their places."""
+    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], shown: Shown
+) -> Iterator[tuple[Keys, str]]:
+    """Yield the problems of a key, or of keys below it."""
     own = problems[0].get("ctx", {}).get("error")
     if isinstance(own, KeyProblems):
         for below, problem in own.problems:
             whole = (*keys, *(below.split(".") if isinstance(below, str) else below))
-            yield f"{file.place(whole)}: {named(whole)}: {problem}"
+            yield whole, f"{named(whole)}: {problem}"
     else:
-        yield _line(keys, part, problems, root, file, shown)
+        yield _line(keys, part, problems, root, shown)
 
 
 def _line(
-    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: YamlFile, shown: Shown
-) -> str:
+    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], shown: Shown
+) -> tuple[Keys, str]:
     name, first = named(keys), problems[0]
     kind = first["type"]
     if kind == "union_tag_not_found":
@@ -124,6 +125,8 @@ def _line(
         what = f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"])
     elif kind == "missing":
         what = f"{name} is missing"
+    elif kind == "invalid_key" or first["loc"][-1:] == ("[key]",):
+        what = f"the key {name} is not text; put it in quotes"
     elif kind == "extra_forbidden":
         what = _unknown(keys, part, root)
     elif kind == "literal_error" and len(problems) == 1:
@@ -133,7 +136,7 @@ def _line(
         what = f"{name}: expected {expected}, not {shown(keys, first['input'])}"
         if isinstance(first["input"], (int, float)) and all(one["type"].startswith("string") for one in problems):
             what += "; put it in quotes"
-    return f"{file.place(keys)}: {what}"
+    return keys, what
 
 
 def _expected(problem: ErrorDetails) -> str:
@@ -158,21 +161,22 @@ def _expected(problem: ErrorDetails) -> str:
 def _unknown(keys: Keys, part: type[Part], root: type[Part]) -> str:
     """Report an unknown key, and which one may be meant."""
     name, above = named(keys), keys[:-1]
-    near = difflib.get_close_matches(keys[-1], part.model_fields, n=1)
+    near = difflib.get_close_matches(keys[-1], fields_of(part), n=1)
     if near:
         return f"unknown key '{name}'; did you mean '{named((*above, near[0]))}'?"
     # in another part, under the same or a similar name
-    there = {".".join(known): known[-1] for known in all_keys(root)}
+    here = tuple(key for key in keys if not key.isdigit())  # the same key may be one of another kind of part
+    there = {".".join(known): known[-1] for known in all_keys(root) if known != here}
     ends = difflib.get_close_matches(keys[-1], there.values(), n=1, cutoff=0.75)
     if ends:
         where = [known for known, end in there.items() if end == ends[0]]
         return f"unknown key '{name}'; did you mean '{difflib.get_close_matches(name, where, n=1, cutoff=0)[0]}'?"
-    return f"unknown key '{name}'; the keys are {_listed(part.model_fields)}"
+    return f"unknown key '{name}'; the keys are {_listed(fields_of(part))}"
 
 
 def all_keys(part: type[Part], above: Keys = ()) -> Iterator[Keys]:
     """Yield every key below a part, including those that contain other keys."""
-    for name, field in part.model_fields.items():
+    for name, field in fields_of(part).items():
         yield (*above, name)
         for inner in parts_in(field.annotation):
             yield from all_keys(inner, (*above, name))
@@ -188,6 +192,8 @@ def _tags(keys: Keys, root: type[Part]) -> list[str]:
 
 
 def _kinds(part: type[Part]) -> tuple[Any, ...]:
+    if part.tag is not None:
+        return (part.tag,)
     field = part.model_fields.get("kind")
     return get_args(field.annotation) if field is not None and field.is_required() else ()
 
@@ -204,7 +210,7 @@ def _literals(part: type[Part], keys: Keys) -> list[str]:
 
 
 def _not_one_of(name: str, value: Any, known: list[str], shown: str) -> str:
-    return f"{name}: {shown} is not one of {_listed(known)}{near_hint(str(value), known)}"
+    return f"{name}: {shown} is not one of {_listed(known)}{near_hint(value, known) if isinstance(value, str) else ''}"
 
 
 def _listed(names: Any) -> str:

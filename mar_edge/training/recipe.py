@@ -267,7 +267,8 @@ def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "cl
     try:
         recipe = Recipe.model_validate(file.values)
     except ValidationError as error:
-        raise RecipeError("; ".join(explain(error, Recipe, file))) from error
+        problems = explain(error, Recipe)
+        raise RecipeError("; ".join(f"{file.place(keys)}: {problem}" for keys, problem in problems)) from error
     if recipe.task != task:
         command = f"mar-edge {COMMANDS[recipe.task]} {typed(path)}"
         raise RecipeError(f"{path} has task '{recipe.task}'. Run: {command}")

@@ -61,7 +61,7 @@ class EventRule:
     classes: Mapping[str, ClassRule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = [f"{key} {problem}" for key, problem in problems_of(self)]
+        problems = [f"{key}: {problem}" for key, problem in problems_of(self)]
         if problems:
             raise OptionError("; ".join(problems))
         object.__setattr__(self, "classes", dict(self.classes))  # what the caller changes later changes no rule
@@ -100,30 +100,30 @@ def problems_of(rule: Any) -> Iterator[tuple[str, str]]:
     numbers = {"onset": rule.onset, "offset": rule.offset}
     wrong = [key for key, value in numbers.items() if not _is_score(value)]
     for key in wrong:
-        yield key, f"is {numbers[key]!r}; use a number above 0, at most 1"
+        yield key, f"{numbers[key]!r} is not a score; use a number above 0, at most 1"
     if not wrong and rule.offset > rule.onset:
-        yield "offset", f"is {rule.offset:g}, above onset {rule.onset:g}; it must not be higher"
+        yield "offset", f"{rule.offset:g} is above onset {rule.onset:g}; an event would end where it begins"
     for key in ("min_duration_s", "merge_gap_s", "cooldown_s"):
         value = getattr(rule, key)
         if not _is_number(value) or value < 0:
-            yield key, f"is {value!r}; use a number of seconds, 0 or more"
+            yield key, f"{value!r} is no time; use a number of seconds, 0 or more"
     if not (rule.idle_label is None or isinstance(rule.idle_label, str)):
-        yield "idle_label", f"is {rule.idle_label!r}; use a class, 'auto', or None"
+        yield "idle_label", f"{rule.idle_label!r} is no label; use a class, 'auto', or None"
     if rule.unknown_energy is not None and not _is_number(rule.unknown_energy):
-        yield "unknown_energy", f"is {rule.unknown_energy!r}; use a finite number, or None"
+        yield "unknown_energy", f"{rule.unknown_energy!r} is no energy; use a finite number, or None"
     if not isinstance(rule.classes, Mapping):
-        yield "classes", f"is {rule.classes!r}; use a ClassRule for each label"
+        yield "classes", f"{rule.classes!r} is no mapping; use a ClassRule for each label"
         return
     yield from _problems_of_classes(rule, {} if wrong else numbers)
     onsets = [rule.onset, *(own.onset for own in rule.classes.values() if getattr(own, "onset", None) is not None)]
     if rule.unknown_score is None:
         return
     if not _is_score(rule.unknown_score):
-        yield "unknown_score", f"is {rule.unknown_score!r}; use a number above 0, at most 1, or None"
+        yield "unknown_score", f"{rule.unknown_score!r} is not a score; use a number above 0, at most 1, or None"
     elif all(map(_is_score, onsets)) and rule.unknown_score > min(onsets):
         yield (
             "unknown_score",
-            f"is {rule.unknown_score:g}, above onset {min(onsets):g}; it must not be higher: no event begins in an unknown window",
+            f"{rule.unknown_score:g} is above onset {min(onsets):g}; no event would begin at that score",
         )
 
 
@@ -131,18 +131,18 @@ def _problems_of_classes(rule: Any, common: Mapping[str, float]) -> Iterator[tup
     """Yield the problems of single classes; those that follow from wrong common thresholds are not repeated."""
     for label, own in rule.classes.items():
         if not isinstance(getattr(own, "onset", own), (int, float, type(None))) or not hasattr(own, "offset"):
-            yield f"classes.{label}", f"is {own!r}; use ClassRule(onset=..., offset=...)"
+            yield f"classes.{label}", f"{own!r} is no rule; use ClassRule(onset=..., offset=...)"
             continue
         values = {key: getattr(own, key) for key in ("onset", "offset") if getattr(own, key) is not None}
         wrong = [key for key, value in values.items() if not _is_score(value)]
         for key in wrong:
-            yield f"classes.{label}.{key}", f"is {values[key]!r}; use a number above 0, at most 1, or None"
+            yield f"classes.{label}.{key}", f"{values[key]!r} is not a score; use a number above 0, at most 1, or None"
         both = {**common, **values}
         if not wrong and len(both) == 2 and values and both["offset"] > both["onset"]:
             own_key = "offset" if "offset" in values else "onset"
             yield (
                 f"classes.{label}.{own_key}",
-                f"is {both[own_key]:g}, but offset must not be above onset: offset {both['offset']:g}, onset {both['onset']:g}",
+                f"offset {both['offset']:g} is above onset {both['onset']:g}; an event would end where it begins",
             )
 
 
