@@ -35,6 +35,6 @@ class Backoff:
 
     def next_s(self) -> float:
         """Return the pause before the next attempt, seconds."""
-        pause_s = min(self._longest_s, self._first_s * 2 ** min(self.attempts, 16))
+        pause_s = min(self._longest_s, self._first_s * 2.0 ** min(self.attempts, 16))
         self.attempts += 1
         return pause_s * (1 - _JITTER * self._rng.random())

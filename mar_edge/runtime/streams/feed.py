@@ -113,7 +113,7 @@ class Feed:
         Raises:
             FrameError: on a wrong shape, type or time; the feed is as it was before.
         """
-        step = self._window.add(frame)
+        step = self._window.add(frame.picture, frame.time_s, color=frame.color, held=frame.held)
         if step.cut is not None:
             self._fresh = 0
         self.frames += not (frame.held and self.frames)

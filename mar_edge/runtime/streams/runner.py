@@ -236,7 +236,7 @@ class Runner:
             self._stopped = True
             if not self._started:
                 self._streams.clear()
-            streams = list(self._streams.values())
+            streams = [*self._ended.values(), *self._streams.values()]  # a reader may outlive its stream for a moment
         limit_s = STOP_S if timeout_s is None else timeout_s
         well = self._end(streams, began_s + 0.6 * limit_s)
         with self._changed:

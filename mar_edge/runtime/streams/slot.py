@@ -53,7 +53,9 @@ class Slot:
     @property
     def waiting_since_s(self) -> float | None:
         """`time.monotonic()` since which something waits; None if nothing does. Call it with the condition held."""
-        return self._waiting_since_s if self._cut or self._input is not None or self._ended else None
+        if not (self._cut or self._input is not None or self._ended):
+            return None
+        return time.monotonic() if self._waiting_since_s is None else self._waiting_since_s
 
     def put(self, ready: ModelInput) -> bool:
         """Hand an input over, a copy of its own; return whether more are wanted."""

@@ -37,7 +37,8 @@ class Stream(Iterator[Prediction]):
         self._on_warning = on_warning
         self._records = iter(runner)
         self._turn = threading.Lock()  # held while a result is waited for
-        self._stop_runner = weakref.finalize(self, _end, runner)
+        self._stopped = False
+        weakref.finalize(self, runner.stop)  # the runner's threads do not know this object
 
     def __iter__(self) -> Stream:
         """Return itself."""
@@ -56,9 +57,9 @@ class Stream(Iterator[Prediction]):
                 if isinstance(record, Prediction):
                     return record
                 self._tell(record)
-        stopped = not self._stop_runner.alive
+        errors = () if self._stopped else self._runner.errors().values()
         self.stop()
-        for error in () if stopped else self._runner.errors().values():
+        for error in errors:
             raise error
         raise StopIteration
 
@@ -68,7 +69,8 @@ class Stream(Iterator[Prediction]):
         The iteration ends after the current inference, and the source is closed before this returns, unless it hangs.
         Remaining events go to the callbacks, in the thread that takes the last result.
         """
-        self._stop_runner()
+        self._stopped = True
+        self._runner.stop()
         if self._turn.acquire(blocking=False):
             try:
                 for record in self._records:
@@ -93,7 +95,3 @@ class Stream(Iterator[Prediction]):
             self._on_event(record)
         elif isinstance(record, Notice) and self._on_warning is not None:
             self._on_warning(record.message)
-
-
-def _end(runner: Runner) -> None:
-    runner.stop()
