@@ -271,7 +271,7 @@ def test_an_event_ends_when_its_score_falls_or_when_it_was_last_seen(run: Run) -
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"onset": 0.3, "offset": 0.5}, "offset: 0.5 is above onset 0.3"),
+        ({"onset": 0.3, "offset": 0.5}, "offset: offset 0.5 is above onset 0.3"),
         ({"onset": 0}, "onset: 0 is not a score; use a number above 0, at most 1"),
         ({"offset": "low"}, "offset: 'low' is not a score"),
         ({"min_duration_s": float("nan")}, "min_duration_s: nan is no time; use a number of seconds, 0 or more"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from mar_edge.bundle import builtin_names
 from mar_edge.files.yaml_file import Keys, YamlFile
 from mar_edge.files.yaml_problems import near_hint
+from mar_edge.runtime.streams.event_rule import EventRule, conflicts_of
 from mar_edge.runtime.streams.site.outputs import KINDS
 
 Problem = tuple[Keys, str]
@@ -30,6 +32,7 @@ def problems_between_parts(values: dict[str, Any], file: YamlFile) -> Iterator[P
             yield (*keys, "name"), f"the stream in line {line} has the name '{name}', too; choose another one"
         elif isinstance(name, str):
             names[name] = keys
+        yield from (((*keys, "events", *key), problem) for key, problem in _conflicts(stream.get("events")))
     yield from _unknown_models(values, streams)
     yield from _problems_of_sinks(values, file, names)
 
@@ -39,6 +42,21 @@ def _entries(values: dict[str, Any], key: str) -> Iterator[tuple[Keys, dict[Any,
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict):
             yield (key, str(index)), entry
+
+
+def _conflicts(events: Any) -> Iterator[Problem]:
+    """Yield the thresholds that contradict each other, though others may be no numbers."""
+    if not isinstance(events, dict):
+        return
+    classes = events.get("classes")
+    classes = classes if isinstance(classes, dict) else {}
+    own = {
+        str(label): SimpleNamespace(onset=value.get("onset"), offset=value.get("offset"))
+        for label, value in classes.items()
+        if isinstance(value, dict)
+    }
+    scores = {key: events.get(key, getattr(EventRule, key)) for key in ("onset", "offset", "unknown_score")}
+    yield from conflicts_of(SimpleNamespace(**scores, classes=own))
 
 
 def _unknown_models(values: dict[str, Any], streams: list[tuple[Keys, dict[Any, Any]]]) -> Iterator[Problem]:

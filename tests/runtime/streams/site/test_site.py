@@ -153,7 +153,7 @@ streams:
     source: demo
     model: mvoes
     hopp: 4
-    events: {onset: 0.3, offset: 0.4}
+    events: {onset: 0.3, offset: 0.4, cooldown_s: -1, classes: {pan.left: {onset: 0.1}}}
   - name: gate
     source: demo
     smoothing_s: [1]
@@ -171,7 +171,9 @@ sinks:
         "2: models.moves.mask: 40 is not one of auto, 0, 25, 50, 75",
         "6: streams[0].model: unknown model 'mvoes'; did you mean 'moves'?; in this file moves; built in egomotion",
         "7: unknown key 'streams[0].hopp'; did you mean 'streams[0].hop'?",
-        "8: streams[0].events.offset: 0.4 is above onset 0.3; an event would end where it begins",
+        "8: streams[0].events.offset: offset 0.4 is above onset 0.3; an event would end where it begins",
+        "8: streams[0].events.classes.pan.left.onset: offset 0.4 is above onset 0.1; an event would end where it begins",
+        "8: streams[0].events.cooldown_s: expected a number at least 0, not -1",
         "9: streams[1].name: the stream in line 4 has the name 'gate', too; choose another one",
         "12: streams[1].smoothing_s: is already in line 11; keep one of the two",
         "15: sinks[0].rotate: '100XB' is not a size; give a number with a unit, such as 100MB or 10GB",
