@@ -18,8 +18,11 @@ from mar_edge.errors import MarEdgeError, OptionError
 from mar_edge.files.yaml_part import fields_of
 from mar_edge.files.yaml_problems import all_keys, parts_in
 from mar_edge.runtime.engines.registry import ENGINES
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.results import Prediction, StreamStatus
 from mar_edge.runtime.streams.decision import Decision
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
+from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.site.outputs import (
     KINDS,
     ClipsOutput,
@@ -30,6 +33,7 @@ from mar_edge.runtime.streams.site.outputs import (
 from mar_edge.runtime.streams.site.parts import EventsPart, ModelPart
 from mar_edge.runtime.streams.site.site import SITE_BYTES, Site, read_site
 from tests.conftest import ROOT
+from tests.fakes.bundle import BrightnessEngine
 
 GOOD = """\
 version: 1
@@ -412,3 +416,25 @@ def test_every_key_is_in_the_reference_with_its_meaning() -> None:
     outputs = parts_in(Site.model_fields["sinks"].annotation)
     assert [part.tag for part in outputs] == list(KINDS)
     assert all(next(key for key in fields_of(part) if key != "streams") == part.tag for part in outputs)
+
+
+def test_the_streams_of_a_site_run_on_a_runner(tmp_path: Path) -> None:
+    site = read(
+        tmp_path,
+        """\
+streams:
+  - {name: gate, source: "demo:size=64x48,loops=1,realtime=no", events: {min_duration_s: 0, classes: {bright: {onset: 0.9}}}}
+  - {name: yard, source: "demo:size=64x48,loops=1,realtime=no", hop: 4}
+""",
+    )
+    model = Model(BrightnessEngine(tmp_path / "fake.mar"))
+    with Runner() as runner:
+        for stream in site.streams:
+            runner.add(stream.source, model, **stream.options())
+        records = list(runner)
+    hops = {
+        stream.name: [one.frame for one in records if isinstance(one, Prediction) and one.stream == stream.name]
+        for stream in site.streams
+    }
+    assert {one.stream for one in records if isinstance(one, StreamStatus) and one.state == "ended"} == {"gate", "yard"}
+    assert len(hops["gate"]) > 3 * len(hops["yard"]) > 3
