@@ -75,6 +75,7 @@ class MqttClient:
         self._sessions = 0
         self._problem: str | None = None
         self._stopping = False
+        self._answered = False  # on the present connection
         self._wrong = False
         self._acknowledged: deque[tuple[int, ReasonCode]] = deque()
         self._unsent: deque[MQTTMessageInfo] = deque()
@@ -87,6 +88,7 @@ class MqttClient:
         client.will_set(*will, qos=1, retain=True)
         client.reconnect_delay_set(0.5, 30)  # type: ignore[arg-type] # it adds and doubles it, whole or not
         client.connect_timeout = _CONNECT_S
+        client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -144,11 +146,15 @@ class MqttClient:
         ending.start()
         ending.join(max(deadline - time.monotonic(), 0.1))
 
+    def _on_pre_connect(self, _client: Client, _data: Any) -> None:
+        self._answered = False
+
     def _on_connect(
         self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         from paho.mqtt.subscribeoptions import SubscribeOptions
 
+        self._answered = True
         if reason.is_failure:
             self._tell(f"the broker refuses the connection: {reason}. {_connect_advice(str(reason))}")
             return
@@ -171,6 +177,9 @@ class MqttClient:
         if self.session:
             self.session = 0
             self._tell(f"the connection is lost ({reason}); events wait on the disk")
+        elif not self._answered:
+            tls = "with TLS, and ?cert=...&key=..." if self._address.tls else "without TLS"
+            self._tell(f"the connection ends before the broker answers. Check that this port speaks MQTT {tls}")
 
     def _on_publish(
         self, _client: Client, _data: Any, number: int, reason: ReasonCode, _properties: Properties

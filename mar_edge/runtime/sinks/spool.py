@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import threading
 import zlib
 from collections import deque
@@ -26,7 +27,10 @@ from mar_edge.reporting import Warn, no_warning
 FILE = "messages.sqlite3"
 DAMAGED = "damaged.sqlite3"
 
-_TABLE = "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, topic TEXT, payload BLOB, crc INTEGER)"
+_MOST_BYTES = 1 << 30
+"""To which a damaged database is extended at most; the added part takes no room on the disk."""
+
+_TABLE = "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, topic BLOB, payload BLOB, crc INTEGER)"
 
 
 class Message(NamedTuple):
@@ -95,7 +99,7 @@ class Spool:
         with self._mutex:
             self._last += 1
             message = Message(self._last, topic, payload)
-            if self._memory or not self._store(message):  # those in memory are older
+            if self._memory or self._unreadable or not self._store(message):  # those in memory are older
                 self._memory.append(message)
             self._sizes[message.id] = len(payload)
             self._bytes += len(payload)
@@ -156,7 +160,8 @@ class Spool:
         try:
             self._disk.execute("PRAGMA synchronous=FULL")
             with self._disk:
-                row = (*message, _crc(message.topic, message.payload))
+                topic = message.topic.encode()
+                row = (message.id, topic, message.payload, _crc(topic, message.payload))
                 self._disk.execute("INSERT INTO messages VALUES (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             if not self._memory:
@@ -180,7 +185,8 @@ class Spool:
                 )
             return
         for number, topic, payload, crc in rows:
-            yield Message(number, topic, payload), _is_whole(topic, payload, crc)
+            whole = _is_whole(topic, payload, crc)
+            yield Message(number, topic.decode() if whole else "", payload), whole
 
     def _bound(self) -> int:
         """Drop the oldest messages beyond the bound."""
@@ -249,6 +255,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, dict[int, int]]:
         disk.execute("PRAGMA synchronous=FULL")
         if (answer := disk.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(answer)
+        disk.text_factory = bytes  # a damaged value may be text that is not UTF-8
         disk.execute(_TABLE)
         return disk, _sizes(disk)
     except BaseException:
@@ -260,11 +267,15 @@ def _sizes(disk: sqlite3.Connection) -> dict[int, int]:
     return dict(disk.execute("SELECT id, length(payload) FROM messages ORDER BY id").fetchall())
 
 
-def _salvage(path: Path) -> list[tuple[int, str, bytes, int]]:
+def _salvage(path: Path) -> list[tuple[int, bytes, bytes, int]]:
     """Return the rows of a damaged database that are whole: from the first on, and from the last back, to where it is damaged."""
-    rows: dict[int, tuple[int, str, bytes, int]] = {}
+    with path.open("r+b") as file:  # SQLite reads nothing of a file that is shorter than its header says
+        page_bytes, pages = struct.unpack(">16xH10xI", file.read(32).ljust(32, b"\0"))
+        file.truncate(max(file.seek(0, os.SEEK_END), min(page_bytes * pages, _MOST_BYTES)))
+    rows: dict[int, tuple[int, bytes, bytes, int]] = {}
     for order in ("ASC", "DESC"):
         with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=5)) as disk:
+            disk.text_factory = bytes
             for row in disk.execute(f"SELECT id, topic, payload, crc FROM messages ORDER BY id {order}"):
                 if isinstance(row[0], int) and _is_whole(*row[1:]):
                     rows[row[0]] = row
@@ -272,9 +283,9 @@ def _salvage(path: Path) -> list[tuple[int, str, bytes, int]]:
 
 
 def _is_whole(topic: object, payload: object, crc: object) -> bool:
-    return isinstance(topic, str) and isinstance(payload, bytes) and crc == _crc(topic, payload)
+    return isinstance(topic, bytes) and isinstance(payload, bytes) and crc == _crc(topic, payload)
 
 
-def _crc(topic: str, payload: bytes) -> int:
+def _crc(topic: bytes, payload: bytes) -> int:
     """Return a check sum: the file system may return other bytes than were written, and SQLite has none of its own."""
-    return zlib.crc32(payload, zlib.crc32(topic.encode()))
+    return zlib.crc32(payload, zlib.crc32(topic))
