@@ -14,7 +14,7 @@ from mar_edge.runtime.sinks.secret_file import read_secret
 from mar_edge.runtime.sinks.webhook import Webhook
 
 WEBHOOK_SECRET = "MAR_EDGE_WEBHOOK_SECRET"
-"""Environment variable with the secret that signs webhooks."""
+"""Environment variable with the secret that signs webhooks; with `_FILE` at its end, one with the path of a file with it."""
 
 Notify = Callable[[Notice], None]
 
@@ -35,14 +35,16 @@ def open_webhook(url: str, *, notify: Notify, secret_file: Path | None = None, c
     Args:
         url: its address.
         notify: called with what an operator should know.
-        secret_file: file with the secret that signs; without it the environment variable `MAR_EDGE_WEBHOOK_SECRET`, and
-            without that nothing is signed.
+        secret_file: file with the secret that signs; without it the one that the environment variable
+            `MAR_EDGE_WEBHOOK_SECRET_FILE` names, or the content of `MAR_EDGE_WEBHOOK_SECRET`; without any, nothing is signed.
         ca: file with the authorities whose certificates are trusted.
 
     Raises:
         OutputError: if the address is invalid, or a file cannot be used.
         MissingExtraError: if urllib3 is not installed.
     """
+    if secret_file is None and (named := os.environ.get(f"{WEBHOOK_SECRET}_FILE")):
+        secret_file = Path(named)
     if secret_file is not None:
         secret: bytes | None = read_secret(secret_file, "secret of the webhook")
     else:

@@ -206,12 +206,12 @@ def _why(error: Exception) -> str:
         return f"TLS failed ({error}). Check its certificate, the authorities that are trusted, and this device's clock"
     if isinstance(error, exceptions.NameResolutionError):
         return "there is no such host. Check the name and the network"
+    if isinstance(error, exceptions.NewConnectionError):
+        return "nothing listens there, or the network is down. Check the address"
     if isinstance(error, exceptions.ConnectTimeoutError):
         return "it cannot be reached in time. Check the address and the network"
     if isinstance(error, exceptions.ReadTimeoutError):
         return "it does not answer in time"
-    if isinstance(error, exceptions.NewConnectionError):
-        return "nothing listens there, or the network is down. Check the address"
     return f"the connection broke ({type(error).__name__})"
 
 

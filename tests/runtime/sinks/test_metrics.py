@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -58,11 +57,12 @@ def streams() -> list[StreamStatus]:
 def sink(streams: list[StreamStatus]) -> Iterator[Metrics]:
     """Served metrics."""
     outputs = {"json": {"queued": 4, "prediction": 9}}
-    before = threading.active_count()
     one = open_metrics(f"{free_port()}", status=lambda: list(streams), outputs=lambda: outputs)
     yield one
     one.close()
-    assert threading.active_count() == before
+    assert not one._thread.is_alive()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((one.host, one.port), timeout=10)
 
 
 def test_every_stream_and_output_is_counted(sink: Metrics) -> None:

@@ -190,7 +190,14 @@ def test_the_secret_comes_from_a_file_or_the_environment(
     (tmp_path / "secret").write_bytes(b"from a file\n")
     (tmp_path / "empty").touch()
     monkeypatch.setenv(WEBHOOK_SECRET, "from the environment")
-    for file, secret in ((None, b"from the environment"), (tmp_path / "secret", b"from a file")):
+    for file, secret in (
+        (None, b"from the environment"),
+        (tmp_path / "secret", b"from a file"),
+        (None, b"from a named file"),
+    ):
+        if secret == b"from a named file":
+            (tmp_path / "named").write_bytes(secret)
+            monkeypatch.setenv(f"{WEBHOOK_SECRET}_FILE", str(tmp_path / "named"))
         hook = open_webhook(receiver.url, notify=lambda _: None, secret_file=file)
         hook.write(started(1))
         hook.close()
