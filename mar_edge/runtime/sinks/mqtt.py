@@ -63,6 +63,7 @@ class Mqtt:
         self._notify = notify
         self._reports: deque[str] = deque()
         self._states = StreamStates()
+        self._introduced: set[str] = set()  # streams that Home Assistant knows
         self._retained: dict[str, bytes] = {f"{address.prefix}/status": ONLINE}
         self._fresh: dict[str, bytes] = {}  # of those, what is to be published
         self._mutex = threading.Lock()  # of the two above
@@ -133,11 +134,11 @@ class Mqtt:
 
     def _introduce(self, stream: str) -> None:
         """Tell Home Assistant about a stream, once."""
-        if self._address.discovery is None:
+        if self._address.discovery is None or stream in self._introduced:
             return
+        self._introduced.add(stream)
         for topic, content in discovery(stream, prefix=self._address.prefix, root=self._address.discovery):
-            if topic not in self._retained:
-                self._retain(topic, content)
+            self._retain(topic, content)
 
     def _retain(self, topic: str, content: bytes) -> None:
         with self._mutex:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -178,6 +179,56 @@ def test_beyond_its_bound_the_spool_drops_the_oldest_event(broker: Broker, conne
     listener.close()
 
 
+class Cutter:
+    """A relay to the broker that cuts its connection whenever it has passed so many bytes on."""
+
+    def __init__(self, port: int, bytes_each: list[int]) -> None:
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.port = self.server.getsockname()[1]
+        self._target = port
+        self._left = bytes_each
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        for limit in self._left:
+            client = self.server.accept()[0]
+            with client, socket.create_connection(("127.0.0.1", self._target)) as broker:
+                while limit > 0:
+                    for one in select.select([client, broker], [], [])[0]:
+                        data = one.recv(100)
+                        limit = limit - len(data) if data else 0
+                        (broker if one is client else client).sendall(data)
+        self.server.close()
+
+
+def test_connections_that_break_at_any_byte_lose_nothing(broker: Broker, listener: Listener, connect: Connect) -> None:
+    cutter = Cutter(broker.port, [900, 3333, 7001, 1 << 40])
+    sink = connect(cutter.port)
+    for number in range(200):
+        sink.write(started(number))
+    wait_until(lambda: not len(sink._spool), "the acknowledgements", 20)
+    assert list(dict.fromkeys(ids(listener))) == [str(number) for number in range(200)]
+    assert listener.texts("hall/status").count("online") >= 3
+    sink.close()
+    cutter.thread.join(10)
+
+
+def test_a_broker_that_shuts_down_in_order_is_found_again(broker: Broker, connect: Connect, said: list[str]) -> None:
+    sink = connect(broker.port)
+    sink.write(started(1))
+    wait_until(lambda: not len(sink._spool), "the acknowledgement")
+    assert broker.process is not None
+    broker.process.terminate()
+    broker.process.wait()
+    broker.process = None
+    wait_until(lambda: said, "the notice")
+    assert "the connection is lost" in said[0]
+    sink.write(started(2))
+    broker.start()
+    wait_until(lambda: not len(sink._spool), "the acknowledgement")
+
+
 CHILD = """
 import os, signal, sys
 from mar_edge.runtime.sinks.open import open_mqtt
@@ -238,6 +289,16 @@ def test_closing_while_the_broker_is_away_keeps_the_events(connect: Connect, tmp
     sink.close()
     again = connect(port)
     assert len(again._spool) == 1
+
+
+def test_events_wait_in_the_cache_unless_a_folder_is_named(device_cache: Path) -> None:
+    sink = open_mqtt(f"mqtt://me:s3cret@127.0.0.1:{free_port()}/x", notify=lambda _: None)
+    sink.write(started(1))
+    sink.close()
+    (folder,) = (device_cache / "spool").iterdir()
+    assert folder.name.startswith("127.0.0.1-")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert not [path for path in folder.iterdir() if b"s3cret" in path.read_bytes()]
 
 
 def test_a_wrong_password_is_named_and_shown_nowhere(connect: Connect, said: list[str], tmp_path: Path) -> None:
