@@ -156,6 +156,8 @@ class Mqtt:
                         self._begin()
                     self._send_retained()
                     self._send_events()
+                else:
+                    self._retry_at = None  # all of them are sent again on the next connection
             self._deliver_reports()
 
     def _begin(self) -> None:
@@ -168,10 +170,11 @@ class Mqtt:
             self._fresh = dict(self._retained)
         lost, self._told = self.dropped["prediction"] - self._told, self.dropped["prediction"]
         if self._client.recovered:
-            waiting = len(self._spool)
+            waiting, gone = len(self._spool), self.dropped["event"]
             self._say(
                 f"connected again; {counted(waiting, 'event', 'waits', 'wait')} and will be sent first, "
                 f"{counted(lost, 'prediction', 'was', 'were')} dropped"
+                + (f", and {counted(gone, 'event')} since the start" if gone else "")
             )
 
     def _send_retained(self) -> None:
@@ -207,9 +210,11 @@ class Mqtt:
             elif topic not in self._refused:
                 self._refused.add(topic)
                 self._say(f"the broker refuses {printable(topic)}: {reason}. {_advice(reason)}")
+            if not spooled:
+                continue
             if reason.is_failure and str(reason) not in _FOR_GOOD:
                 self._retry_at = self._retry_at or time.monotonic() + _RETRY_S
-            elif spooled:
+            else:
                 self.dropped["refused"] += reason.is_failure
                 done.append(spooled)
         if done:
@@ -225,5 +230,5 @@ class Mqtt:
 
 def _advice(reason: ReasonCode) -> str:
     if str(reason) == "Not authorized":
-        return "Its events wait. Allow this user to write to it"
+        return "Allow this user to write to it; events wait until then"
     return "See the broker's log"
