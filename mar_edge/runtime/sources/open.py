@@ -20,6 +20,7 @@ from mar_edge.runtime.sources.device_node import LIST, NODE
 from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.iterable import Item, IterableSource
 from mar_edge.runtime.sources.pipe import EXAMPLE, PipeSource
+from mar_edge.runtime.sources.realtime import RealtimeSource
 from mar_edge.runtime.sources.source import Source
 
 MAX_CAMERAS = 1000
@@ -35,7 +36,7 @@ _KINDS = (
 )
 
 
-def open_source(spec: str | int | Path | Source | Iterable[Item]) -> Source:
+def open_source(spec: str | int | Path | Source | Iterable[Item], *, realtime: bool = False) -> Source:
     """Return the source that a user named.
 
     Args:
@@ -43,10 +44,16 @@ def open_source(spec: str | int | Path | Source | Iterable[Item]) -> Source:
             `DemoSource.parse`), a video file's path or `file://` address, a named pipe, `"-"` for standard input, a
             source object, or an iterable of frames (see `IterableSource`). A file in the working folder takes precedence
             over a camera of that name.
+        realtime: play a recording as if it were live.
 
     Raises:
         SourceError: if it cannot be opened as a source.
     """
+    source = _open(spec)
+    return RealtimeSource(source) if realtime and not source.live else source
+
+
+def _open(spec: str | int | Path | Source | Iterable[Item]) -> Source:
     if isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
         return _camera(int(spec))
     if isinstance(spec, str):
