@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted
-from mar_edge.errors import FrameError
+from mar_edge.errors import FrameError, SourceError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
 from mar_edge.runtime.clips.ring_buffer import RingBuffer
@@ -68,7 +68,7 @@ class Intake:
             out: where the pictures are written, uint8 (crops, H, W, 3), contiguous; a new array by default.
 
         Raises:
-            FrameError: on a wrong shape, type, colour or time; the intake is as it was before.
+            FrameError: on a wrong shape, type, colour or time, or a picture that cannot be converted; the intake is as it was before.
         """
         time_s = frame.time_s
         if frame.color not in ("bgr", "rgb"):
@@ -89,7 +89,10 @@ class Intake:
         return Sampled(pictures, places, cut)
 
     def _pictures(self, frame: Frame, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        picture = check_frame(frame.picture)
+        try:
+            picture = check_frame(frame.picture)
+        except SourceError as error:
+            raise FrameError(str(error)) from error
         height, width = picture.shape[:2]
         if (width, height) != frame.size_px:
             raise FrameError(f"a frame of {'x'.join(map(str, frame.size_px))} px has a picture of {width}x{height} px")
@@ -140,7 +143,7 @@ class Window:
             frame: its picture is copied. Its time must not be less than that of the frame before.
 
         Raises:
-            FrameError: on a wrong shape, type, colour or time; the window is as it was before.
+            FrameError: on a wrong shape, type, colour or time, or a picture that cannot be converted; the window is as it was before.
         """
         sampled = self._intake.add(frame, self._frames.place[None])
         if sampled.cut is not None:
