@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted
-from mar_edge.errors import FrameError
+from mar_edge.errors import FrameError, SourceError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
 from mar_edge.runtime.clips.ring_buffer import RingBuffer
@@ -60,14 +60,15 @@ class Intake:
         self._last_s = -math.inf
         self._size_px: tuple[int, int] | None = None
 
-    def add(self, frame: Frame) -> Sampled:
+    def add(self, frame: Frame, out: NDArray[np.uint8] | None = None) -> Sampled:
         """Add a frame; one between two samples is not converted.
 
         Args:
             frame: not kept. Its time must not be less than that of the frame before.
+            out: where the pictures are written, uint8 (crops, H, W, 3), contiguous; a new array by default.
 
         Raises:
-            FrameError: on a wrong shape, type, colour or time; the intake is as it was before.
+            FrameError: on a wrong shape, type, colour or time, or a picture that cannot be converted; the intake is as it was before.
         """
         time_s = frame.time_s
         if frame.color not in ("bgr", "rgb"):
@@ -80,19 +81,22 @@ class Intake:
             )
         cut = self._break(frame.size_px, time_s)
         places = min(self._sampler.places(time_s, anew=cut is not None), self._spec.geometry.frames)
-        pictures = self._pictures(frame) if places else None
+        pictures = self._pictures(frame, out) if places else None
         if cut is not None:  # nothing was changed before here
             self._sampler.reset()
         self._sampler.take(time_s)
         self._last_s, self._size_px = time_s, frame.size_px
         return Sampled(pictures, places, cut)
 
-    def _pictures(self, frame: Frame) -> NDArray[np.uint8]:
-        picture = check_frame(frame.picture)
+    def _pictures(self, frame: Frame, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        try:
+            picture = check_frame(frame.picture)
+        except SourceError as error:
+            raise FrameError(str(error)) from error
         height, width = picture.shape[:2]
         if (width, height) != frame.size_px:
             raise FrameError(f"a frame of {'x'.join(map(str, frame.size_px))} px has a picture of {width}x{height} px")
-        return to_model(picture, self._spec, color=frame.color, crops=self._crops)
+        return to_model(picture, self._spec, color=frame.color, crops=self._crops, out=out)
 
     def _break(self, size_px: tuple[int, int], time_s: float) -> str | None:
         if self._size_px is not None and size_px != self._size_px:
@@ -139,9 +143,9 @@ class Window:
             frame: its picture is copied. Its time must not be less than that of the frame before.
 
         Raises:
-            FrameError: on a wrong shape, type, colour or time; the window is as it was before.
+            FrameError: on a wrong shape, type, colour or time, or a picture that cannot be converted; the window is as it was before.
         """
-        sampled = self._intake.add(frame)
+        sampled = self._intake.add(frame, self._frames.place[None])
         if sampled.cut is not None:
             self._empty()
         self._seen += not frame.held
@@ -192,7 +196,9 @@ def doubt(pictures: int, frames: int) -> str | None:
     return f"only {counted(pictures, 'distinct picture')} in a window of {counted(frames, 'frame')}"
 
 
-def to_model(frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: int = 1) -> NDArray[np.uint8]:
+def to_model(
+    frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: int = 1, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Bring a picture to a model's size and to RGB.
 
     Args:
@@ -200,14 +206,15 @@ def to_model(frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: 
         spec: the model.
         color: order of the frame's channels.
         crops: 1, or 3 along the longer side.
+        out: where the result is written, contiguous; a new array by default.
 
     Returns:
         uint8 (crops, H, W, 3) RGB.
     """
     geometry = spec.geometry
-    return np.stack(
-        [
-            preprocess(part, height_px=geometry.height_px, width_px=geometry.width_px, resize=spec.resize, color=color)
-            for part in crop_views(frame, crops)
-        ]
-    )
+    if out is None:
+        out = np.empty((crops, *geometry.clip_shape[1:]), np.uint8)
+    size = {"height_px": geometry.height_px, "width_px": geometry.width_px}
+    for part, place in zip(crop_views(frame, crops), out, strict=True):
+        preprocess(part, **size, resize=spec.resize, color=color, out=place)
+    return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from mar_edge.errors import FrameError, SourceError
 from mar_edge.manifest import Manifest
 from mar_edge.runtime.clips.sampler import Sampler
 from mar_edge.runtime.clips.windows import Window
-from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.frame import Color, Frame
 from tests.fakes.bundle import manifest
 
 
@@ -51,23 +52,23 @@ def fail(error: Exception) -> Callable[[], NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize(
-    ("picture", "error", "says"),
+    ("picture", "says"),
     [
-        (lambda: noise(0)[..., 0], FrameError, r"must have shape \(H, W, 3\)"),
-        (lambda: noise(0).astype(float), FrameError, "must have dtype uint8"),
-        (lambda: noise(0, 24, 32), FrameError, "a frame of 64x48 px has a picture of 32x24 px"),
-        (fail(SourceError("pictures of format odd cannot be converted")), SourceError, "format odd"),
+        (lambda: noise(0)[..., 0], r"must have shape \(H, W, 3\)"),
+        (lambda: noise(0).astype(float), "must have dtype uint8"),
+        (lambda: noise(0, 24, 32), "a frame of 64x48 px has a picture of 32x24 px"),
+        (fail(SourceError("pictures of format odd cannot be converted")), "format odd"),
     ],
 )
 @pytest.mark.parametrize("after_s", [0.1, 5.0])
 def test_a_picture_that_cannot_be_used_leaves_the_window_as_it_was(
-    spec: Manifest, picture: Any, error: type[Exception], says: str, after_s: float
+    spec: Manifest, picture: Any, says: str, after_s: float
 ) -> None:
     window, untouched = Window(spec), Window(spec)
     for index in range(6):
         for one in (window, untouched):
             one.add(Frame(picture=noise(index), time_s=index / 10))
-    with pytest.raises(error, match=says):
+    with pytest.raises(FrameError, match=says):
         window.add(Frame(picture=picture, size_px=(64, 48), time_s=0.5 + after_s))
     assert np.array_equal(window.clip, untouched.clip)
     assert window.doubt == untouched.doubt
@@ -75,6 +76,20 @@ def test_a_picture_that_cannot_be_used_leaves_the_window_as_it_was(
         step = one.add(Frame(picture=noise(9), time_s=0.6))
         assert (step.places, step.full, step.cut) == (1, True, None)
     assert np.array_equal(window.clip, untouched.clip)
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+def test_the_window_holds_the_pictures_of_the_old_formula(spec: Manifest, color: Color) -> None:
+    window = Window(spec)
+    kept: list[NDArray[np.uint8]] = []
+    for index, time_s in enumerate([0.0, 0.1, 0.2, 0.3, 0.65, 0.75, 2.0, 2.1, 2.2, 2.3, 2.4]):  # slow, then a gap
+        picture = noise(index)
+        step = window.add(Frame(picture=picture, time_s=time_s, color=color))
+        small: NDArray[np.uint8] = np.asarray(cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA), np.uint8)
+        kept = [*([] if step.cut else kept), *[small if color == "rgb" else small[..., ::-1]] * step.places]
+        assert step.full == (len(kept) >= 4)
+        if step.full:
+            assert np.array_equal(window.clip, np.stack(kept[-4:]))
 
 
 def test_a_change_of_size_is_seen_in_frames_that_are_not_converted(spec: Manifest) -> None:

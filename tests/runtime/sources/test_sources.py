@@ -50,7 +50,7 @@ def test_a_camera_gives_the_newest_frame_and_counts_the_others() -> None:
         assert 0 <= time.monotonic() - frame.arrived_s < 5
         capture.may_read.release()
         assert next(frames).picture.max() == 4
-        capture.may_read.release()  # let the reading thread come out of its wait
+        capture.may_read.release(1000)  # let the reading thread come out of its wait
     assert capture.released
     assert camera.dropped == 2
 
@@ -84,8 +84,9 @@ def test_a_camera_that_pauses_is_read_on() -> None:
         frame = connection.read(5)
         assert frame is not None
         assert frame.picture.max() == brightness
-    capture.may_read.release()
+    capture.may_read.release(1000)
     connection.close()
+    assert capture.released
 
 
 def test_a_camera_that_hangs_is_told_within_the_timeout_and_given_back_when_it_answers() -> None:
@@ -166,11 +167,10 @@ def test_a_camera_that_does_not_open_can_be_tried_again() -> None:
         assert capture.released
         assert threading.active_count() == before
         following = captures[2 * was_open + 1]
-        following.may_read.release()
+        following.may_read.release(1000)
         with Reading(camera) as frames:
             frame = next(frames)
             assert (frame.picture.max(), frame.time_s) == (0, 0)
-            following.may_read.release()
 
 
 def frames_of(camera: CameraSource, timeout_s: float) -> list[Frame]:
