@@ -8,6 +8,8 @@ The frames come from the demo camera; put your own camera and clock in its place
 from __future__ import annotations
 
 import mar_edge
+from mar_edge.runtime.results import EventEnded
+from mar_edge.runtime.sources.source import Reading
 
 
 def main() -> None:
@@ -15,7 +17,7 @@ def main() -> None:
     model = mar_edge.load("egomotion", threads=1)  # leave the other cores to the robot
     session = model.session(stream="head camera")
     before = None
-    for frame in mar_edge.DemoSource(realtime=False):
+    for frame in Reading(mar_edge.DemoSource(realtime=False)):
         for warning in session.warnings.take():  # gaps, a camera that is too slow: the newest 100 are kept
             print(f"warning: {warning}")
         try:
@@ -29,7 +31,8 @@ def main() -> None:
             print(f"{result.time_s:6.2f} s  the camera does: {result.label} ({result.score:.0%})")
             before = result.label
         for event in result.events:
-            print(f"{event.end_s:6.2f} s  it did: {event.label} from {event.start_s:.2f} s")
+            if isinstance(event, EventEnded):
+                print(f"{event.end_s:6.2f} s  it did: {event.label} from {event.start_s:.2f} s")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from mar_edge.console import Console
 from mar_edge.export.mask_picture import save_mask
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.sources.source import Reading
 
 PICTURES = Path(__file__).parent.parent / "pictures"
 MOMENT_S = 6.5
@@ -27,7 +28,7 @@ def live_view(path: Path) -> None:
     view = LiveView(model, "demo", console)
     demo = DemoSource(fps=30, realtime=True, loops=1)
     session = model.session(stream="demo")
-    for frame in demo:
+    for frame in Reading(demo):
         result = session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s)
         for event in result.events if result else ():
             view.add_event(event)

@@ -15,6 +15,7 @@ from mar_edge.files.ownership import check_replaceable
 from mar_edge.geometry import Geometry
 from mar_edge.masking import cell_running_mask
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.sources.source import Reading
 
 Picture = NDArray[np.uint8]
 
@@ -107,8 +108,8 @@ def _panel(frame: Picture, seen: NDArray[np.bool_], token_px: int) -> Picture:
 def _demo_frames(count: int, width: int, height: int) -> list[Picture]:
     """Return one frame of the demo camera per time step, while it zooms in."""
     script = (("zoom_in", 4.0, 0.3),)
-    with DemoSource(size_px=(width, height), fps=5, realtime=False, script=script) as demo:
-        return [np.asarray(frame.picture) for frame, _ in zip(demo, range(count), strict=False)]
+    with Reading(DemoSource(size_px=(width, height), fps=5, realtime=False, script=script)) as frames:
+        return [frame.picture for frame, _ in zip(frames, range(count), strict=False)]
 
 
 def _write(

@@ -18,6 +18,7 @@ from mar_edge.runtime.clips.sampler import EARLY
 from mar_edge.runtime.clips.whole_clip import WholeClip
 from mar_edge.runtime.clips.windows import Window
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.sources.source import Reading
 from mar_edge.runtime.video.listing import list_videos
 from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames, tells_damage
@@ -207,8 +208,8 @@ def _describe(data: Path | None, videos: int) -> str:
 def _demo_clip(spec: ModelSpec, seed: int) -> NDArray[np.uint8]:
     """Return the first window of the demo camera."""
     window = Window(spec)
-    frames = iter(DemoSource(realtime=False, fps=max(30.0, spec.rate_fps), loops=None, seed=seed))
-    while True:
-        frame = next(frames)
-        if window.add(frame.picture, frame.time_s, color=frame.color).full:
-            return window.clip.copy()
+    with Reading(DemoSource(realtime=False, fps=max(30.0, spec.rate_fps), loops=None, seed=seed)) as frames:
+        while True:
+            frame = next(frames)
+            if window.add(frame.picture, frame.time_s, color=frame.color).full:
+                return window.clip.copy()

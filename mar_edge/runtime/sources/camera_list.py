@@ -38,7 +38,7 @@ def _look_at(number: int) -> CameraInfo:
     capture = open_camera(number)
     try:
         if not capture.isOpened():
-            return CameraInfo(index=number, trouble=why_not_open(number))
+            return CameraInfo(index=number, trouble=why_not_open(number).message)
         width, height, fps = (
             capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
         )

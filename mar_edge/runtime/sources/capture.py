@@ -95,7 +95,7 @@ class CaptureThread:
             return bool(self.opened) or self.stopped
 
     def newest(self, timeout_s: float) -> tuple[NDArray[np.uint8], float] | None:
-        """Wait for an unread picture; return it with its `time.monotonic()`, or None."""
+        """Return an unread picture when there is one, with its `time.monotonic()`; None at the end of the timeout."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest or self.stopped or self.refusal or self.error, timeout_s)
             taken, self._newest = self._newest, None

@@ -10,6 +10,9 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+
+from mar_edge.errors import SourceCode
 
 if sys.platform != "win32":
     import fcntl
@@ -35,7 +38,19 @@ def camera_numbers(folder: Path = DEVICES) -> list[int]:
     return sorted(int(path.name[5:]) for path in folder.glob("video*") if re.fullmatch(r"video\d+", path.name))
 
 
-def why_not_open(number: int, folder: Path = DEVICES) -> str:
+class Trouble(NamedTuple):
+    """Why a camera cannot be opened.
+
+    Attributes:
+        code: the cause.
+        message: what was seen, and what to do.
+    """
+
+    code: SourceCode
+    message: str
+
+
+def why_not_open(number: int, folder: Path = DEVICES) -> Trouble:
     """Return why a camera cannot be opened, and what to do.
 
     Distinguishes missing, not permitted, in use, and a node that delivers no pictures.
@@ -46,7 +61,7 @@ def why_not_open(number: int, folder: Path = DEVICES) -> str:
     """
     node = folder / f"video{number}"
     if not HAS_NODES:
-        return f"no camera {number}, or another program uses it. {LIST}"
+        return Trouble("not-found", f"no camera {number}, or another program uses it. {LIST}")
     try:
         handle = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -56,8 +71,9 @@ def why_not_open(number: int, folder: Path = DEVICES) -> str:
     finally:
         os.close(handle)
     if unfit:
-        return f"camera {number} cannot be used: {unfit}. {LIST}"
-    return f"camera {number} {why_silent(number, folder)}"
+        return Trouble("not-found", f"camera {number} cannot be used: {unfit}. {LIST}")
+    code: SourceCode = "busy" if _users(node) else "unreadable"
+    return Trouble(code, f"camera {number} {why_silent(number, folder)}")
 
 
 def why_silent(number: int, folder: Path = DEVICES) -> str:
@@ -71,22 +87,23 @@ def why_silent(number: int, folder: Path = DEVICES) -> str:
     return f"delivers no pictures; check its cable and that no other program uses it (sudo fuser -v {node})"
 
 
-def _why_refused(number: int, node: Path, error: OSError) -> str:
+def _why_refused(number: int, node: Path, error: OSError) -> Trouble:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         others = ", ".join(map(str, camera_numbers(node.parent)))
         there = f"available: {others}" if others else "no camera was found"
-        return f"no camera {number}: {node} does not exist, {there}. {LIST}"
+        return Trouble("not-found", f"no camera {number}: {node} does not exist, {there}. {LIST}")
     if error.errno == errno.EACCES:
-        return f"camera {number} is not permitted: {_permission_advice(node)}"
+        return Trouble("permission", f"camera {number} is not permitted: {_permission_advice(node)}")
     if error.errno == errno.EPERM:
-        return f"camera {number} is not permitted here: in a container start it with --device {node}"
+        advice = f"in a container start it with --device {node}"
+        return Trouble("permission", f"camera {number} is not permitted here: {advice}")
     if error.errno == errno.EBUSY:
-        return (
-            f"camera {number} is in use: {', '.join(_users(node)) or 'another program'} uses {node}; close that program"
-        )
+        users = ", ".join(_users(node)) or "another program"
+        return Trouble("busy", f"camera {number} is in use: {users} uses {node}; close that program")
     if error.errno in (errno.ENXIO, errno.ENODEV):
-        return f"no camera {number}: {node} has no device behind it; check its cable and its driver. {LIST}"
-    return f"camera {number} cannot be opened: {node}: {error.strerror}. {LIST}"
+        advice = f"check its cable and its driver. {LIST}"
+        return Trouble("not-found", f"no camera {number}: {node} has no device behind it; {advice}")
+    return Trouble("unreadable", f"camera {number} cannot be opened: {node}: {error.strerror}. {LIST}")
 
 
 def _permission_advice(node: Path) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
+from mar_edge.errors import SourceError
 from mar_edge.reporting import Warnings
-from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.video.reader import read_steady_frames
+from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.sources.iterator import Frames, IteratorConnection
+from mar_edge.runtime.video.opening import OpenVideo
+from mar_edge.runtime.video.reader import steady_frames
 
 
 class FileSource:
-    """Every frame of a video file, as fast as the caller reads.
+    """Every frame of a video file, and pictures that the file holds as often as it shows them.
+
+    A read decodes in the thread that calls it, as fast as it can; it cannot be interrupted within a picture.
 
     Args:
         path: the file.
@@ -21,23 +24,27 @@ class FileSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = str(path)
+        self.live = False
         self.dropped = 0
         self.warnings = Warnings()
 
-    def __enter__(self) -> FileSource:
-        """Nothing to open yet: reading starts with the first frame."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame, and pictures that the file holds as often as it shows them.
+    def connect(self) -> IteratorConnection:
+        """Open the file, at its beginning.
 
         Raises:
-            SourceError: if the file cannot be read.
+            SourceError: if it is missing, unreadable or not a video; it is not worth a retry.
         """
-        for shown in read_steady_frames(self.path, self.warnings):
-            yield Frame(picture=shown.picture, time_s=shown.time_s, color="rgb", held=shown.held)
+        try:
+            video = OpenVideo(self.path)
+        except SourceError as error:
+            error.retry = False
+            raise
+        return IteratorConnection(self._frames(video), video.close)
+
+    def _frames(self, video: OpenVideo) -> Frames:
+        try:
+            for shown in steady_frames(video, self.warnings):
+                yield Frame(picture=shown.picture, time_s=shown.time_s, color="rgb", held=shown.held)
+        except SourceError as error:
+            error.retry = False  # it would be read from the beginning again
+            raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from mar_edge.runtime.sources.source import Frame
+from mar_edge.runtime.frame import Frame
 
 
 class FrameQueue:
@@ -37,14 +37,16 @@ class FrameQueue:
             self._ended, self._error = True, error
             self._changed.notify_all()
 
-    def get(self) -> Frame | None:
-        """Return the next frame when one is available; None at the end.
+    def get(self, timeout_s: float) -> Frame | None:
+        """Return the next frame when one is available; None at the end, and once it is closed.
 
         Raises:
+            TimeoutError: if none came in that time.
             Exception: the error passed to `end`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._ended or self._waiting)
+            if not self._changed.wait_for(lambda: self._closed or self._ended or self._waiting, timeout_s):
+                raise TimeoutError
             if self._closed:
                 return None
             if self._waiting:

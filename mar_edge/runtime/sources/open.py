@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
 from mar_edge.credentials import address_without_credentials
 from mar_edge.errors import SourceError
-from mar_edge.reporting import Warn
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.device_node import LIST, NODE
 from mar_edge.runtime.sources.file import FileSource
+from mar_edge.runtime.sources.iterable import Item, IterableSource
 from mar_edge.runtime.sources.pipe import EXAMPLE, PipeSource
 from mar_edge.runtime.sources.source import Source
 
@@ -33,14 +35,14 @@ _KINDS = (
 )
 
 
-def open_source(spec: str | int | Path | Source, *, say: Warn | None = None) -> Source:
+def open_source(spec: str | int | Path | Source | Iterable[Item]) -> Source:
     """Return the source that a user named.
 
     Args:
         spec: a camera's number (`0`, `"0"`, `"camera 0"`) or device (`/dev/video0`), `"demo"` (with options, see
-            `DemoSource.parse`), a video file's path or `file://` address, a named pipe, `"-"` for standard input, or
-            a source object. A file in the working folder takes precedence over a camera of that name.
-        say: called with one sentence when a source has to wait for another program.
+            `DemoSource.parse`), a video file's path or `file://` address, a named pipe, `"-"` for standard input, a
+            source object, or an iterable of frames (see `IterableSource`). A file in the working folder takes precedence
+            over a camera of that name.
 
     Raises:
         SourceError: if it cannot be opened as a source.
@@ -48,13 +50,17 @@ def open_source(spec: str | int | Path | Source, *, say: Warn | None = None) -> 
     if isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
         return _camera(int(spec))
     if isinstance(spec, str):
-        return _typed(spec, say)
+        return _typed(spec)
     if isinstance(spec, Path):
-        return _local(spec, say)
-    if not all(hasattr(spec, name) for name in ("name", "warnings", "__enter__", "__iter__")):
-        raise SourceError(f"{type(spec).__name__} is not a source; {_CHOICES}, or a source object")
-    assert not isinstance(spec, int)
-    return spec
+        return _local(spec)
+    if all(hasattr(spec, name) for name in ("name", "live", "connect")):
+        return cast(Source, spec)
+    if isinstance(spec, Iterable) and not isinstance(spec, (bytes, bytearray, np.ndarray, Mapping)):
+        return IterableSource(spec)
+    raise SourceError(
+        f"{type(spec).__name__} is not a source; {_CHOICES}, a source object (with name, live and connect), or an iterable "
+        "of (frame, time in seconds)"
+    )
 
 
 def clip_file(spec: str | Path) -> Path:
@@ -73,12 +79,7 @@ def clip_file(spec: str | Path) -> Path:
     raise SourceError(f"{opened.name} is not a video file, and clips are read from files. Run: mar-edge run {live}")
 
 
-def waits_for_reader(source: Source) -> bool:
-    """Return whether a source loses no frames when they are read slowly; true for a file, false for a camera."""
-    return isinstance(source, (FileSource, PipeSource))
-
-
-def _typed(text: str, say: Warn | None) -> Source:
+def _typed(text: str) -> Source:
     if not _exists(Path(text)):
         text = text.strip()
     if not text or "\0" in text:
@@ -90,7 +91,7 @@ def _typed(text: str, say: Warn | None) -> Source:
         return demo
     if camera := _CAMERA.fullmatch(text):
         return _camera_or_file(text, int(camera[1]))
-    return _local(_path(text), say)
+    return _local(_path(text))
 
 
 def _path(text: str) -> Path:
@@ -112,11 +113,11 @@ def _path(text: str) -> Path:
     return Path(os.fsdecode(unquote_to_bytes(rest)))
 
 
-def _local(path: Path, say: Warn | None) -> Source:
+def _local(path: Path) -> Source:
     """Return the source behind a path."""
     text = str(path)
     if text in _STDIN:
-        return _stdin(say)
+        return _stdin()
     if not _exists(path):
         _refuse_address(text)  # a path that was one has lost a slash, and keeps its password
     try:
@@ -126,7 +127,7 @@ def _local(path: Path, say: Warn | None) -> Source:
     except (OSError, ValueError):
         return FileSource(path)  # which reports the error
     if stat.S_ISFIFO(mode):
-        return PipeSource(path, say=say)
+        return PipeSource(path)
     _refuse_device(text, mode)
     return FileSource(path)
 
@@ -139,7 +140,7 @@ def _refuse_address(text: str) -> None:
         )
 
 
-def _stdin(say: Warn | None) -> Source:
+def _stdin() -> Source:
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -148,7 +149,7 @@ def _stdin(say: Warn | None) -> Source:
         return FileSource(Path("/dev/stdin"))
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode):
         raise SourceError(f"nothing is piped into stdin. Run: {EXAMPLE}")
-    return PipeSource(say=say)
+    return PipeSource()
 
 
 def _camera_or_file(text: str, number: int) -> Source:
@@ -160,7 +161,7 @@ def _camera_or_file(text: str, number: int) -> Source:
         return _camera(number)
     if path.is_dir():
         raise SourceError(f"'{text}' is a folder here: name a video in it, or for the camera use --camera {number}")
-    source = _local(path, None)
+    source = _local(path)
     source.warnings(f"'{text}' is read as the file of that name; for the camera use --camera {number}")
     return source
 

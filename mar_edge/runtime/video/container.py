@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from mar_edge.errors import SourceError
+from mar_edge.errors import SourceCode, SourceError
 from mar_edge.files.regular_file import open_regular
 from mar_edge.runtime.video.folder_walk import why_missing
 from mar_edge.runtime.video.limits import (
@@ -53,7 +53,7 @@ def open_container(path: Path) -> InputContainer:
         if path.is_dir():
             raise SourceError(f"{path} is a directory; name a video file in it")
         if not path.exists():
-            raise SourceError(why_missing(path))
+            raise SourceError(why_missing(path), code="not-found")
         handle = open_regular(path)
         try:
             if os.fstat(handle).st_size == 0:
@@ -64,7 +64,8 @@ def open_container(path: Path) -> InputContainer:
         finally:
             os.close(handle)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"{str(path)[:200]} is not a video that can be read: {reason_of(error)}") from error
+        said = f"{str(path)[:200]} is not a video that can be read: {reason_of(error)}"
+        raise SourceError(said, code=code_of(error)) from error
 
 
 def open_bytes(data: object) -> InputContainer:
@@ -78,6 +79,13 @@ def open_bytes(data: object) -> InputContainer:
     """
     options = container_options(protocol="", formats=(*FORMATS, *LATE_FORMATS)) | {"codec_whitelist": "none"}
     return av.open(data, "r", metadata_errors="replace", options=options)
+
+
+def code_of(error: Exception) -> SourceCode:
+    """Return why a file cannot be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return "not-found"
+    return "permission" if isinstance(error, PermissionError) else "unreadable"
 
 
 def reason_of(error: Exception) -> str:

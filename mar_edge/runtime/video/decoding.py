@@ -38,7 +38,10 @@ class NoPictureError(SourceError):
     def __init__(self, video: OpenVideo) -> None:
         # a decoder that refuses pictures for their size does not state it
         large = "" if video.stream.codec_context.width else f", or its pictures have more than {MAX_PIXELS} pixels"
-        super().__init__(f"{video.path} contains no picture that can be decoded; it is damaged or not a video{large}")
+        super().__init__(
+            f"{video.path} contains no picture that can be decoded; it is damaged or not a video{large}",
+            code="codec",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
         except av.error.EOFError:
             break
         except av.error.DecoderNotFoundError as error:
-            raise SourceError(f"{video.path} cannot be decoded: {reason_of(error)}") from error
+            raise SourceError(f"{video.path} cannot be decoded: {reason_of(error)}", code="codec") from error
         except av.error.FFmpegError as error:
             damaged += 1
             video.losses += 1

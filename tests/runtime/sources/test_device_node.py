@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mar_edge.runtime.sources import device_node
-from mar_edge.runtime.sources.device_node import camera_numbers, why_not_open, why_silent
+from mar_edge.runtime.sources.device_node import Trouble, camera_numbers, why_not_open, why_silent
 from tests.conftest import need
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="device nodes are Linux's")
@@ -44,15 +44,15 @@ def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 def test_a_missing_camera(tmp_path: Path) -> None:
-    assert why_not_open(3, tmp_path) == (
-        f"no camera 3: {tmp_path}/video3 does not exist, no camera was found. Run: mar-edge cameras"
+    assert why_not_open(3, tmp_path) == Trouble(
+        "not-found", f"no camera 3: {tmp_path}/video3 does not exist, no camera was found. Run: mar-edge cameras"
     )
     for name in ("video0", "video12", "video-left", "media0"):
         (tmp_path / name).touch()
     assert camera_numbers(tmp_path) == [0, 12]
-    assert "does not exist, available: 0, 12." in why_not_open(3, tmp_path)
+    assert "does not exist, available: 0, 12." in why_not_open(3, tmp_path).message
     (tmp_path / "video5").symlink_to("gone")
-    assert "does not exist" in why_not_open(5, tmp_path)
+    assert "does not exist" in why_not_open(5, tmp_path).message
 
 
 @pytest.mark.parametrize(("mode", "group", "says"), [
@@ -67,24 +67,29 @@ def test_a_camera_that_is_not_permitted(nobody: Path, mode: int, group: int, say
     node.chmod(mode)
     os.setegid(65534)
     os.seteuid(65534)
-    said = why_not_open(7, nobody)
+    code, said = why_not_open(7, nobody)
+    assert code == "permission"
     assert re.match(f"camera 7 is not permitted: {node} {says}", said), said
 
 
 @pytest.mark.parametrize(
-    ("number", "says"),
+    ("number", "code", "says"),
     [
-        (errno.EPERM, "not permitted here: in a container start it with --device"),
-        (errno.EBUSY, "camera 0 is in use: another program uses"),
-        (errno.ENXIO, "has no device behind it; check its cable and its driver"),
-        (errno.ENODEV, "has no device behind it"),
-        (errno.EIO, "Input/output error"),
+        (errno.EPERM, "permission", "not permitted here: in a container start it with --device"),
+        (errno.EBUSY, "busy", "camera 0 is in use: another program uses"),
+        (errno.ENXIO, "not-found", "has no device behind it; check its cable and its driver"),
+        (errno.ENODEV, "not-found", "has no device behind it"),
+        (errno.EIO, "unreadable", "Input/output error"),
     ],
 )
-def test_a_node_that_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, says: str) -> None:
+def test_a_node_that_does_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str, says: str
+) -> None:
     (tmp_path / "video0").touch()
     refuse(monkeypatch, number)
-    assert says in why_not_open(0, tmp_path)
+    trouble = why_not_open(0, tmp_path)
+    assert trouble.code == code
+    assert says in trouble.message
 
 
 def test_a_busy_camera_names_the_program_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +101,8 @@ def test_a_busy_camera_names_the_program_that_holds_it(tmp_path: Path, monkeypat
         holder = subprocess.Popen(["sleep", "60"], stdin=handle)
     try:
         refuse(monkeypatch, errno.EBUSY)
-        assert why_not_open(0, tmp_path) == (
-            f"camera 0 is in use: sleep (process {holder.pid}) uses {node}; close that program"
+        assert why_not_open(0, tmp_path) == Trouble(
+            "busy", f"camera 0 is in use: sleep (process {holder.pid}) uses {node}; close that program"
         )
     finally:
         holder.kill()
@@ -107,8 +112,8 @@ def test_a_busy_camera_names_the_program_that_holds_it(tmp_path: Path, monkeypat
 def test_what_is_no_camera(tmp_path: Path) -> None:
     (tmp_path / "video0").touch()
     (tmp_path / "video1").symlink_to("/dev/zero")
-    assert "video0 is not a device" in why_not_open(0, tmp_path)
-    assert re.search("video1 is not a video device", why_not_open(1, tmp_path))
+    assert "video0 is not a device" in why_not_open(0, tmp_path).message
+    assert re.search("video1 is not a video device", why_not_open(1, tmp_path).message)
 
 
 @pytest.mark.parametrize(("whole", "own", "fits"), [
@@ -127,7 +132,7 @@ def test_a_node_without_pictures(
 
     (tmp_path / "video1").symlink_to("/dev/zero")
     monkeypatch.setattr("mar_edge.runtime.sources.device_node.fcntl.ioctl", answer)
-    said = why_not_open(1, tmp_path)
+    said = why_not_open(1, tmp_path).message
     assert ("of 'HD Camera' delivers other data than pictures; use another number" in said) is not fits
     assert ("check its cable" in said) is fits
 

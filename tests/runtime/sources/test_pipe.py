@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mar_edge.errors import SourceError
+from mar_edge.errors import SourceError, SourceTimeoutError
 from mar_edge.runtime.sources.file import FileSource
-from mar_edge.runtime.sources.open import clip_file, open_source, waits_for_reader
+from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.pipe import PipeSource
+from mar_edge.runtime.sources.source import Reading
 from tests.conftest import need
 from tests.fakes.command_line import new_process
 from tests.fakes.films import moving_square, write_film
@@ -62,12 +63,11 @@ def write(pipe: Path, data: bytes) -> threading.Thread:
 def test_a_named_pipe_gives_what_the_file_gives(film: Path, pipe: Path, no_thread_left: None) -> None:
     source = open_source(str(pipe))
     assert isinstance(source, PipeSource)
-    assert waits_for_reader(source)
-    with FileSource(film) as file:
-        expected = list(file)
+    assert not source.live
+    expected = list(Reading(FileSource(film)))
     writer = write(pipe, film.read_bytes())
-    with source:
-        frames = list(source)
+    with Reading(source) as reading:
+        frames = list(reading)
     writer.join()
     assert len(frames) == FRAMES
     assert [frame.time_s for frame in frames] == [frame.time_s for frame in expected]
@@ -76,27 +76,28 @@ def test_a_named_pipe_gives_what_the_file_gives(film: Path, pipe: Path, no_threa
 
 def test_a_reader_that_leaves_closes_the_pipe(film: Path, pipe: Path, no_thread_left: None) -> None:
     writer = write(pipe, film.read_bytes() * 50)
-    source = open_source(pipe)
-    with source:
-        next(iter(source))
+    with Reading(open_source(pipe)) as frames:
+        next(frames)
     writer.join(5)
     assert not writer.is_alive()
 
 
 def test_a_pipe_without_a_writer_says_that_it_waits_and_ends(pipe: Path, no_thread_left: None) -> None:
-    said: list[str] = []
-    source = PipeSource(pipe, say=said.append, timeout_s=1.3)
+    source = PipeSource(pipe, timeout_s=1.3)
     began_s = time.monotonic()
-    with pytest.raises(SourceError, match="no program has opened this pipe for writing for 1.3 s; start"), source:
-        next(iter(source))
+    with (
+        Reading(source) as frames,
+        pytest.raises(SourceError, match="no program has opened this pipe for writing for 1.3 s; start") as error,
+    ):
+        next(frames)
+    assert (error.value.code, error.value.retry) == ("timeout", False)
     assert 1.2 < time.monotonic() - began_s < 3
-    assert said == [f"{pipe}: waiting for a program that writes into it, up to 1.3 s; Ctrl-C stops"]
+    assert source.warnings.take() == [f"{pipe}: waiting for a program that writes into it, up to 1.3 s; Ctrl-C stops"]
 
 
 def test_a_silent_writer_is_waited_for(film: Path, pipe: Path, no_thread_left: None) -> None:
-    said: list[str] = []
-    source = PipeSource(pipe, say=said.append, timeout_s=0.5)
-    with source:
+    source = PipeSource(pipe, timeout_s=0.5)
+    with Reading(source) as frames:
         writer = os.open(pipe, os.O_WRONLY)
 
         def run() -> None:
@@ -106,20 +107,24 @@ def test_a_silent_writer_is_waited_for(film: Path, pipe: Path, no_thread_left: N
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert len(list(source)) == FRAMES
+        connection = frames._connection
+        with pytest.raises(SourceTimeoutError, match="no frame for 0.1 s"):
+            connection.read(0.1)
+        assert len(list(frames)) == FRAMES
         thread.join()
-    assert said == [f"{pipe}: waiting for data from the program that writes into it; Ctrl-C stops"]
+    assert source.warnings.take() == [f"{pipe}: waiting for data from the program that writes into it; Ctrl-C stops"]
 
 
 def test_a_waiting_pipe_is_stopped_from_another_thread(pipe: Path, no_thread_left: None) -> None:
-    source = PipeSource(pipe)
-    with source:
-        timer = threading.Timer(0.2, source.stop)
-        timer.start()
-        began_s = time.monotonic()
-        assert list(source) == []
-        assert time.monotonic() - began_s < 1
-        timer.join()
+    connection = PipeSource(pipe).connect()
+    timer = threading.Timer(0.2, connection.close)
+    timer.start()
+    began_s = time.monotonic()
+    assert connection.read(30) is None
+    assert time.monotonic() - began_s < 1
+    timer.join()
+    connection.close()
+    assert connection.read(30) is None
 
 
 @pytest.mark.parametrize(
@@ -131,8 +136,9 @@ def test_a_waiting_pipe_is_stopped_from_another_thread(pipe: Path, no_thread_lef
 )
 def test_a_pipe_without_a_video(pipe: Path, data: bytes, says: str, no_thread_left: None) -> None:
     writer = write(pipe, data)
-    with pytest.raises(SourceError, match=says), open_source(pipe) as source:
-        list(source)
+    with pytest.raises(SourceError, match=says) as error, Reading(open_source(pipe)) as frames:
+        list(frames)
+    assert not error.value.retry
     writer.join()
 
 
@@ -142,8 +148,11 @@ def test_an_ordinary_mp4_says_what_to_do(
     noise = rng.integers(0, 256, (30, 160, 160, 3), dtype=np.uint8)  # too large to be held until its index comes
     film = write_film(tmp_path / "film.mp4", noise)
     writer = write(pipe, film.read_bytes())
-    with pytest.raises(SourceError, match="Run: ffmpeg -i IN -c copy -f mpegts -"), open_source(pipe) as source:
-        list(source)
+    with (
+        pytest.raises(SourceError, match="Run: ffmpeg -i IN -c copy -f mpegts -"),
+        Reading(open_source(pipe)) as frames,
+    ):
+        list(frames)
     writer.join()
 
 

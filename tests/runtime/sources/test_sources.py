@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mar_edge.errors import SourceError
+from mar_edge.errors import SourceError, SourceTimeoutError
+from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.open import clip_file, open_source
-from mar_edge.runtime.sources.source import Frame
+from mar_edge.runtime.sources.source import Reading
 from tests.fakes.cameras import MovingCamera, PictureCamera
 
 
@@ -35,8 +36,9 @@ def wait_for(condition: object, timeout_s: float = 5.0) -> None:
 
 def test_a_camera_gives_the_newest_frame_and_counts_the_others() -> None:
     capture = PictureCamera(pictures(5))
-    with CameraSource(0, open_capture=lambda _index: capture) as camera:
-        frames = iter(camera)
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    assert camera.live
+    with Reading(camera) as frames:
         capture.may_read.release()
         assert next(frames).picture.max() == 0
         capture.may_read.release(3)
@@ -44,6 +46,8 @@ def test_a_camera_gives_the_newest_frame_and_counts_the_others() -> None:
         frame = next(frames)
         assert (frame.picture.max(), frame.color) == (3, "bgr")
         assert frame.time_s > 0
+        assert frame.arrived_s is not None
+        assert 0 <= time.monotonic() - frame.arrived_s < 5
         capture.may_read.release()
         assert next(frames).picture.max() == 4
         capture.may_read.release()  # let the reading thread come out of its wait
@@ -55,25 +59,45 @@ def test_a_camera_that_ends_says_so_and_leaves_no_thread() -> None:
     before = threading.active_count()
     capture = PictureCamera(pictures(1))
     capture.may_read.release(1000)
+    camera = CameraSource(3, open_capture=lambda _index: capture)
     with (
-        CameraSource(3, open_capture=lambda _index: capture, timeout_s=0.2) as camera,
+        Reading(camera, timeout_s=0.2) as frames,
         pytest.raises(
-            SourceError, match="camera 3 stopped delivering frames: none for 0.2 s, .* the last returned no picture"
-        ),
+            SourceTimeoutError,
+            match="camera 3 stopped delivering frames: none for 0.2 s, .* the last returned no picture",
+        ) as error,
     ):
-        for _ in camera:
-            pass
+        list(frames)
+    assert (error.value.code, error.value.retry) == ("stalled", True)
     assert capture.released
     assert threading.active_count() == before
 
 
-def test_a_camera_that_hangs_is_told_within_its_timeout_and_given_back_when_it_answers() -> None:
+def test_a_camera_that_pauses_is_read_on() -> None:
+    capture = PictureCamera(pictures(2))
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    connection = camera.connect()
+    for brightness in range(2):
+        with pytest.raises(SourceTimeoutError, match="none for 0.05 s"):
+            connection.read(0.05)
+        capture.may_read.release()
+        frame = connection.read(5)
+        assert frame is not None
+        assert frame.picture.max() == brightness
+    capture.may_read.release()
+    connection.close()
+
+
+def test_a_camera_that_hangs_is_told_within_the_timeout_and_given_back_when_it_answers() -> None:
     before = threading.active_count()
     capture = PictureCamera([])
-    camera = CameraSource(0, open_capture=lambda _index: capture, timeout_s=1)
+    camera = CameraSource(0, open_capture=lambda _index: capture)
     began_s = time.monotonic()
-    with pytest.raises(SourceError, match="none for 1 s, its driver does not respond"), camera:
-        next(iter(camera))
+    with (
+        pytest.raises(SourceTimeoutError, match="none for 1 s, its driver does not respond"),
+        Reading(camera, timeout_s=1) as frames,
+    ):
+        next(frames)
     assert time.monotonic() - began_s < 1.5
     held = not capture.released
     assert held
@@ -90,13 +114,27 @@ def test_a_camera_that_hangs_while_it_opens_is_told() -> None:
         may_open.wait(10)
         return capture
 
-    with (
-        pytest.raises(SourceError, match="camera 0 has not opened within 0.1 s"),
-        CameraSource(0, open_capture=hang, timeout_s=0.05),
-    ):
-        pass
+    camera = CameraSource(0, open_capture=hang, open_timeout_s=0.1)
+    with pytest.raises(SourceError, match="camera 0 has not opened within 0.1 s") as error:
+        camera.connect()
+    assert (error.value.code, error.value.retry) == ("timeout", False)
     may_open.set()
     wait_for(lambda: capture.released)
+
+
+def test_closing_wakes_a_read() -> None:
+    before = threading.active_count()
+    capture = PictureCamera([])
+    connection = CameraSource(0, open_capture=lambda _index: capture).connect()
+    timer = threading.Timer(0.1, connection.close)
+    timer.start()
+    began_s = time.monotonic()
+    assert connection.read(30) is None
+    assert time.monotonic() - began_s < 5
+    connection.close()
+    assert connection.read(30) is None
+    capture.may_read.release()
+    wait_for(lambda: capture.released and threading.active_count() == before)
 
 
 def test_a_camera_whose_opening_raises_is_told() -> None:
@@ -104,30 +142,42 @@ def test_a_camera_whose_opening_raises_is_told() -> None:
         raise RuntimeError("no bus")
 
     camera = CameraSource(0, open_capture=broken)
-    with pytest.raises(SourceError, match="camera 0 cannot be opened: RuntimeError: no bus"), camera:
-        pass
+    with pytest.raises(SourceError, match="camera 0 cannot be opened: RuntimeError: no bus"):
+        camera.connect()
 
 
 def test_a_camera_that_does_not_open_can_be_tried_again() -> None:
-    captures = [PictureCamera([], opens=False), PictureCamera(pictures(1))]
+    captures = [
+        PictureCamera([], opens=False),
+        PictureCamera(pictures(1)),
+        PictureCamera([], opens=False),
+        PictureCamera(pictures(1)),
+    ]
     waiting = list(captures)
     camera = CameraSource(0, open_capture=lambda _index: waiting.pop(0))
     before = threading.active_count()
-    with pytest.raises(SourceError, match="no camera 0, or another program uses it. Run: mar-edge cameras"), camera:
-        pass
-    assert captures[0].released
-    assert threading.active_count() == before
-    captures[1].may_read.release()
-    with camera:
-        assert next(iter(camera)).picture.max() == 0
-        captures[1].may_read.release()
+    for was_open, capture in enumerate(captures[::2]):
+        with pytest.raises(
+            SourceError, match="no camera 0, or another program uses it. Run: mar-edge cameras"
+        ) as error:
+            camera.connect()
+        # a camera that was never open may have a wrong number; one that was is unplugged, or in use
+        assert (error.value.code, error.value.retry) == ("not-found", bool(was_open))
+        assert capture.released
+        assert threading.active_count() == before
+        following = captures[2 * was_open + 1]
+        following.may_read.release()
+        with Reading(camera) as frames:
+            frame = next(frames)
+            assert (frame.picture.max(), frame.time_s) == (0, 0)
+            following.may_read.release()
 
 
-def frames_of(camera: CameraSource) -> list[Frame]:
+def frames_of(camera: CameraSource, timeout_s: float) -> list[Frame]:
     """Take frames until the camera is lost."""
     frames = []
-    with pytest.raises(SourceError, match="stopped delivering frames"), camera:
-        for frame in camera:
+    with pytest.raises(SourceError, match="stopped delivering frames"), Reading(camera, timeout_s) as reading:
+        for frame in reading:
             frames.append(frame)
     return frames
 
@@ -147,8 +197,8 @@ def frames_of(camera: CameraSource) -> list[Frame]:
 )
 def test_a_hiccup_is_skipped_and_counted(answer: object, what: str) -> None:
     capture = MovingCamera({7: answer, 8: answer}, reads=20)
-    camera = CameraSource(0, open_capture=lambda _index: capture, timeout_s=0.3)
-    frames = frames_of(camera)
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    frames = frames_of(camera, timeout_s=0.3)
     assert len(frames) + camera.dropped >= 17
     (warning,) = camera.warnings.take()
     assert warning.startswith("camera 0: 2 failed reads were skipped (the last returned ")
@@ -158,8 +208,8 @@ def test_a_hiccup_is_skipped_and_counted(answer: object, what: str) -> None:
 
 def test_a_camera_that_hiccups_all_the_time_does_not_flood() -> None:
     capture = MovingCamera({index: (False, None) for index in range(1, 60, 2)}, reads=60)
-    camera = CameraSource(0, open_capture=lambda _index: capture, timeout_s=0.3)
-    frames_of(camera)
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    frames_of(camera, timeout_s=0.3)
     told = camera.warnings.take()
     assert len(told) == 2
     assert sum(int(message.split()[2]) for message in told) == 29  # the 30th belongs to the end
@@ -167,8 +217,8 @@ def test_a_camera_that_hiccups_all_the_time_does_not_flood() -> None:
 
 def test_a_camera_that_needs_time_for_its_first_picture() -> None:
     capture = MovingCamera({index: (False, None) for index in range(10)}, reads=20)
-    camera = CameraSource(0, open_capture=lambda _index: capture, timeout_s=1)
-    assert frames_of(camera)
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    assert frames_of(camera, timeout_s=1)
     assert "10 failed reads" in camera.warnings.take()[0]
 
 
@@ -188,8 +238,8 @@ def test_a_camera_that_needs_time_for_its_first_picture() -> None:
 )
 def test_other_pictures_are_converted(change: Callable[[Any], Any], bits: int | None) -> None:
     capture = MovingCamera(change=change, reads=1)
-    camera = CameraSource(0, open_capture=lambda _index: capture, timeout_s=0.1)
-    (frame,) = frames_of(camera)
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    (frame,) = frames_of(camera, timeout_s=0.1)
     seen = capture.scene[:, :64]
     grey = change(seen).ndim == 2 or change(seen).shape[2] == 1
     expected = np.stack([seen[..., 1]] * 3, axis=-1) if grey else seen
@@ -212,17 +262,24 @@ def test_other_pictures_are_converted(change: Callable[[Any], Any], bits: int | 
 def test_pictures_that_cannot_be_converted_are_refused_at_once(change: Callable[[Any], Any], says: str) -> None:
     capture = MovingCamera(change=change)
     began_s = time.monotonic()
-    with CameraSource(0, open_capture=lambda _index: capture) as camera, pytest.raises(SourceError, match=says):
-        next(iter(camera))
+    camera = CameraSource(0, open_capture=lambda _index: capture)
+    with Reading(camera) as frames, pytest.raises(SourceError, match=says) as error:
+        next(frames)
+    assert (error.value.code, error.value.retry) == ("codec", False)
     assert time.monotonic() - began_s < 2
 
 
-def test_a_camera_is_open_once(picture: NDArray[np.uint8]) -> None:
+def test_a_camera_is_open_once() -> None:
     camera = CameraSource(0, open_capture=lambda _index: MovingCamera())
-    with pytest.raises(SourceError, match="is not open"):
-        next(iter(camera))
-    with camera, pytest.raises(SourceError, match="is already open"), camera:
-        pass
+    with Reading(camera), pytest.raises(SourceError, match="is already open") as error:
+        camera.connect()
+    assert (error.value.code, error.value.retry) == ("busy", False)
+
+
+def test_a_device_that_is_no_camera_is_told_with_its_cause() -> None:
+    with pytest.raises(SourceError, match="camera 977") as error:
+        CameraSource(977).connect()
+    assert (error.value.code, error.value.retry) == ("not-found", False)
 
 
 def test_what_a_person_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,7 +404,8 @@ def test_a_demo_that_cannot_be(spec: str) -> None:
 def test_the_demo_films_its_script() -> None:
     script = (("still", 0.5, 0.0), ("pan_right", 0.5, 1.0))
     demo = DemoSource(size_px=(64, 48), fps=20, realtime=False, script=script, loops=2)
-    frames = list(demo)
+    assert not demo.live
+    frames = list(Reading(demo))
     assert len(frames) == 40
     assert [frame.truth for frame in frames] == (["still"] * 10 + ["pan_right"] * 10) * 2
     assert [frame.time_s for frame in frames] == pytest.approx([index / 20 for index in range(40)])
@@ -360,12 +418,26 @@ def test_the_demo_films_its_script() -> None:
 
 def test_the_demo_keeps_real_time_and_skips_when_late() -> None:
     demo = DemoSource(size_px=(64, 48), fps=50, script=(("still", 0.4, 0.0),))
-    began_s = time.monotonic()
+    assert demo.live
     seen = []
-    for frame in demo:
+    began_s = time.monotonic()
+    for frame in Reading(demo):
         seen.append(frame.time_s)
         if len(seen) == 5:
             time.sleep(0.1)
+        assert frame.arrived_s is not None
     assert time.monotonic() - began_s >= 0.38
     assert demo.dropped >= 3
     assert len(seen) + demo.dropped == 20
+
+
+def test_a_demo_that_is_slow_times_out_and_is_closed_by_another_thread() -> None:
+    connection = DemoSource(size_px=(64, 48), fps=0.01, loops=None).connect()
+    assert connection.read(1) is not None
+    with pytest.raises(SourceTimeoutError, match="demo: no frame is due for 0.05 s"):
+        connection.read(0.05)
+    timer = threading.Timer(0.1, connection.close)
+    timer.start()
+    began_s = time.monotonic()
+    assert connection.read(60) is None
+    assert time.monotonic() - began_s < 5

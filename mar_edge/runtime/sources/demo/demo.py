@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from types import TracebackType
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from mar_edge.errors import SourceError
+from mar_edge.errors import SourceError, SourceTimeoutError
 from mar_edge.reporting import Warnings
+from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, motion_of, view_affine
 from mar_edge.runtime.sources.demo.scene import dead_leaves
-from mar_edge.runtime.sources.source import Frame
+from mar_edge.runtime.sources.source import Connection
 
 SCRIPT: tuple[tuple[str, float, float], ...] = (
     # label, seconds, speed (see `camera_path.motion_of`)
@@ -41,7 +42,7 @@ class DemoSource:
     Args:
         size_px: (width, height) of the frames.
         fps: frames per second.
-        realtime: whether to wait between frames as a camera does, or to yield them as fast as possible.
+        realtime: whether to wait between frames as a camera does, or to give them as fast as possible.
         script: (label, seconds, speed) one after another.
         loops: how often the script runs; None for endless.
         seed: of the scene and of the shake.
@@ -72,8 +73,8 @@ class DemoSource:
         self.dropped = 0
         self.warnings = Warnings()
         self.size_px, self.fps, self.realtime, self.loops, self.seed = size_px, fps, realtime, loops, seed
+        self.live = realtime
         self.script = tuple(script)
-        self._stopped = threading.Event()
 
     @classmethod
     def parse(cls, spec: str) -> DemoSource:
@@ -103,64 +104,81 @@ class DemoSource:
                 f"cannot read '{spec}'; write for instance demo:size=640x480,fps=30,realtime=no,loops=2,seed=1"
             ) from error
 
-    def __enter__(self) -> DemoSource:
-        """Nothing to open."""
-        self._stopped.clear()
-        return self
+    def connect(self) -> Connection:
+        """Draw the scene, and begin to film."""
+        rng = np.random.default_rng(self.seed)
+        scene = cv2.GaussianBlur(dead_leaves(rng, _SCENE_PX, shapes=900), (0, 0), 1.0)
+        path = CameraPath([(seconds, motion_of(label, speed)) for label, seconds, speed in self.script], rng)
+        return _Filming(self, np.asarray(scene, dtype=np.uint8), path)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
-
-    def stop(self) -> None:
-        """End the iteration; any thread may call it."""
-        self._stopped.set()
+    @property
+    def length_s(self) -> float:
+        """Length of the script."""
+        return sum(seconds for _, seconds, _ in self.script)
 
     def truth_at(self, time_s: float) -> str:
         """Return the scripted label at a time."""
-        time_s %= sum(seconds for _, seconds, _ in self.script)
+        time_s %= self.length_s
         for label, seconds, _ in self.script:
             if time_s < seconds:
                 return label
             time_s -= seconds
         return self.script[-1][0]
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Film."""
-        rng = np.random.default_rng(self.seed)
-        scene = cv2.GaussianBlur(dead_leaves(rng, _SCENE_PX, shapes=900), (0, 0), 1.0)
-        path = CameraPath([(seconds, motion_of(label, speed)) for label, seconds, speed in self.script], rng)
-        width, height = self.size_px
-        length_s = sum(seconds for _, seconds, _ in self.script)
-        frames = None if self.loops is None else round(self.loops * length_s * self.fps)
-        began_s = time.monotonic()
-        index = 0
-        while frames is None or index < frames:
-            time_s = index / self.fps
-            if self.realtime:
-                behind_s = time.monotonic() - began_s - time_s
-                if behind_s < 0:
-                    if self._stopped.wait(-behind_s):
-                        return
-                elif behind_s > 1 / self.fps:  # a camera would have continued; so do we
-                    self.dropped += 1
-                    index += 1
-                    continue
-            matrix = view_affine(
-                path.at(time_s % length_s),
-                view_px=self.size_px,
-                aspect=width / height,
-                scene_center_px=(_SCENE_PX / 2, _SCENE_PX / 2),
-                scene_px_per_width=640,
-            )
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            picture = cv2.warpAffine(scene, matrix, self.size_px, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-            yield Frame(
-                picture=np.asarray(picture, dtype=np.uint8),
-                time_s=time_s,
-                color="rgb",
-                truth=self.truth_at(time_s),
-                arrived_s=time.monotonic() if self.realtime else None,
-            )
-            index += 1
+
+class _Filming:
+    """One filming of the script."""
+
+    def __init__(self, demo: DemoSource, scene: NDArray[np.uint8], path: CameraPath) -> None:
+        self._demo = demo
+        self._scene = scene
+        self._path = path
+        self._frames = None if demo.loops is None else round(demo.loops * demo.length_s * demo.fps)
+        self._index = 0
+        self._began_s = time.monotonic()
+        self._closed = threading.Event()
+
+    def read(self, timeout_s: float) -> Frame | None:
+        """Return the next frame, in real time when it is due; one that nobody took in time is dropped."""
+        if self._demo.realtime and not self._wait(timeout_s):
+            raise SourceTimeoutError(f"{self._demo.name}: no frame is due for {timeout_s:g} s")
+        if self._closed.is_set() or self._index == self._frames:
+            return None
+        time_s = self._index / self._demo.fps
+        self._index += 1
+        return Frame(
+            picture=self._picture(time_s % self._demo.length_s),
+            time_s=time_s,
+            color="rgb",
+            truth=self._demo.truth_at(time_s),
+            arrived_s=time.monotonic() if self._demo.realtime else None,
+        )
+
+    def close(self) -> None:
+        """End the filming."""
+        self._closed.set()
+
+    def _wait(self, timeout_s: float) -> bool:
+        """Wait until the next frame is due, without those that are too late; return whether there is one or the end."""
+        step_s = 1 / self._demo.fps
+        passed_s = time.monotonic() - self._began_s
+        while self._index != self._frames and passed_s - self._index * step_s > step_s:
+            self._demo.dropped += 1  # a camera would have continued; so do we
+            self._index += 1
+        if self._index == self._frames:
+            return True
+        due_s = self._index * step_s - passed_s
+        return self._closed.wait(max(0.0, min(due_s, timeout_s))) or due_s <= timeout_s
+
+    def _picture(self, script_s: float) -> NDArray[np.uint8]:
+        width, height = self._demo.size_px
+        matrix = view_affine(
+            self._path.at(script_s),
+            view_px=(width, height),
+            aspect=width / height,
+            scene_center_px=(_SCENE_PX / 2, _SCENE_PX / 2),
+            scene_px_per_width=640,
+        )
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        picture = cv2.warpAffine(self._scene, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(picture, dtype=np.uint8)
