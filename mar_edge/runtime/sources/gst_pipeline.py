@@ -73,7 +73,7 @@ def csi_pipeline(number: int, options: dict[str, str], has: Callable[[str], bool
     Raises:
         SourceError: if an option is unknown, or there are no elements for such cameras.
     """
-    name = f"csi://{number}"
+    name = f"csi camera {number}"
     check_options(name, options, ("size", "fps"))
     caps = ""
     if "size" in options:

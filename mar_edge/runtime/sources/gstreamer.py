@@ -45,7 +45,7 @@ class GstreamerSource:
             SourceError: if an option is unknown, or GStreamer has no element for such cameras.
             MissingExtraError: if PyGObject or GStreamer is missing.
         """
-        return cls(csi_pipeline(number, options, has_element), name=f"csi://{number}")
+        return cls(csi_pipeline(number, options, has_element), name=f"csi camera {number}")
 
     def connect(self) -> GstreamerConnection:
         """Start the pipeline, and wait for its first frame.

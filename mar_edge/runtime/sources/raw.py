@@ -15,21 +15,21 @@ from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.address import did_you_mean, invalid, parse_rate, parse_size
 from mar_edge.runtime.sources.pixel_layout import PIXEL_FORMATS, PixelFormat, PixelLayout
 
-EXAMPLE = "rgb24:640x480@30"
+EXAMPLE = "rgb24:640x480:30"
 
-_FORMAT = re.compile(r"([^:@]+):([^:@]+)@([^:@]+)")
+_FORMAT = re.compile(r"([^:@]+):([^:@]+)[:@]([^:@]+)")
 _SAME_NAME = {"gray8": "gray", "grey": "gray", "i420": "yuv420p", "yuyv": "yuyv422", "uyvy": "uyvy422", "rgb": "rgb24", "bgr": "bgr24"}  # fmt: skip
 
 
 def parse_raw_format(text: str) -> tuple[PixelLayout, float]:
-    """Return the layout and the frames per second of `rgb24:640x480@30`.
+    """Return the layout and the frames per second of `rgb24:640x480:30`; an `@` before the rate is read as well.
 
     Raises:
         SourceError: if it cannot be read.
     """
     match = _FORMAT.fullmatch(text.strip())
     if match is None:
-        raise invalid(f"--stdin-format is '{text}'; write PIXELS:WIDTHxHEIGHT@FPS, for instance {EXAMPLE}")
+        raise invalid(f"--stdin-format is '{text}'; write PIXELS:WIDTHxHEIGHT:FPS, for instance {EXAMPLE}")
     pixel_format = _known(match[1].lower())
     width, height = parse_size("--stdin-format", match[2])
     layout = PixelLayout(pixel_format, width, height)
@@ -54,7 +54,7 @@ class RawSource:
     It is not a live source: a slow reader makes the writer wait. The pipe is read once.
 
     Args:
-        raw_format: pixels, size and rate, as `rgb24:640x480@30`.
+        raw_format: pixels, size and rate, as `rgb24:640x480:30`.
         handle: descriptor to read from, which is copied; standard input by default.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ _CONVERTERS: dict[str, Callable[[Any, float, BgrPictures], Frame]] = {
 
 def is_bag(path: Path) -> bool:
     """Return whether a path is named as a bag, or is the folder of one."""
-    return path.suffix.lower() in (".bag", ".mcap") or (path / METADATA).is_file()
+    return path.suffix.lower() in (".bag", ".mcap") or os.path.isfile(path / METADATA)
 
 
 class RosbagSource:
@@ -114,7 +115,7 @@ class RosbagSource:
         if len(names) > 1:
             raise SourceError(
                 f"{self.name} has {counted(len(names), 'image topic')}: {listed}. Name one: --source "
-                f"'bag:{self.path}?topic={names[0]}'",
+                f"'{self.path}?topic={names[0]}'",
                 retry=False,
             )
         return found[names[0]]
