@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         OutputError,
         RecipeError,
         SourceError,
+        SourceTimeoutError,
         TrainingError,
     )
     from mar_edge.evaluation.evaluation import Evaluation, evaluate, open_model, read_videos
@@ -37,12 +38,21 @@ if TYPE_CHECKING:
     from mar_edge.model_spec import GraphSpec, ModelSpec
     from mar_edge.reporting import Warnings
     from mar_edge.runtime.engines.engine import Engine
+    from mar_edge.runtime.frame import Frame
     from mar_edge.runtime.model import Model, load
+    from mar_edge.runtime.results import (
+        ClipResult,
+        Event,
+        EventEnded,
+        EventStarted,
+        Notice,
+        Prediction,
+        StreamStatus,
+    )
     from mar_edge.runtime.sources.camera import CameraSource
     from mar_edge.runtime.sources.demo.demo import DemoSource
-    from mar_edge.runtime.sources.source import Frame, Source
-    from mar_edge.runtime.streams.events import EventRule
-    from mar_edge.runtime.results import ClipResult, Event, Prediction
+    from mar_edge.runtime.sources.source import Source
+    from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
     from mar_edge.runtime.streams.session import Session
     from mar_edge.runtime.streams.stream import Stream
 
@@ -51,23 +61,28 @@ switch_off()  # telemetry of our dependencies; must run before any of them loads
 _HOMES = {
     "Bundle": "bundle",
     "CameraSource": "runtime.sources.camera",
+    "ClassRule": "runtime.streams.event_rule",
     "ClipResult": "runtime.results",
     "DemoSource": "runtime.sources.demo.demo",
     "Engine": "runtime.engines.engine",
     "Evaluation": "evaluation.evaluation",
     "Event": "runtime.results",
-    "EventRule": "runtime.streams.events",
-    "Frame": "runtime.sources.source",
+    "EventEnded": "runtime.results",
+    "EventRule": "runtime.streams.event_rule",
+    "EventStarted": "runtime.results",
+    "Frame": "runtime.frame",
     "Geometry": "geometry",
     "GraphSpec": "model_spec",
     "Model": "runtime.model",
     "ModelConfig": "model.config",
     "ModelSpec": "model_spec",
+    "Notice": "runtime.results",
     "Prediction": "runtime.results",
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
     "Source": "runtime.sources.source",
     "Stream": "runtime.streams.stream",
+    "StreamStatus": "runtime.results",
     "Warnings": "reporting",
     "evaluate": "evaluation.evaluation",
     "load": "runtime.model",
@@ -83,6 +98,7 @@ __all__ = [
     "BundleError",
     "CameraSource",
     "CheckpointError",
+    "ClassRule",
     "ClipResult",
     "DataError",
     "DemoSource",
@@ -90,7 +106,9 @@ __all__ = [
     "EngineError",
     "Evaluation",
     "Event",
+    "EventEnded",
     "EventRule",
+    "EventStarted",
     "ExportError",
     "Frame",
     "FrameError",
@@ -102,6 +120,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "ModelSpec",
+    "Notice",
     "OptionError",
     "OutputError",
     "Prediction",
@@ -110,7 +129,9 @@ __all__ = [
     "Session",
     "Source",
     "SourceError",
+    "SourceTimeoutError",
     "Stream",
+    "StreamStatus",
     "TrainingError",
     "Warnings",
     "evaluate",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mar_edge.runtime.sinks.json_lines import JsonLines
-    from mar_edge.runtime.sinks.sink import Sink
 
 
 def open_lines(target: str, *, force: bool, inputs: Iterable[str | Path | None]) -> JsonLines:
@@ -29,7 +28,9 @@ def open_lines(target: str, *, force: bool, inputs: Iterable[str | Path | None])
 
 
 @contextmanager
-def json_output(target: str | None, *, force: bool, inputs: Iterable[str | Path | None] = ()) -> Iterator[Sink | None]:
+def json_output(
+    target: str | None, *, force: bool, inputs: Iterable[str | Path | None] = ()
+) -> Iterator[JsonLines | None]:
     """Open the target of `--json`, and close it at the end.
 
     Args:

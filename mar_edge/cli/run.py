@@ -1,12 +1,8 @@
-"""`mar-edge run`: live recognition."""
+"""`mar-edge run`: live recognition of one or many streams."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,26 +14,18 @@ from mar_edge.cli.options import (
     MaskOption,
     ModelOption,
     PrecisionOption,
-    load_model,
 )
-from mar_edge.cli.standard_streams import print_line
-from mar_edge.counting import counted
-
-if TYPE_CHECKING:
-    from mar_edge.cli.views.report import Report
-    from mar_edge.runtime.sinks.background import Background
-    from mar_edge.runtime.sinks.json_lines import JsonLines
-    from mar_edge.runtime.sinks.sink import Sink
-    from mar_edge.runtime.sources.source import Source
-    from mar_edge.runtime.streams.session import Session
 
 
 def run(
     camera: Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")] = None,
     source: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--source", metavar="URI", help="A video file, a pipe ('-' for stdin), a camera's device, or 'demo'."
+            "--source",
+            metavar="URI",
+            help="A network camera (rtsp://, http://), a video file, a folder of images, a pipe ('-' for stdin), a camera's "
+            "device, 'demo', and others; repeat it for several streams.",
         ),
     ] = None,
     model: ModelOption = "egomotion",
@@ -50,94 +38,48 @@ def run(
     max_seconds: Annotated[
         float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after this many seconds.")
     ] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Play files as if they were live, with all that is dropped then.")
+    ] = False,
+    max_age_ms: Annotated[
+        float, typer.Option("--max-age-ms", min=1, metavar="MS", help="Skip live windows that are older than this.")
+    ] = 500.0,
+    max_retries: Annotated[
+        int | None,
+        typer.Option(
+            "--max-retries", min=0, metavar="N", help="Failed attempts in a row that end a live stream; default: never."
+        ),
+    ] = None,
     json: JsonOption = None,
     force: ForceOption = False,
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
 ) -> None:
-    """Recognise actions in a camera, a file or the demo, until it ends or you press Ctrl-C."""
-    if (camera is None) == (source is None):
+    """Recognise actions in cameras, files or the demo, until they end or you press Ctrl-C."""
+    interrupt_on_signals()  # a stop by a service manager and a closed terminal end it as cleanly as Ctrl-C
+    sources = [*([camera] if camera is not None else []), *(source or [])]
+    if not sources or (camera is not None and source):
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
-    from mar_edge.cli.views.report import Report
-    from mar_edge.errors import MarEdgeError
-    from mar_edge.runtime.sources.open import open_source
+    from mar_edge.cli.live_run import LiveRun, StreamPlan
+    from mar_edge.cli.options import load_model
 
-    interrupted = False
-    interrupt_on_signals()  # a service manager's stop and a closed terminal end it as cleanly as Ctrl-C
-    with ExitStack() as stack:
-        opened = open_source(camera if camera is not None else str(source), say=lambda message: report.say(message))
-        loaded = load_model(model, engine, mask, precision)
-        session = loaded.session(stream=opened.name, hop=hop)
-        sink = None if json is None else _open_sink(json, opened, stack, inputs=[source, model], force=force)
-        report = Report(loaded, opened, session, sink, show=show)
-        with report:
-            try:
-                _loop(opened, session, report, max_seconds)
-            except KeyboardInterrupt:
-                interrupted = True
-            except MarEdgeError:
-                if session.frames:  # no result until then is lost
-                    report.finish()
-                raise
-            report.finish()
-    if interrupted:
-        raise typer.Exit(130)
+    loaded = load_model(model, engine, mask, precision)
+    plans = [
+        StreamPlan(
+            source=one,
+            model=loaded,
+            options={
+                "hop": hop,
+                "max_s": max_seconds,
+                "realtime": realtime,
+                "max_age_s": max_age_ms / 1000,
+                "max_retries": max_retries,
+            },
+        )
+        for one in sources
+    ]
+    live = LiveRun(plans, show=show, print_events=json is None)
+    if json is not None:
+        from mar_edge.runtime.sinks.json_lines import JsonLinesSink
 
-
-def _open_sink(target: str, opened: Source, stack: ExitStack, *, inputs: Sequence[str | None], force: bool) -> Sink:
-    """Open the target of `--json`, which the stack closes; a live source does not wait for it.
-
-    Raises:
-        OutputError: if it cannot be written, or is one of the inputs.
-    """
-    from mar_edge.cli.json_output import open_lines
-    from mar_edge.runtime.sinks.background import Background
-    from mar_edge.runtime.sources.open import waits_for_reader
-
-    lines = open_lines(target, force=force, inputs=inputs)
-    if waits_for_reader(opened):
-        stack.callback(lines.close)
-        return lines
-    background = Background(lines, warn=opened.warnings)
-    stack.callback(_close, background, lines)
-    return background
-
-
-def _close(background: Background, lines: JsonLines) -> None:
-    if background.close():
-        lines.close()
-    if background.dropped:
-        print_line(f"warning: {counted(background.dropped, 'JSON line', 'was', 'were')} not written")
-
-
-def _loop(opened: Source, session: Session, report: Report, max_seconds: float | None) -> None:
-    began_s = time.monotonic()
-    with opened, _patience(opened, session, max_seconds):
-        for frame in opened:
-            live = frame.arrived_s is not None
-            passed_s = time.monotonic() - began_s if live else frame.time_s
-            if max_seconds is not None and passed_s > max_seconds:
-                return
-            result = session.push(
-                frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s, held=frame.held
-            )
-            report.add(frame, result)
-            if report.closed:
-                return
-
-
-@contextmanager
-def _patience(opened: Source, session: Session, max_seconds: float | None) -> Iterator[None]:
-    """Stop a source without frames when the time is over: without a frame the clock is not checked elsewhere."""
-    from mar_edge.runtime.sources.source import Stoppable
-
-    if max_seconds is None or not isinstance(opened, Stoppable):
-        yield
-        return
-    source = opened
-    timer = threading.Timer(max_seconds, lambda: None if session.frames else source.stop())
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+        live.add_sink(JsonLinesSink(json, force=force, inputs=[*map(str, sources), model]))
+    live.run()

@@ -66,3 +66,17 @@ class Frame:
                 if self._picture is None:
                     self._picture, self._convert = self._convert(), None
         return self._picture
+
+    def at(self, time_s: float) -> Frame:
+        """Return the same frame with another time, seconds; its picture is converted once for both."""
+        if time_s == self.time_s:
+            return self
+        return Frame(
+            picture=(lambda: self.picture) if self._picture is None else self._picture,
+            time_s=time_s,
+            size_px=self.size_px,
+            color=self.color,
+            truth=self.truth,
+            arrived_s=self.arrived_s,
+            held=self.held,
+        )

@@ -20,9 +20,10 @@ from mar_edge.runtime.clips.windows import doubt
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import MOST_THREADS, create_engine
 from mar_edge.runtime.measurement.choice import choose
-from mar_edge.runtime.sources.open import clip_file, open_source
-from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.results import ClipResult, Event
+from mar_edge.runtime.sources.open import clip_file
+from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.smoothing import softmax
 from mar_edge.runtime.streams.stream import Stream
@@ -86,20 +87,21 @@ class Model:
         """Recognise a source until it ends.
 
         Args:
-            source: camera number, file path, pipe, `"demo"`, or a source object; see `open_source`.
+            source: camera number, file path, network address, `"demo"`, frames, or a source object; see `open_source`.
             on_event: called with every event, including the one that the end of the stream cuts off.
             on_warning: called with what the operator should know.
-            **options: those of `Session`.
+            **options: those of `Runner.add`: name, hop, smoothing_s, rule, max_age_s, max_retries, stall_s, realtime, max_s.
 
         Returns:
             Predictions in order of time, to iterate over; its `stop` ends it from any thread.
 
         Raises:
             SourceError: if the source is unknown; while iterating, if it cannot be opened or read.
+            OptionError: if an option is invalid.
         """
-        opened = open_source(source, say=on_warning)
-        session = self.session(**{"stream": opened.name, **options})
-        return Stream(opened, session, on_event=on_event, on_warning=on_warning)
+        runner = Runner()
+        runner.add(source, self, **options)
+        return Stream(runner, on_event=on_event, on_warning=on_warning)
 
     def classify(self, clip: str | Path | NDArray[np.uint8], *, views: Views | None = None) -> ClipResult:
         """Classify a video file or its frames.

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 from mar_edge.runtime.frame import Frame
 
-
 Kind = Literal["prediction", "event", "notice", "frame", "summary"]
 """What a sink may want: see `sinks.sink.Sink`."""
 
@@ -91,6 +90,7 @@ class EventEnded:
 
 
 Event = EventStarted | EventEnded
+"""Either phase of an event, for annotations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +105,14 @@ class Prediction:
         score: that score, 0 to 1.
         top: (label, score) of the best classes, best first.
         latency_ms: from the arrival of the newest frame to this result, in milliseconds.
+        inference_ms: the engine's part of it, in milliseconds.
         mask: mask ratio of the graph, in percent.
         engine: engine that ran it.
         captured_at: when that frame arrived, UTC; None for a recording.
         doubt: why the window shows too little for a reliable answer; None if it shows enough.
         events: events that started or ended with this prediction.
-        truth: what a scripted source shows in the whole window; None if it changes within it, and for real ones.
+        truth: what a scripted source shows with that frame; None for a real one.
+        truth_since_s: since when.
     """
 
     stream: str
@@ -122,10 +124,12 @@ class Prediction:
     latency_ms: float
     mask: int
     engine: str
+    inference_ms: float = 0.0
     captured_at: datetime | None = None
     doubt: str | None = None
     events: tuple[Event, ...] = ()
     truth: str | None = None
+    truth_since_s: float = 0.0
 
     kind: ClassVar[Kind] = "prediction"
 
@@ -145,6 +149,7 @@ class Prediction:
             "score": round(self.score, 4),
             "top": [[label, round(score, 4)] for label, score in self.top],
             "latency_ms": round(self.latency_ms, 2),
+            "inference_ms": round(self.inference_ms, 2),
             "mask": self.mask,
             "engine": self.engine,
             "reliable": self.reliable,
@@ -212,8 +217,9 @@ class StreamStatus:
         inferences: windows that were inferred.
         events: events that ended.
         warnings: notices.
-        dropped: frames and windows that were lost, by cause: `source` for frames that a camera replaced, `newer` for
-            windows that a newer one replaced, `age` for windows that were too old, `cut` for windows lost in a break.
+        dropped: what was lost, by cause: `source` for frames that a live source replaced before they were read, `newer`
+            for windows that a newer one replaced, `age` for windows that were too old, `cut` for windows lost in a break,
+            `stopped` for windows that waited when the stream was stopped.
         reconnects: how often it was connected again.
         source_s: time of the newest frame in the stream's own time, seconds.
         elapsed_s: since the stream was added, seconds.
@@ -252,7 +258,7 @@ class StreamStatus:
             "inferences": self.inferences,
             "events": self.events,
             "warnings": self.warnings,
-            "dropped": sum(self.dropped.values()),
+            "dropped": self.dropped.get("source", 0),
             "dropped_by_cause": dict(self.dropped),
             "reconnects": self.reconnects,
             "source_s": round(self.source_s, 4),

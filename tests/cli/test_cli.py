@@ -256,8 +256,8 @@ def test_the_window_shows_the_picture(tmp_path: Path) -> None:
 
 
 def test_the_window_draws_labels_on_the_picture() -> None:
-    from mar_edge.cli.views.window import annotate
     from mar_edge.runtime.results import Prediction
+    from mar_edge.runtime.sinks.annotation import annotate
 
     picture = np.full((240, 320, 3), 90, np.uint8)
     top = (("pan_left", 0.8), ("still", 0.1))

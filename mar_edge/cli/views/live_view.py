@@ -1,43 +1,43 @@
-"""The live view in the terminal: top labels as bars, rate, latency, dropped frames, last events."""
+"""The live view in the terminal: top labels as bars for one stream, a table for several; rates, latency, drops, events."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from mar_edge.console import Console, literal
-from mar_edge.runtime.model import Model
-from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.results import Event, Prediction
+from mar_edge.runtime.results import EventEnded, EventStarted, Prediction, StreamStatus
 
 BAR_CELLS = 32
-REFRESH_S = 0.1
+RATE_S = 2.0
+"""Frame rates are taken over this time."""
+
+_STATE_STYLES = {"connecting": "dim", "live": "green", "lost": "bold red", "ended": "dim"}
 
 
 class LiveView:
-    """Draws the newest prediction in place.
+    """Draws the state of all streams in place.
 
     Args:
-        model: the model.
-        stream: name of the source.
+        title: of the frame.
+        foot: below it.
         console: the console to draw on.
     """
 
-    def __init__(self, model: Model, stream: str, console: Console) -> None:
-        variant = model.variant
-        self._title = f"mar-edge  {model.spec.name}  {stream}"
-        self._foot = f"{model.engine.name}  mask {variant.mask} %  {variant.precision}  {variant.gmacs:.2f} GMACs"
-        self._events: deque[Event] = deque(maxlen=4)
-        self._times: deque[float] = deque(maxlen=60)
-        self._prediction: Prediction | None = None
-        self._frame: Frame | None = None
-        self._drawn_s = 0.0
+    def __init__(self, title: str, foot: str, console: Console) -> None:
+        self._title, self._foot = title, foot
+        self._predictions: dict[str, Prediction] = {}
+        self._running: dict[str, EventStarted] = {}
+        self._events: deque[EventEnded] = deque(maxlen=4)
+        self._rates: dict[str, deque[tuple[float, int]]] = {}
         self._live = Live(
             console=console, auto_refresh=False, transient=False, redirect_stdout=False, redirect_stderr=False
         )
@@ -54,32 +54,49 @@ class LiveView:
         """Stop drawing; the last state stays visible."""
         self._drawing.__exit__(kind, error, trace)
 
-    def add_event(self, event: Event) -> None:
-        """Add an event to the list."""
-        self._events.append(event)
+    def note(self, record: Prediction | EventStarted | EventEnded) -> None:
+        """Take over a result, without drawing."""
+        if isinstance(record, Prediction):
+            self._predictions[record.stream] = record
+        elif isinstance(record, EventStarted):
+            self._running[record.stream] = record
+        else:
+            self._running.pop(record.stream, None)
+            self._events.append(record)
 
-    def update(self, frame: Frame, prediction: Prediction | None, *, dropped: int) -> None:
-        """Record a frame, and draw at most ten times per second."""
-        self.note(prediction)
-        self._frame = frame
-        if self._times[-1] - self._drawn_s >= REFRESH_S:
-            self._drawn_s = self._times[-1]
-            self._live.update(self.draw(frame, dropped=dropped), refresh=True)
+    def draw(self, streams: Sequence[StreamStatus]) -> None:
+        """Draw the present state."""
+        self._live.update(self.picture(streams), refresh=True)
 
-    def finish(self, *, dropped: int) -> None:
-        """Draw the last state."""
-        if self._frame is not None:
-            self._live.update(self.draw(self._frame, dropped=dropped), refresh=True)
+    def picture(self, streams: Sequence[StreamStatus]) -> Panel:
+        """Return what `draw` draws."""
+        now_s = time.monotonic()
+        for one in streams:
+            seen = self._rates.setdefault(one.stream, deque())
+            seen.append((now_s, one.frames))
+            while len(seen) > 2 and now_s - seen[0][0] > RATE_S:
+                seen.popleft()
+        body: list[RenderableType] = [self._one(streams[0]) if len(streams) == 1 else self._table(streams)]
+        several = len(streams) > 1
+        for event in self._events:
+            where = f"{event.stream}  " if several else ""
+            line = f"{event.start_s:7.2f} - {event.end_s:.2f} s  {where}{event.label}  {event.score:.2f}"
+            body.append(literal(line, style="cyan"))
+        for started in self._running.values():
+            where = f"{started.stream}  " if several else ""
+            body.append(literal(f"{started.start_s:7.2f} -        s  {where}{started.label}", style="bold cyan"))
+        return Panel(
+            Group(*body),
+            title=literal(self._title),
+            subtitle=literal(self._foot),
+            title_align="left",
+            subtitle_align="left",
+            width=None if several else 78,
+        )
 
-    def note(self, prediction: Prediction | None) -> None:
-        """Record a frame and its result, without drawing."""
-        self._times.append(time.monotonic())
-        self._prediction = prediction or self._prediction
-
-    def draw(self, frame: Frame, *, dropped: int) -> Panel:
-        """Return the current view."""
+    def _one(self, stream: StreamStatus) -> Group:
+        shown = self._predictions.get(stream.stream)
         bars = Table.grid(padding=(0, 1))
-        shown = self._prediction
         for rank, (label, score) in enumerate(shown.top if shown else ()):
             style = "bold green" if rank == 0 else "dim"
             filled = round(score * BAR_CELLS)
@@ -88,21 +105,52 @@ class LiveView:
             )
             bars.add_row(literal(label, style=style), bar, f"{score:5.1%}")
         if shown is None:
-            bars.add_row(literal("filling the window …", style="dim"))
-        span_s = self._times[-1] - self._times[0]
-        rate = f"{(len(self._times) - 1) / span_s:.0f} frames/s" if span_s > 0 else "-"
-        latency = f"{shown.latency_ms:.0f} ms" if shown else "-"
-        state = f"{frame.time_s:7.2f} s   {rate}   latency {latency}   dropped {dropped}"
-        if frame.truth is not None:
-            state += f"   scripted: {frame.truth}"
-        events = [
-            literal(f"{e.start_s:7.2f} - {e.end_s:.2f} s  {e.label}  {e.score:.2f}", style="cyan") for e in self._events
-        ]
-        return Panel(
-            Group(bars, literal(""), literal(state), *events),
-            title=literal(self._title),
-            subtitle=literal(self._foot),
-            title_align="left",
-            subtitle_align="left",
-            width=78,
+            bars.add_row(literal("filling the window …" if stream.frames else f"{stream.state} …", style="dim"))
+        state = (
+            f"{stream.source_s:7.2f} s   {self._rate(stream)}   latency {_latency(shown)}   {_drops(stream.dropped)}"
         )
+        if stream.reconnects:
+            state += f"   reconnects {stream.reconnects}"
+        if shown is not None and shown.truth is not None:
+            state += f"   scripted: {shown.truth}"
+        lost = [literal(f"{stream.state}: {stream.message}", style="bold red")] if stream.state == "lost" else []
+        return Group(bars, literal(""), literal(state), *lost)
+
+    def _table(self, streams: Sequence[StreamStatus]) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for column in ("stream", "state", "recognised", "score", "rate", "latency", "dropped", "reconnects"):
+            table.add_column(
+                column, justify="right" if column in ("score", "rate", "latency", "reconnects") else "left"
+            )
+        for one in streams:
+            shown = self._predictions.get(one.stream)
+            table.add_row(
+                literal(one.stream),
+                _state(one),
+                literal(shown.label if shown else "-", style="bold green"),
+                f"{shown.score:.1%}" if shown else "-",
+                self._rate(one),
+                _latency(shown),
+                _drops(one.dropped).removeprefix("dropped "),
+                str(one.reconnects),
+            )
+        return table
+
+    def _rate(self, stream: StreamStatus) -> str:
+        (first_s, first), (last_s, last) = self._rates[stream.stream][0], self._rates[stream.stream][-1]
+        return f"{(last - first) / (last_s - first_s):.0f} frames/s" if last_s > first_s else "-"
+
+
+def _state(stream: StreamStatus) -> Text:
+    why = f" ({stream.code})" if stream.code else ""
+    return literal(f"{stream.state}{why}", style=_STATE_STYLES[stream.state])
+
+
+def _latency(prediction: Prediction | None) -> str:
+    return f"{prediction.latency_ms:.0f} ms" if prediction else "-"
+
+
+def _drops(dropped: Mapping[str, int]) -> str:
+    frames = dropped.get("source", 0)
+    windows = sum(dropped.values()) - frames
+    return f"dropped {frames}" + (f" + {windows} windows" if windows else "")

@@ -43,17 +43,23 @@ class Scoreboard:
         """Share of them that agree with the script."""
         return sum(segment.seen[segment.label] for segment in self._segments) / max(1, self.total)
 
-    def see(self, time_s: float, truth: str) -> None:
-        """Add the truth of a frame."""
-        if not self._segments or self._segments[-1].label != truth:
-            self._segments.append(_Segment(truth, time_s, time_s))
-        self._segments[-1].end_s = time_s
+    def add(self, time_s: float, truth: str, since_s: float, label: str) -> None:
+        """Add a prediction.
 
-    def add(self, time_s: float, truth: str, label: str) -> None:
-        """Add a prediction for the window that ends at `time_s`."""
-        self.see(time_s, truth)
-        if time_s - self._window_s >= self._segments[-1].start_s:
-            self._segments[-1].seen[label] += 1
+        Args:
+            time_s: when its window ends, seconds.
+            truth: what is shown then.
+            since_s: since when.
+            label: what was recognised.
+        """
+        if not self._segments or self._segments[-1].start_s != since_s:
+            if self._segments:
+                self._segments[-1].end_s = since_s
+            self._segments.append(_Segment(truth, since_s, time_s))
+        segment = self._segments[-1]
+        segment.end_s = time_s
+        if time_s - self._window_s >= since_s:
+            segment.seen[label] += 1
 
     def print(self, console: Console) -> None:
         """Print the comparison."""

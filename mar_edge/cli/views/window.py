@@ -1,4 +1,4 @@
-"""The window of `mar-edge run --show`: the picture with the labels drawn on it."""
+"""The windows of `mar-edge run --show`: each stream's picture with the labels drawn on it."""
 
 from __future__ import annotations
 
@@ -7,57 +7,89 @@ import sys
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mar_edge.child_process import run_python
 from mar_edge.errors import OutputError
 from mar_edge.printable import printable
-from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.results import Prediction
+from mar_edge.runtime.results import Kind, Prediction, Record, ShownFrame
+from mar_edge.runtime.sinks.annotation import annotate
 
 LARGEST_PX = 1280
 _KEYS_THAT_CLOSE = (27, ord("q"))
 
 
-class Window:
-    """A window on the desktop.
+class Windows:
+    """A sink that keeps the newest picture of each stream, and windows on the desktop that show it.
 
-    Args:
-        title: of the window.
+    `write` may be called by any thread; windows are made and drawn by `draw`, which only the main thread may call.
 
     Raises:
         OutputError: if there is no display.
     """
 
-    def __init__(self, title: str) -> None:
+    wants: frozenset[Kind] = frozenset(("frame", "prediction"))
+
+    def __init__(self) -> None:
         if sys.platform.startswith("linux"):
             _check_display()
-        self._title = title = printable(title)
-        self._prediction: Prediction | None = None
-        self._sized = False
-        try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        except cv2.error as error:
-            raise OutputError(
-                f"this OpenCV cannot open a window: {error.err}. Install opencv-python, not -headless"
-            ) from error
+        self.name = "the window"
+        self._frames: dict[str, ShownFrame] = {}
+        self._predictions: dict[str, Prediction] = {}
+        self._drawn: dict[str, ShownFrame] = {}
 
-    def draw(self, frame: Frame, prediction: Prediction | None) -> bool:
-        """Draw a frame; return False when the user closed the window or pressed q or Escape."""
-        self._prediction = prediction or self._prediction
-        picture = frame.picture if frame.color == "bgr" else frame.picture[..., ::-1]
-        if not self._sized:
-            self._sized = True
-            height, width = picture.shape[:2]
-            shrink = min(1.0, LARGEST_PX / max(height, width))
-            cv2.resizeWindow(self._title, round(width * shrink), round(height * shrink))
-        cv2.imshow(self._title, annotate(picture, self._prediction))
-        pressed = cv2.waitKey(1) & 0xFF
-        return pressed not in _KEYS_THAT_CLOSE and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+    def write(self, record: Record) -> None:
+        """Take over a picture or what is drawn on it."""
+        if isinstance(record, ShownFrame):
+            self._frames[record.stream] = record
+        elif isinstance(record, Prediction):
+            self._predictions[record.stream] = record
+
+    def draw(self) -> bool:
+        """Draw new pictures; return False when the user closed a window or pressed q or Escape.
+
+        Raises:
+            OutputError: if this OpenCV cannot open windows.
+        """
+        for stream, shown in list(self._frames.items()):
+            if self._drawn.get(stream) is not shown:
+                self._show(stream, shown)
+                self._drawn[stream] = shown
+        if not self._drawn:
+            return True
+        if cv2.waitKey(1) & 0xFF in _KEYS_THAT_CLOSE:
+            return False
+        return all(cv2.getWindowProperty(_title(stream), cv2.WND_PROP_VISIBLE) >= 1 for stream in self._drawn)
 
     def close(self) -> None:
-        """Close the window."""
-        cv2.destroyAllWindows()
+        """Nothing to close here: `destroy` closes the windows, in the main thread."""
+
+    def destroy(self) -> None:
+        """Close the windows."""
+        if self._drawn:
+            cv2.destroyAllWindows()
+
+    def _show(self, stream: str, shown: ShownFrame) -> None:
+        picture = shown.frame.picture
+        if shown.frame.color == "rgb":
+            picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+        if stream not in self._drawn:
+            _open(_title(stream), *shown.frame.size_px)
+        cv2.imshow(_title(stream), annotate(picture, self._predictions.get(stream)))
+
+
+def _title(stream: str) -> str:
+    return printable(f"mar-edge: {stream}")
+
+
+def _open(title: str, width_px: int, height_px: int) -> None:
+    try:
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+    except cv2.error as error:
+        raise OutputError(
+            f"this OpenCV cannot open a window: {error.err}. Install opencv-python, not -headless"
+        ) from error
+    shrink = min(1.0, LARGEST_PX / max(height_px, width_px))
+    cv2.resizeWindow(title, round(width_px * shrink), round(height_px * shrink))
 
 
 def _check_display() -> None:
@@ -67,22 +99,3 @@ def _check_display() -> None:
     tried = run_python("import cv2; cv2.namedWindow('mar-edge')")
     if tried.returncode:
         raise OutputError(f"--show needs a display, and {os.environ['DISPLAY']} cannot be used; leave out --show")
-
-
-def annotate(picture: NDArray[np.uint8], prediction: Prediction | None, *, lines: int = 3) -> NDArray[np.uint8]:
-    """Draw the best labels and their bars onto a copy of a BGR picture."""
-    out = np.ascontiguousarray(picture).copy()
-    if prediction is None:
-        return out
-    unit = max(12, out.shape[0] // 20)
-    scale = unit / 30
-    for row, (label, score) in enumerate(prediction.top[:lines]):
-        top = unit // 2 + row * (unit + unit // 3)
-        color = (80, 220, 80) if row == 0 else (200, 200, 200)
-        cv2.rectangle(out, (unit // 2, top), (unit // 2 + 12 * unit, top + unit), (30, 30, 30), -1)
-        cv2.rectangle(
-            out, (unit // 2, top), (unit // 2 + int(12 * unit * score), top + unit), tuple(c // 2 for c in color), -1
-        )
-        text = f"{label} {score:.0%}"
-        cv2.putText(out, text, (unit, top + int(unit * 0.75)), cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
-    return out

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import FrameError
+from mar_edge.runtime.clips.area import shrink
+from mar_edge.runtime.frame import Color
 
 Resize = Literal["stretch", "center_crop"]
 """`stretch` scales the picture to the model's size; `center_crop` scales the short side and crops the middle."""
-
-Color = Literal["bgr", "rgb"]
 
 
 def check_frame(frame: object) -> NDArray[np.uint8]:
@@ -37,7 +37,13 @@ def check_frame(frame: object) -> NDArray[np.uint8]:
 
 
 def preprocess(
-    frame: NDArray[np.uint8], *, height_px: int, width_px: int, resize: Resize, color: Color = "bgr"
+    frame: NDArray[np.uint8],
+    *,
+    height_px: int,
+    width_px: int,
+    resize: Resize,
+    color: Color = "bgr",
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Bring a picture to the model's size and to RGB.
 
@@ -47,18 +53,25 @@ def preprocess(
         width_px: the model's width.
         resize: the model's resize rule.
         color: order of the frame's channels.
+        out: where the result is written, contiguous; a new array by default.
 
     Returns:
-        uint8 (height, width, 3) RGB.
+        uint8 (height, width, 3) RGB: `out`, if it is given; otherwise perhaps a view of the frame.
     """
     if resize == "center_crop":
         frame = _center_crop(frame, width_px / height_px)
     if frame.shape[:2] != (height_px, width_px):
-        smaller = frame.shape[0] >= height_px and frame.shape[1] >= width_px
-        # averaging when shrinking: anything else aliases, and aliasing looks like motion
-        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        frame = np.asarray(cv2.resize(frame, (width_px, height_px), interpolation=how), dtype=np.uint8)
-    return frame if color == "rgb" else frame[..., ::-1]
+        if frame.shape[0] >= height_px and frame.shape[1] >= width_px:
+            # averaging when shrinking: anything else aliases, and aliasing looks like motion
+            frame = shrink(frame, height_px, width_px)
+        else:
+            frame = np.asarray(cv2.resize(frame, (width_px, height_px), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    if color == "bgr":  # only now, when the picture is small
+        return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=out), dtype=np.uint8)
+    if out is None:
+        return frame
+    out[:] = frame
+    return out
 
 
 def _shape_advice(frame: NDArray[np.generic]) -> str:

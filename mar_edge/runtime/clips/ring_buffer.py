@@ -32,10 +32,16 @@ class RingBuffer:
         """Whether the window is full."""
         return self._held == self.frames
 
+    @property
+    def place(self) -> NDArray[np.uint8]:
+        """Where the next picture may be written before it is pushed, (H, W, 3); the window does not show it yet."""
+        place: NDArray[np.uint8] = self._data[self._next + self.frames]
+        return place
+
     def push(self, picture: NDArray[np.uint8]) -> None:
-        """Add the newest picture (H, W, 3); the oldest is removed."""
-        self._data[self._next] = picture
+        """Add the newest picture (H, W, 3), which may be `place`; the oldest is removed."""
         self._data[self._next + self.frames] = picture
+        self._data[self._next] = picture
         self._next = (self._next + 1) % self.frames
         self._held = min(self._held + 1, self.frames)
 

@@ -39,16 +39,28 @@ class Sampler:
         """Whether a frame at `time_s` comes after a gap that is too long."""
         return time_s - self._last_s > self.max_gap_s
 
+    def places(self, time_s: float, *, anew: bool = False) -> int:
+        """Return how many ticks a frame at `time_s` would serve, and change nothing.
+
+        Args:
+            time_s: of the frame.
+            anew: as if `reset` had been called.
+        """
+        anew = anew or math.isnan(self._start_s)
+        return self._due(time_s, time_s if anew else self._start_s) - (0 if anew else self._ticks)
+
     def take(self, time_s: float) -> int:
         """Return how many ticks the frame at `time_s` serves: 0 for a frame that is not needed.
 
         Call `is_gap` and `reset` first; time stamps must not go backwards.
         """
+        served = self.places(time_s)
         if math.isnan(self._start_s):
             self._start_s = time_s
         self._last_s = time_s
-        # counted from the start, so that rounding never adds up
-        due = math.floor((time_s - self._start_s) / self.period_s + EARLY + 1e-9) + 1
-        served = due - self._ticks
-        self._ticks = due
+        self._ticks += served
         return served
+
+    def _due(self, time_s: float, start_s: float) -> int:
+        # counted from the start, so that rounding never adds up
+        return math.floor((time_s - start_s) / self.period_s + EARLY + 1e-9) + 1

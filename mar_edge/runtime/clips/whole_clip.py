@@ -146,15 +146,15 @@ class WholeClip:
         intake = Intake(self._spec, crops=self._crops)
         breaks = repeats = 0
         self._read = 0
-        for picture, time_s, held in read_steady_frames(self._file, self.warnings.append):
-            self.duration_s = time_s
-            self._read += not held
-            sampled = intake.add(picture, time_s, color="rgb")
+        for frame in read_steady_frames(self._file, self.warnings.append):
+            self.duration_s = frame.time_s
+            self._read += not frame.held
+            sampled = intake.add(frame)
             breaks += sampled.cut is not None
             repeats += max(0, sampled.places - 1)
             taken = []
             if sampled.pictures is not None:
-                taken = [_Sample(sampled.pictures, self._read, time_s)] * sampled.places
+                taken = [_Sample(sampled.pictures, self._read, frame.time_s)] * sampled.places
             yield taken, sampled.cut is not None
         if breaks:
             gaps = "a gap or a change" if breaks == 1 else f"{counted(breaks, 'gap')} or changes"

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from mar_edge.counting import counted
 from mar_edge.errors import FrameError
 from mar_edge.model_spec import ModelSpec
-from mar_edge.runtime.clips.preprocess import Color, check_frame, crop_views, preprocess
+from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
 from mar_edge.runtime.clips.ring_buffer import RingBuffer
 from mar_edge.runtime.clips.sampler import Sampler
+from mar_edge.runtime.frame import Color, Frame
 
 FEWEST_PICTURES = 5
 """A window of fewer distinct pictures shows no motion that a model could recognise."""
@@ -57,41 +58,47 @@ class Intake:
         """Reset: time may begin anywhere."""
         self._sampler.reset()
         self._last_s = -math.inf
-        self._shape: tuple[int, ...] | None = None
+        self._size_px: tuple[int, int] | None = None
 
-    def add(self, frame: NDArray[np.uint8], time_s: float, *, color: Color) -> Sampled:
-        """Add a frame.
+    def add(self, frame: Frame, out: NDArray[np.uint8] | None = None) -> Sampled:
+        """Add a frame; one between two samples is not converted.
 
         Args:
-            frame: uint8 (H, W, 3); not kept.
-            time_s: when it was taken, in seconds.
-            color: order of its channels.
+            frame: not kept. Its time must not be less than that of the frame before.
+            out: where the pictures are written, uint8 (crops, H, W, 3), contiguous; a new array by default.
 
         Raises:
-            FrameError: on a wrong shape, type or time; the intake is as it was before.
+            FrameError: on a wrong shape, type, colour or time; the intake is as it was before.
         """
-        check_frame(frame)
-        if color not in ("bgr", "rgb"):
-            raise FrameError(f"color must be 'bgr' or 'rgb', not {color!r}")
+        time_s = frame.time_s
+        if frame.color not in ("bgr", "rgb"):
+            raise FrameError(f"color must be 'bgr' or 'rgb', not {frame.color!r}")
         if not _is_time(time_s):
             raise FrameError(f"time_s is {time_s!r}; give the capture time in seconds")
         if time_s < self._last_s:
             raise FrameError(
                 f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
             )
-        cut = self._break(frame.shape, time_s)
-        if cut is not None:
+        cut = self._break(frame.size_px, time_s)
+        places = min(self._sampler.places(time_s, anew=cut is not None), self._spec.geometry.frames)
+        pictures = self._pictures(frame, out) if places else None
+        if cut is not None:  # nothing was changed before here
             self._sampler.reset()
-        self._last_s, self._shape = time_s, frame.shape
-        places = min(self._sampler.take(time_s), self._spec.geometry.frames)
-        # frames between two samples are not resized
-        return Sampled(to_model(frame, self._spec, color=color, crops=self._crops) if places else None, places, cut)
+        self._sampler.take(time_s)
+        self._last_s, self._size_px = time_s, frame.size_px
+        return Sampled(pictures, places, cut)
 
-    def _break(self, shape: tuple[int, ...], time_s: float) -> str | None:
-        if self._shape is not None and shape != self._shape:
-            return (
-                f"frame size changed from {self._shape[1]}x{self._shape[0]} to {shape[1]}x{shape[0]} at {time_s:.2f} s"
-            )
+    def _pictures(self, frame: Frame, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        picture = check_frame(frame.picture)
+        height, width = picture.shape[:2]
+        if (width, height) != frame.size_px:
+            raise FrameError(f"a frame of {'x'.join(map(str, frame.size_px))} px has a picture of {width}x{height} px")
+        return to_model(picture, self._spec, color=frame.color, crops=self._crops, out=out)
+
+    def _break(self, size_px: tuple[int, int], time_s: float) -> str | None:
+        if self._size_px is not None and size_px != self._size_px:
+            before, now = ("x".join(map(str, size)) for size in (self._size_px, size_px))
+            return f"frame size changed from {before} to {now} at {time_s:.2f} s"
         if self._sampler.is_gap(time_s):
             return f"no frame for {time_s - self._last_s:.2f} s before {time_s:.2f} s"
         return None
@@ -126,26 +133,23 @@ class Window:
         self._origins: deque[tuple[int, bool]] = deque(maxlen=spec.geometry.frames)
         self._seen = 0
 
-    def add(self, frame: NDArray[np.uint8], time_s: float, *, color: Color = "bgr", held: bool = False) -> Step:
-        """Add a frame.
+    def add(self, frame: Frame) -> Step:
+        """Add a frame; one between two samples is not converted.
 
         Args:
-            frame: uint8 (H, W, 3); copied.
-            time_s: when it was taken, in seconds; never less than that of the frame before.
-            color: order of its channels.
-            held: whether it repeats the frame before, which the source still shows.
+            frame: its picture is copied. Its time must not be less than that of the frame before.
 
         Raises:
-            FrameError: on a wrong shape, type or time; the window is as it was before.
+            FrameError: on a wrong shape, type, colour or time; the window is as it was before.
         """
-        sampled = self._intake.add(frame, time_s, color=color)
+        sampled = self._intake.add(frame, self._frames.place[None])
         if sampled.cut is not None:
             self._empty()
-        self._seen += not held
+        self._seen += not frame.held
         if sampled.pictures is not None:
             for _ in range(sampled.places):
                 self._frames.push(sampled.pictures[0])
-                self._origins.append((self._seen, held))
+                self._origins.append((self._seen, frame.held))
         return Step(sampled.places, self._frames.full, sampled.cut)
 
     @property
@@ -189,7 +193,9 @@ def doubt(pictures: int, frames: int) -> str | None:
     return f"only {counted(pictures, 'distinct picture')} in a window of {counted(frames, 'frame')}"
 
 
-def to_model(frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: int = 1) -> NDArray[np.uint8]:
+def to_model(
+    frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: int = 1, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Bring a picture to a model's size and to RGB.
 
     Args:
@@ -197,14 +203,15 @@ def to_model(frame: NDArray[np.uint8], spec: ModelSpec, *, color: Color, crops: 
         spec: the model.
         color: order of the frame's channels.
         crops: 1, or 3 along the longer side.
+        out: where the result is written, contiguous; a new array by default.
 
     Returns:
         uint8 (crops, H, W, 3) RGB.
     """
     geometry = spec.geometry
-    return np.stack(
-        [
-            preprocess(part, height_px=geometry.height_px, width_px=geometry.width_px, resize=spec.resize, color=color)
-            for part in crop_views(frame, crops)
-        ]
-    )
+    if out is None:
+        out = np.empty((crops, *geometry.clip_shape[1:]), np.uint8)
+    size = {"height_px": geometry.height_px, "width_px": geometry.width_px}
+    for part, place in zip(crop_views(frame, crops), out, strict=True):
+        preprocess(part, **size, resize=spec.resize, color=color, out=place)
+    return out

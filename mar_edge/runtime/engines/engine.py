@@ -22,9 +22,11 @@ class Engine(ABC):
         spec: the model.
         variant: which of its graphs it is.
         path: the file that holds it.
+        max_batch: most clips that `infer` takes to the engine at once.
     """
 
     name: str
+    max_batch: int = 1
 
     def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path) -> None:
         self.spec = spec

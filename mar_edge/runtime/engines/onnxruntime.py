@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class OnnxRuntimeEngine(Engine):
         self._threads = threads
         self._session = self._open()
         (frames,), (logits,) = self._session.get_inputs(), self._session.get_outputs()
+        self.max_batch = frames.shape[0] if isinstance(frames.shape[0], int) else sys.maxsize
         wanted = ("tensor(uint8)", list(self._shape), [self._classes])
         if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
             raise EngineError(

@@ -210,6 +210,5 @@ def _demo_clip(spec: ModelSpec, seed: int) -> NDArray[np.uint8]:
     window = Window(spec)
     with Reading(DemoSource(realtime=False, fps=max(30.0, spec.rate_fps), loops=None, seed=seed)) as frames:
         while True:
-            frame = next(frames)
-            if window.add(frame.picture, frame.time_s, color=frame.color).full:
+            if window.add(next(frames)).full:
                 return window.clip.copy()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mar_edge.errors import OutputError
+from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.marks import lines_kind, mark_record
-from mar_edge.files.ownership import check_replaceable, is_stream
-from mar_edge.files.syncing import make_folder
+from mar_edge.files.ownership import check_not_input, check_replaceable, is_stream
+from mar_edge.files.syncing import check_creatable, make_folder
+from mar_edge.runtime.results import Kind, Record, ShownFrame, StreamStatus
+from mar_edge.runtime.sinks.rotation import Rotation
 
 SCHEMA = "mar-edge/json-lines/1"
 """Value of `schema`, the second key in the first line of a file; stdout needs none."""
@@ -29,21 +31,32 @@ class JsonLines:
     mar-edge. Of two writers of one file the later one replaces the file of the other. In a folder where no other file can
     be created, the file itself is emptied and written to. A folder that does not exist is created with the first record.
 
+    With `rotate_bytes` nothing is replaced but the oldest file: a file that is full, and one of an earlier run, becomes
+    `NAME.1`, the one before it `NAME.2`, and so on. At every moment there is a file under the name itself.
+
     Args:
         target: a file's path, or `-` for stdout.
         force: replace a file of another kind.
+        rotate_bytes: size that no file exceeds; None for no limit.
+        keep: number of older files that are kept with `rotate_bytes`.
 
     Raises:
-        OutputError: if the file cannot be opened, or is of another kind.
+        OptionError: if stdout, a pipe or a device is to be rotated, or a number is less than 1.
+        OutputError: if the file cannot be opened, or it or an older one is of another kind.
     """
 
-    def __init__(self, target: str, *, force: bool = False) -> None:
+    def __init__(self, target: str, *, force: bool = False, rotate_bytes: int | None = None, keep: int = 5) -> None:
         self.target = target
         self._abandoned = False
         self._new: NewFile | None = None
         self._file: BinaryIO | None = None
         self._fresh = target != "-"
         self._force = force
+        self._size = 0
+        self._rotation: Rotation | None = None
+        if rotate_bytes is not None and (target == "-" or is_stream(Path(target))):
+            what = "stdout" if target == "-" else f"{target}, a pipe or a device,"
+            raise OptionError(f"{what} cannot be rotated by size. Name a file, or leave the rotation out")
         if target == "-":
             if sys.stdout is None:  # closed before Python began
                 raise OutputError("cannot write JSON lines: stdout is closed. Open it, or choose a file")
@@ -51,13 +64,16 @@ class JsonLines:
         path = Path(target)
         check_replaceable(path, JSON_LINES, force=force)
         try:
+            real = Path(os.path.realpath(path))
+            if rotate_bytes is not None:
+                self._rotation = Rotation(real, JSON_LINES, rotate_bytes=rotate_bytes, keep=keep, force=force)
             if is_stream(path):
                 self._fresh = False
                 self._file = path.open("wb")
-            elif (real := Path(os.path.realpath(path))).parent.is_dir():
+            elif real.parent.is_dir():
                 self._open(real)
             else:
-                _check_creatable(real.parent)
+                check_creatable(real.parent)
         except OSError as error:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
 
@@ -66,11 +82,16 @@ class JsonLines:
         try:
             self._new = NewFile(path)
         except PermissionError:
-            if not path.exists():
+            if not path.exists() or self._rotation is not None:
                 raise
             self._file = path.open("ab")
         else:
             self._file = self._new.file
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was written to a file yet."""
+        return self._fresh
 
     def __call__(self, record: dict[str, Any]) -> None:
         """Write a record.
@@ -81,33 +102,55 @@ class JsonLines:
         if self._abandoned:
             return
         try:
-            if self._fresh and self._file is None:
-                self._open(Path(os.path.realpath(self.target)))
-            if self._file is None:
+            if self.target == "-":
                 sys.stdout.write(json.dumps(record) + "\n")
                 sys.stdout.flush()
-            elif self._fresh:
-                self._begin(self._file, mark_record(record, SCHEMA))
-                self._fresh = False
             else:
-                _write(self._file, record)
+                self._write(record)
         except OSError as error:
             self._abandon()
             if isinstance(error, BrokenPipeError):
                 raise OutputError("the reader of the JSON lines has closed the pipe") from error
             raise OutputError(f"cannot write {self.target}: {error.strerror}") from error
-
-    def _begin(self, file: BinaryIO, record: dict[str, Any]) -> None:
-        try:
-            check_replaceable(Path(self.target), JSON_LINES, force=self._force)  # it may have been created meanwhile
         except OutputError:
             self._abandon()
             raise
+
+    def _write(self, record: dict[str, Any]) -> None:
+        line = _line(record)
+        if self._rotation is not None and self._rotation.is_full(self._size, len(line)):
+            self._retire(self._rotation)
+        if self._file is None:
+            self._open(Path(os.path.realpath(self.target)))
+        assert self._file is not None
+        if self._fresh:
+            line = _line(mark_record(record, SCHEMA))
+            self._begin(self._file, line)
+            self._fresh = False
+        else:
+            _append(self._file, line)
+        self._size += len(line)
+
+    def _begin(self, file: BinaryIO, line: bytes) -> None:
+        """Write the first line, and give the file its name."""
+        older = None
+        if self._rotation is None:
+            check_replaceable(Path(self.target), JSON_LINES, force=self._force)  # it may have been created meanwhile
+        elif self._rotation.keeps_current():
+            older = self._rotation.make_room()
         if self._new is None:
             file.truncate(0)
-        _write(file, record)
+        _append(file, line)
         if self._new is not None:
-            self._new.finish()
+            self._new.finish(keep=older)
+
+    def _retire(self, rotation: Rotation) -> None:
+        """Finish the full file; it keeps its name until the first line of the next one is written."""
+        assert self._new is not None
+        with self._new:
+            self._new.sync()
+            rotation.add(self._new.file.fileno())
+        self._new, self._file, self._fresh, self._size = None, None, True, 0
 
     def close(self) -> None:
         """Bring what was written onto the disk, and close the file; stdout stays open.
@@ -135,17 +178,68 @@ class JsonLines:
             pass  # closes it, and removes one without a name
 
 
-def _check_creatable(folder: Path) -> None:
-    """Check before the work that a folder can be created, without creating it.
+class JsonLinesSink:
+    """Writes every record but frames as a line, see `JsonLines`.
+
+    Args:
+        target: a file's path, or `-` for stdout.
+        force: replace a file of another kind.
+        rotate_bytes: size that no file exceeds; None for no limit.
+        keep: number of older files that are kept with `rotate_bytes`.
+        inputs: what the program reads, which is never written to.
+
+    Attributes:
+        name: see `sinks.sink.Sink`.
+        wants: see `sinks.sink.Sink`.
 
     Raises:
-        PermissionError: if the folder that it would lie in cannot be written to.
+        OptionError: if the target cannot be rotated.
+        OutputError: if the file cannot be written, or is one of the inputs.
     """
-    there = next(one for one in folder.parents if one.exists())
-    if not os.access(there, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+
+    wants: frozenset[Kind] = frozenset({"prediction", "event", "notice", "summary"})
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        force: bool = False,
+        rotate_bytes: int | None = None,
+        keep: int = 5,
+        inputs: Iterable[str | Path | None] = (),
+    ) -> None:
+        self.name = "JSON lines on stdout" if target == "-" else f"JSON lines in {target}"
+        if target != "-":
+            inputs = list(inputs)
+            older = [] if rotate_bytes is None else [f"{target}.{number}" for number in range(1, keep + 1)]
+            for path in (target, *older):
+                check_not_input(Path(path), inputs)
+        self._lines = JsonLines(target, force=force, rotate_bytes=rotate_bytes, keep=keep)
+
+    def write(self, record: Record) -> None:
+        """Write a record as a line.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        failed_at_once = isinstance(record, StreamStatus) and record.code is not None and not record.frames
+        if isinstance(record, ShownFrame) or (failed_at_once and self._lines.fresh):
+            return  # a run that never had a frame does not replace the results of an earlier one
+        self._lines(record.to_json())
+
+    def close(self) -> None:
+        """Bring the lines onto the disk; stdout stays open.
+
+        Raises:
+            OutputError: if the disk fails.
+        """
+        self._lines.close()
 
 
-def _write(file: BinaryIO, record: dict[str, Any]) -> None:
-    file.write(json.dumps(record).encode() + b"\n")
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record).encode() + b"\n"
+
+
+def _append(file: BinaryIO, line: bytes) -> None:
+    file.write(line)
     file.flush()

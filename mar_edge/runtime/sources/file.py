@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mar_edge.errors import SourceError
 from mar_edge.reporting import Warnings
-from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.iterator import Frames, IteratorConnection
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.reader import steady_frames
@@ -43,8 +42,7 @@ class FileSource:
 
     def _frames(self, video: OpenVideo) -> Frames:
         try:
-            for shown in steady_frames(video, self.warnings):
-                yield Frame(picture=shown.picture, time_s=shown.time_s, color="rgb", held=shown.held)
+            yield from steady_frames(video, self.warnings)
         except SourceError as error:
             error.retry = False  # it would be read from the beginning again
             raise

@@ -28,6 +28,7 @@ from mar_edge.runtime.sources.images import ImagesSource, is_named_picture, pict
 from mar_edge.runtime.sources.iterable import Item, IterableSource
 from mar_edge.runtime.sources.pipe import EXAMPLE, PipeSource
 from mar_edge.runtime.sources.raw import RawSource
+from mar_edge.runtime.sources.realtime import RealtimeSource
 from mar_edge.runtime.sources.rosbag import RosbagSource, is_bag
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.video.listing import is_named_video
@@ -50,7 +51,9 @@ _KINDS = (
 )
 
 
-def open_source(spec: str | int | Path | Source | Iterable[Item], *, stdin_format: str | None = None) -> Source:
+def open_source(
+    spec: str | int | Path | Source | Iterable[Item], *, realtime: bool = False, stdin_format: str | None = None
+) -> Source:
     """Return the source that a user named.
 
     Args:
@@ -60,16 +63,18 @@ def open_source(spec: str | int | Path | Source | Iterable[Item], *, stdin_forma
             address of the network (`rtsp://`, `rtsps://`, `http://`, `https://`), `"csi://0"`, `"gst:PIPELINE"`, a named
             pipe, `"-"` for standard input, a source object, or an iterable of frames (see `IterableSource`). Something
             in the working folder takes precedence over a camera, a pattern or options of that name.
+        realtime: play a recording as if it were live.
         stdin_format: of uncompressed frames on standard input, as `"rgb24:640x480:30"`; None for a video.
 
     Raises:
         SourceError: if it cannot be opened as a source.
         MissingExtraError: if a CSI camera is named, and GStreamer is not installed.
     """
-    if stdin_format is not None:
-        if str(spec).strip() not in _STDIN:
-            raise invalid("--stdin-format is for frames on standard input; name it as source: --source -")
-        return _stdin(stdin_format)
+    source = _open(spec) if stdin_format is None else _raw_stdin(spec, stdin_format)
+    return RealtimeSource(source) if realtime and not source.live else source
+
+
+def _open(spec: str | int | Path | Source | Iterable[Item]) -> Source:
     if isinstance(spec, (int, np.integer)) and not isinstance(spec, bool):
         return _camera(int(spec))
     if isinstance(spec, str):
@@ -143,7 +148,7 @@ def _network(text: str) -> Source:
         raise invalid(
             f"{address_without_credentials(text)} is not an address; write it as text with two slashes: {scheme.lower()}://HOST/PATH"
         )
-    from mar_edge.runtime.sources.network import NetworkSource
+    from mar_edge.runtime.sources.network.source import NetworkSource
 
     return NetworkSource(text)
 
@@ -290,6 +295,12 @@ def _folder(path: Path, options: dict[str, str]) -> Source:
     if videos:
         source.warnings(f"{path}: its pictures are read, {counted(videos, 'video', 'is', 'are')} left out")
     return source
+
+
+def _raw_stdin(spec: object, raw_format: str) -> Source:
+    if not isinstance(spec, (str, Path)) or str(spec).strip() not in _STDIN:
+        raise invalid("--stdin-format is for frames on standard input; name it as source: --source -")
+    return _stdin(raw_format)
 
 
 def _stdin(raw_format: str | None = None) -> Source:

@@ -12,7 +12,6 @@ import av
 
 from mar_edge.errors import SourceError
 from mar_edge.reporting import Warn, Warnings
-from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.iterator import Frames, ThreadConnection
 from mar_edge.runtime.video.container import code_of, open_bytes
 from mar_edge.runtime.video.decoding import NoPictureError
@@ -67,10 +66,12 @@ class PipeSource:
     def _decoded(self, pipe: _PipeBytes) -> Frames:
         try:
             with OpenVideo(Path(self.name), container=open_bytes(pipe)) as video:
-                for shown in steady_frames(video, self.warnings):
-                    yield Frame(picture=shown.picture, time_s=shown.time_s, color="rgb", held=shown.held)
+                yield from steady_frames(video, self.warnings)
         except NoPictureError as error:
             raise self._unreadable(pipe, "no picture in it can be decoded") from error
+        except SourceError as error:
+            error.retry = False  # the same video would come again, or nothing
+            raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise self._unreadable(pipe, str(getattr(error, "strerror", None) or error)) from error
 

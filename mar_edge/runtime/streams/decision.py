@@ -1,17 +1,21 @@
-"""Turns the logits of a stream's windows into predictions and events."""
+"""Turns the logits of a stream's windows into scores, a label and events."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.errors import OptionError
 from mar_edge.model_spec import ModelSpec
-from mar_edge.runtime.streams.events import EventDetector, EventRule
 from mar_edge.runtime.results import Event
-from mar_edge.runtime.streams.smoothing import Smoother, softmax
+from mar_edge.runtime.streams.event_rule import EventRule
+from mar_edge.runtime.streams.events import EventDetector, new_event_id
+from mar_edge.runtime.streams.smoothing import Smoother, energy, softmax
+
+UNKNOWN = "unknown"
+"""Label of an unknown window if the model has no idle class."""
 
 
 class Decision:
@@ -20,50 +24,86 @@ class Decision:
     Args:
         spec: the model.
         stream: name of the stream, for its events.
-        smoothing_s: time constant of the score average, seconds.
+        smoothing_s: time constant of the score average, and of that of the energy, seconds.
         rule: when events begin and end.
+        new_id: makes the events' ids.
+
+    Attributes:
+        label: what the newest window shows: the class with the best smoothed score; for an unknown one the rule's idle
+            class, or `unknown` if there is none.
+        score: smoothed score of that class; the best of all classes if the label is `unknown`.
+        known: whether the newest window shows one of the classes.
 
     Raises:
         OptionError: if the rule names a class that the model does not have, or the time constant is invalid.
     """
 
-    def __init__(self, spec: ModelSpec, *, stream: str, smoothing_s: float, rule: EventRule | None = None) -> None:
-        rule = rule or EventRule()
-        if rule.idle_label == "auto":
-            rule = replace(rule, idle_label=spec.idle_label)
-        elif rule.idle_label is not None and rule.idle_label not in spec.labels:
-            raise OptionError(f"idle_label '{rule.idle_label}' is not one of {', '.join(spec.labels[:20])}")
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        stream: str,
+        smoothing_s: float,
+        rule: EventRule | None = None,
+        new_id: Callable[[], str] = new_event_id,
+    ) -> None:
         self._labels = spec.labels
+        self._rule = (rule or EventRule()).applied_to(spec)
         self._smoother = Smoother(smoothing_s)
-        self._detector = EventDetector(stream, rule)
-        self._ended: tuple[Event, ...] = ()
+        self._energy = Smoother(smoothing_s)
+        self._detector = EventDetector(stream, self._rule, new_id=new_id)
+        self._waiting: tuple[Event, ...] = ()
+        self.label = self._rule.idle_label or UNKNOWN
+        self.score = 0.0
+        self.known = False
 
     def update(
-        self, logits: NDArray[np.float32], time_s: float, *, begins: bool = True, ends: bool = True
+        self,
+        logits: NDArray[np.float32],
+        time_s: float,
+        captured_at: datetime | None = None,
+        *,
+        begins: bool = True,
+        ends: bool = True,
     ) -> tuple[tuple[tuple[str, float], ...], tuple[Event, ...]]:
         """Add the model's output for a window.
 
         Args:
             logits: float32 (classes,).
             time_s: time stamp of the window's newest frame.
+            captured_at: when that frame arrived, UTC; None for a recording.
             begins: whether the window shows enough for an event to begin.
             ends: whether it shows enough for one to end.
 
         Returns:
-            (label, smoothed score) of all classes, best first; and the events that ended since the last call.
+            (label, smoothed score) of all classes, best first; and the events that were not returned yet, in order.
         """
         smoothed = self._smoother.update(softmax(logits), time_s)
         scores = dict(zip(self._labels, smoothed.tolist(), strict=True))
-        if ends:
-            self._ended += self._detector.update(scores, time_s, begins=begins)
-        return tuple(sorted(scores.items(), key=lambda item: -item[1])), self.take_events()
+        best = tuple(sorted(scores.items(), key=lambda item: -item[1]))
+        self.known = self._is_known(best[0][1], float(self._energy.update(energy(logits), time_s)))
+        self.label, self.score = best[0]
+        if not self.known:
+            self.label = self._rule.idle_label or UNKNOWN
+            self.score = scores.get(self.label, self.score) if self._rule.idle_label else self.score
+        self._waiting += self._detector.update(
+            scores, time_s, captured_at=captured_at, known=self.known, begins=begins, ends=ends
+        )
+        return best, self.take_events()
 
     def cut(self) -> None:
-        """Reset after a break in the stream. An open event ends at the time it was last seen."""
-        self._ended += self._detector.finish()
+        """Reset after a break in the stream. An event in progress ends at the time it was last seen."""
+        self._waiting += self._detector.cut()
         self._smoother.reset()
+        self._energy.reset()
 
     def take_events(self) -> tuple[Event, ...]:
-        """Return the events that ended and were not returned yet."""
-        ended, self._ended = self._ended, ()
-        return ended
+        """Return the events that were not returned yet, in order."""
+        taken, self._waiting = self._waiting, ()
+        return taken
+
+    def _is_known(self, score: float, energy: float) -> bool:
+        rule = self._rule
+        return (rule.unknown_score is None or score >= rule.unknown_score) and (
+            rule.unknown_energy is None or energy <= rule.unknown_energy
+        )

@@ -8,24 +8,23 @@ from typing import NoReturn, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.counting import counted
 from mar_edge.credentials import without_credentials
-from mar_edge.errors import EngineError, OptionError
+from mar_edge.errors import EngineError
 from mar_edge.reporting import Warnings
-from mar_edge.runtime.clips.preprocess import Color
-from mar_edge.runtime.clips.windows import Step, Window
+from mar_edge.runtime.clips.preprocess import check_frame
 from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.streams.decision import Decision
-from mar_edge.runtime.streams.events import EventRule
+from mar_edge.runtime.frame import Color, Frame
 from mar_edge.runtime.results import Event, Prediction
-
-TOP = 5
+from mar_edge.runtime.streams.event_rule import EventRule
+from mar_edge.runtime.streams.feed import Feed
+from mar_edge.runtime.streams.recogniser import Recogniser
 
 
 class Session:
     """Recognition on one stream of frames: a window, an engine and a decision.
 
-    A gap in time or a change of the frames' size empties the window: no window spans it.
+    A gap in time or a change of the frames' size empties the window: no window spans it. `push` returns when the inference
+    has ended; frames that are not pushed meanwhile are missing. For a source that does not wait, see `Model.stream`.
     Not thread-safe; use one session for each stream and thread.
 
     Args:
@@ -37,8 +36,7 @@ class Session:
 
     Attributes:
         warnings: what the operator should know, the newest 100 that were not read yet.
-        frames: frames pushed so far; repeats of a held one are not counted.
-        inferences: inferences so far.
+        hop: sampled frames between two inferences.
     """
 
     def __init__(
@@ -50,25 +48,24 @@ class Session:
         smoothing_s: float = 0.3,
         rule: EventRule | None = None,
     ) -> None:
-        length = engine.spec.geometry.frames
-        if hop is not None and (not isinstance(hop, int) or not 1 <= hop <= length):
-            raise OptionError(
-                f"hop {hop!r} is invalid; use an integer from 1 to the window's {counted(length, 'frame')}"
-            )
         self.stream = without_credentials(stream)
-        self.hop = hop or max(1, length // 8)
         self.warnings = Warnings()
-        self.frames = 0
-        self.inferences = 0
         self._engine = engine
-        self._length = length
-        self._rate_fps = engine.spec.rate_fps
-        self._window = Window(engine.spec)
-        self._decision = Decision(engine.spec, stream=self.stream, smoothing_s=smoothing_s, rule=rule)
-        self._fresh = 0
-        self._repeats = 0
-        self._told_slow = False
-        self._warned_at: int | None = None
+        self._feed = Feed(engine.spec, hop=hop)
+        self._recogniser = Recogniser(engine, stream=self.stream, smoothing_s=smoothing_s, rule=rule)
+        self.hop = self._feed.hop
+        self._warned_at = -1
+        self._inferred_s = 0.0  # how long the inferences took since the window was full
+
+    @property
+    def frames(self) -> int:
+        """Frames pushed so far; repeats of a held one are not counted."""
+        return self._feed.frames
+
+    @property
+    def inferences(self) -> int:
+        """Inferences so far."""
+        return self._recogniser.inferences
 
     def push(
         self,
@@ -97,18 +94,20 @@ class Session:
             EngineError: if the engine fails, or was loaded in another process.
         """
         self._engine.check_process()
+        picture = check_frame(frame)
         arrived_s = time.monotonic() if arrived_s is None else arrived_s
-        held = held and self.frames > 0
-        step = self._window.add(frame, time_s, color=color, held=held)
-        if step.cut is not None:
-            self._cut(step.cut)
-        self.frames += not held
-        self._fresh += step.places
-        self._notice_slow_source(step)
-        if not step.places or not step.full or self._fresh < self.hop:
+        fed = self._feed.add(Frame(picture=picture, time_s=time_s, color=color, arrived_s=arrived_s, held=held))
+        if fed.cut is not None:
+            self._cut(fed.cut)
+        if fed.slow:
+            self._warn_slow()
+        if fed.input is None:
             return None
-        self._fresh = 0
-        return self._predict(self.frames - 1, time_s, arrived_s)
+        began_s = time.monotonic()
+        logits = self._engine.infer(fed.input.clip[None])[0]
+        took_s = time.monotonic() - began_s
+        self._inferred_s = max(self._inferred_s, took_s)
+        return self._recogniser.predict(fed.input, logits, inference_ms=1000 * took_s)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse to be pickled: a session holds an engine."""
@@ -116,51 +115,30 @@ class Session:
 
     def reset(self) -> None:
         """Reset: empty window, no open event, and time may begin anywhere."""
-        self._window.reset()
-        self._decision.cut()
-        self._fresh = 0
+        self._feed.reset()
+        self._recogniser.cut_off()
 
     def finish(self) -> tuple[Event, ...]:
         """End the stream; return the events that no prediction has reported yet."""
-        self.reset()
-        return self._decision.take_events()
-
-    def _predict(self, index: int, time_s: float, arrived_s: float) -> Prediction:
-        doubt = self._window.doubt
-        logits = self._engine.infer(self._window.clip[None])[0]
-        self.inferences += 1
-        scores, events = self._decision.update(
-            logits, time_s, begins=doubt is None, ends=doubt is None or self._window.holds
-        )
-        return Prediction(
-            stream=self.stream,
-            time_s=time_s,
-            frame=index,
-            label=scores[0][0],
-            score=scores[0][1],
-            top=scores[:TOP],
-            latency_ms=1000 * (time.monotonic() - arrived_s),
-            mask=self._engine.variant.mask,
-            engine=self._engine.name,
-            doubt=doubt,
-            events=events,
-        )
+        self._feed.reset()
+        return self._recogniser.cut()
 
     def _cut(self, reason: str) -> None:
         if self._warned_at != self.inferences:  # once until the next result, however many gaps there are
             self._warned_at = self.inferences
             self.warnings(f"{self.stream}: {reason}; the window restarts")
-        self._decision.cut()
-        self._fresh = 0
+        self._recogniser.cut_off()
 
-    def _notice_slow_source(self, step: Step) -> None:
-        """Warn once when repeated frames exceed the other frames by a full window."""
-        if not step.places:
-            return
-        self._repeats = max(0, self._repeats + (step.places - 1 if step.places > 1 else -1))
-        if self._repeats >= self._length and not self._told_slow:
-            self._told_slow = True
-            self.warnings(
-                f"{self.stream}: delivers fewer than the {self._rate_fps:g} frames per second that the model expects; "
+    def _warn_slow(self) -> None:
+        rate_fps = self._engine.spec.rate_fps
+        if self._inferred_s > self._feed.max_gap_s / 3:
+            why = (
+                f"an inference takes {1000 * self._inferred_s:.0f} ms, and no frame is pushed meanwhile; "
+                "frames are repeated, and recognition may suffer. Use Model.stream, which reads in a thread of its own"
+            )
+        else:
+            why = (
+                f"delivers fewer than the {rate_fps:g} frames per second that the model expects; "
                 "frames are repeated, and recognition may suffer"
             )
+        self.warnings(f"{self.stream}: {why}")

@@ -17,8 +17,19 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return probabilities
 
 
+def energy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return -log(sum(exp(logits))) over the last axis: high for what the model was not trained on.
+
+    Source: Liu et al. 2020, "Energy-based Out-of-distribution Detection", equation 4 at a temperature of 1.
+    """
+    most = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    sums: NDArray[np.float64] = np.exp(logits.astype(np.float64) - most).sum(axis=-1)
+    negated: NDArray[np.float64] = -(most[..., 0] + np.log(sums))
+    return negated
+
+
 class Smoother:
-    """Exponential average of probabilities over time, so that the hop does not change how smooth they are.
+    """Exponential average of values over time, so that the hop does not change how smooth they are.
 
     Args:
         time_constant_s: after this many seconds a new state has a weight of 63 %; 0 for no smoothing.
@@ -35,12 +46,12 @@ class Smoother:
         self._mean: NDArray[np.float64] | None = None
         self._last_s = 0.0
 
-    def update(self, probabilities: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
-        """Add the probabilities (classes,) of a window that ends at `time_s`; return the smoothed ones."""
+    def update(self, values: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
+        """Add the values of a window that ends at `time_s`, such as probabilities (classes,); return the smoothed ones."""
         if self._mean is None or self.time_constant_s == 0:
-            self._mean = probabilities
+            self._mean = values
         else:
             share = 1 - math.exp(-(time_s - self._last_s) / self.time_constant_s)
-            self._mean = self._mean + share * (probabilities - self._mean)
+            self._mean = self._mean + share * (values - self._mean)
         self._last_s = time_s
         return self._mean

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from mar_edge.reporting import Warn
-from mar_edge.runtime.sources.source import Source, Stoppable
-from mar_edge.runtime.results import Event, Prediction
-from mar_edge.runtime.streams.session import Session
+from mar_edge.runtime.results import Event, EventEnded, EventStarted, Notice, Prediction, Record
+from mar_edge.runtime.streams.runner import Runner
 
 
 class Stream(Iterator[Prediction]):
-    """Predictions of a source in order of time.
+    """Predictions of the one stream of a runner, in order of time.
 
-    The source is opened with the first prediction, and closed at the end, when the loop is left, and by `stop`.
+    The source is opened with the first prediction, and closed at the end, when the loop is left, and by `stop`. It is read
+    and recognised in threads of its own: a loop that is slower than a live source gets the newest prediction each time, with
+    the events of those that it missed.
 
     Args:
-        source: provides the frames.
-        session: recognises them.
+        runner: with one stream, not started yet.
         on_event: called with every event, including the one that the end of the stream cuts off.
         on_warning: called with what the operator should know.
     """
 
     def __init__(
         self,
-        source: Source,
-        session: Session,
+        runner: Runner,
         *,
         on_event: Callable[[Event], None] | None = None,
         on_warning: Warn | None = None,
     ) -> None:
-        self._source = source
-        self._stopped = threading.Event()
-        self._running = threading.Lock()  # held while a result is computed
-        # a generator without a reference to this object: it is closed as soon as iteration ends
-        self._results = _recognise(source, session, self._stopped, on_event, on_warning)
+        self._runner = runner
+        self._on_event = on_event
+        self._on_warning = on_warning
+        self._records = iter(runner)
+        self._turn = threading.Lock()  # held while a result is waited for
+        self._stopped = False
+        weakref.finalize(self, runner.stop)  # the runner's threads do not know this object
 
     def __iter__(self) -> Stream:
         """Return itself."""
@@ -48,27 +50,33 @@ class Stream(Iterator[Prediction]):
         Raises:
             StopIteration: at the end of the source, and once it is stopped.
             SourceError: if the source cannot be opened or read.
+            EngineError: if the engine fails.
         """
-        with self._running:
-            result = next(self._results)
-        if self._stopped.is_set():  # stopped meanwhile, when it could not be closed
-            self.stop()
-        return result
+        with self._turn:
+            for record in self._records:
+                if isinstance(record, Prediction):
+                    return record
+                self._tell(record)
+        errors = () if self._stopped else self._runner.errors().values()
+        self.stop()
+        for error in errors:
+            raise error
+        raise StopIteration
 
     def stop(self) -> None:
         """End the stream; any thread may call it, even while another one waits for a prediction.
 
-        The iteration ends after the current inference, and the source is closed. If no thread
-        is waiting, it is closed before this returns. Remaining events go to the callbacks, in the thread that closes.
+        The iteration ends after the current inference, and the source is closed before this returns, unless it hangs.
+        Remaining events go to the callbacks, in the thread that takes the last result.
         """
-        self._stopped.set()
-        if isinstance(self._source, Stoppable):
-            self._source.stop()
-        if self._running.acquire(blocking=False):
+        self._stopped = True
+        self._runner.stop()
+        if self._turn.acquire(blocking=False):
             try:
-                self._results.close()
+                for record in self._records:
+                    self._tell(record)
             finally:
-                self._running.release()
+                self._turn.release()
 
     close = stop
 
@@ -82,34 +90,8 @@ class Stream(Iterator[Prediction]):
         """Stop."""
         self.stop()
 
-
-def _recognise(
-    source: Source,
-    session: Session,
-    stopped: threading.Event,
-    on_event: Callable[[Event], None] | None,
-    on_warning: Warn | None,
-) -> Generator[Prediction, None, None]:
-    def tell(events: tuple[Event, ...]) -> None:
-        if on_event is not None:
-            for event in events:
-                on_event(event)
-        for message in (*source.warnings.take(), *session.warnings.take()):
-            if on_warning is not None:
-                on_warning(message)
-
-    try:
-        with source:
-            if stopped.is_set():  # stopped while it was opened, when nothing could be woken yet
-                return
-            for frame in source:
-                if stopped.is_set():
-                    return
-                result = session.push(
-                    frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s, held=frame.held
-                )
-                tell(result.events if result else ())
-                if result:
-                    yield result
-    finally:
-        tell(session.finish())
+    def _tell(self, record: Record) -> None:
+        if isinstance(record, (EventStarted, EventEnded)) and self._on_event is not None:
+            self._on_event(record)
+        elif isinstance(record, Notice) and self._on_warning is not None:
+            self._on_warning(record.message)

@@ -103,7 +103,7 @@ def decode(video: OpenVideo, warn: Warn) -> Iterator[VideoFrame]:
 def timed(video: OpenVideo, stamped: Iterator[tuple[T, float | None]], clock: Clock) -> Iterator[Timed[T]]:
     """Assign times to items in display order, from their time stamps in seconds."""
     decoder = video.stream.codec_context
-    ahead = min(REORDERED, held_ahead(decoder.width, decoder.height))
+    ahead = min(REORDERED, held_ahead(decoder.width, decoder.height, decoder.format))
     return clock.run(clock.sort(stamped, ahead) if video.timing.decode_order else stamped)
 
 
@@ -112,7 +112,7 @@ def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn)
 
     Args:
         video: just opened.
-        convert: called with every picture at once, while it is in the processor's cache.
+        convert: called with every picture as soon as it is decoded.
         warn: called with one sentence for whatever is damaged, repaired or implausible.
 
     Raises:

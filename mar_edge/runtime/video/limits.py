@@ -84,6 +84,7 @@ def why_too_large(width_px: int, height_px: int, pixel_format: VideoFormat | Non
     return None
 
 
-def held_ahead(width_px: int, height_px: int) -> int:
-    """Return how many pictures of a size may be decoded ahead."""
-    return max(2, HELD_BYTES // max(1, 3 * width_px * height_px))
+def held_ahead(width_px: int, height_px: int, pixel_format: VideoFormat | None = None) -> int:
+    """Return how many pictures of a size may be decoded ahead, each held as it is decoded or as RGB."""
+    bits = max(24, pixel_format.padded_bits_per_pixel if pixel_format is not None else 0)
+    return max(2, HELD_BYTES // max(1, bits * width_px * height_px // 8))

@@ -116,7 +116,8 @@ class OpenVideo:
         if why := why_too_large(decoder.width, decoder.height, decoder.format):
             raise SourceError(f"{self.path} {why}")
         self.stream.thread_type = "AUTO"
-        decoder.thread_count = min(threads or os.cpu_count() or 1, held_ahead(decoder.width, decoder.height), 16)
+        ahead = held_ahead(decoder.width, decoder.height, decoder.format)
+        decoder.thread_count = min(threads or os.cpu_count() or 1, ahead, 16)
         decoder.options = dict(DECODER_OPTIONS)  # the size may change later
 
     def _read(self) -> Iterator[Packet[VideoStream]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
@@ -13,6 +16,7 @@ from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from mar_edge.errors import SourceError
 from mar_edge.runtime.video.limits import why_too_large
 
 MAX_PIXEL_ASPECT = 5.0
@@ -21,6 +25,9 @@ MAX_PIXEL_ASPECT = 5.0
 SQUARE_ENOUGH = 0.01
 """Pixels closer to square than this are left unchanged: it is not visible, and scaling blurs."""
 
+ABORTING_FORMAT = "yaf32"
+"""FFmpeg 8 ends the process instead of converting this format (grey with transparency in floating point)."""
+
 
 class _Orientation(NamedTuple):
     """What to do with a stored picture, in this order."""
@@ -28,6 +35,19 @@ class _Orientation(NamedTuple):
     transpose: bool
     mirror: bool
     upside_down: bool
+
+
+class Decoded(NamedTuple):
+    """A picture that was decoded, and not converted yet.
+
+    Attributes:
+        size_px: (width, height) once it is converted.
+        convert: returns it as uint8 (H, W, 3) RGB. Any thread may call it, also when the file is closed, but not two at
+            the same time; until it is gone, the decoder's memory of the picture is held.
+    """
+
+    size_px: tuple[int, int]
+    convert: Callable[[], NDArray[np.uint8]]
 
 
 class Display:
@@ -42,24 +62,20 @@ class Display:
         self._rotation: int | None = None
         self._orientation = _Orientation(False, False, False)
 
+    def decoded(self, frame: VideoFrame) -> Decoded:
+        """Return what is needed to convert a frame later; frames come in the order in which they are decoded."""
+        turn = self._turn(frame)
+        square_px = self._square_size(frame)
+        width, height = square_px
+        return Decoded((height, width) if turn.transpose else square_px, partial(_convert, frame, square_px, turn))
+
     def picture(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Return a decoded frame as uint8 (H, W, 3) RGB."""
-        turn = self._turn(frame)
-        width, height = self._square_size(frame)
-        if (width, height) != (frame.width, frame.height):
-            frame = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BICUBIC)
-        picture = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-        if turn.transpose:
-            picture = np.asarray(cv2.transpose(picture), dtype=np.uint8)
-        if turn.mirror or turn.upside_down:
-            axes = -1 if turn.mirror and turn.upside_down else 1 if turn.mirror else 0
-            picture = np.asarray(cv2.flip(picture, axes), dtype=np.uint8)
-        return picture
+        return self.decoded(frame).convert()
 
     def size(self, frame: VideoFrame) -> tuple[int, int]:
         """Return (width, height) of a frame's picture."""
-        width, height = self._square_size(frame)
-        return (height, width) if self._turn(frame).transpose else (width, height)
+        return self.decoded(frame).size_px
 
     def _turn(self, frame: VideoFrame) -> _Orientation:
         # reading the matrix from PyAV creates a reference cycle, which keeps the frame's memory until the next collection
@@ -82,6 +98,31 @@ class Display:
         )
         larger, smaller = (wider, taller) if aspect > 1 else (taller, wider)
         return smaller if why_too_large(*larger) else larger
+
+
+def _convert(frame: VideoFrame, square_px: tuple[int, int], turn: _Orientation) -> NDArray[np.uint8]:
+    picture = _rgb(frame, square_px)
+    if turn.transpose:
+        picture = np.asarray(cv2.transpose(picture), dtype=np.uint8)
+    if turn.mirror or turn.upside_down:
+        axes = -1 if turn.mirror and turn.upside_down else 1 if turn.mirror else 0
+        picture = np.asarray(cv2.flip(picture, axes), dtype=np.uint8)
+    return picture
+
+
+def _rgb(frame: VideoFrame, square_px: tuple[int, int]) -> NDArray[np.uint8]:
+    name = frame.format.name
+    try:
+        if name.startswith(ABORTING_FORMAT):
+            raise OSError("FFmpeg does not support it")
+        if square_px != (frame.width, frame.height):
+            frame = frame.reformat(*square_px, "rgb24", interpolation=Interpolation.BICUBIC)
+        return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    except (av.error.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SourceError(
+            f"pictures of format {name} cannot be converted: {reason}", code="codec", retry=False
+        ) from error
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction | None:

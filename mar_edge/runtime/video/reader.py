@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mar_edge.counting import counted
 from mar_edge.reporting import Warn, no_warning
+from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.video.decoding import read_timed
 from mar_edge.runtime.video.opening import OpenVideo
 from mar_edge.runtime.video.orientation import Display
@@ -43,20 +44,6 @@ class ShownFrame(NamedTuple):
     picture: NDArray[np.uint8]
     time_s: float
     duration_s: float
-
-
-class SteadyFrame(NamedTuple):
-    """A picture at one of the times at which a file shows it.
-
-    Attributes:
-        picture: uint8 (H, W, 3) RGB, the same array while it is held.
-        time_s: from the first picture, rising strictly.
-        held: whether it repeats the picture before, which the file still shows: it is not a frame of the file.
-    """
-
-    picture: NDArray[np.uint8]
-    time_s: float
-    held: bool
 
 
 def read_frames(
@@ -94,8 +81,10 @@ def read_shown_frames(path: Path, warn: Warn = no_warning, *, threads: int | Non
             yield ShownFrame(shown.item, shown.time_s, shown.duration_s)
 
 
-def read_steady_frames(path: Path, warn: Warn = no_warning, *, threads: int | None = None) -> Iterator[SteadyFrame]:
+def read_steady_frames(path: Path, warn: Warn = no_warning, *, threads: int | None = None) -> Iterator[Frame]:
     """Decode a file frame by frame, and repeat a picture that is held for as long as the file shows it.
+
+    A picture is converted when it is asked for, which may be after the file was closed; repeats of one share its array.
 
     Recorders of variable rate omit pictures while nothing moves. They are filled in at the file's usual rate, so
     that such a time counts as still; one warning at the end reports for how long. Where pictures were lost or another
@@ -108,7 +97,7 @@ def read_steady_frames(path: Path, warn: Warn = no_warning, *, threads: int | No
         yield from steady_frames(video, warn)
 
 
-def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[SteadyFrame]:
+def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[Frame]:
     """Decode what was just opened as `read_steady_frames` does.
 
     Raises:
@@ -118,20 +107,25 @@ def steady_frames(video: OpenVideo, warn: Warn) -> Iterator[SteadyFrame]:
     step_s = max(usual_s, MIN_FILLED_STEP_S)
     left_s = MAX_FILLED_S
     held = repeats = 0
-    for shown in read_timed(video, Display(video.stream).picture, warn):
-        yield SteadyFrame(shown.item, shown.time_s, held=False)
+    for shown in read_timed(video, Display(video.stream).decoded, warn):
+        frame = Frame(picture=shown.item.convert, size_px=shown.item.size_px, time_s=shown.time_s)
+        yield frame
         if shown.duration_s > max(HELD_S, 3 * usual_s):
             held_s = min(shown.duration_s, MAX_HELD_S, left_s)
             left_s -= held_s
             held += 1
             for place in range(1, round(held_s / step_s)):
                 repeats += 1
-                yield SteadyFrame(shown.item, shown.time_s + place * step_s, held=True)
+                yield _repeat(frame, shown.time_s + place * step_s)
     if held:
         warn(
             f"{video.path.name}: {repeats * step_s:.1f} s were filled in as still: the file holds {counted(held, 'picture')} "
             "for longer than usual"
         )
+
+
+def _repeat(frame: Frame, time_s: float) -> Frame:
+    return Frame(picture=lambda: frame.picture, size_px=frame.size_px, time_s=time_s, held=True)
 
 
 def tells_damage(message: str, path: Path) -> bool:

@@ -188,8 +188,10 @@ class Augmentation:
         return self._resized(clip[:, top : top + high_px, left : left + wide_px], "stretch")
 
     def _resized(self, clip: Clip, resize: Resize) -> Clip:
-        size = {"height_px": self._height_px, "width_px": self._width_px}
-        return np.stack([preprocess(frame, **size, resize=resize, color="rgb") for frame in clip])
+        height_px, width_px = self._height_px, self._width_px
+        return np.stack(
+            [preprocess(frame, height_px=height_px, width_px=width_px, resize=resize, color="rgb") for frame in clip]
+        )
 
 
 def _moved(clip: Clip, part: AugmentPart, rng: np.random.Generator) -> Clip:

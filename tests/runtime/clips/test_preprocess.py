@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mar_edge.runtime.clips.preprocess import preprocess
+from mar_edge.runtime.clips.preprocess import Resize, preprocess
+from mar_edge.runtime.frame import Color
 
 
 def quarters(height: int, width: int) -> NDArray[np.uint8]:
@@ -46,3 +48,36 @@ def test_shrinking_averages() -> None:
 
 def test_a_small_picture_grows() -> None:
     assert preprocess(quarters(5, 7), height_px=32, width_px=32, resize="center_crop").shape == (32, 32, 3)
+
+
+def by_the_old_formula(frame: NDArray[np.uint8], side: int, crop: bool, color: str) -> NDArray[np.uint8]:
+    """What models were trained on: resized, then a view of the channels in the other order."""
+    if crop:
+        height, width = frame.shape[:2]
+        short = min(height, width)
+        top, left = (height - short) // 2, (width - short) // 2
+        frame = frame[top : top + short, left : left + short]
+    if frame.shape[:2] != (side, side):
+        how = cv2.INTER_AREA if min(frame.shape[:2]) >= side else cv2.INTER_LINEAR
+        frame = np.asarray(cv2.resize(frame, (side, side), interpolation=how), dtype=np.uint8)
+    return frame if color == "rgb" else frame[..., ::-1]
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (1080, 1920), (480, 640), (64, 64), (40, 300), (30, 30)])
+@pytest.mark.parametrize("side", [64, 224])
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+@pytest.mark.parametrize("resize", ["stretch", "center_crop"])
+def test_the_bytes_are_those_of_the_old_formula(
+    size: tuple[int, int], side: int, color: Color, resize: Resize, rng: np.random.Generator
+) -> None:
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    expected = by_the_old_formula(frame, side, resize == "center_crop", color)
+    before = frame.copy()
+    how = {"height_px": side, "width_px": side, "resize": resize, "color": color}
+    assert np.array_equal(preprocess(frame, **how), expected)  # type: ignore[arg-type]
+    places = np.zeros((3, side, side, 3), np.uint8)
+    out = preprocess(frame, **how, out=places[1])  # type: ignore[arg-type]
+    assert np.array_equal(places[1], expected)
+    assert np.shares_memory(out, places)
+    assert not places[::2].any()
+    assert np.array_equal(frame, before)

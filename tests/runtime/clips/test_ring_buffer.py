@@ -42,3 +42,16 @@ def test_a_window_that_is_not_full_is_refused() -> None:
     ring.push(np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(ValueError, match="1 of 3"):
         ring.window()
+
+
+def test_a_picture_is_written_in_place_before_the_window_shows_it() -> None:
+    ring = RingBuffer(3, (2, 2, 3))
+    for value in range(5):
+        ring.push(np.full((2, 2, 3), value, np.uint8))
+    ring.place[:] = 9
+    assert ring.window()[:, 0, 0, 0].tolist() == [2, 3, 4]
+    ring.push(ring.place)
+    assert ring.window()[:, 0, 0, 0].tolist() == [3, 4, 9]
+    for _ in range(2):
+        ring.push(np.full((2, 2, 3), 1, np.uint8))
+        assert ring.window()[2, 0, 0, 0] == 1

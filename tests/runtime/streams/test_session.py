@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from mar_edge.errors import FrameError, OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.streams.events import EventRule
-from mar_edge.runtime.results import Event
+from mar_edge.runtime.streams.event_rule import EventRule
+from mar_edge.runtime.results import Event, EventEnded, EventStarted
 from mar_edge.runtime.streams.session import Session
 from tests.fakes.bundle import BrightnessEngine
 from tests.fakes.video_files import write_video
@@ -130,11 +130,14 @@ def test_events_come_with_predictions_and_with_the_end(engine: BrightnessEngine)
     for index in range(60):
         result = session.push(grey(255 if 10 <= index < 30 or index >= 45 else 0), index / 10)
         events += result.events if result else ()
-    (event,) = events
-    assert (event.stream, event.label) == ("door", "bright")
-    assert 1.0 <= event.start_s <= 1.4
-    assert 3.0 <= event.end_s <= 3.4
+    started, ended, started_again = events
+    assert isinstance(started, EventStarted) and isinstance(ended, EventEnded)
+    assert isinstance(started_again, EventStarted)
+    assert (ended.stream, ended.label, ended.id) == ("door", "bright", started.id)
+    assert 1.0 <= ended.start_s <= 1.4
+    assert 3.0 <= ended.end_s <= 3.4
     (last,) = session.finish()
+    assert isinstance(last, EventEnded) and last.id == started_again.id
     assert last.end_s == pytest.approx(5.9)
     assert session.finish() == ()
 

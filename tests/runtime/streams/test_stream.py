@@ -14,10 +14,12 @@ import pytest
 
 from mar_edge.errors import SourceError
 from mar_edge.reporting import Warnings
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.results import EventEnded, EventStarted
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.source import Frame, Source
-from mar_edge.runtime.streams.session import Session
+from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.stream import Stream
 from tests.fakes.bundle import BrightnessEngine
 from tests.fakes.cameras import MovingCamera, PictureCamera
@@ -31,8 +33,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     before = threading.active_count()
     engine = BrightnessEngine(tmp_path / "fake.mar")
 
-    def stream(source: Source, **options: Any) -> Stream:
-        return Stream(source, Session(engine, stream=source.name, hop=1), **options)
+    def stream(source: Source, *, stall_s: float = 5.0, **options: Any) -> Stream:
+        runner = Runner()
+        runner.add(source, Model(engine), hop=1, stall_s=stall_s, max_retries=0)
+        return Stream(runner, **options)
 
     yield stream
     gc.collect()
@@ -83,7 +87,7 @@ def test_a_running_stream_is_stopped_from_another_thread(start: Start) -> None:
 
 def test_a_stream_that_waits_for_a_camera_is_stopped(start: Start) -> None:
     capture = PictureCamera([])
-    stream = start(camera(capture, timeout_s=30))
+    stream = start(camera(capture), stall_s=30)
     timer = stop_later(stream)
     began_s = time.monotonic()
     assert list(stream) == []
@@ -100,11 +104,11 @@ def test_a_stream_that_opens_a_camera_is_stopped(start: Start) -> None:
         may_open.wait(10)
         return capture
 
-    stream = start(CameraSource(0, open_capture=hang, timeout_s=30))
+    stream = start(CameraSource(0, open_capture=hang))
     timer = stop_later(stream)
     began_s = time.monotonic()
     assert list(stream) == []
-    assert time.monotonic() - began_s < 1.3
+    assert time.monotonic() - began_s < 2.3
     may_open.set()
     timer.join()
 
@@ -146,24 +150,26 @@ def test_a_callback_may_stop_its_stream(start: Start) -> None:
 
 
 class PlainSource:
-    """A user's own source, which knows nothing of stopping."""
+    """A user's own source and connection, which knows nothing of waking."""
 
     def __init__(self) -> None:
         self.name = "plain"
+        self.live = False
         self.dropped = 0
         self.warnings = Warnings()
         self.closed = False
+        self.index = 0
 
-    def __enter__(self) -> PlainSource:
+    def connect(self) -> PlainSource:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.closed = True
+    def read(self, timeout_s: float) -> Frame | None:
+        time.sleep(0.01)
+        self.index += 1
+        return Frame(picture=np.full((32, 32, 3), 255, np.uint8), time_s=self.index / 10)
 
-    def __iter__(self) -> Iterator[Frame]:
-        for index in range(100_000):
-            time.sleep(0.01)
-            yield Frame(picture=np.full((32, 32, 3), 255, np.uint8), time_s=index / 10)
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.mark.parametrize(
@@ -186,14 +192,14 @@ def test_what_is_left_is_told_when_it_is_stopped(start: Start) -> None:
     for index, _ in enumerate(stream):
         if index == 20:
             stream.stop()
-    assert [event.label for event in events] == ["bright"]
+    assert [(type(event), event.label) for event in events] == [(EventStarted, "bright"), (EventEnded, "bright")]
 
 
 def test_a_camera_that_hangs_ends_the_stream_within_its_timeout(start: Start) -> None:
     capture = PictureCamera([])
-    stream = start(camera(capture, timeout_s=1))
+    stream = start(camera(capture), stall_s=1)
     began_s = time.monotonic()
-    with pytest.raises(SourceError, match="none for 1 s"):
+    with pytest.raises(SourceError, match="for 1 s"):
         next(stream)
     assert time.monotonic() - began_s < 1.5
     capture.may_read.release()
@@ -205,7 +211,7 @@ def test_a_change_of_size_starts_a_new_window(start: Start) -> None:
     warned: list[str] = []
     times_s = []
     with pytest.raises(SourceError):
-        for result in start(camera(capture, timeout_s=0.3), on_warning=warned.append):
+        for result in start(camera(capture), stall_s=0.3, on_warning=warned.append):
             times_s.append(result.time_s)
     assert any("frame size changed from 64x48 to 64x40" in message for message in warned)
     assert times_s[-1] > 1.4

@@ -278,7 +278,7 @@ def test_a_held_picture_is_shown_until_the_next(tmp_path: Path, suffix: str, b_f
     assert all(frame.picture is steady[29].picture for frame in steady[29:60])
     assert [index for index, frame in enumerate(steady) if frame.held] == list(range(30, 60))
     assert warnings == [f"v{suffix}: 1.0 s were filled in as still: the file holds 1 picture for longer than usual"]
-    assert not np.array_equal(steady[60][0], steady[59][0])
+    assert not np.array_equal(steady[60].picture, steady[59].picture)
 
 
 def test_a_picture_held_at_the_end(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_picture_held_at_the_end(tmp_path: Path) -> None:
     path = without_composition_times(whole, tmp_path / "v.mp4", last_s=2)
     assert probe(path).duration_s == pytest.approx(89 / 30 + 2, abs=0.01)
     assert list(read_shown_frames(path))[-1].duration_s == pytest.approx(2, abs=0.01)
-    assert list(read_steady_frames(path))[-1][1] == pytest.approx(89 / 30 + 2 - 1 / 30, abs=0.01)
+    assert list(read_steady_frames(path))[-1].time_s == pytest.approx(89 / 30 + 2 - 1 / 30, abs=0.01)
 
 
 def test_a_slow_file_holds_nothing(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class TensorRTEngine(Engine):
         with contextlib.suppress(DamagedEngineError):  # frees what it holds of an engine that could not be loaded
             session = load(damaged=False)
         self._session = session = session or load(damaged=True)
+        self.max_batch = session.largest_batch
         # at the latest when the process ends; the session must not refer to the engine, or it would keep it alive
         self._free = weakref.finalize(self, session.close)
 

@@ -77,6 +77,11 @@ class GpuSession:
             self.close()
             raise
 
+    @property
+    def largest_batch(self) -> int:
+        """Most clips of one inference, as the engine was built."""
+        return self._largest
+
     def _load(self, data: bytes) -> None:
         """Create the engine and its execution context."""
         self._runtime = self._held("_runtime", self._trt.Runtime(self._logger))

@@ -1,0 +1,160 @@
+"""One run of `mar-edge run`: a runner, what a person sees of it, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mar_edge.cli.standard_streams import print_line
+from mar_edge.counting import counted
+
+if TYPE_CHECKING:
+    from mar_edge.runtime.model import Model
+    from mar_edge.runtime.sinks.outlet import Outlet
+    from mar_edge.runtime.sinks.sink import Sink
+
+REFRESH_S = 0.1
+PICTURE_S = 0.02
+"""Pause between two looks at whether a window has a new picture."""
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """A stream to run.
+
+    Attributes:
+        source: see `Runner.add`.
+        model: a loaded model.
+        name: of the stream; None for the source's.
+        options: further ones of `Runner.add`.
+    """
+
+    source: str | int
+    model: Model
+    name: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class LiveRun:
+    """Runs streams until they end, or a person or a signal stops them.
+
+    Args:
+        plans: the streams.
+        show: whether to open windows.
+        print_events: print a line for each event where there is no live view.
+    """
+
+    def __init__(self, plans: Collection[StreamPlan], *, show: bool, print_events: bool) -> None:
+        from mar_edge.cli.views.terminal import Terminal
+        from mar_edge.runtime.streams.runner import Runner
+
+        self.runner = Runner()
+        self._outlets: list[Outlet] = []
+        names = [self.runner.add(plan.source, plan.model, name=plan.name, **plan.options) for plan in plans]
+        models = {id(plan.model): plan.model for plan in plans}
+        self._lines = [_about(model) for model in models.values()]
+        what = names[0] if len(names) == 1 else counted(len(names), "stream")
+        first = next(iter(models.values()))
+        title = first.spec.name if len(models) == 1 else counted(len(models), "model")
+        foot = _foot(first) if len(models) == 1 else ""
+        self._terminal = Terminal(f"mar-edge  {title}  {what}", foot, window_s=first.spec.window_s, events=print_events)
+        self._windows = None
+        if show:
+            from mar_edge.cli.views.window import Windows
+
+            self._windows = Windows()
+        self._reload: Callable[[], None] | None = None
+        self._reload_wanted = False
+
+    def add_sink(self, sink: Sink, *, streams: Collection[str] | None = None) -> None:
+        """Write results to a sink as well; see `Runner.add_sink`."""
+        self._outlets.append(self.runner.add_sink(sink, streams=streams))
+
+    def reload_on_hangup(self, reload: Callable[[], None]) -> None:
+        """Call a function of the main thread's after each SIGHUP, instead of ending."""
+        self._reload = reload
+
+        def want(_number: int, _frame: Any) -> None:
+            self._reload_wanted = True
+
+        signal.signal(signal.SIGHUP, want)
+
+    def run(self) -> None:
+        """Run until the end; raise what ended the only stream, or exit with a code that says how it ended.
+
+        Raises:
+            MarEdgeError: if the only stream ended with an error.
+            Exit: with 130 if it was interrupted, with 1 if one of several streams ended with an error.
+        """
+        interrupted = False
+        for view in (self._terminal, self._windows):
+            if view is not None:
+                self.runner.add_sink(view)
+        with ExitStack() as stack:
+            stack.enter_context(self._terminal)
+            if self._windows is not None:
+                stack.callback(self._windows.destroy)
+            stack.callback(self._tell_unwritten)
+            try:
+                self._loop()
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                self._stop(interrupted)
+        self._raise_errors()
+        if interrupted:
+            raise typer.Exit(130)
+
+    def _loop(self) -> None:
+        for line in self._lines:
+            self._terminal.say(line)
+        pause_s = REFRESH_S if self._windows is None else PICTURE_S
+        while not self.runner.wait(pause_s):
+            self._terminal.draw(self.runner.status())
+            if self._windows is not None and not self._windows.draw():
+                return
+            if self._reload_wanted and self._reload is not None:
+                self._reload_wanted = False
+                self._reload()
+
+    def _stop(self, interrupted: bool) -> None:
+        from mar_edge.runtime.streams.runner import STOP_S
+
+        ended = not interrupted and self.runner.wait(0)
+        # what files have filled is written, however long it takes; Ctrl-C still ends that
+        try:
+            self.runner.stop(None if ended else STOP_S)
+        except KeyboardInterrupt:
+            self.runner.stop(STOP_S)
+            raise typer.Exit(130) from None
+        self._terminal.draw(self.runner.status())
+
+    def _tell_unwritten(self) -> None:
+        for outlet in self._outlets:
+            if lost := outlet.dropped.total():
+                print_line(f"warning: {outlet.name}: {counted(lost, 'record', 'was', 'were')} not written")
+
+    def _raise_errors(self) -> None:
+        errors = self.runner.errors()
+        if not errors:
+            return
+        if len(self.runner.status()) == 1:
+            raise next(iter(errors.values()))
+        for error in errors.values():
+            print_line(f"mar-edge: {error}")
+        raise typer.Exit(1)
+
+
+def _about(model: Model) -> str:
+    variant = model.variant
+    return f"{model.spec.name}: {variant.precision} at mask {variant.mask} in {model.engine.name}, {model.reason}"
+
+
+def _foot(model: Model) -> str:
+    variant = model.variant
+    return f"{model.engine.name}  mask {variant.mask} %  {variant.precision}  {variant.gmacs:.2f} GMACs"

@@ -1,0 +1,89 @@
+"""What `mar-edge run` prints for people: the live view, events, warnings, and a summary of each stream at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from mar_edge.cli.views.live_view import LiveView
+from mar_edge.cli.views.scoreboard import Scoreboard
+from mar_edge.console import Console, literal
+from mar_edge.counting import counted
+from mar_edge.runtime.results import EventEnded, EventStarted, Kind, Notice, Prediction, Record, StreamStatus
+
+
+class Terminal:
+    """A sink for a person. Lines are printed as records come; the live view is drawn when the program says so.
+
+    Args:
+        title: of the live view.
+        foot: below it.
+        window_s: length of the model's window, seconds.
+        events: print a line for each event where there is no live view.
+    """
+
+    wants: frozenset[Kind] = frozenset(("prediction", "event", "notice", "summary"))
+
+    def __init__(self, title: str, foot: str, *, window_s: float, events: bool) -> None:
+        self.name = "the terminal"
+        self.console = Console()
+        self._events = events
+        self._window_s = window_s
+        self._view = LiveView(title, foot, self.console) if self.console.is_terminal else None
+        self._scoreboards: dict[str, Scoreboard] = {}
+        self._summaries: list[StreamStatus] = []
+
+    def __enter__(self) -> Terminal:
+        """Start the live view."""
+        if self._view is not None:
+            self._view.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the live view, and print the summaries of the streams that had a frame."""
+        if self._view is not None:
+            self._view.__exit__(kind, error, trace)
+        for summary in self._summaries:
+            if summary.frames or summary.code is None:
+                self._summarise(summary)
+
+    def say(self, line: str) -> None:
+        """Print a line in passing."""
+        self.console.say(line, "dim")
+
+    def draw(self, streams: Sequence[StreamStatus]) -> None:
+        """Draw the live view, if there is one."""
+        if self._view is not None and streams:
+            self._view.draw(streams)
+
+    def write(self, record: Record) -> None:
+        """Print what is printed at once, and take over the rest for the live view."""
+        if isinstance(record, Notice):
+            self.console.say(f"warning: {record.message}", "yellow")
+        elif isinstance(record, StreamStatus):
+            self._summaries.append(record)
+        elif isinstance(record, (Prediction, EventStarted, EventEnded)):
+            if isinstance(record, Prediction) and record.truth is not None:
+                board = self._scoreboards.setdefault(record.stream, Scoreboard(self._window_s))
+                board.add(record.time_s, record.truth, record.truth_since_s, record.label)
+            if self._view is not None:
+                self._view.note(record)
+            elif self._events and isinstance(record, EventEnded):
+                self.console.say(f"{record.start_s:8.2f} - {record.end_s:8.2f} s  {record.label}  {record.score:.2f}")
+
+    def close(self) -> None:
+        """Nothing to close: the summaries come when the program ends."""
+
+    def _summarise(self, stream: StreamStatus) -> None:
+        latency = "-" if stream.latency_ms is None else f"{stream.latency_ms:.2f}"
+        back = f", {counted(stream.reconnects, 'reconnect')}" if stream.reconnects else ""
+        self.console.print(
+            literal("")
+            + literal(stream.stream, style="bold")
+            + f": {counted(stream.frames, 'frame')}, {counted(stream.inferences, 'inference')}, "
+            f"{counted(stream.events, 'event')}, {stream.dropped.get('source', 0)} dropped{back}, median latency {latency} ms"
+        )
+        if stream.stream in self._scoreboards and self._scoreboards[stream.stream].total:
+            self._scoreboards[stream.stream].print(self.console)

@@ -1,0 +1,214 @@
+"""A sink in a thread of its own, behind a bounded queue: a slow or broken one never stops recognition."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+
+from mar_edge.errors import MarEdgeError, OutputError
+from mar_edge.runtime.backoff import Backoff
+from mar_edge.runtime.results import Kind, Notice, Record
+from mar_edge.runtime.sinks.sink import Sink
+
+DEPTH = 256
+"""Records that may wait for a sink."""
+
+FRAMES = 8
+"""Frames among them: one at 1080p may hold 6 MB."""
+
+
+class Outlet:
+    """Feeds one sink.
+
+    Of a live stream, what does not fit is dropped, and counted by kind: the oldest frame, prediction or notice; an event
+    only if nothing but events waits. A stream that waits, as a file does, is held by `wait_for_room`, and loses nothing.
+    A record that the sink can write later is tried again, with longer and longer pauses, and what follows waits behind it.
+    A sink that fails for good is disabled.
+
+    Args:
+        sink: what to feed; `close` closes it.
+        notify: called when records are lost, when the sink fails, and when it works again; from any thread.
+        depth: records that may wait.
+        frames: frames among them.
+        backoff: pauses between attempts.
+
+    Attributes:
+        name: of the sink.
+        written: records that the sink took.
+        retries: attempts that failed and were repeated.
+        dropped: records that never reached the sink, by kind.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        notify: Callable[[Notice], None],
+        depth: int = DEPTH,
+        frames: int = FRAMES,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.name = sink.name
+        self.wants: frozenset[Kind] = sink.wants
+        self.written = 0
+        self.retries = 0
+        self.dropped: Counter[str] = Counter()
+        self._sink = sink
+        self._notify = notify
+        self._depth, self._frames = depth, frames
+        self._backoff = backoff or Backoff()
+        self._changed = threading.Condition()
+        self._waiting: deque[Record] = deque()
+        self._closing = False
+        self._disabled = False
+        self._told_dropped = False
+        self._thread = threading.Thread(target=self._feed, name=f"mar-edge writes {sink.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, record: Record, *, keep: bool = False) -> None:
+        """Queue a record; never waits.
+
+        Args:
+            record: of a kind that the sink wants.
+            keep: queue it even if the queue is full; for streams that call `wait_for_room`.
+        """
+        with self._changed:
+            if self._disabled or self._closing:
+                self.dropped[record.kind] += 1
+                return
+            self._waiting.append(record)
+            lost = None if keep else self._make_room()
+            self._changed.notify_all()
+        if lost is not None and not self._told_dropped:
+            self._told_dropped = True
+            self._say(f"{self.name} is too slow; some of its records ({lost.kind}s) are dropped")
+
+    def wait_for_room(self) -> None:
+        """Wait until the queue has room, or the sink fails or is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._disabled or self._closing or not self._is_full())
+
+    def counts(self) -> Mapping[str, int]:
+        """Return `queued`, `written`, `retries`, and `dropped_KIND` for every kind that was dropped."""
+        with self._changed:
+            dropped = {f"dropped_{kind}": count for kind, count in sorted(self.dropped.items())}
+            return {"queued": len(self._waiting), "written": self.written, "retries": self.retries, **dropped}
+
+    def close(self, timeout_s: float | None) -> bool:
+        """Let the sink take what waits, and close it.
+
+        Args:
+            timeout_s: how long to wait; None for as long as it takes. A sink that is away is not waited for.
+
+        Returns:
+            Whether it is closed. One that hangs is left behind, and what it holds up counts as dropped.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        if not self._thread.is_alive():
+            return True
+        with self._changed:
+            self._disabled = True
+            self._drop_all()
+            self._changed.notify_all()
+        return False
+
+    def _is_full(self) -> bool:
+        frames = sum(record.kind == "frame" for record in self._waiting) if "frame" in self.wants else 0
+        return len(self._waiting) >= self._depth or frames >= self._frames
+
+    def _make_room(self) -> Record | None:
+        """Drop a record if there are too many; return it."""
+        frames = [record for record in self._waiting if record.kind == "frame"] if "frame" in self.wants else []
+        if len(frames) > self._frames:
+            lost = frames[0]
+        elif len(self._waiting) > self._depth:
+            lost = next((record for record in self._waiting if record.kind != "event"), self._waiting[0])
+        else:
+            return None
+        for place, record in enumerate(self._waiting):  # by identity: records compare by their values
+            if record is lost:
+                del self._waiting[place]
+                break
+        self.dropped[lost.kind] += 1
+        return lost
+
+    def _drop_all(self) -> None:
+        self.dropped.update(record.kind for record in self._waiting)
+        self._waiting.clear()
+
+    def _feed(self) -> None:
+        try:
+            while (record := self._next()) is not None:
+                self._write(record)
+        finally:
+            self._close_sink()
+
+    def _next(self) -> Record | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return None
+            record = self._waiting.popleft()
+            self._changed.notify_all()
+            return record
+
+    def _write(self, record: Record) -> None:
+        """Write a record, however often it has to be tried."""
+        while not self._disabled:
+            try:
+                self._sink.write(record)
+            except OutputError as error:
+                if not error.retry:
+                    self._disable(record, str(error))
+                    return
+                if not self._wait_to_retry(str(error)):
+                    self.dropped[record.kind] += 1
+                    return
+            except Exception as error:  # a sink may be the user's own code
+                said = str(error) if isinstance(error, MarEdgeError) else f"{type(error).__name__}: {error}"
+                self.dropped[record.kind] += 1
+                if self._backoff.attempts == 0:
+                    self._say(f"{self.name} failed and lost a {record.kind}: {said}")
+                self._backoff.attempts += 1
+                return
+            else:
+                self.written += 1
+                if self._backoff.attempts:
+                    self._backoff.reset()
+                    self._say(f"{self.name} works again")
+                return
+
+    def _wait_to_retry(self, why: str) -> bool:
+        """Wait before the next attempt; return whether there is one."""
+        if self._backoff.attempts == 0:
+            self._say(f"{self.name} cannot be written: {why}. Trying again")
+        pause_s = self._backoff.next_s()
+        self.retries += 1
+        with self._changed:
+            if self._closing:
+                return False
+            end_s = time.monotonic() + pause_s
+            self._changed.wait_for(lambda: self._closing, max(0.0, end_s - time.monotonic()))
+        return True
+
+    def _disable(self, record: Record, why: str) -> None:
+        with self._changed:
+            self._disabled = True
+            self.dropped[record.kind] += 1
+            self._drop_all()
+            self._changed.notify_all()
+        self._say(f"{self.name} failed and is disabled: {why}")
+
+    def _close_sink(self) -> None:
+        try:
+            self._sink.close()
+        except Exception as error:  # as above
+            self._say(f"{self.name} could not be closed: {error}")
+
+    def _say(self, message: str) -> None:
+        self._notify(Notice(stream=self.name, code="output", message=message))

@@ -1,0 +1,289 @@
+"""Reads one source in a thread of its own, connects again for as long as it takes, and makes the model's inputs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from mar_edge.counting import counted
+from mar_edge.errors import FrameError, MarEdgeError, SourceError, SourceTimeoutError
+from mar_edge.runtime.backoff import Backoff
+from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.results import State
+from mar_edge.runtime.sources.source import Connection, Source
+from mar_edge.runtime.streams.clock import StreamClock
+from mar_edge.runtime.streams.feed import Feed, utc_now
+from mar_edge.runtime.streams.slot import Slot
+
+STALL_S = 5.0
+"""A live source without a frame for this time is lost, and connected again."""
+
+PROBE_S = 0.5
+"""Pause between two looks whether an address that did not answer answers again."""
+
+
+@runtime_checkable
+class Reachable(Protocol):
+    """A source that can tell cheaply whether its device or server is there, without connecting."""
+
+    def reachable(self) -> bool:
+        """Return whether it answers; within a second."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """How a source is read.
+
+    Attributes:
+        max_retries: failed attempts in a row after which a live source is given up; None for never.
+        stall_s: time without a frame after which a live source is lost, seconds.
+        max_s: time after which the stream ends, seconds: since its start for a live one, of the recording otherwise.
+    """
+
+    max_retries: int | None = None
+    stall_s: float = STALL_S
+    max_s: float | None = None
+
+
+class Reader:
+    """The reading thread of one stream.
+
+    Args:
+        source: what to read.
+        feed: makes the model's inputs.
+        slot: where they go.
+        name: of the stream.
+        options: how to read.
+        notify: called with a code and a sentence for the operator.
+        on_frame: called with every frame, in the stream's time; a recording waits for it.
+        backoff: the pauses between attempts.
+
+    Attributes:
+        state: `connecting`, `live`, `lost` or `ended`.
+        error: why it is lost or has ended; None otherwise.
+        sampled: frames that the model takes.
+        reconnects: how often a lost source delivered frames again.
+        dropped: frames that the feed refused, by cause.
+        newest_s: time of the newest frame in the stream's time, seconds.
+        arrived_s: `time.monotonic()` at the newest frame; None before the first one.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        feed: Feed,
+        slot: Slot,
+        *,
+        name: str,
+        options: ReadOptions,
+        notify: Callable[[str, str], None],
+        on_frame: Callable[[Frame], None],
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.state: State = "connecting"
+        self.error: SourceError | None = None
+        self.sampled = 0
+        self.reconnects = 0
+        self.dropped: Counter[str] = Counter()
+        self.newest_s = 0.0
+        self.arrived_s: float | None = None
+        self._source, self._feed, self._slot = source, feed, slot
+        self._name = name
+        self._options = options
+        self._notify = notify
+        self._on_frame = on_frame
+        self._backoff = backoff or Backoff()
+        self._clock = StreamClock()
+        self._stop = threading.Event()
+        self._connection: Connection | None = None
+        self._began_s = time.monotonic()
+        self._cut_told_at = -1
+        self._thread = threading.Thread(target=self._run, name=f"mar-edge reads {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; does not wait. What the slot holds is dropped."""
+        self._stop.set()
+        self._slot.close()
+        connection = self._connection
+        if connection is not None:  # in a thread: a driver may take its time, and there may be many of them
+            closing = threading.Thread(target=self._safely, args=(connection.close,), daemon=True)
+            closing.name = f"mar-edge closes {self._name}"
+            closing.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; return whether it has ended. One that hangs in a driver is left behind."""
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, timeout_s))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                error = self._connect_and_read()
+                if error is None or not self._lost(error):
+                    break
+        finally:
+            self._take_warnings()
+            self.state = "ended"
+            self._slot.end()
+
+    def _connect_and_read(self) -> SourceError | None:
+        """Read one connection to its end; return why it was lost, None if it has ended."""
+        try:
+            connection = self._source.connect()
+        except Exception as error:
+            return self._as_source_error(error)
+        self._connection = connection
+        try:
+            if self._stop.is_set():  # stopped while it was opened, when nothing could be closed yet
+                return None
+            self._slot.live = self._source.live
+            self._clock.connected()
+            return self._read(connection)
+        finally:
+            self._connection = None
+            self._safely(connection.close)
+            self._take_warnings()
+
+    def _read(self, connection: Connection) -> SourceError | None:
+        while not self._stop.is_set():
+            try:
+                frame = connection.read(self._patience_s())
+            except SourceTimeoutError as error:
+                if self._is_over(self.newest_s):
+                    return None
+                if self._source.live:
+                    return error
+                continue  # a recording's writer may pause
+            except Exception as error:
+                return self._as_source_error(error)
+            if frame is None or self._stop.is_set():
+                return None
+            try:
+                if not self._take(frame):
+                    return None
+            except FrameError as error:
+                return SourceError(f"{self._name}: {error}", retry=False)
+        return None
+
+    def _patience_s(self) -> float:
+        """Return how long to wait for a frame, seconds."""
+        if self._options.max_s is None or not self._source.live:
+            return self._options.stall_s
+        return max(0.0, min(self._options.stall_s, self._began_s + self._options.max_s - time.monotonic() + 0.001))
+
+    def _take(self, frame: Frame) -> bool:
+        """Take a frame; return whether more are wanted."""
+        if self._backoff.attempts or self.state != "live":
+            self._back()
+        arrived_s = frame.arrived_s if self._source.live else None
+        time_s, jumped = self._clock.stream_time(frame.time_s, arrived_s)
+        if self._is_over(time_s):
+            return False
+        if jumped:
+            self._feed.reset()
+            self._cut(f"the clock of its source jumped at {time_s:.2f} s")
+        self.newest_s, self.arrived_s = time_s, time.monotonic()
+        frame = frame.at(time_s)
+        self._on_frame(frame)
+        fed = self._feed.add(frame, utc_of=utc_now if arrived_s is not None else None)
+        if fed.cut is not None:
+            self._cut(fed.cut)
+        self.sampled += fed.sampled
+        if fed.slow:
+            self._notify(
+                "slow-source",
+                f"{self._name}: delivers fewer than the {self._feed.rate_fps:g} frames per second that the model expects; "
+                "frames are repeated, and recognition may suffer",
+            )
+        self._take_warnings()
+        return fed.input is None or self._slot.put(fed.input.kept())
+
+    def _back(self) -> None:
+        """Note that frames come."""
+        if self.state == "lost":
+            self.reconnects += 1
+            self._notify("live", f"{self._name}: frames arrive again")
+        self.state, self.error = "live", None
+        self._backoff.reset()
+
+    def _lost(self, error: SourceError) -> bool:
+        """Note that the connection is lost, and wait before the next attempt; return whether there is one."""
+        if self._stop.is_set():
+            return False
+        first = self.state != "lost"
+        self.error = error
+        again = self._source.live and error.retry
+        retries = self._options.max_retries
+        if again and retries is not None and self._backoff.attempts >= retries:
+            self._notify("given-up", f"{self._name}: given up after {counted(retries, 'retry')}: {error}")
+            again = False
+        if self.arrived_s is not None:
+            self._feed.reset()
+            self._slot.cut()
+        if not again:
+            return False
+        self.state = "lost"
+        pause_s = self._backoff.next_s()
+        if first or self._backoff.attempts in (1, 3):
+            self._notify(error.code, f"{error}. Trying again, first in {pause_s:.1f} s; Ctrl-C stops")
+        return not self._pause(pause_s)
+
+    def _pause(self, pause_s: float) -> bool:
+        """Wait, but not longer than until the source answers again; return whether to stop."""
+        source = self._source
+        end_s = time.monotonic() + pause_s
+        was_away = False
+        while (left_s := end_s - time.monotonic()) > 0:
+            if self._is_over(self.newest_s):
+                self._stop.set()
+            if self._stop.wait(min(left_s, PROBE_S)):
+                return True
+            if not isinstance(source, Reachable):
+                continue
+            there = source.reachable()
+            if there and was_away:
+                return False
+            was_away |= not there
+        return False
+
+    def _cut(self, why: str) -> None:
+        self._slot.cut()
+        if self._cut_told_at != self._feed.inputs:  # once until the next input, however many breaks there are
+            self._cut_told_at = self._feed.inputs
+            self._notify("window", f"{self._name}: {why}; the window restarts")
+
+    def _is_over(self, time_s: float) -> bool:
+        """Return whether the time is up: of the clock for a live stream, of the recording otherwise."""
+        if self._options.max_s is None:
+            return False
+        passed_s = time.monotonic() - self._began_s if self._source.live else time_s
+        return passed_s > self._options.max_s
+
+    def _take_warnings(self) -> None:
+        for message in self._source.warnings.take():
+            self._notify("source", message)
+
+    def _as_source_error(self, error: Exception) -> SourceError:
+        """Return an error of a source, whose code may be the user's own, as one of ours."""
+        if isinstance(error, SourceError):
+            return error
+        said = str(error) if isinstance(error, MarEdgeError) else f"{type(error).__name__}: {error}"
+        found = SourceError(f"{self._name}: {said}")
+        found.__cause__ = error
+        return found
+
+    def _safely(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # a driver's own; the connection is of no further use
+            self._notify("source", f"{self._name}: closing failed: {type(error).__name__}: {error}")
