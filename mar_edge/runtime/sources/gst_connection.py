@@ -34,7 +34,7 @@ class PipelineOwner(Protocol):
     dropped: int
     warnings: Warnings
 
-    def error(self, message: str, code: SourceCode) -> SourceError:
+    def error(self, message: str, code: SourceCode, *, retry: bool = True) -> SourceError:
         """Return an error without passwords."""
         ...
 
@@ -55,6 +55,7 @@ class GstreamerConnection:
         self._sink = pipeline.get_by_name(SINK)
         self._bus = pipeline.get_bus()
         self._live = False
+        self._opening = True
         self._failure: SourceError | None = None
         self._caps: Any = None
         self._layout: PixelLayout | None = None
@@ -90,6 +91,7 @@ class GstreamerConnection:
         while not self._arrivals and not self._sink.is_eos():
             self._check(end_s)
             self._closed.wait(0.01)
+        self._opening = False
         return self._live
 
     def read(self, timeout_s: float) -> Frame | None:
@@ -225,9 +227,11 @@ class GstreamerConnection:
         ) is not None and self._failure is None:
             error, details = message.parse_error()
             reason = reason_in(details or "")
-            text = f"{error.message} {reason}".strip()
+            code = cause_of(self._gst, error, details or "")
             self._failure = self._source.error(
-                f"{message.src.get_name()}: {text}", cause_of(self._gst, error, details or "")
+                f"{message.src.get_name()}: {error.message} {reason}".strip(),
+                code,
+                retry=not (self._opening and (code == "codec" or _reads_file(message.src))),
             )
 
     def _within(self, end_s: float, call: Callable[[], T]) -> T:
@@ -243,3 +247,9 @@ class GstreamerConnection:
         thread = threading.Thread(target=call, name=f"mar-edge {self._source.name}", daemon=True)
         thread.start()
         return thread
+
+
+def _reads_file(element: Any) -> bool:
+    """Return whether an element reads files, which are not there later either."""
+    factory = element.get_factory() if hasattr(element, "get_factory") else None
+    return factory is not None and factory.get_name() in ("filesrc", "multifilesrc", "splitfilesrc")

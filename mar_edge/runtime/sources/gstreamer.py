@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mar_edge.errors import SourceCode, SourceError
+from mar_edge.errors import MissingExtraError, SourceCode, SourceError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.address import invalid
 from mar_edge.runtime.sources.gst_connection import GstreamerConnection
@@ -51,10 +51,13 @@ class GstreamerSource:
         """Start the pipeline, and wait for its first frame.
 
         Raises:
-            SourceError: if it is not a pipeline, or cannot be started.
-            MissingExtraError: if PyGObject or GStreamer is missing.
+            SourceError: if PyGObject or GStreamer is not installed, if it is not a pipeline, or cannot be started. A missing file and a codec that is not installed
+                are not worth a retry, a missing camera is.
         """
-        library = load_gst()
+        try:
+            library = load_gst()
+        except MissingExtraError as error:
+            raise invalid(f"{self.name}: {error}") from error
         try:
             pipeline = library.gst.parse_launch(whole_pipeline(self.pipeline, has_element))
         except library.glib.Error as error:
@@ -67,9 +70,9 @@ class GstreamerSource:
             raise
         return connection
 
-    def error(self, message: str, code: SourceCode) -> SourceError:
+    def error(self, message: str, code: SourceCode, *, retry: bool = True) -> SourceError:
         """Return an error of this source, without the passwords that its pipeline holds."""
-        return SourceError(self._hide(f"{self.name}: {message}"), code=code)
+        return SourceError(self._hide(f"{self.name}: {message}"), code=code, retry=retry)
 
     def _hide(self, message: str) -> str:
         for secret in self._secrets:

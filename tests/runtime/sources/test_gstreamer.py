@@ -152,20 +152,20 @@ class TestPipelines:
         assert [frame.size_px for frame in read_all(source)] == [(32, 32)] * 3 + [(64, 64)] * 3
 
     @pytest.mark.parametrize(
-        ("pipeline", "code", "says"),
+        ("pipeline", "code", "retry", "says"),
         [
-            ("v4l2src device=/dev/video250", "not-found", "v4l2src.*Cannot identify device"),
-            ("filesrc location=/missing.mp4 ! decodebin", "not-found", 'No such file "/missing.mp4"'),
-            ("filesrc location=/etc/passwd ! decodebin", "codec", "text file"),
-            ("rtspsrc location=rtsp://u:secret@127.0.0.1:9/x user-pw=hush ! decodebin", "refused", "connect"),
-            ("videotestsrc ! video/x-raw,format=NV12 ! identity error-after=1", "unreadable", "identity"),
-            ("tcpclientsrc host=127.0.0.1 port=9 ! decodebin", "refused", "tcpclientsrc"),
+            ("v4l2src device=/dev/video250", "not-found", True, "v4l2src.*Cannot identify device"),
+            ("filesrc location=/missing.mp4 ! decodebin", "not-found", False, 'No such file "/missing.mp4"'),
+            ("filesrc location=/etc/passwd ! decodebin", "codec", False, "text file"),
+            ("rtspsrc location=rtsp://u:secret@127.0.0.1:9/x user-pw=hush ! decodebin", "refused", True, "connect"),
+            ("videotestsrc ! video/x-raw,format=NV12 ! identity error-after=1", "unreadable", True, "identity"),
+            ("tcpclientsrc host=127.0.0.1 port=9 ! decodebin", "refused", True, "tcpclientsrc"),
         ],
     )
-    def test_errors_have_a_cause_and_no_password(self, pipeline: str, code: str, says: str) -> None:
+    def test_errors_have_a_cause_and_no_password(self, pipeline: str, code: str, retry: bool, says: str) -> None:
         with pytest.raises(SourceError, match=says) as error:
             read_all(GstreamerSource(pipeline))
-        assert (error.value.code, error.value.retry) == (code, True)
+        assert (error.value.code, error.value.retry) == (code, retry)
         assert "secret" not in str(error.value)
         assert "hush" not in str(error.value)
         assert "\n" not in str(error.value)
@@ -231,6 +231,10 @@ def test_without_pygobject_the_packages_are_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "gi", None)
     with pytest.raises(MissingExtraError, match="sudo apt-get install python3-gi .* --system-site-packages"):
         gst_library.load_gst.__wrapped__()
+    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.load_gst", gst_library.load_gst.__wrapped__)
+    with pytest.raises(SourceError, match="gst:videotestsrc: PyGObject, .* is not installed") as error:
+        GstreamerSource("videotestsrc").connect()
+    assert not error.value.retry
 
 
 def test_on_jetson_nvidias_elements_are_chosen() -> None:
