@@ -67,7 +67,8 @@ class GstreamerConnection:
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=10_000)
         self._sink.set_property("sync", False)
         self._sink.set_property("max-buffers", 1)
-        self._sink.get_static_pad("sink").add_probe(self._gst.PadProbeType.BUFFER, self._arrived)
+        self._pad = self._sink.get_static_pad("sink")
+        self._probe = self._pad.add_probe(self._gst.PadProbeType.BUFFER, self._arrived)
 
     def start(self, timeout_s: float) -> bool:
         """Start the pipeline and wait until it has a frame; return whether it is live.
@@ -130,10 +131,15 @@ class GstreamerConnection:
             if self._closed.is_set():
                 return
             self._closed.set()
-            stopping = self._thread(lambda: self._pipeline.set_state(self._gst.State.NULL))
+            stopping = self._thread(self._stop)
             stopping.join(CLOSE_S)
             if stopping.is_alive():
                 self._source.warnings(f"{self._source.name} does not respond; it is released when its driver returns")
+
+    def _stop(self) -> None:
+        self._pipeline.set_state(self._gst.State.NULL)
+        # the probe refers to this object, which refers to the pipeline: no garbage collector sees that circle
+        self._pad.remove_probe(self._probe)
 
     def _arrived(self, _pad: Any, info: Any) -> Any:
         self._arrivals.append((info.get_buffer().pts, time.monotonic()))

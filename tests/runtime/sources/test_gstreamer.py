@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -184,6 +185,20 @@ class TestPipelines:
             GstreamerSource(pipeline).connect()
         assert not error.value.retry
         assert "hushhush" not in str(error.value)
+
+    def test_connecting_again_and_again_leaves_nothing_behind(self) -> None:
+        good = GstreamerSource("videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=100/1")
+        bad = GstreamerSource("v4l2src device=/dev/video250")
+        held = []
+        for _ in range(12):
+            connection = good.connect()
+            assert connection.read(5) is not None
+            connection.close()
+            with pytest.raises(SourceError, match="Cannot identify device"):
+                bad.connect()
+            held.append((len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))))
+        assert held[-1][0] <= held[1][0] + 2  # a pipeline that is not freed holds four descriptors
+        assert held[-1][1] <= held[1][1] + 1
 
     def test_a_pipeline_without_frames_times_out(self) -> None:
         source = GstreamerSource("appsrc is-live=true ! video/x-raw,format=RGB,width=8,height=8", open_timeout_s=0.3)
