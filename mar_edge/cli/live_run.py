@@ -111,11 +111,9 @@ class LiveRun:
             raise typer.Exit(130)
 
     def _loop(self) -> None:
-        for line in self._lines:
-            self._terminal.say(line)
         pause_s = REFRESH_S if self._windows is None else PICTURE_S
         while not self.runner.wait(pause_s):
-            self._terminal.draw(self.runner.status())
+            self._look()
             if self._windows is not None and not self._windows.draw():
                 return
             if self._is_in_vain():
@@ -123,6 +121,14 @@ class LiveRun:
             if self._reload_wanted and self._reload is not None:
                 self._reload_wanted = False
                 self._reload()
+
+    def _look(self) -> None:
+        streams = self.runner.status()
+        if self._lines and any(stream.frames for stream in streams):  # not before an error that says that there are none
+            for line in self._lines:
+                self._terminal.say(line)
+            self._lines = []
+        self._terminal.draw(streams)
 
     def _is_in_vain(self) -> bool:
         """Return whether an output has failed and nothing is live: files can be read again, when it works."""
@@ -138,7 +144,7 @@ class LiveRun:
         except KeyboardInterrupt:
             self.runner.stop(STOP_S)
             raise typer.Exit(130) from None
-        self._terminal.draw(self.runner.status())
+        self._look()
 
     def _tell_unwritten(self) -> None:
         for outlet in self._outlets:

@@ -209,12 +209,15 @@ class JsonLinesSink:
         inputs: Iterable[str | Path | None] = (),
     ) -> None:
         self.name = "JSON lines on stdout" if target == "-" else f"JSON lines in {target}"
-        if target != "-":
-            inputs = list(inputs)
-            older = [] if rotate_bytes is None else [f"{target}.{number}" for number in range(1, keep + 1)]
-            for path in (target, *older):
-                check_not_input(Path(path), inputs)
         self._lines = JsonLines(target, force=force, rotate_bytes=rotate_bytes, keep=keep)
+        older = [] if rotate_bytes is None else [f"{target}.{number}" for number in range(1, keep + 1)]
+        inputs = list(inputs)
+        try:
+            for path in [] if target == "-" else [target, *older]:
+                check_not_input(Path(path), inputs)
+        except OutputError:
+            self._lines.close()
+            raise
 
     def write(self, record: Record) -> None:
         """Write a record as a line.

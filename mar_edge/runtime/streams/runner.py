@@ -174,7 +174,7 @@ class Runner:
         Returns:
             Its outlet, with its counts.
         """
-        outlet = Outlet(sink, notify=self._notify)
+        outlet = Outlet(sink, notify=self.notify)
         with self._changed:
             self._outlets.append((outlet, None if streams is None else frozenset(streams)))
         return outlet
@@ -314,7 +314,7 @@ class Runner:
                     queue.close()
             self._changed.notify_all()
 
-    def _notify(self, notice: Notice) -> None:
+    def notify(self, notice: Notice) -> None:
         with self._changed:
             stream = self._streams.get(notice.stream)
         if stream is not None:
@@ -364,7 +364,7 @@ class _Stream:
             self.slot,
             name=name,
             options=options,
-            notify=lambda code, message: runner._notify(Notice(stream=name, code=code, message=message)),
+            notify=lambda code, message: runner.notify(Notice(stream=name, code=code, message=message)),
             on_frame=self._on_frame,
         )
         self.lane = Lane(
@@ -399,7 +399,7 @@ class _Stream:
         for ended, what in ((read, "its source does not respond"), (inferred, "an inference has not ended")):
             if not ended:
                 notice = Notice(stream=self.name, code="abandoned", message=f"{self.name}: {what}; it is left behind")
-                self._runner._notify(notice)
+                self._runner.notify(notice)
         if not inferred:
             self.lane.end(None)
         return read and inferred
@@ -480,4 +480,4 @@ class _Stream:
             why = (
                 f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
             )
-        self._runner._notify(Notice(stream=self.name, code="nothing", message=f"{self.name}: {why}"))
+        self._runner.notify(Notice(stream=self.name, code="nothing", message=f"{self.name}: {why}"))
