@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +83,7 @@ class EventClips:
         longest_s: most seconds of a clip.
         keep_bytes: once the clips in the folder take more, the oldest are removed; None to remove none.
         most_bytes: memory that the newest seconds of one stream may take.
+        inputs: what the program reads, which is never removed.
         notify: called when a clip is shortened, or cannot be made.
 
     Attributes:
@@ -104,6 +106,7 @@ class EventClips:
         longest_s: float = 60.0,
         keep_bytes: int | None = None,
         most_bytes: int = _MOST_BYTES,
+        inputs: Iterable[str | Path | None] = (),
         notify: Notify = no_notice,
     ) -> None:
         if not (0 <= before_s <= 60 and 0 <= after_s <= 600 and before_s < longest_s <= 3600):
@@ -112,7 +115,7 @@ class EventClips:
                 f"the event; {before_s:g}, {after_s:g} and {longest_s:g} s were given"
             )
         self.name = f"clips in {folder}"
-        self._folder = ClipFolder(Path(folder), keep_bytes=keep_bytes)
+        self._folder = ClipFolder(Path(folder), keep_bytes=keep_bytes, inputs=inputs)
         self._before_s = before_s
         self._after_s = after_s
         self._longest_s = longest_s

@@ -30,8 +30,8 @@ from mar_edge.runtime.sinks.notify import Notify, no_notice
 STREAM, TIME = "{stream}", "{time}"
 """What a path may contain: the stream's name, and when the file begins, in UTC."""
 
-_STALE_S = 3.0
-"""A prediction that is older than the picture by more is not drawn: it was cut off by a gap."""
+_STALE_S = 10.0
+"""A prediction that is older than the picture by more is not drawn: a gap lies between them, or recognition stands still."""
 
 
 class Recording:
