@@ -12,7 +12,7 @@ from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.runtime.results import Event, EventEnded, Kind, Notice, Record, ShownFrame, StreamStatus
 from mar_edge.runtime.sinks.mp4.clip_folder import ClipFolder
-from mar_edge.runtime.sinks.mp4.h264 import CodedPicture
+from mar_edge.runtime.sinks.mp4.h264 import CodedPicture, check_encoder
 from mar_edge.runtime.sinks.mp4.marks import CLIP_SCHEMA
 from mar_edge.runtime.sinks.mp4.mp4_file import Mp4File
 from mar_edge.runtime.sinks.mp4.pre_roll import PreRoll
@@ -92,7 +92,7 @@ class EventClips:
 
     Raises:
         OptionError: if a length is invalid.
-        OutputError: if files cannot be created in the folder.
+        OutputError: if files cannot be created in the folder, or this PyAV has no encoder.
     """
 
     wants: frozenset[Kind] = frozenset({"frame", "event", "summary"})
@@ -114,6 +114,7 @@ class EventClips:
                 "clips have 0 to 60 s before an event, 0 to 600 s after it, and up to 3600 s in total, more than before "
                 f"the event; {before_s:g}, {after_s:g} and {longest_s:g} s were given"
             )
+        check_encoder()
         self.name = f"clips in {folder}"
         self._folder = ClipFolder(Path(folder), keep_bytes=keep_bytes, inputs=inputs)
         self._before_s = before_s
