@@ -71,7 +71,11 @@ class Metrics:
             buckets=_LATENCY_S,
         )
         self._inference = Histogram(
-            "mar_edge_inference_seconds", "Inference of one batch.", ["model"], registry=None, buckets=_LATENCY_S
+            "mar_edge_inference_seconds",
+            "The engine's part of it.",
+            ["stream"],
+            registry=None,
+            buckets=_LATENCY_S,
         )
         registry = CollectorRegistry()
         registry.register(self)
@@ -93,18 +97,10 @@ class Metrics:
             with self._mutex:
                 self._seen[record.stream] = time.monotonic()
                 self._latency.labels(record.stream).observe(record.latency_ms / 1000)
+                self._inference.labels(record.stream).observe(record.inference_ms / 1000)
         elif isinstance(record, EventEnded):
             with self._mutex:
                 self._events[record.stream, record.label] += 1
-
-    def observe_inference(self, model: str, seconds: float) -> None:
-        """Count an inference; from any thread.
-
-        Args:
-            model: name of the model.
-            seconds: how long the engine took.
-        """
-        self._inference.labels(model).observe(seconds)
 
     def close(self) -> None:
         """Stop serving."""
@@ -122,11 +118,12 @@ class Metrics:
             for gone in self._seen.keys() - names:
                 del self._seen[gone]
                 self._latency.remove(gone)
+                self._inference.remove(gone)
             for key in [key for key in self._events if key[0] not in names]:
                 del self._events[key]
             ages = {stream: time.monotonic() - seen for stream, seen in self._seen.items()}
             events = dict(self._events)
-            latencies = list(self._latency.collect())
+            latencies = [*self._latency.collect(), *self._inference.collect()]
         info = GaugeMetricFamily("mar_edge_build_info", "1, with the version of mar-edge.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
@@ -137,7 +134,6 @@ class Metrics:
             age.add_metric([stream], age_s)
         yield age
         yield from latencies
-        yield from self._inference.collect()
         yield from _of_outputs(self._outputs())
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mar_edge.runtime.results import Notice, StreamStatus
+from mar_edge.runtime.results import Kind, Notice, StreamStatus
 from mar_edge.runtime.sinks.metrics import Metrics
 from mar_edge.runtime.sinks.mqtt import Mqtt
 from mar_edge.runtime.sinks.mqtt_address import parse
@@ -29,27 +29,33 @@ def open_mqtt(url: str, *, notify: Notify) -> Mqtt:
     return Mqtt(parse(url), notify=notify)
 
 
-def open_webhook(url: str, *, notify: Notify, secret_file: Path | None = None, ca: Path | None = None) -> Webhook:
+def open_webhook(
+    url: str,
+    *,
+    notify: Notify,
+    secret: bytes | None = None,
+    wants: frozenset[Kind] = frozenset({"event", "notice"}),
+    ca: Path | None = None,
+) -> Webhook:
     """Return the output `https://HOST/PATH`, see `Webhook`.
 
     Args:
         url: its address.
         notify: called with what an operator should know.
-        secret_file: file with the secret that signs; without it the one that the environment variable
-            `MAR_EDGE_WEBHOOK_SECRET_FILE` names, or the content of `MAR_EDGE_WEBHOOK_SECRET`; without any, nothing is signed.
+        secret: signs every request; without it the content of the file that the environment variable
+            `MAR_EDGE_WEBHOOK_SECRET_FILE` names, or of `MAR_EDGE_WEBHOOK_SECRET`; without any, nothing is signed.
+        wants: kinds of records that are sent.
         ca: file with the authorities whose certificates are trusted.
 
     Raises:
         OutputError: if the address is invalid, or a file cannot be used.
         MissingExtraError: if urllib3 is not installed.
     """
-    if secret_file is None and (named := os.environ.get(f"{WEBHOOK_SECRET}_FILE")):
-        secret_file = Path(named)
-    if secret_file is not None:
-        secret: bytes | None = read_secret(secret_file, "secret of the webhook")
-    else:
-        secret = os.environb.get(WEBHOOK_SECRET.encode()) or None
-    return Webhook(url, secret=secret, ca=ca, notify=notify)
+    if secret is None and (named := os.environ.get(f"{WEBHOOK_SECRET}_FILE")):
+        secret = read_secret(Path(named), "secret of the webhook")
+    return Webhook(
+        url, secret=secret or os.environb.get(WEBHOOK_SECRET.encode()) or None, wants=wants, ca=ca, notify=notify
+    )
 
 
 def open_metrics(

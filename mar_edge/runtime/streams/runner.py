@@ -186,6 +186,12 @@ class Runner:
         return [stream.status() for stream in sorted(streams, key=lambda stream: stream.began_s)]
 
     @property
+    def outlets(self) -> list[Outlet]:
+        """The outlets of all sinks, with their counts."""
+        with self._changed:
+            return [outlet for outlet, _ in self._outlets]
+
+    @property
     def live(self) -> bool:
         """Whether a stream that has not ended is live."""
         with self._changed:
@@ -193,8 +199,7 @@ class Runner:
 
     def outputs(self) -> Mapping[str, Mapping[str, int]]:
         """Return the counts of every output by its name, see `Outlet.counts`."""
-        with self._changed:
-            return {outlet.name: outlet.counts() for outlet, _ in self._outlets}
+        return {outlet.name: outlet.counts() for outlet in self.outlets}
 
     def errors(self) -> dict[str, MarEdgeError]:
         """Return why streams ended, by name; those that ended without an error are not included."""
@@ -315,6 +320,7 @@ class Runner:
             self._changed.notify_all()
 
     def notify(self, notice: Notice) -> None:
+        """Tell every sink what an operator should know; from any thread."""
         with self._changed:
             stream = self._streams.get(notice.stream)
         if stream is not None:

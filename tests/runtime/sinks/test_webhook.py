@@ -187,27 +187,28 @@ def test_a_login_is_sent_and_shown_nowhere(receiver: Receiver) -> None:
 def test_the_secret_comes_from_a_file_or_the_environment(
     receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "secret").write_bytes(b"from a file\n")
+    (tmp_path / "named").write_bytes(b"from a named file\n")
     (tmp_path / "empty").touch()
     monkeypatch.setenv(WEBHOOK_SECRET, "from the environment")
-    for file, secret in (
+    for given, secret in (
         (None, b"from the environment"),
-        (tmp_path / "secret", b"from a file"),
+        (b"from the caller", b"from the caller"),
         (None, b"from a named file"),
     ):
         if secret == b"from a named file":
-            (tmp_path / "named").write_bytes(secret)
             monkeypatch.setenv(f"{WEBHOOK_SECRET}_FILE", str(tmp_path / "named"))
-        hook = open_webhook(receiver.url, notify=lambda _: None, secret_file=file)
+        hook = open_webhook(receiver.url, notify=lambda _: None, secret=given)
         hook.write(started(1))
         hook.close()
         _, headers, body = receiver.requests[-1]
         stamp, signature = headers["x-mar-edge-signature"][2:].split(",v1=")
         assert hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest() == signature
+    monkeypatch.setenv(f"{WEBHOOK_SECRET}_FILE", str(tmp_path / "empty"))
     with pytest.raises(OutputError, match="empty is empty; it must contain the secret of the webhook"):
-        open_webhook(receiver.url, notify=lambda _: None, secret_file=tmp_path / "empty")
+        open_webhook(receiver.url, notify=lambda _: None)
+    monkeypatch.setenv(f"{WEBHOOK_SECRET}_FILE", str(tmp_path / "missing"))
     with pytest.raises(OutputError, match="cannot read the secret of the webhook in .*No such file"):
-        open_webhook(receiver.url, notify=lambda _: None, secret_file=tmp_path / "missing")
+        open_webhook(receiver.url, notify=lambda _: None)
 
 
 @pytest.mark.parametrize(

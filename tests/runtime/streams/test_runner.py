@@ -213,7 +213,9 @@ def test_several_models_run_in_one_process_and_one_that_fails_ends_only_its_stre
         assert runner.wait(20)
         errors = runner.errors()
     assert set(errors) == {"bad"}
-    assert isinstance(errors["bad"], EngineError) and "fake failed: RuntimeError: the device is gone" in str(errors["bad"])
+    assert isinstance(errors["bad"], EngineError) and "fake failed: RuntimeError: the device is gone" in str(
+        errors["bad"]
+    )
     assert {record.stream for record in sink.of(Prediction)} == {"good"}
     assert {summary.stream: summary.code for summary in sink.of(StreamStatus)} == {"good": None, "bad": "engine"}
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from mar_edge.errors import FrameError, OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.results import Event, EventEnded, EventStarted
+from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.session import Session
 from tests.fakes.bundle import BrightnessEngine
 from tests.fakes.video_files import write_video
