@@ -1,0 +1,106 @@
+"""An RTSP server of GStreamer, for the system's Python: serves pictures in a loop, until its stdin closes.
+
+Run with /usr/bin/python3, which has PyGObject. Prints one line `ready PORT` when it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - versions come first
+
+ENCODERS = {
+    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph264pay name=pay0 config-interval=-1",
+    "h264b": "x264enc speed-preset=veryfast bframes=2 b-adapt=false key-int-max={gop} ! rtph264pay name=pay0 config-interval=-1",
+    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph265pay name=pay0 config-interval=-1",
+    "mjpeg": "jpegenc ! rtpjpegpay name=pay0",
+}
+PARSERS = {"h264": "h264parse ! rtph264pay", "h265": "h265parse ! rtph265pay"}
+
+
+class Clip(GstRtspServer.RTSPMediaFactory):
+    """Sends an MPEG-TS file as it is encoded, and again from its start when it ends."""
+
+    def __init__(self, path: str, codec: str) -> None:
+        super().__init__()
+        self._path, self._codec = path, codec
+
+    def do_create_element(self, url):  # called by GStreamer
+        # one endless file for the demultiplexer; identity paces it, and makes its times rise across the loop
+        return Gst.parse_launch(
+            f"multifilesrc location={self._path} loop=true ! tsdemux ignore-pcr=true ! identity sync=true single-segment=true "
+            f"! {PARSERS[self._codec]} name=pay0 pt=96 config-interval=-1"
+        )
+
+
+def factory(options: argparse.Namespace) -> GstRtspServer.RTSPMediaFactory:
+    """Return what is served at /stream."""
+    if options.file:
+        made = Clip(options.file, options.codec)
+    else:
+        made = GstRtspServer.RTSPMediaFactory()
+        width, height = options.size.split("x")
+        made.set_launch(
+            f"( videotestsrc is-live=true pattern=ball ! "
+            f"video/x-raw,format=I420,width={width},height={height},framerate={options.fps}/1 ! "
+            f"{ENCODERS[options.codec].format(gop=options.gop)} pt=96 )"
+        )
+    made.set_shared(True)
+    return made
+
+
+def protect(server: GstRtspServer.RTSPServer, made: GstRtspServer.RTSPMediaFactory, login: str, digest: bool) -> None:
+    """Ask for a user's name and password."""
+    user, _, password = login.partition(":")
+    auth = GstRtspServer.RTSPAuth()
+    token = GstRtspServer.RTSPToken()
+    token.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "user")
+    if digest:
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(user, password, token)
+    else:
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+    server.set_auth(auth)
+    made.add_role_from_structure(
+        Gst.Structure.new_from_string("user, media.factory.access=(boolean)true, media.factory.construct=(boolean)true")
+    )
+
+
+def main() -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", default="0")
+    parser.add_argument("--codec", default="h264", choices=sorted(ENCODERS))
+    parser.add_argument("--size", default="320x240")
+    parser.add_argument("--fps", type=int, default=25)
+    parser.add_argument("--gop", type=int, default=25)
+    parser.add_argument("--login", help="USER:PASSWORD")
+    parser.add_argument("--digest", action="store_true")
+    parser.add_argument("--file", help="an MPEG-TS to serve instead of a test picture, in the codec named")
+    options = parser.parse_args()
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer()
+    server.set_address("127.0.0.1")
+    server.set_service(options.port)
+    made = factory(options)
+    if options.login:
+        protect(server, made, options.login, options.digest)
+    server.get_mount_points().add_factory("/stream", made)
+    loop = GLib.MainLoop()
+    if not server.attach(None):
+        raise SystemExit(f"port {options.port} cannot be used")
+    print("ready", server.get_bound_port(), flush=True)
+    # the test's process holds the other end, so this one cannot outlive it
+    threading.Thread(target=lambda: (sys.stdin.read(), loop.quit()), daemon=True).start()
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()
