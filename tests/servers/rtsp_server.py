@@ -16,13 +16,16 @@ gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - versions come first
 
+H264 = "h264parse ! rtph264pay name=pay0 config-interval=-1"
+H265 = "h265parse ! rtph265pay name=pay0 config-interval=-1"
+ONE_SLICE = "threads=1 sliced-threads=false"  # the payloader would put parameter sets between two slices of a picture
 ENCODERS = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph264pay name=pay0 config-interval=-1",
-    "h264b": "x264enc speed-preset=veryfast bframes=2 b-adapt=false key-int-max={gop} ! rtph264pay name=pay0 config-interval=-1",
-    "h265": "x265enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph265pay name=pay0 config-interval=-1",
+    "h264": f"x264enc tune=zerolatency speed-preset=ultrafast {ONE_SLICE} key-int-max={{gop}} ! {H264}",
+    "h264b": f"x264enc speed-preset=veryfast bframes=2 b-adapt=false {ONE_SLICE} key-int-max={{gop}} ! {H264}",
+    "h265": f"x265enc tune=zerolatency speed-preset=ultrafast key-int-max={{gop}} ! {H265}",
     "mjpeg": "jpegenc ! rtpjpegpay name=pay0",
 }
-PARSERS = {"h264": "h264parse ! rtph264pay", "h265": "h265parse ! rtph265pay"}
+PAYLOADS = {"h264": H264, "h265": H265}
 
 
 class Clip(GstRtspServer.RTSPMediaFactory):
@@ -36,7 +39,7 @@ class Clip(GstRtspServer.RTSPMediaFactory):
         # one endless file for the demultiplexer; identity paces it, and makes its times rise across the loop
         return Gst.parse_launch(
             f"multifilesrc location={self._path} loop=true ! tsdemux ignore-pcr=true ! identity sync=true single-segment=true "
-            f"! {PARSERS[self._codec]} name=pay0 pt=96 config-interval=-1"
+            f"! {PAYLOADS[self._codec]} pt=96"
         )
 
 

@@ -96,15 +96,12 @@ def parse_address(text: str, *, transport: Transport = "tcp", verify_tls: bool =
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _PORTS[scheme]
-    except ValueError as error:
+    except ValueError:
         host, port = None, 0
-        reason = "a port or host that is not valid" if "ort" in str(error) else "a host that is not valid"
-    else:
-        reason = "no host"
     if not host:
         raise _invalid(
-            f"{name} has {reason}; expected for instance rtsp://192.168.1.10/stream1. "
-            "Write '/', '?', '#', '@' and ':' in a password as %2F, %3F, %23, %40 and %3A"
+            f"{name} has no valid host and port; expected for instance rtsp://192.168.1.10/stream1. "
+            "Write special characters in a password as %XX: / as %2F, ? as %3F, # as %23"
         )
     options = _options(name, scheme, typed)
     return NetworkAddress(

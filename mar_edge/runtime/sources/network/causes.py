@@ -72,7 +72,8 @@ def undecodable(address: NetworkAddress, reason: str) -> SourceError:
 def _auth(address: NetworkAddress, forbidden: bool) -> SourceError:
     given = "@" in address.url
     seen = "user name or password is wrong" if given else "it asks for a user name and a password"
-    step = f"Give them as {address.scheme}://USER:PASSWORD@{address.host}/..., special characters as %XX"
+    # an '@' here would hide the whole sentence: what stands before one in an address is a login
+    step = "Write both into the address, before the host, with special characters as %XX (a slash as %2F)"
     if forbidden:
         seen = "this user may not see it (403)" if given else "it does not answer without a user name (403)"
     return _error(address, "auth", f"{seen}. {step}")
@@ -101,7 +102,7 @@ def _probed(address: NetworkAddress, error: Exception) -> SourceError:
             return _error(address, "timeout", f"{seen.strerror}. Check that this device is in the camera's network")
         return _error(address, "unreadable", f"it cannot be connected to: {reason_of(seen)}. Check the address")
     if address.scheme == "https" and address.verify and isinstance(error, av.error.OSError):
-        step = "If you trust it, as a camera of your own with its own certificate, append #verify=no"
+        step = "If you trust it, as a camera of your own with its own certificate, give its option verify=no (after a '#')"
         return _error(address, "unreadable", f"no secure connection: its certificate may not be valid. {step}")
     what = "RTSP" if address.rtsp else "a video: expected MJPEG, HLS or a video file"
     return _error(address, "unreadable", f"the server does not answer with {what} ({reason_of(error)}). Check the address")

@@ -10,8 +10,14 @@ LEAP_S = 1.0
 MIN_RISE_S = 0.0005
 """Between two pictures."""
 
-_MISSING_TOLD = 10
-"""The first pictures of an RTSP stream have no time stamp yet."""
+RESTART_S = 0.25
+"""Time stamps that go back by more belong to another clock."""
+
+MOST_STUCK = 3
+"""Pictures in a row whose time stamp does not rise, before the time of arrival is used: a picture may come in parts."""
+
+_TOLD = 10
+"""Missing or equal time stamps that are normal: the first pictures of RTSP streams have such."""
 
 
 class LiveClock:
@@ -31,10 +37,12 @@ class LiveClock:
         self._warn = warn
         self._stamped = stamped
         self._told = False
-        self._missing = 0
+        self._unusable = 0
+        self._stuck = 0
         self._step_s = 0.0
-        self._last_s: float | None = None
-        self._last_arrived_s = 0.0
+        self._last_s = 0.0
+        self._began_s: float | None = None
+        self._arrived_s = 0.0
         self._offset_s: float | None = None
 
     def time_s(self, stamp_s: float | None, arrived_s: float) -> float:
@@ -44,36 +52,49 @@ class LiveClock:
             stamp_s: its time stamp; None without one.
             arrived_s: `time.monotonic()`.
         """
-        if self._last_s is None:
-            time_s = 0.0
+        if not self._stamped:
+            stamp_s = None
+        if self._began_s is None:
+            self._began_s, time_s = arrived_s, 0.0
         else:
-            time_s = self._following(self._last_s, stamp_s, arrived_s - self._last_arrived_s)
-            if 0 < time_s - self._last_s < LEAP_S:
+            time_s = self._following(stamp_s, arrived_s, self._began_s)
+            if MIN_RISE_S < time_s - self._last_s < LEAP_S:
                 self._step_s = time_s - self._last_s
-        if stamp_s is not None and self._stamped and self._offset_s is None:
+        if stamp_s is not None and self._offset_s is None:
             self._offset_s = time_s - stamp_s
-        self._last_s, self._last_arrived_s = time_s, arrived_s
+        self._last_s, self._arrived_s = time_s, arrived_s
         return time_s
 
-    def _following(self, last_s: float, stamp_s: float | None, passed_s: float) -> float:
+    def _following(self, stamp_s: float | None, arrived_s: float, began_s: float) -> float:
         # pictures arrive in bursts, so the usual distance counts as well
-        arrived_s = last_s + max(passed_s, self._step_s if self._stamped else 0.0, MIN_RISE_S)
-        if stamp_s is None or not self._stamped:
-            self._missing += 1
-            if self._stamped and self._missing == _MISSING_TOLD:
-                self._tell("are missing")
-            return arrived_s
+        passed_s = arrived_s - self._arrived_s
+        by_arrival_s = self._last_s + max(passed_s, self._step_s if self._stamped else 0.0, MIN_RISE_S)
+        if stamp_s is None:
+            self._count("are missing")
+            return by_arrival_s
         if self._offset_s is None:
-            return arrived_s
-        rise_s = stamp_s + self._offset_s - last_s
-        if MIN_RISE_S <= rise_s <= max(passed_s, 0.0) + LEAP_S:
-            return last_s + rise_s
-        self._offset_s = None
-        if rise_s < MIN_RISE_S:
-            self._tell("do not rise")
+            return by_arrival_s
+        time_s = stamp_s + self._offset_s
+        rise_s = time_s - self._last_s
+        # what the stream was late by may be left out at once
+        latest_s = max(self._last_s + passed_s, arrived_s - began_s) + LEAP_S
+        if rise_s >= MIN_RISE_S and time_s <= latest_s:
+            self._stuck = 0
+            return time_s
+        if -RESTART_S <= rise_s < MIN_RISE_S:
+            self._count("do not rise")
+            self._stuck += 1
+            if self._stuck <= MOST_STUCK:
+                return self._last_s + MIN_RISE_S
         else:
-            self._tell(f"jump by {rise_s:.1f} s")
-        return arrived_s
+            self._tell(f"jump by {rise_s:+.1f} s")
+        self._offset_s = None
+        return by_arrival_s
+
+    def _count(self, what: str) -> None:
+        self._unusable += 1
+        if self._stamped and self._unusable == _TOLD:
+            self._tell(what)
 
     def _tell(self, what: str) -> None:
         if not self._told:

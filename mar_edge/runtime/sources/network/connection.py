@@ -37,8 +37,8 @@ from mar_edge.runtime.video.reader import steady_frames
 LOST_S = 5.0
 """Packets without a picture for this long cannot be decoded any more."""
 
-LATE_S = 1.0
-"""HLS that is behind its own pace by more than this continues from there."""
+MAX_DELAY_S = 2.0
+"""Of the pictures of HLS, for the time that a segment takes to arrive."""
 
 MAX_THREADS = 4
 """Of a decoder, for the parts of one picture: more than one picture at a time would delay each of them."""
@@ -350,16 +350,26 @@ class _Pictures:
 
 
 class _Pace:
-    """Shows pictures that come all at once at the pace of their times."""
+    """Shows pictures that come all at once at the pace of their times.
+
+    A picture that is late delays those that follow, so that they do not replace each other, up to `MAX_DELAY_S` in all.
+    """
 
     def __init__(self, closing: threading.Event) -> None:
         self._closing = closing
         self._began_s: float | None = None
+        self._delay_s = 0.0
 
     def wait(self, time_s: float) -> float:
         """Wait until a picture is due, or no more are wanted; return when that is."""
         now_s = time.monotonic()
-        if self._began_s is None or now_s - (self._began_s + time_s) > LATE_S:
+        if self._began_s is None:
             self._began_s = now_s - time_s
+        late_s = now_s - (self._began_s + time_s)
+        if late_s > MAX_DELAY_S:
+            self._began_s, self._delay_s = now_s - time_s, 0.0
+        elif late_s > 0 and self._delay_s + late_s <= MAX_DELAY_S:
+            self._began_s += late_s
+            self._delay_s += late_s
         self._closing.wait(max(0.0, self._began_s + time_s - now_s))
         return time.monotonic()
