@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.conftest import need
+from tests.fakes.ffmpeg import ffmpeg
 
 PYTHON = "/usr/bin/python3"
 PROGRAM = Path(__file__).with_name("rtsp_server.py")
@@ -23,11 +24,11 @@ def need_rtsp() -> None:
 
 
 class RtspServer:
-    """Serves a moving ball, or an MPEG-TS file in a loop, at `url`. Use it as a context manager.
+    """Serves a moving ball, or a file in a loop, at `url`. Use it as a context manager.
 
     Args:
         options: of `rtsp_server.py`, as `codec="h265"`, `size="640x480"`, `fps=25`, `gop=25`, `login="user:password"`,
-            `digest=True`, `file=path`.
+            `digest=True`, `file=path` (see `elementary_stream`), `no_clock=True`.
 
     Attributes:
         port: the free port that the first start found; it stays.
@@ -62,8 +63,9 @@ class RtspServer:
         """Start, and return when it listens."""
         assert self._process is None, "it runs"
         line = [PYTHON, str(PROGRAM), "--port", str(self.port)]
-        for name, value in self._options.items():
-            line += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        for key, value in self._options.items():
+            name = f"--{key.replace('_', '-')}"
+            line += [name] if value is True else [name, str(value)]
         self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         ready = self._process.stdout.readline().split()
@@ -100,3 +102,11 @@ class RtspServer:
     def _signal(self, which: signal.Signals) -> None:
         assert self._process is not None, "it does not run"
         os.kill(self._process.pid, which)
+
+
+def elementary_stream(clip: Path, target: Path, codec: str = "h264", *, gop: int = 30) -> Path:
+    """Encode a clip as `RtspServer(file=...)` serves it, without sound and without a container."""
+    encoder, kind = {"h264": ("libx264", "h264"), "h265": ("libx265", "hevc")}[codec]
+    quiet = ["-x265-params", "log-level=none"] if codec == "h265" else []
+    ffmpeg("-i", clip, "-an", "-c:v", encoder, "-preset", "veryfast", "-bf", 0, "-g", gop, *quiet, "-f", kind, target)
+    return target

@@ -28,27 +28,19 @@ ENCODERS = {
 PAYLOADS = {"h264": H264, "h265": H265}
 
 
-class Clip(GstRtspServer.RTSPMediaFactory):
-    """Sends an MPEG-TS file as it is encoded, and again from its start when it ends."""
-
-    def __init__(self, path: str, codec: str) -> None:
-        super().__init__()
-        self._path, self._codec = path, codec
-
-    def do_create_element(self, url):  # called by GStreamer
-        # one endless file for the demultiplexer; identity paces it, and makes its times rise across the loop
-        return Gst.parse_launch(
-            f"multifilesrc location={self._path} loop=true ! tsdemux ignore-pcr=true ! identity sync=true single-segment=true "
-            f"! {PAYLOADS[self._codec]} pt=96"
-        )
-
-
 def factory(options: argparse.Namespace) -> GstRtspServer.RTSPMediaFactory:
     """Return what is served at /stream."""
+    made = GstRtspServer.RTSPMediaFactory()
     if options.file:
-        made = Clip(options.file, options.codec)
+        kind = f"video/x-{options.codec},stream-format=byte-stream,alignment=nal,framerate={options.fps}/1"
+        parser, payload = PAYLOADS[options.codec].split(" ! ")
+        made.set_launch(
+            f"( multifilesrc location={options.file} loop=true caps={kind} ! {parser} ! "
+            f"video/x-{options.codec},alignment=au ! identity name=stamp ! {payload} pt=96 )"
+        )
+        if not options.no_clock:
+            made.connect("media-configure", lambda _, media: stamp(media.get_element(), options.fps))
     else:
-        made = GstRtspServer.RTSPMediaFactory()
         width, height = options.size.split("x")
         made.set_launch(
             f"( videotestsrc is-live=true pattern=ball ! "
@@ -57,6 +49,19 @@ def factory(options: argparse.Namespace) -> GstRtspServer.RTSPMediaFactory:
         )
     made.set_shared(True)
     return made
+
+
+def stamp(element: Gst.Element, fps: int) -> None:
+    """Give every picture its time: a stream without a container has none, and begins again and again."""
+    count = 0
+
+    def write(_pad: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+        nonlocal count
+        info.get_buffer().pts = count * Gst.SECOND // fps
+        count += 1
+        return Gst.PadProbeReturn.OK
+
+    element.get_by_name("stamp").get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, write)
 
 
 def protect(server: GstRtspServer.RTSPServer, made: GstRtspServer.RTSPMediaFactory, login: str, digest: bool) -> None:
@@ -86,7 +91,8 @@ def main() -> None:
     parser.add_argument("--gop", type=int, default=25)
     parser.add_argument("--login", help="USER:PASSWORD")
     parser.add_argument("--digest", action="store_true")
-    parser.add_argument("--file", help="an MPEG-TS to serve instead of a test picture, in the codec named")
+    parser.add_argument("--file", help="an H.264 or H.265 stream without a container to repeat instead of a test picture")
+    parser.add_argument("--no-clock", action="store_true", help="with --file: all time stamps are equal")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()

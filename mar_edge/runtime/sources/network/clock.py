@@ -39,11 +39,11 @@ class LiveClock:
         self._told = False
         self._unusable = 0
         self._stuck = 0
-        self._step_s = 0.0
-        self._last_s = 0.0
-        self._began_s: float | None = None
-        self._arrived_s = 0.0
         self._offset_s: float | None = None
+        self._last_s: float | None = None
+        self._began_s = 0.0
+        self._arrived_s = 0.0
+        self._known = 0.0, 0.0  # time and arrival of the last picture that had a time of its own
 
     def time_s(self, stamp_s: float | None, arrived_s: float) -> float:
         """Return the time of the next picture in the order of display.
@@ -54,42 +54,38 @@ class LiveClock:
         """
         if not self._stamped:
             stamp_s = None
-        if self._began_s is None:
-            self._began_s, time_s = arrived_s, 0.0
+        if self._last_s is None:
+            time_s, self._began_s, self._known = 0.0, arrived_s, (0.0, arrived_s)
         else:
-            time_s = self._following(stamp_s, arrived_s, self._began_s)
-            if MIN_RISE_S < time_s - self._last_s < LEAP_S:
-                self._step_s = time_s - self._last_s
+            time_s = self._following(self._last_s, stamp_s, arrived_s)
         if stamp_s is not None and self._offset_s is None:
             self._offset_s = time_s - stamp_s
         self._last_s, self._arrived_s = time_s, arrived_s
         return time_s
 
-    def _following(self, stamp_s: float | None, arrived_s: float, began_s: float) -> float:
-        # pictures arrive in bursts, so the usual distance counts as well
-        passed_s = arrived_s - self._arrived_s
-        by_arrival_s = self._last_s + max(passed_s, self._step_s if self._stamped else 0.0, MIN_RISE_S)
+    def _following(self, last_s: float, stamp_s: float | None, arrived_s: float) -> float:
         if stamp_s is None:
             self._count("are missing")
-            return by_arrival_s
-        if self._offset_s is None:
-            return by_arrival_s
-        time_s = stamp_s + self._offset_s
-        rise_s = time_s - self._last_s
-        # what the stream was late by may be left out at once
-        latest_s = max(self._last_s + passed_s, arrived_s - began_s) + LEAP_S
-        if rise_s >= MIN_RISE_S and time_s <= latest_s:
-            self._stuck = 0
-            return time_s
-        if -RESTART_S <= rise_s < MIN_RISE_S:
-            self._count("do not rise")
-            self._stuck += 1
-            if self._stuck <= MOST_STUCK:
-                return self._last_s + MIN_RISE_S
-        else:
-            self._tell(f"jump by {rise_s:+.1f} s")
-        self._offset_s = None
-        return by_arrival_s
+        elif self._offset_s is not None:
+            time_s = stamp_s + self._offset_s
+            # what the stream was late by may be left out at once
+            latest_s = max(last_s + arrived_s - self._arrived_s, arrived_s - self._began_s) + LEAP_S
+            if last_s + MIN_RISE_S <= time_s <= latest_s:
+                self._stuck = 0
+                self._known = time_s, arrived_s
+                return time_s
+            if -RESTART_S <= time_s - last_s < MIN_RISE_S:
+                self._count("do not rise")
+                self._stuck += 1
+                if self._stuck <= MOST_STUCK:
+                    return last_s + MIN_RISE_S
+            else:
+                self._tell(f"jump by {time_s - last_s:+.1f} s")
+            self._offset_s = None
+        known_s, then_s = self._known
+        time_s = max(last_s + MIN_RISE_S, known_s + arrived_s - then_s)
+        self._known = time_s, arrived_s
+        return time_s
 
     def _count(self, what: str) -> None:
         self._unusable += 1
