@@ -65,7 +65,7 @@ class RtspServer:
         line = [PYTHON, str(PROGRAM), "--port", str(self.port)]
         for key, value in self._options.items():
             name = f"--{key.replace('_', '-')}"
-            line += [name] if value is True else [name, str(value)]
+            line += [] if value is False else [name] if value is True else [name, str(value)]
         self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         ready = self._process.stdout.readline().split()

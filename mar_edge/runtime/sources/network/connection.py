@@ -92,6 +92,7 @@ class NetworkConnection:
         self._picture_timeout_s = picture_timeout_s
         self._opened = threading.Event()  # or failed
         self._frames = Handover(on_drop)
+        self._lines: list[tuple[int, str, str]] = []
         self._thread = threading.Thread(target=self._run, name=f"mar-edge {address.name}", daemon=True)
 
     def open(self) -> None:
@@ -127,12 +128,14 @@ class NetworkConnection:
     def _run(self) -> None:
         error: Exception | None = None
         try:
-            container = self._open()
-            if isinstance(container, SourceError):
-                error = container
-            else:
-                with container:
-                    error = self._deliver(container)
+            # FFmpeg's own lines hold addresses with passwords; programs may have switched them on with av.logging
+            with av.logging.Capture() as self._lines:
+                container = self._open()
+                if isinstance(container, SourceError):
+                    error = container
+                else:
+                    with container:
+                        error = self._deliver(container)
         except NoPictureError:
             error = causes.undecodable(self._address, "no picture in it can be decoded")
         except SourceError as seen:
@@ -184,7 +187,7 @@ class NetworkConnection:
         with OpenVideo(Path(name), container=container) as video:
             for shown in steady_frames(video, self._warn):
                 shown_s = shown.time_s
-                if not self._frames.put(Frame(picture=shown.picture, time_s=shown_s, held=shown.held)):
+                if not self._hand_over(Frame(picture=shown.picture, time_s=shown_s, held=shown.held)):
                     return None
             reason = video.stopped
         if reason is None and duration_s - shown_s > max(1.0, 0.05 * duration_s):
@@ -194,6 +197,10 @@ class NetworkConnection:
         return SourceError(
             f"{name} ended after {shown_s:.1f} s: {reason}. Download it, and use the file", code="ended", retry=False
         )
+
+    def _hand_over(self, frame: Frame) -> bool:
+        self._lines.clear()
+        return self._frames.put(frame)
 
     def _deliver_live(self, container: InputContainer, stream: VideoStream) -> SourceError | None:
         container.flags &= ~_GENERATES_TIMES
@@ -205,7 +212,7 @@ class NetworkConnection:
         live = _LiveStream(container, stream, self._address, self._warn, self._frames.closing)
         try:
             for frame in live.frames(self._picture_timeout_s, self._read_timeout_s):
-                if not self._frames.put(frame):
+                if not self._hand_over(frame):
                     return None
         finally:
             live.damage.tell()
