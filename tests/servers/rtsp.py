@@ -108,5 +108,5 @@ def elementary_stream(clip: Path, target: Path, codec: str = "h264", *, gop: int
     """Encode a clip as `RtspServer(file=...)` serves it, without sound and without a container."""
     encoder, kind = {"h264": ("libx264", "h264"), "h265": ("libx265", "hevc")}[codec]
     quiet = ["-x265-params", "log-level=none"] if codec == "h265" else []
-    ffmpeg("-i", clip, "-an", "-c:v", encoder, "-preset", "veryfast", "-bf", 0, "-g", gop, *quiet, "-f", kind, target)
+    ffmpeg("-i", clip, "-an", "-c:v", encoder, "-preset", "ultrafast", "-bf", 0, "-g", gop, *quiet, "-f", kind, target)
     return target

@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--gop", type=int, default=25)
     parser.add_argument("--login", help="USER:PASSWORD")
     parser.add_argument("--digest", action="store_true")
-    parser.add_argument("--file", help="an H.264 or H.265 stream without a container to repeat instead of a test picture")
+    parser.add_argument(
+        "--file", help="an H.264 or H.265 stream without a container to repeat instead of a test picture"
+    )
     parser.add_argument("--no-clock", action="store_true", help="with --file: all time stamps are equal")
     options = parser.parse_args()
     Gst.init(None)

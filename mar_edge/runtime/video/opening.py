@@ -170,7 +170,7 @@ def choose_stream(container: InputContainer, path: Path) -> VideoStream:
     # PyAV's types promise a decoder, but damaged files may name none that exists
     known = [stream for stream in films if getattr(stream, "codec_context", None) is not None]
     if not known:
-        raise SourceError(f"{path} cannot be decoded: the codec of its video is unknown")
+        raise SourceError(f"{path} cannot be decoded: the codec of its video is unknown", code="codec")
     return max(known, key=_rank)
 
 

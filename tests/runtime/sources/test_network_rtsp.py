@@ -37,10 +37,10 @@ def _no_thread_left() -> Iterator[None]:
 def test_reads_codecs_with_true_times(codec: str) -> None:
     with RtspServer(codec=codec) as server:
         source = NetworkSource(server.url)
-        read = frames(source, 30)
+        read = frames(source, 22)
     assert source.live
-    times_s = np.array([frame.time_s for frame in read])
-    assert np.allclose(np.diff(times_s)[4:], 0.04, atol=0.002), "25 per second"
+    steps = np.diff([frame.time_s for frame in read])[4:] / 0.04
+    assert np.allclose(steps, np.round(steps), atol=0.05) and np.median(steps) < 1.1, "25 per second, few left out"
     assert read[0].size_px == (320, 240)
     assert read[-1].picture.shape == (240, 320, 3)
     ball = [np.argwhere(frame.picture[..., 0] > 200).mean(axis=0) for frame in (read[5], read[-1])]
@@ -56,9 +56,9 @@ def test_reads_over_udp() -> None:
 
 def test_reads_a_real_clip_again_and_again(real_clips: Path, tmp_path: Path) -> None:
     clip = elementary_stream(real_clips / "asl" / "help.mkv", tmp_path / "clip.h264")
-    with RtspServer(file=clip, fps=60) as server:
+    with RtspServer(file=clip, fps=120) as server:
         read = frames(NetworkSource(server.url), 75)  # of 58
-    assert read[-1].time_s == pytest.approx(75 / 60, abs=0.2)
+    assert read[-1].time_s == pytest.approx(75 / 120, abs=0.15)
     assert read[0].size_px == (640, 480)
 
 
