@@ -283,9 +283,10 @@ class Runner:
             if name in self._streams:
                 raise OptionError(f"there is a stream '{name}' already; give each stream a name of its own")
             return name
-        number, found = 2, source.name
+        own = printable(without_credentials(source.name))
+        number, found = 2, own
         while found in self._streams:
-            found, number = f"{source.name} ({number})", number + 1
+            found, number = f"{own} ({number})", number + 1
         return found
 
     def _begin(self, stream: _Stream) -> None:

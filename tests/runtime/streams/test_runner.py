@@ -14,10 +14,20 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, OptionError, SourceError
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.results import EventEnded, EventStarted, Notice, Prediction, Record, ShownFrame, StreamStatus
+from mar_edge.runtime.results import (
+    EventEnded,
+    EventStarted,
+    Kind,
+    Notice,
+    Prediction,
+    Record,
+    ShownFrame,
+    StreamStatus,
+)
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import (
+    Act,
     FakeEngine,
     Hang,
     ListSink,
@@ -29,7 +39,7 @@ from mar_edge.testing import (
     frame_number,
 )
 
-EVERY_RECORD = ("prediction", "event", "notice", "summary")
+EVERY_RECORD: tuple[Kind, ...] = ("prediction", "event", "notice", "summary")
 
 
 @pytest.fixture(autouse=True)
@@ -101,8 +111,8 @@ def test_a_file_waits_for_a_slow_engine_and_for_a_slow_output() -> None:
 
 def test_a_lost_source_comes_back_and_no_window_spans_the_loss() -> None:
     engine = FakeEngine(rate_fps=30)
-    script = [Play(0.8), Lost("ended"), Refused("refused"), Play(0.8), Lost("timeout"), Play(0.8)]
-    source = ScriptedSource([*script], fps=30)
+    script: list[Act] = [Play(0.8), Lost("ended"), Refused("refused"), Play(0.8), Lost("timeout"), Play(0.8)]
+    source = ScriptedSource(script, fps=30)
     sink = recognise(source, engine, hop=4)
     assert source.connections == 4 and source.open == 0
     jumps = [np.diff(numbers_of(clip)).max() for clip in engine.clips]
@@ -168,7 +178,7 @@ def test_streams_share_an_engine_fairly_and_a_dead_one_costs_the_others_nothing(
     sink = ListSink()
     with Runner(sinks=[sink]) as runner:
         for number in range(8):
-            script = [Play(60)] if number < 6 else [Refused()] * 1000
+            script = [Play(60)] if number < 6 else [Refused() for _ in range(1000)]
             runner.add(ScriptedSource(script, name=f"s{number}"), Model(engine), hop=1, max_retries=None)
         until(lambda: len(sink.of(Prediction)) > 30)
         sink.records.clear()
