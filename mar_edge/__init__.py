@@ -47,11 +47,16 @@ if TYPE_CHECKING:
         EventStarted,
         Notice,
         Prediction,
+        Record,
+        ShownFrame,
         StreamStatus,
     )
+    from mar_edge.runtime.sinks.sink import Sink
     from mar_edge.runtime.sources.camera import CameraSource
     from mar_edge.runtime.sources.demo.demo import DemoSource
-    from mar_edge.runtime.sources.source import Source
+    from mar_edge.runtime.sources.network.source import NetworkSource
+    from mar_edge.runtime.sources.open import open_source
+    from mar_edge.runtime.sources.source import Connection, Reading, Source
     from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
     from mar_edge.runtime.streams.runner import Runner
     from mar_edge.runtime.streams.session import Session
@@ -64,6 +69,7 @@ _HOMES = {
     "CameraSource": "runtime.sources.camera",
     "ClassRule": "runtime.streams.event_rule",
     "ClipResult": "runtime.results",
+    "Connection": "runtime.sources.source",
     "DemoSource": "runtime.sources.demo.demo",
     "Engine": "runtime.engines.engine",
     "Evaluation": "evaluation.evaluation",
@@ -77,11 +83,16 @@ _HOMES = {
     "Model": "runtime.model",
     "ModelConfig": "model.config",
     "ModelSpec": "model_spec",
+    "NetworkSource": "runtime.sources.network.source",
     "Notice": "runtime.results",
     "Prediction": "runtime.results",
+    "Reading": "runtime.sources.source",
+    "Record": "runtime.results",
     "Runner": "runtime.streams.runner",
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
+    "ShownFrame": "runtime.results",
+    "Sink": "runtime.sinks.sink",
     "Source": "runtime.sources.source",
     "Stream": "runtime.streams.stream",
     "StreamStatus": "runtime.results",
@@ -90,6 +101,7 @@ _HOMES = {
     "load": "runtime.model",
     "open_bundle": "bundle",
     "open_model": "evaluation.evaluation",
+    "open_source": "runtime.sources.open",
     "preset": "model.config",
     "read_videos": "evaluation.evaluation",
     "write_triton": "export.triton",
@@ -102,6 +114,7 @@ __all__ = [
     "CheckpointError",
     "ClassRule",
     "ClipResult",
+    "Connection",
     "DataError",
     "DemoSource",
     "Engine",
@@ -122,14 +135,19 @@ __all__ = [
     "Model",
     "ModelConfig",
     "ModelSpec",
+    "NetworkSource",
     "Notice",
     "OptionError",
     "OutputError",
     "Prediction",
+    "Reading",
     "RecipeError",
+    "Record",
     "Runner",
     "Serving",
     "Session",
+    "ShownFrame",
+    "Sink",
     "Source",
     "SourceError",
     "SourceTimeoutError",
@@ -141,6 +159,7 @@ __all__ = [
     "load",
     "open_bundle",
     "open_model",
+    "open_source",
     "preset",
     "read_videos",
     "write_triton",
