@@ -82,6 +82,10 @@ VideoOption = Annotated[
 ClipsOption = Annotated[
     str | None, typer.Option("--clips", metavar="FOLDER", help="Record each event, from 3 s before to 2 s after it.")
 ]
+ClipsKeepOption = Annotated[
+    str | None,
+    typer.Option("--clips-keep", metavar="SIZE", help="Remove the oldest clips once all take more, such as 10GB."),
+]
 MqttOption = Annotated[
     str | None,
     typer.Option(
@@ -115,6 +119,7 @@ def run(
     json_rotate: JsonRotateOption = None,
     video: VideoOption = None,
     clips: ClipsOption = None,
+    clips_keep: ClipsKeepOption = None,
     mqtt: MqttOption = None,
     webhook: WebhookOption = None,
     metrics: MetricsOption = None,
@@ -136,7 +141,7 @@ def run(
     outputs = outputs_of_options(
         json=_with(json, json=json, rotate=json_rotate),
         video=_with(video, video=video),
-        clips=_with(clips, clips=clips),
+        clips=_with(clips, clips=clips, keep=clips_keep),
         mqtt=_with(mqtt, mqtt=mqtt),
         webhook=_with(webhook, webhook=webhook),
         metrics=_with(metrics, metrics=metrics),

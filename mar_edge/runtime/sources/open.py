@@ -23,7 +23,7 @@ from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.device_node import LIST, NODE
 from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.file_list import FileListSource, expand, natural_order
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
 from mar_edge.runtime.sources.images import ImagesSource, is_named_picture, pictures_in
 from mar_edge.runtime.sources.iterable import Item, IterableSource
 from mar_edge.runtime.sources.pipe import EXAMPLE, PipeSource

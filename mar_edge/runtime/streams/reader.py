@@ -177,7 +177,7 @@ class Reader:
 
     def _patience_s(self) -> float:
         """Return how long to wait for a frame, seconds."""
-        if self._options.max_s is None or not self._source.live:
+        if self._options.max_s is None or not (self._source.live or self.arrived_s is None):
             return self._options.stall_s
         return max(0.0, min(self._options.stall_s, self._began_s + self._options.max_s - time.monotonic() + 0.001))
 
@@ -266,7 +266,8 @@ class Reader:
         """Return whether the time is up: of the clock for a live stream, of the recording otherwise."""
         if self._options.max_s is None:
             return False
-        passed_s = time.monotonic() - self._began_s if self._source.live else time_s
+        by_clock = self._source.live or self.arrived_s is None  # a pipe into which nobody writes has no time of its own
+        passed_s = time.monotonic() - self._began_s if by_clock else time_s
         return passed_s > self._options.max_s
 
     def _take_warnings(self) -> None:

@@ -16,7 +16,7 @@ from mar_edge.runtime.sources.address import parse_rate, split_options
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.file_list import FileListSource
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
 from mar_edge.runtime.sources.images import ImagesSource
 from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.raw import RawSource
@@ -120,7 +120,7 @@ def test_network_addresses_go_to_their_source(spec: str, monkeypatch: pytest.Mon
 
     module = ModuleType("network")
     module.NetworkSource = NetworkSource  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mar_edge.runtime.sources.network", module)
+    monkeypatch.setitem(sys.modules, "mar_edge.runtime.sources.network.source", module)
     opened = open_source(spec)
     assert isinstance(opened, NetworkSource)
     assert opened.address == spec

@@ -1,0 +1,1 @@
+"""Cameras and pipelines of GStreamer, through PyGObject."""
