@@ -67,7 +67,9 @@ class NetworkAddress:
                 "allowed_media_types": "video",
             }
         return {
-            **container_options(protocol="http,https,tcp,tls,httpproxy,crypto", formats=(*FORMATS, *LATE_FORMATS, "hls")),
+            **container_options(
+                protocol="http,https,tcp,tls,httpproxy,crypto", formats=(*FORMATS, *LATE_FORMATS, "hls")
+            ),
             **_NOTHING_AHEAD,
             "tls_verify": str(int(self.verify)),
             "user_agent": "mar-edge",

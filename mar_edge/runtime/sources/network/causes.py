@@ -36,7 +36,9 @@ def why_not_opened(address: NetworkAddress, error: Exception, took_s: float, tim
     if isinstance(error, av.error.ConnectionRefusedError):
         return _refused(address)
     if isinstance(error, av.error.HTTPTooManyRequestsError):
-        return _error(address, "refused", "the server answers 'too many requests' (429). Close other programs that use it")
+        return _error(
+            address, "refused", "the server answers 'too many requests' (429). Close other programs that use it"
+        )
     if isinstance(error, av.error.HTTPError | av.error.HTTPClientError):
         return _error(
             address, "refused", f"{reason_of(error)}. If it persists, check the path, and how many clients are allowed"
@@ -48,7 +50,9 @@ def why_not_opened(address: NetworkAddress, error: Exception, took_s: float, tim
 
 def timed_out(address: NetworkAddress, timeout_s: float) -> SourceError:
     """Return that a server did not answer in time."""
-    udp = "; with transport=udp, a firewall may block its pictures" if address.rtsp and address.transport == "udp" else ""
+    udp = (
+        "; with transport=udp, a firewall may block its pictures" if address.rtsp and address.transport == "udp" else ""
+    )
     step = f"Check that it is switched on and that its address is right{udp}"
     return _error(address, "timeout", f"no answer in {timeout_s:g} s. {step}")
 
@@ -102,10 +106,14 @@ def _probed(address: NetworkAddress, error: Exception) -> SourceError:
             return _error(address, "timeout", f"{seen.strerror}. Check that this device is in the camera's network")
         return _error(address, "unreadable", f"it cannot be connected to: {reason_of(seen)}. Check the address")
     if address.scheme == "https" and address.verify and isinstance(error, av.error.OSError):
-        step = "If you trust it, as a camera of your own with its own certificate, give its option verify=no (after a '#')"
+        step = (
+            "If you trust it, as a camera of your own with its own certificate, give its option verify=no (after a '#')"
+        )
         return _error(address, "unreadable", f"no secure connection: its certificate may not be valid. {step}")
     what = "RTSP" if address.rtsp else "a video: expected MJPEG, HLS or a video file"
-    return _error(address, "unreadable", f"the server does not answer with {what} ({reason_of(error)}). Check the address")
+    return _error(
+        address, "unreadable", f"the server does not answer with {what} ({reason_of(error)}). Check the address"
+    )
 
 
 def _error(address: NetworkAddress, code: SourceCode, what: str) -> SourceError:

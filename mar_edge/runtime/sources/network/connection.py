@@ -161,7 +161,9 @@ class NetworkConnection:
         """Hand over all frames; return why they ended, None at the end of a file."""
         stream = choose_stream(container, Path(self._address.name))
         if container.format.name.endswith("_pipe"):
-            raise SourceError(f"{self._address.name} is a still image, not a video. Use the camera's video address", retry=False)
+            raise SourceError(
+                f"{self._address.name} is a still image, not a video. Use the camera's video address", retry=False
+            )
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all  # HLS would load all its variants
@@ -271,7 +273,9 @@ class _LiveStream:
                 packet = next(packets, None)
             except _ANSWERS as error:
                 silent = isinstance(error, av.error.ExitError | av.error.TimeoutError)
-                self.ended = causes.stalled(self._address, read_timeout_s) if silent else causes.ended(self._address, error)
+                self.ended = (
+                    causes.stalled(self._address, read_timeout_s) if silent else causes.ended(self._address, error)
+                )
                 return
             waited_s = time.monotonic() - asked_s
             if packet is None or packet.size == 0:
