@@ -23,6 +23,7 @@ from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Reading
 from tests.conftest import need
 from tests.fakes.films import moving_square, write_film
+from tests.servers.rtsp import RtspServer, need_rtsp
 
 SYSTEM_GI = Path("/usr/lib/python3/dist-packages/gi")
 TAIL = "videoconvert ! video/x-raw,format=(string){RGB,BGR,NV12,I420,GRAY8} ! appsink name=mar_edge_frames"
@@ -185,6 +186,26 @@ class TestPipelines:
             GstreamerSource(pipeline).connect()
         assert not error.value.retry
         assert "hushhush" not in str(error.value)
+
+    def test_an_rtsp_camera_that_is_killed_is_lost_at_once_and_read_again_after_its_return(self) -> None:
+        need_rtsp()
+        with RtspServer(codec="h264") as server:
+            pipeline = f"rtspsrc location={server.url} latency=0 protocols=tcp ! rtph264depay ! avdec_h264"
+            source = GstreamerSource(pipeline)
+            for _ in range(2):
+                connection = source.connect()
+                assert source.live
+                assert connection.read(5) is not None
+                server.kill()
+                with pytest.raises(SourceError) as error:
+                    while connection.read(5) is not None:
+                        pass
+                assert (error.value.code, error.value.retry) == ("ended", True)
+                connection.close()
+                with pytest.raises(SourceError, match="Failed to connect") as refused:
+                    source.connect()
+                assert (refused.value.code, refused.value.retry) == ("refused", True)
+                server.start()
 
     def test_connecting_again_and_again_leaves_nothing_behind(self) -> None:
         good = GstreamerSource("videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=100/1")
