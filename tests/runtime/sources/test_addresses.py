@@ -12,13 +12,13 @@ from mar_edge.errors import SourceError
 from mar_edge.runtime.sources.address import parse_rate, split_options
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.file import FileSource
-from mar_edge.runtime.sources.file_list import FileListSource
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
-from mar_edge.runtime.sources.images import ImagesSource
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
 from mar_edge.runtime.sources.network.source import NetworkSource
 from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.raw import RawSource
-from mar_edge.runtime.sources.rosbag import RosbagSource
+from mar_edge.runtime.sources.recordings.file_list import FileListSource
+from mar_edge.runtime.sources.recordings.images import ImagesSource
+from mar_edge.runtime.sources.recordings.rosbag import RosbagSource
 
 
 @pytest.fixture(autouse=True)

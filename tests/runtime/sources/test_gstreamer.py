@@ -14,11 +14,11 @@ import pytest
 
 from mar_edge.errors import MissingExtraError, SourceError, SourceTimeoutError
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources import gst_library
 from mar_edge.runtime.sources.file import FileSource
-from mar_edge.runtime.sources.gst_library import load_gst
-from mar_edge.runtime.sources.gst_pipeline import csi_pipeline, elements_of, secrets_of, whole_pipeline
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
+from mar_edge.runtime.sources.gstreamer import library
+from mar_edge.runtime.sources.gstreamer.library import load_gst
+from mar_edge.runtime.sources.gstreamer.pipeline import csi_pipeline, elements_of, secrets_of, whole_pipeline
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Reading
 from tests.conftest import need
@@ -254,7 +254,7 @@ def test_a_driver_that_hangs_is_abandoned_and_told(monkeypatch: pytest.MonkeyPat
             return getattr(real, name)
 
     monkeypatch.setattr(library.gst, "parse_launch", lambda _text: Hanging(released))
-    monkeypatch.setattr("mar_edge.runtime.sources.gst_connection.CLOSE_S", 0.05)
+    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.connection.CLOSE_S", 0.05)
     source = GstreamerSource("videotestsrc", open_timeout_s=0.1)
     with pytest.raises(SourceError, match="its driver does not respond while it is opened") as error:
         source.connect()
@@ -266,8 +266,8 @@ def test_a_driver_that_hangs_is_abandoned_and_told(monkeypatch: pytest.MonkeyPat
 def test_without_pygobject_the_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gi", None)
     with pytest.raises(MissingExtraError, match="sudo apt-get install python3-gi .* --system-site-packages"):
-        gst_library.load_gst.__wrapped__()
-    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.load_gst", gst_library.load_gst.__wrapped__)
+        library.load_gst.__wrapped__()
+    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.source.load_gst", library.load_gst.__wrapped__)
     with pytest.raises(SourceError, match="gst:videotestsrc: PyGObject, .* is not installed") as error:
         GstreamerSource("videotestsrc").connect()
     assert not error.value.retry

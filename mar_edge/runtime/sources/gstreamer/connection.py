@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 from mar_edge.errors import SourceCode, SourceError, SourceTimeoutError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.gst_errors import cause_of, reason_in
-from mar_edge.runtime.sources.gst_library import GstLibrary
-from mar_edge.runtime.sources.gst_pipeline import FORMATS, SINK
+from mar_edge.runtime.sources.gstreamer.errors import cause_of, reason_in
+from mar_edge.runtime.sources.gstreamer.library import GstLibrary
+from mar_edge.runtime.sources.gstreamer.pipeline import FORMATS, SINK
 from mar_edge.runtime.sources.pixel_layout import PixelFormat, PixelLayout
 from mar_edge.runtime.video.limits import why_too_large
 
