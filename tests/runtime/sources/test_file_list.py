@@ -10,8 +10,8 @@ import pytest
 from mar_edge.errors import SourceError, SourceTimeoutError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.file_list import BETWEEN_FILES_S, FileListSource
 from mar_edge.runtime.sources.open import open_source
+from mar_edge.runtime.sources.recordings.file_list import BETWEEN_FILES_S, FileListSource
 from mar_edge.runtime.sources.source import Reading
 from tests.fakes.films import RATE_FPS, moving_square, write_film
 

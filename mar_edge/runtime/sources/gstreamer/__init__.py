@@ -1,1 +1,1 @@
-"""Cameras and pipelines of GStreamer, through PyGObject."""
+"""GStreamer pipelines as sources."""

@@ -110,9 +110,8 @@ class _FileListConnection:
                 self._check_any()
                 return None
             if frame is not None:
-                frame.time_s += self._offset_s
-                self._last_s = frame.time_s
-                return frame
+                self._last_s = frame.time_s + self._offset_s
+                return frame.at(self._last_s)
             self._leave()
         return None
 
