@@ -26,20 +26,22 @@ if TYPE_CHECKING:
 _PARTS = (JsonOutput, MqttOutput, WebhookOutput, MetricsOutput, VideoOutput, ClipsOutput)
 
 
-def outputs_of_options(**options: dict[str, Any] | None) -> list[AnyOutput]:
+def outputs_of_options(**options: tuple[str | None, dict[str, str | None]]) -> list[AnyOutput]:
     """Return the outputs that options name.
 
     Args:
-        **options: by the name of the option without dashes, what the site file has for such an output; None without it.
+        **options: by the name of the option without dashes, its value and further keys of the site file for such an output;
+            None for what is not given.
 
     Raises:
         OptionError: if a value is invalid.
     """
     outputs = []
     for part in _PARTS:
-        values = options.get(part.tag)
-        if values is None:
+        target, more = options.get(part.tag, (None, {}))
+        if target is None:
             continue
+        values = {part.tag: target, **{key: value for key, value in more.items() if value is not None}}
         try:
             outputs.append(part.model_validate(values))
         except ValidationError as error:

@@ -278,8 +278,11 @@ class Reader:
         """Return an error of a source, whose code may be the user's own, as one of ours."""
         if isinstance(error, SourceError):
             return error
-        said = str(error) if isinstance(error, MarEdgeError) else f"{type(error).__name__}: {error}"
-        found = SourceError(f"{self._name}: {said}")
+        ours = isinstance(
+            error, MarEdgeError
+        )  # such as a library that is not installed: it will not be there later either
+        said = str(error) if ours else f"{type(error).__name__}: {error}"
+        found = SourceError(f"{self._name}: {said}", retry=not ours)
         found.__cause__ = error
         return found
 

@@ -17,7 +17,7 @@ from mar_edge.runtime.video.reader import read_frames
 from tests.fakes.ffmpeg import ffmpeg, pan
 from tests.fakes.hostile.mutation import change_bytes
 from tests.runtime.sources.network_reading import frames, lost, refused, threads_end
-from tests.servers.certificate import certificate
+from tests.servers.certificates import self_signed
 from tests.servers.web import MJPEG, HttpServer, endless, hls, multipart, paced, whole
 
 PICTURES = [cv2.imencode(".jpg", np.full((48, 64, 3), level, np.uint8))[1].tobytes() for level in range(0, 250, 10)]
@@ -197,7 +197,7 @@ def test_another_size_in_the_middle_of_a_stream() -> None:
 
 
 def test_certificates_are_checked(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pem = certificate(tmp_path)
+    pem = self_signed(tmp_path)
     with HttpServer(certificate=pem) as server:
         url = server.serve("/film.ts", whole((films / "film.ts").read_bytes()))
         error = refused(NetworkSource(url))

@@ -17,7 +17,7 @@ import pytest
 
 from mar_edge.runtime.sources.network.source import NetworkSource
 from tests.runtime.sources.network_reading import frames, lost, refused, threads_end
-from tests.servers.certificate import certificate
+from tests.servers.certificates import self_signed
 from tests.servers.rtsp import RtspServer, elementary_stream, need_rtsp
 
 SECRET = "Pa55-word"
@@ -92,7 +92,7 @@ def test_wrong_password_then_the_right_one(digest: bool) -> None:
 
 
 def test_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pem = certificate(tmp_path)
+    pem = self_signed(tmp_path)
     with RtspServer(certificate=pem, login=f"admin:{SECRET}") as server:
         assert refused(NetworkSource(server.url)).code == "unreadable", "it does not answer without encryption"
         address = server.login("admin", SECRET).replace("rtsp:", "rtsps:")
