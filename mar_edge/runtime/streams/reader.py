@@ -66,6 +66,7 @@ class Reader:
     Attributes:
         state: `connecting`, `live`, `lost` or `ended`.
         error: why it is lost or has ended; None otherwise.
+        failed: whether the error ended the stream.
         sampled: frames that the model takes.
         reconnects: how often a lost source delivered frames again.
         dropped: frames that the feed refused, by cause.
@@ -87,6 +88,7 @@ class Reader:
     ) -> None:
         self.state: State = "connecting"
         self.error: SourceError | None = None
+        self.failed = False
         self.sampled = 0
         self.reconnects = 0
         self.dropped: Counter[str] = Counter()
@@ -220,7 +222,7 @@ class Reader:
         """Note that the connection is lost, and wait before the next attempt; return whether there is one."""
         if self._stop.is_set():
             return False
-        first = self.state != "lost"
+        told = self.error
         self.error = error
         again = self._source.live and error.retry
         retries = self._options.max_retries
@@ -231,12 +233,13 @@ class Reader:
             self._feed.reset()
             self._slot.cut()
         if not again:
+            self.failed = True
             return False
         self.state = "lost"
-        pause_s = self._backoff.next_s()
-        if first or self._backoff.attempts in (1, 3):
-            self._notify(error.code, f"{error}. Trying again, first in {pause_s:.1f} s; Ctrl-C stops")
-        return not self._pause(pause_s)
+        if told is None or told.code != error.code:  # once for each cause, however many attempts fail
+            limit = "until it succeeds" if retries is None else f"at most {counted(retries, 'time')}"
+            self._notify(error.code, f"{error}. Trying again, {limit}")
+        return not self._pause(self._backoff.next_s())
 
     def _pause(self, pause_s: float) -> bool:
         """Wait, but not longer than until the source answers again; return whether to stop."""

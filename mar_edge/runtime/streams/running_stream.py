@@ -104,7 +104,7 @@ class RunningStream:
         """Return the present state."""
         reader = self._reader
         ended = self._ended.is_set()
-        lost = self.error or reader.error
+        lost = self.error if ended else reader.error
         dropped = Counter(self._slot.dropped)
         dropped["source"] += self.source.dropped
         compared = self._scripted.total()
@@ -158,7 +158,7 @@ class RunningStream:
             self._distribution.emit(event, keep=not self.source.live)
 
     def _on_end(self, error: MarEdgeError | None) -> None:
-        self.error = error or self._reader.error
+        self.error = error or (self._reader.error if self._reader.failed else None)
         if error is not None:
             self._reader.stop()
         self._tell_why_nothing()
