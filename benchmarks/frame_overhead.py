@@ -76,7 +76,8 @@ def formula(name: str) -> Iterator[None]:
 def scene(width: int, height: int) -> list[VideoFrame]:
     """Return some decoded frames, yuv420p, with the detail of real ones."""
     noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4 + 40, 3), np.uint8)
-    large = cv2.resize(noise, (width + 160, height), interpolation=cv2.INTER_CUBIC)
+    wide = (width + 160, height)
+    large = np.asarray(cv2.resize(noise, wide, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     pictures = (np.ascontiguousarray(large[:, 16 * index : 16 * index + width]) for index in range(10))
     return [VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p") for picture in pictures]
 
@@ -97,7 +98,9 @@ def film(scene: list[VideoFrame], seconds: int) -> Iterator[Frame]:
 def window_ms(scene: list[VideoFrame], spec: ModelSpec, seconds: int) -> tuple[float, float, float, bytes]:
     """Return the time to convert a frame, to add a sampled one to a window, and one between two samples; and the clip."""
     window = Window(spec)
-    converted, sampled, skipped = [], [], []
+    converted: list[float] = []
+    sampled: list[float] = []
+    skipped: list[float] = []
     for index, frame in enumerate(film(scene, seconds)):
         began_s = time.perf_counter()
         if index * spec.rate_fps % FPS == 0:
