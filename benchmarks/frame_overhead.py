@@ -110,7 +110,8 @@ def window_ms(scene: list[VideoFrame], spec: ModelSpec, seconds: int) -> tuple[f
         step = window.add(frame)
         (sampled if step.places else skipped).append(1000 * (time.perf_counter() - began_s))
     assert len(converted) == len(sampled)
-    return *map(statistics.median, (converted, sampled, skipped)), window.clip.tobytes()
+    medians = statistics.median(converted), statistics.median(sampled), statistics.median(skipped)
+    return *medians, window.clip.tobytes()
 
 
 def prediction_ms(scene: list[VideoFrame], engine: Engine, seconds: int) -> float:
