@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from mar_edge.runtime.sources.demo.demo import DemoSource
     from mar_edge.runtime.sources.source import Source
     from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
+    from mar_edge.runtime.streams.runner import Runner
     from mar_edge.runtime.streams.session import Session
     from mar_edge.runtime.streams.stream import Stream
 
@@ -78,6 +79,7 @@ _HOMES = {
     "ModelSpec": "model_spec",
     "Notice": "runtime.results",
     "Prediction": "runtime.results",
+    "Runner": "runtime.streams.runner",
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
     "Source": "runtime.sources.source",
@@ -125,6 +127,7 @@ __all__ = [
     "OutputError",
     "Prediction",
     "RecipeError",
+    "Runner",
     "Serving",
     "Session",
     "Source",

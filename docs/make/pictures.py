@@ -14,8 +14,6 @@ from mar_edge.cli.views.live_view import LiveView
 from mar_edge.console import Console
 from mar_edge.export.mask_picture import save_mask
 from mar_edge.geometry import Geometry
-from mar_edge.runtime.sources.demo.demo import DemoSource
-from mar_edge.runtime.sources.source import Reading
 
 PICTURES = Path(__file__).parent.parent / "pictures"
 MOMENT_S = 6.5
@@ -25,17 +23,16 @@ def live_view(path: Path) -> None:
     """Draw the live view as it stands while the demo pans to the right."""
     console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     model = mar_edge.load("egomotion")
-    view = LiveView(model, "demo", console)
-    demo = DemoSource(fps=30, realtime=True, loops=1)
-    session = model.session(stream="demo")
-    for frame in Reading(demo):
-        result = session.push(frame.picture, frame.time_s, color=frame.color, arrived_s=frame.arrived_s)
-        for event in result.events if result else ():
-            view.add_event(event)
-        view.note(result)
-        if frame.time_s >= MOMENT_S:
-            console.print(view.draw(frame, dropped=demo.dropped))
-            break
+    variant = model.variant
+    foot = f"{model.engine.name}  mask {variant.mask} %  {variant.precision}  {variant.gmacs:.2f} GMACs"
+    view = LiveView(f"mar-edge  {model.spec.name}  demo", foot, console)
+    with mar_edge.Runner() as runner:
+        runner.add("demo", model, max_s=MOMENT_S)
+        for record in runner:
+            if isinstance(record, (mar_edge.Prediction, mar_edge.EventStarted, mar_edge.EventEnded)):
+                view.note(record)
+                shown = view.picture(runner.status())
+    console.print(shown)
     drawn = console.export_svg(title="mar-edge run --source demo")
     # without the fonts that rich would load from elsewhere
     path.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")

@@ -16,7 +16,7 @@ from mar_edge.counting import counted
 if TYPE_CHECKING:
     from mar_edge.runtime.model import Model
     from mar_edge.runtime.sinks.outlet import Outlet
-    from mar_edge.runtime.sinks.sink import Sink
+    from mar_edge.runtime.sources.source import Source
 
 REFRESH_S = 0.1
 PICTURE_S = 0.02
@@ -30,13 +30,11 @@ class StreamPlan:
     Attributes:
         source: see `Runner.add`.
         model: a loaded model.
-        name: of the stream; None for the source's.
-        options: further ones of `Runner.add`.
+        options: of `Runner.add`.
     """
 
-    source: str | int
+    source: str | int | Source
     model: Model
-    name: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -47,6 +45,10 @@ class LiveRun:
         plans: the streams.
         show: whether to open windows.
         print_events: print a line for each event where there is no live view.
+
+    Attributes:
+        runner: not started yet; outputs are added to it.
+        names: of the streams.
     """
 
     def __init__(self, plans: Collection[StreamPlan], *, show: bool, print_events: bool) -> None:
@@ -54,11 +56,10 @@ class LiveRun:
         from mar_edge.runtime.streams.runner import Runner
 
         self.runner = Runner()
-        self._outlets: list[Outlet] = []
-        names = [self.runner.add(plan.source, plan.model, name=plan.name, **plan.options) for plan in plans]
+        self.names = [self.add(plan) for plan in plans]
         models = {id(plan.model): plan.model for plan in plans}
         self._lines = [_about(model) for model in models.values()]
-        what = names[0] if len(names) == 1 else counted(len(names), "stream")
+        what = self.names[0] if len(self.names) == 1 else counted(len(self.names), "stream")
         first = next(iter(models.values()))
         title = first.spec.name if len(models) == 1 else counted(len(models), "model")
         foot = _foot(first) if len(models) == 1 else ""
@@ -68,12 +69,13 @@ class LiveRun:
             from mar_edge.cli.views.window import Windows
 
             self._windows = Windows()
+        self._views: list[Outlet] = []
         self._reload: Callable[[], None] | None = None
         self._reload_wanted = False
 
-    def add_sink(self, sink: Sink, *, streams: Collection[str] | None = None) -> None:
-        """Write results to a sink as well; see `Runner.add_sink`."""
-        self._outlets.append(self.runner.add_sink(sink, streams=streams))
+    def add(self, plan: StreamPlan) -> str:
+        """Add a stream; return its name. See `Runner.add`."""
+        return self.runner.add(plan.source, plan.model, **plan.options)
 
     def reload_on_hangup(self, reload: Callable[[], None]) -> None:
         """Call a function of the main thread's after each SIGHUP, instead of ending."""
@@ -94,7 +96,7 @@ class LiveRun:
         interrupted = False
         for view in (self._terminal, self._windows):
             if view is not None:
-                self.runner.add_sink(view)
+                self._views.append(self.runner.add_sink(view))
         with ExitStack() as stack:
             stack.enter_context(self._terminal)
             if self._windows is not None:
@@ -111,16 +113,30 @@ class LiveRun:
             raise typer.Exit(130)
 
     def _loop(self) -> None:
-        for line in self._lines:
-            self._terminal.say(line)
         pause_s = REFRESH_S if self._windows is None else PICTURE_S
         while not self.runner.wait(pause_s):
-            self._terminal.draw(self.runner.status())
+            self._look()
             if self._windows is not None and not self._windows.draw():
+                return
+            if self._is_in_vain():
                 return
             if self._reload_wanted and self._reload is not None:
                 self._reload_wanted = False
                 self._reload()
+
+    def _look(self) -> None:
+        streams = self.runner.status()
+        if self._lines and any(
+            stream.frames for stream in streams
+        ):  # not before an error that says that there are none
+            for line in self._lines:
+                self._terminal.say(line)
+            self._lines = []
+        self._terminal.draw(streams)
+
+    def _is_in_vain(self) -> bool:
+        """Return whether an output has failed and nothing is live: files can be read again, when it works."""
+        return any(outlet.failure for outlet in self.runner.outlets) and not self.runner.live
 
     def _stop(self, interrupted: bool) -> None:
         from mar_edge.runtime.streams.runner import STOP_S
@@ -132,15 +148,18 @@ class LiveRun:
         except KeyboardInterrupt:
             self.runner.stop(STOP_S)
             raise typer.Exit(130) from None
-        self._terminal.draw(self.runner.status())
+        self._look()
 
     def _tell_unwritten(self) -> None:
-        for outlet in self._outlets:
-            if lost := outlet.dropped.total():
-                print_line(f"warning: {outlet.name}: {counted(lost, 'record', 'was', 'were')} not written")
+        for outlet in self.runner.outlets:
+            for kind, lost in outlet.dropped.items() if outlet not in self._views else ():
+                print_line(f"warning: {outlet.name}: {counted(lost, kind, 'was', 'were')} not written")
 
     def _raise_errors(self) -> None:
         errors = self.runner.errors()
+        for failure in (outlet.failure for outlet in self.runner.outlets):
+            if failure is not None:
+                raise failure
         if not errors:
             return
         if len(self.runner.status()) == 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,70 +17,185 @@ from mar_edge.cli.options import (
     PrecisionOption,
 )
 
+if TYPE_CHECKING:
+    from mar_edge.runtime.sources.source import Source
+
+CameraOption = Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")]
+SourcesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="URI",
+        help="A network camera (rtsp://, http://), a video file, a folder of pictures, a pipe ('-' for stdin), a camera's "
+        "device, 'demo', and others; repeat it for several streams.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="SITE.yaml",
+        help="Read streams, models and outputs from a file; SIGHUP reads it again. Only with --show, --max-seconds, --force.",
+    ),
+]
+HopOption = Annotated[
+    int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")
+]
+MaxSecondsOption = Annotated[
+    float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after this many seconds.")
+]
+RealtimeOption = Annotated[
+    bool, typer.Option("--realtime", help="Play files as if they were live, with all that is dropped then.")
+]
+MaxAgeOption = Annotated[
+    float, typer.Option("--max-age-ms", min=1, metavar="MS", help="Skip live windows that are older than this.")
+]
+MaxRetriesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-retries",
+        min=0,
+        metavar="N",
+        help="Failed attempts in a row after which a live source is given up; default: never.",
+    ),
+]
+StdinFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--stdin-format",
+        metavar="PIXELS:WxH:FPS",
+        help="Read uncompressed frames from stdin, such as rgb24:640x480:30; with --source -.",
+    ),
+]
+JsonRotateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json-rotate", metavar="SIZE", help="Begin a new file at this size, such as 100MB; keep five older ones."
+    ),
+]
+VideoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--video", metavar="OUT.mp4", help="Record the streams with their labels; {stream} stands for the name."
+    ),
+]
+ClipsOption = Annotated[
+    str | None, typer.Option("--clips", metavar="FOLDER", help="Record each event, from 3 s before to 2 s after it.")
+]
+MqttOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mqtt", metavar="URL", help="Publish to a broker: mqtt://HOST/TOPIC or mqtts://; see the docs on outputs."
+    ),
+]
+WebhookOption = Annotated[
+    str | None, typer.Option("--webhook", metavar="URL", help="Post events and warnings as JSON to a web server.")
+]
+MetricsOption = Annotated[
+    str | None, typer.Option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus.")
+]
+ShowOption = Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")]
+
 
 def run(
-    camera: Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--source",
-            metavar="URI",
-            help="A network camera (rtsp://, http://), a video file, a folder of images, a pipe ('-' for stdin), a camera's "
-            "device, 'demo', and others; repeat it for several streams.",
-        ),
-    ] = None,
+    camera: CameraOption = None,
+    source: SourcesOption = None,
+    config: ConfigOption = None,
     model: ModelOption = "egomotion",
     engine: EngineOption = "auto",
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
-    hop: Annotated[
-        int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")
-    ] = None,
-    max_seconds: Annotated[
-        float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after this many seconds.")
-    ] = None,
-    realtime: Annotated[
-        bool, typer.Option("--realtime", help="Play files as if they were live, with all that is dropped then.")
-    ] = False,
-    max_age_ms: Annotated[
-        float, typer.Option("--max-age-ms", min=1, metavar="MS", help="Skip live windows that are older than this.")
-    ] = 500.0,
-    max_retries: Annotated[
-        int | None,
-        typer.Option(
-            "--max-retries", min=0, metavar="N", help="Failed attempts in a row that end a live stream; default: never."
-        ),
-    ] = None,
+    hop: HopOption = None,
+    max_seconds: MaxSecondsOption = None,
+    realtime: RealtimeOption = False,
+    max_age_ms: MaxAgeOption = 500.0,
+    max_retries: MaxRetriesOption = None,
+    stdin_format: StdinFormatOption = None,
     json: JsonOption = None,
+    json_rotate: JsonRotateOption = None,
+    video: VideoOption = None,
+    clips: ClipsOption = None,
+    mqtt: MqttOption = None,
+    webhook: WebhookOption = None,
+    metrics: MetricsOption = None,
     force: ForceOption = False,
-    show: Annotated[bool, typer.Option("--show", help="Open a window with the picture and the labels.")] = False,
+    show: ShowOption = False,
 ) -> None:
     """Recognise actions in cameras, files or the demo, until they end or you press Ctrl-C."""
+    _check_usage(camera, source, config)
     interrupt_on_signals()  # a stop by a service manager and a closed terminal end it as cleanly as Ctrl-C
-    sources = [*([camera] if camera is not None else []), *(source or [])]
-    if not sources or (camera is not None and source):
-        raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
+    if config is not None:
+        from mar_edge.cli.site_run import SiteRun
+
+        SiteRun(config, show=show, force=force, max_s=max_seconds).run()
+        return
     from mar_edge.cli.live_run import LiveRun, StreamPlan
     from mar_edge.cli.options import load_model
+    from mar_edge.cli.outputs import add_outputs, outputs_of_options
 
+    outputs = outputs_of_options(
+        json=_with(json, json=json, rotate=json_rotate),
+        video=_with(video, video=video),
+        clips=_with(clips, clips=clips),
+        mqtt=_with(mqtt, mqtt=mqtt),
+        webhook=_with(webhook, webhook=webhook),
+        metrics=_with(metrics, metrics=metrics),
+    )
+    sources = [*([] if camera is None else [camera]), *(_open_raw(source or [], stdin_format))]
     loaded = load_model(model, engine, mask, precision)
-    plans = [
-        StreamPlan(
-            source=one,
-            model=loaded,
-            options={
-                "hop": hop,
-                "max_s": max_seconds,
-                "realtime": realtime,
-                "max_age_s": max_age_ms / 1000,
-                "max_retries": max_retries,
-            },
-        )
-        for one in sources
-    ]
-    live = LiveRun(plans, show=show, print_events=json is None)
-    if json is not None:
-        from mar_edge.runtime.sinks.json_lines import JsonLinesSink
-
-        live.add_sink(JsonLinesSink(json, force=force, inputs=[*map(str, sources), model]))
+    options = {
+        "hop": hop,
+        "max_s": max_seconds,
+        "realtime": realtime,
+        "max_age_s": max_age_ms / 1000,
+        "max_retries": max_retries,
+    }
+    live = LiveRun(
+        [StreamPlan(source=one, model=loaded, options=options) for one in sources],
+        show=show,
+        print_events=json is None,
+    )
+    add_outputs(live.runner, outputs, names=live.names, inputs=[*(source or []), model], force=force)
     live.run()
+
+
+def _check_usage(camera: int | None, sources: list[str] | None, config: Path | None) -> None:
+    """Check that exactly one option says what is recognised.
+
+    Raises:
+        BadParameter: if none or several do, or a site file stands beside options that it has itself.
+    """
+    if sum((camera is not None, bool(sources), config is not None)) != 1:
+        raise typer.BadParameter(
+            "give either --camera N, --source URI or --config SITE.yaml", param_hint="--camera / --source / --config"
+        )
+    if config is None:
+        return
+    import click
+
+    context = click.get_current_context(silent=True)
+    for name in context.params if context is not None else ():
+        given = context.get_parameter_source(name) if context is not None else None
+        if name not in ("config", "show", "max_seconds", "force") and given is click.core.ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{option} stands in the site file; leave it out", param_hint="--config")
+
+
+def _with(value: str | None, **values: str | None) -> dict[str, Any] | None:
+    """Return the values of an output, if it is wanted."""
+    return None if value is None else {key: one for key, one in values.items() if one is not None}
+
+
+def _open_raw(sources: list[str], stdin_format: str | None) -> list[str | Source]:
+    """Return the sources; standard input is opened if its format is given.
+
+    Raises:
+        SourceError: if the format is invalid, or nothing is read from standard input.
+    """
+    if stdin_format is None:
+        return list(sources)
+    from mar_edge.runtime.sources.open import open_source
+
+    if "-" not in sources:
+        open_source(sources[0], stdin_format=stdin_format)  # which says why it does not fit
+    return [open_source(one, stdin_format=stdin_format) if one == "-" else one for one in sources]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, ClassVar, Literal
 
+from mar_edge.credentials import without_credentials
+from mar_edge.printable import printable_lines
 from mar_edge.runtime.frame import Frame
 
 Kind = Literal["prediction", "event", "notice", "frame", "summary"]
@@ -174,6 +176,9 @@ class Notice:
     message: str
 
     kind: ClassVar[Kind] = "notice"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", printable_lines(without_credentials(self.message)))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that the command line writes."""

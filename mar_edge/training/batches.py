@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mar_edge.datasets.workers import cores
 from mar_edge.errors import TrainingError
+from mar_edge.files.yaml_part import Part, refuse
 from mar_edge.geometry import Grid
 from mar_edge.masking import (
     MASK_RATIOS,
@@ -39,7 +40,6 @@ from mar_edge.masking import (
 from mar_edge.training.augmentation.mixing import MixPart, mix
 from mar_edge.training.clip_source import ClipSource
 from mar_edge.training.objective import Batch
-from mar_edge.training.recipe_part import Part, refuse
 
 PREFETCH = 3
 """Batches that every loader process makes ahead."""

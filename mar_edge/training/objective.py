@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from mar_edge.files.yaml_part import Part, Share
 from mar_edge.model.mar import MAR, JointOutput, pick
-from mar_edge.training.recipe_part import Part, Share
 
 FLOW_SCALE = 0.004
 """Flow, in picture widths, around which its target changes from linear to logarithmic."""

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mar_edge.training.recipe_part import Part, Share, refuse
+from mar_edge.files.yaml_part import Part, Share, refuse
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

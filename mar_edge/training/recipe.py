@@ -10,6 +10,8 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mar_edge.counting import counted
 from mar_edge.errors import GeometryError, RecipeError
+from mar_edge.files.yaml_part import Part, Seed, refuse
+from mar_edge.files.yaml_problems import explain
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width
 from mar_edge.model.mar import InputNorm, Positions
@@ -20,9 +22,7 @@ from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
 from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
-from mar_edge.training.recipe_errors import explain
 from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
-from mar_edge.training.recipe_part import Part, Seed, refuse
 from mar_edge.training.start import StartPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart
@@ -267,7 +267,8 @@ def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "cl
     try:
         recipe = Recipe.model_validate(file.values)
     except ValidationError as error:
-        raise RecipeError(explain(error, Recipe, file)) from error
+        problems = explain(error, Recipe)
+        raise RecipeError("; ".join(f"{file.place(keys)}: {problem}" for keys, problem in problems)) from error
     if recipe.task != task:
         command = f"mar-edge {COMMANDS[recipe.task]} {typed(path)}"
         raise RecipeError(f"{path} has task '{recipe.task}'. Run: {command}")

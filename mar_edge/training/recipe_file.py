@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mar_edge.errors import RecipeError
-from mar_edge.files.regular_file import read_limited
+from mar_edge.files.yaml_file import Keys, YamlFile, read_yaml
 from mar_edge.files.yaml_text import parse_yaml
-
-MAX_DEPTH = 20
-"""Deeper nesting than any recipe has is rejected before a parser's stack overflows."""
-
-Keys = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class RecipeFile:
+class RecipeFile(YamlFile):
     """A recipe as written, with its overrides applied.
 
     Attributes:
-        path: of the file.
-        sha256: of the file.
-        overrides: as typed, in order.
-        values: combined values of file and overrides.
-        places: of every key, such as `recipe.yaml:12` or the override as typed.
+        overrides: as typed, in order; in `places`, they stand for the file's line.
     """
 
-    path: Path
-    sha256: str
-    overrides: tuple[str, ...]
-    values: dict[str, Any]
-    places: dict[Keys, str] = field(repr=False)
-
-    def place(self, keys: Keys) -> str:
-        """Return the place of a key; for a missing one, the place of the part that lacks it."""
-        while keys and keys not in self.places:
-            keys = keys[:-1]
-        return self.places.get(keys, str(self.path))
+    overrides: tuple[str, ...] = ()
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
@@ -57,51 +36,19 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
     Raises:
         RecipeError: if the file cannot be read or is not a mapping, a key occurs twice, or an override is invalid.
     """
-    try:
-        data = read_limited(path)
-        root, values = parse_yaml(data.decode("utf-8-sig"))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"cannot read the recipe {_not_yaml(str(path), error)}") from error
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8; an invalid date or number; nested too deeply
-        raise RecipeError(f"cannot read the recipe {path}: it is not YAML text ({error})") from error
-    if not isinstance(values, dict) or root is None:
-        raise RecipeError(f"{path} is not a recipe: expected keys and values, got {_kind(values)}")
-    places: dict[Keys, str] = {}
-    _note(root, (), str(path), places)
+    file = read_yaml(path, "recipe", RecipeError)
+    if file.repeated:
+        raise RecipeError(
+            "; ".join(f"{file.place(keys)}: the key '{'.'.join(keys)}' {problem}" for keys, problem in file.repeated)
+        )
     for override in overrides:
-        _apply(values, places, override)
-    return RecipeFile(path, hashlib.sha256(data).hexdigest(), tuple(overrides), values, places)
+        _apply(file.values, file.places, override)
+    return RecipeFile(file.path, file.sha256, file.values, file.places, overrides=tuple(overrides))
 
 
 def typed(path: Path) -> str:
     """Return a path as typed in a shell."""
     return shlex.quote(str(path))
-
-
-def _note(node: Node, keys: Keys, source: str, places: dict[Keys, str]) -> None:
-    """Record the place of every key below a node."""
-    if len(keys) > MAX_DEPTH:
-        raise RecipeError(f"{source}:{node.start_mark.line + 1}: nested too deeply for a recipe")
-    if isinstance(node, SequenceNode):
-        for index, inner in enumerate(node.value):
-            place = f"{source}:{inner.start_mark.line + 1}"
-            places[(*keys, str(index))] = place
-            _note(inner, (*keys, str(index)), source, places)
-    if not isinstance(node, MappingNode):
-        return
-    seen: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        name = str(key.value) if isinstance(key, ScalarNode) else "?"
-        if name in seen and name != "<<":
-            raise RecipeError(
-                f"{source}:{line}: the key '{'.'.join((*keys, name))}' is already in line {seen[name]}; keep one of the two"
-            )
-        seen[name] = line
-        places[(*keys, name)] = f"{source}:{line}"
-        _note(value, (*keys, name), source, places)
 
 
 def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> None:
@@ -128,15 +75,3 @@ def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> No
     for inner in [place for place in places if place[: len(keys)] == keys]:
         del places[inner]
     places[keys] = override
-
-
-def _not_yaml(source: str, error: yaml.YAMLError) -> str:
-    """Report in one line where a text is not valid YAML, and why."""
-    mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    line = f":{mark.line + 1}" if mark is not None else ""
-    return f"{source}{line}: not valid YAML: {reason}"
-
-
-def _kind(value: Any) -> str:
-    return {"NoneType": "nothing", "str": "a text", "list": "a list"}.get(type(value).__name__, type(value).__name__)

@@ -12,12 +12,12 @@ from mar_edge.bundle import open_bundle
 from mar_edge.counting import counted, form
 from mar_edge.errors import CheckpointError
 from mar_edge.extras import require
+from mar_edge.files.yaml_part import Part
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
 from mar_edge.model.transformer import Attention
-from mar_edge.training.recipe_part import Part
 
 
 class StartPart(Part):

@@ -17,6 +17,7 @@ from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
+from mar_edge.files.yaml_part import Part, refuse
 from mar_edge.geometry import Geometry
 from mar_edge.model_spec import RateFps
 from mar_edge.reporting import Progress, no_progress
@@ -24,7 +25,6 @@ from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.training.augmentation.augmentation import Augmentation, AugmentPart
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
-from mar_edge.training.recipe_part import Part, refuse
 from mar_edge.training.synthetic.drawn_figures import FigureClips, FiguresPart, draw_figures
 
 CACHE_MARGIN = 8 / 7

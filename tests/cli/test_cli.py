@@ -217,7 +217,7 @@ def test_a_camera_that_is_lost_ends_with_the_summary(tmp_path: Path, monkeypatch
     capture.may_read.release(1000)
     monkeypatch.setattr(sources, "open_camera", lambda _index: capture)
     with pytest.raises(SourceError, match="camera 0 stopped delivering frames"):
-        run(camera=0, json=str(tmp_path / "out.json"))
+        run(camera=0, max_retries=0, json=str(tmp_path / "out.json"))
     assert records((tmp_path / "out.json").read_text())[-1]["type"] == "summary"
     assert capture.released
 

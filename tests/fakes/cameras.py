@@ -76,3 +76,30 @@ class PictureCamera:
     def release(self) -> None:
         """As OpenCV's."""
         self.released = True
+
+
+class AdjustableCamera(MovingCamera):
+    """A capture that can be asked for settings, and has its own mind.
+
+    Args:
+        accepted: the values that it takes over; others are ignored, as drivers do.
+        values: what it says at first, by OpenCV's property.
+    """
+
+    def __init__(self, *, accepted: dict[int, set[float]], values: dict[int, float]) -> None:
+        super().__init__()
+        self.accepted = accepted
+        self.values = dict(values)
+        self.asked: list[tuple[int, float]] = []
+
+    def set(self, key: int, value: float) -> bool:
+        """As OpenCV's."""
+        self.asked.append((key, value))
+        if value not in self.accepted.get(key, set()):
+            return False
+        self.values[key] = value
+        return True
+
+    def get(self, key: int) -> float:
+        """As OpenCV's: 0 for what it does not know."""
+        return self.values.get(key, 0.0)

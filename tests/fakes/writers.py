@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import av
 import numpy as np
 import torch
 
@@ -21,6 +22,8 @@ from mar_edge.files.atomic_file import write_whole
 from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines
+from mar_edge.runtime.sinks.mp4.marks import RECORDING_SCHEMA, read_notes
+from mar_edge.runtime.sinks.recording import Recording
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.recipe import TrainerPart
 from mar_edge.training.run_folder import RunFolder
@@ -29,6 +32,7 @@ from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.symmetry import Film
 from tests.fakes.bundle import manifest
 from tests.fakes.family import INFO, TINY
+from tests.fakes.shown_frames import shown
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,50 @@ def _read_lines(folder: Path) -> int | None:
     assert [record["index"] for record in records] == list(range(len(records)))
     (version,) = {record["version"] for record in records}
     return int(version)
+
+
+def _write_rotated(folder: Path, version: int) -> None:
+    lines = JsonLines(str(folder / "r.jsonl"), rotate_bytes=1000, keep=3)
+    for index in range(6):
+        lines({"type": "prediction", "version": version, "index": index, "long": "x" * 300})
+    lines.close()
+
+
+def _read_rotated(folder: Path) -> int | None:
+    """Return the version in the newest file; the older ones have what was written before, and nothing is torn."""
+    if not (folder / "r.jsonl").exists():
+        assert not list(folder.glob("r.jsonl*"))
+        return None
+    found, seen = [], set()
+    for name in ("r.jsonl.3", "r.jsonl.2", "r.jsonl.1", "r.jsonl"):
+        # the newest file has both names for a moment
+        if (folder / name).exists() and (number := (folder / name).stat().st_ino) not in seen:
+            seen.add(number)
+            records = [json.loads(line) for line in (folder / name).read_bytes().splitlines(keepends=True)]
+            assert records[0]["schema"] == SCHEMA
+            found += [(record["version"], record["index"]) for record in records]
+    assert sorted(set(found)) == found
+    return int(found[-1][0])
+
+
+def _write_recording(folder: Path, version: int) -> None:
+    sink = Recording(str(folder / "v.mp4"))
+    for index in range(8):
+        sink.write(shown(index / 5, stream=f"{version}", size_px=(32, 32)))
+    sink.close()
+
+
+def _read_recording(folder: Path) -> int | None:
+    if not (folder / "v.mp4").exists():
+        return None
+    with (folder / "v.mp4").open("rb") as file:  # the same one, if it is replaced meanwhile
+        notes = read_notes(file, RECORDING_SCHEMA)
+        file.seek(0)
+        with av.open(file, "r") as container:
+            times = [float(frame.time or 0) for frame in container.decode(video=0)]
+    assert notes is not None
+    assert np.allclose(times, np.arange(len(times)) / 5, atol=1e-3)
+    return int(notes["stream"])
 
 
 def _write_whole(folder: Path, version: int) -> None:
@@ -210,6 +258,13 @@ WRITERS: dict[str, Writer] = {
     "bundle": Writer(_write_bundle, _read_bundle, frozenset({"m.mar"})),
     "report": Writer(_write_report, _read_report, frozenset({"r.html"})),
     "JSON lines": Writer(_write_lines, _read_lines, frozenset({"o.jsonl"})),
+    "rotated lines": Writer(
+        _write_rotated,
+        _read_rotated,
+        frozenset({"r.jsonl", "r.jsonl.1", "r.jsonl.2", "r.jsonl.3"}),
+        shared=False,
+    ),
+    "recording": Writer(_write_recording, _read_recording, frozenset({"v.mp4"})),
     "engine": Writer(_write_whole, _read_whole, frozenset({"a.engine"})),
     "clip": Writer(_write_clip, _read_clip, frozenset({"a.clip"})),
     "statistics": Writer(_write_statistics, _read_statistics, frozenset({"s.npz"})),

@@ -17,8 +17,8 @@ import typer.main
 from packaging.requirements import Requirement
 
 from mar_edge.cli.main import app
+from mar_edge.files.yaml_problems import all_keys
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.recipe_errors import all_keys
 from tests.conftest import ROOT
 
 HOLE = "1"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from mar_edge.credentials import address_without_credentials, without_credentials
 from mar_edge.errors import MissingExtraError, SourceError
 from mar_edge.reporting import Warnings
-from mar_edge.runtime.sources.source import Frame
-from mar_edge.runtime.streams.session import Session
-from mar_edge.runtime.streams.stream import Stream
+from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.model import Model
+from mar_edge.runtime.sources.iterator import IteratorConnection
 from tests.fakes.bundle import BrightnessEngine
 from tests.fakes.command_line import mar_edge
 
@@ -73,16 +73,14 @@ class NamedSource:
 
     def __init__(self) -> None:
         self.name = "rtsp://u:pw@cam/1"
+        self.live = False
         self.dropped = 0
         self.warnings = Warnings()
 
-    def __enter__(self) -> NamedSource:
-        return self
+    def connect(self) -> IteratorConnection:
+        return IteratorConnection(self._frames())
 
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-    def __iter__(self) -> Iterator[Frame]:
+    def _frames(self) -> Generator[Frame, None, None]:
         self.warnings(f"{self.name}: late")
         for index in range(8):
             size = 32 if index < 6 else 48
@@ -91,8 +89,8 @@ class NamedSource:
 
 def test_results_of_a_source_of_ones_own_hide_them(tmp_path: Path) -> None:
     source, warned = NamedSource(), []  # type: ignore[var-annotated]
-    session = Session(BrightnessEngine(tmp_path / "fake.mar"), stream=source.name, hop=1)
-    results = list(Stream(source, session, on_warning=warned.append))
+    model = Model(BrightnessEngine(tmp_path / "fake.mar"))
+    results = list(model.stream(source, hop=1, on_warning=warned.append))
     assert results
     assert warned[0] == "rtsp://***@cam/1: late"
     assert len(warned) > 1
@@ -100,7 +98,7 @@ def test_results_of_a_source_of_ones_own_hide_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [
-    ["run", "--source", "rtsp://u:PW@cam/1"], ["run", "--source", "http://cam/a.mp4?token=PW"], ["classify", "rtsp://u:PW@cam/1", "a:PW@b"],
+    ["run", "--source", "rtsp://u:PW@127.0.0.1:9/1", "--max-retries", "0"], ["run", "--source", "http://127.0.0.1:9/a.mp4?token=PW", "--max-retries", "0"], ["classify", "rtsp://u:PW@cam/1", "a:PW@b"],
     ["run", "rtsp://u:PW@cam"], ["rtsp://u:PW@cam"], ["run", "--camera", "rtsp://u:PW@cam"], ["run", "--source", "demo", "--hop", "http://u:PW@cam"],
     ["run", "--source", "demo", "--model", "https://u:PW@cam/a.mar"], ["run", "--http://u:PW@cam"], ["run", "--source", "demo", "--mask", "http://u:PW@a"],
 ])  # fmt: skip

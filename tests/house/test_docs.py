@@ -41,15 +41,21 @@ def python_code() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("script", "page"), [("recipe_reference.py", "reference/recipe.md"), ("cli_reference.py", "reference/cli.md")]
+    ("script", "of", "page"),
+    [
+        ("settings_reference.py", ["recipe"], "reference/recipe.md"),
+        ("settings_reference.py", ["site"], "reference/site.md"),
+        ("cli_reference.py", [], "reference/cli.md"),
+    ],
 )
-def test_generated_pages_are_up_to_date(script: str, page: str) -> None:
-    reference = runpy.run_path(str(ROOT / "docs" / "make" / script))["reference"]()
+def test_generated_pages_are_up_to_date(script: str, of: list[str], page: str) -> None:
+    reference = runpy.run_path(str(ROOT / "docs" / "make" / script))["reference"](*of)
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == reference, f"run: python docs/make/{script}"
 
 
-def test_every_key_of_a_recipe_is_documented() -> None:
-    written = (ROOT / "docs" / "reference" / "recipe.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["recipe.md", "site.md"])
+def test_every_key_of_a_file_is_documented(page: str) -> None:
+    written = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
     assert not [line for line in written.splitlines() if line.startswith("| `") and line.endswith("|  |")]
 
 

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from mar_edge.errors import RecipeError, TrainingError
+from mar_edge.files.yaml_problems import all_keys
 from mar_edge.training import recipe as recipes
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.launch_environment import check_environment
 from mar_edge.training.recipe import TrainerPart
-from mar_edge.training.recipe_errors import all_keys
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from mar_edge.errors import RecipeError
+from mar_edge.files.yaml_problems import all_keys
 from mar_edge.training import recipe as recipes
-from mar_edge.training.recipe_errors import all_keys
 from mar_edge.training.videos import VideosPart
 from tests.conftest import ROOT
 from tests.fakes.recipes import films, write
@@ -160,7 +160,7 @@ trainer:
         ("  steps: 6", "  steps: 6\n  epochs: 1", "recipe.yaml:8: trainer: give either steps or epochs"),
         ("  steps: 6", "  steps: 6.5", "recipe.yaml:9: trainer.steps: expected an integer, not 6.5"),
         ("  steps: 6", "  steps: 0", "recipe.yaml:9: trainer.steps: expected a number above 0, not 0"),
-        ("  train: list.csv", "  train: [list.csv, [a]]", "recipe.yaml:7: data.train.1: expected a path"),
+        ("  train: list.csv", "  train: [list.csv, [a]]", "recipe.yaml:7: data.train[1]: expected a path"),
         ("  train: list.csv", "  train: list.csv\n  labels: 3", "recipe.yaml:8: data.labels: expected a list or a path, not 3"),
         ("  train: list.csv", "  train: list.csv\n  val: a\n  hold_out: [b]", "recipe.yaml:9: data.hold_out: give val or hold_out, not both"),
         ("  out: run", "  out: run\nmask:\n  kind: tube\n  fixed_from: 3", "recipe.yaml:13: mask.fixed_from: needs kind cell_running"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.runtime.results import Event, EventEnded, Kind, Notice, Record, ShownFrame, StreamStatus
 from mar_edge.runtime.sinks.mp4.clip_folder import ClipFolder
-from mar_edge.runtime.sinks.mp4.h264 import CodedPicture
+from mar_edge.runtime.sinks.mp4.h264 import CodedPicture, check_encoder
 from mar_edge.runtime.sinks.mp4.marks import CLIP_SCHEMA
 from mar_edge.runtime.sinks.mp4.mp4_file import Mp4File
 from mar_edge.runtime.sinks.mp4.pre_roll import PreRoll
@@ -21,6 +22,7 @@ REPORTED_S = 5.0
 """How long after its beginning an event may be reported without loss of what comes before it."""
 
 _MOST_BYTES = 64 << 20
+_MOST_CUT = 16
 
 
 @dataclass
@@ -82,6 +84,7 @@ class EventClips:
         longest_s: most seconds of a clip.
         keep_bytes: once the clips in the folder take more, the oldest are removed; None to remove none.
         most_bytes: memory that the newest seconds of one stream may take.
+        inputs: what the program reads, which is never removed.
         notify: called when a clip is shortened, or cannot be made.
 
     Attributes:
@@ -90,7 +93,7 @@ class EventClips:
 
     Raises:
         OptionError: if a length is invalid.
-        OutputError: if files cannot be created in the folder.
+        OutputError: if files cannot be created in the folder, or this PyAV has no encoder.
     """
 
     wants: frozenset[Kind] = frozenset({"frame", "event", "summary"})
@@ -104,6 +107,7 @@ class EventClips:
         longest_s: float = 60.0,
         keep_bytes: int | None = None,
         most_bytes: int = _MOST_BYTES,
+        inputs: Iterable[str | Path | None] = (),
         notify: Notify = no_notice,
     ) -> None:
         if not (0 <= before_s <= 60 and 0 <= after_s <= 600 and before_s < longest_s <= 3600):
@@ -111,8 +115,9 @@ class EventClips:
                 "clips have 0 to 60 s before an event, 0 to 600 s after it, and up to 3600 s in total, more than before "
                 f"the event; {before_s:g}, {after_s:g} and {longest_s:g} s were given"
             )
+        check_encoder()
         self.name = f"clips in {folder}"
-        self._folder = ClipFolder(Path(folder), keep_bytes=keep_bytes)
+        self._folder = ClipFolder(Path(folder), keep_bytes=keep_bytes, inputs=inputs)
         self._before_s = before_s
         self._after_s = after_s
         self._longest_s = longest_s
@@ -215,6 +220,8 @@ class EventClips:
         del stream.clips[clip.event.id]
         if cut is not None and not isinstance(clip.event, EventEnded):
             stream.cut[clip.event.id] = clip
+            while len(stream.cut) > _MOST_CUT:  # the ends of their events were lost on the way here
+                del stream.cut[next(iter(stream.cut))]
         if cut == "longest":
             self._tell(
                 clip.event.stream, f"the clip {clip.file.path} ends after {self._longest_s:g} s, before its event"

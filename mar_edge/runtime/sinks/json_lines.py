@@ -133,16 +133,18 @@ class JsonLines:
 
     def _begin(self, file: BinaryIO, line: bytes) -> None:
         """Write the first line, and give the file its name."""
-        older = None
         if self._rotation is None:
             check_replaceable(Path(self.target), JSON_LINES, force=self._force)  # it may have been created meanwhile
-        elif self._rotation.keeps_current():
-            older = self._rotation.make_room()
         if self._new is None:
             file.truncate(0)
         _append(file, line)
-        if self._new is not None:
-            self._new.finish(keep=older)
+        if self._new is None:
+            return
+        older = None
+        if self._rotation is not None and self._rotation.keeps_current():
+            self._new.sync()  # a full disk is noticed before older files are renamed
+            older = self._rotation.make_room()
+        self._new.finish(keep=older)
 
     def _retire(self, rotation: Rotation) -> None:
         """Finish the full file; it keeps its name until the first line of the next one is written."""
@@ -209,12 +211,15 @@ class JsonLinesSink:
         inputs: Iterable[str | Path | None] = (),
     ) -> None:
         self.name = "JSON lines on stdout" if target == "-" else f"JSON lines in {target}"
-        if target != "-":
-            inputs = list(inputs)
-            older = [] if rotate_bytes is None else [f"{target}.{number}" for number in range(1, keep + 1)]
-            for path in (target, *older):
-                check_not_input(Path(path), inputs)
         self._lines = JsonLines(target, force=force, rotate_bytes=rotate_bytes, keep=keep)
+        older = [] if rotate_bytes is None else [f"{target}.{number}" for number in range(1, keep + 1)]
+        inputs = list(inputs)
+        try:
+            for path in [] if target == "-" else [target, *older]:
+                check_not_input(Path(path), inputs)
+        except OutputError:
+            self._lines.close()
+            raise
 
     def write(self, record: Record) -> None:
         """Write a record as a line.

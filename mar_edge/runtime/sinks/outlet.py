@@ -39,6 +39,7 @@ class Outlet:
         written: records that the sink took.
         retries: attempts that failed and were repeated.
         dropped: records that never reached the sink, by kind.
+        failure: why it is disabled; None if it is not.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Outlet:
         self.written = 0
         self.retries = 0
         self.dropped: Counter[str] = Counter()
+        self.failure: OutputError | None = None
         self._sink = sink
         self._notify = notify
         self._depth, self._frames = depth, frames
         self._backoff = backoff or Backoff()
         self._changed = threading.Condition()
         self._waiting: deque[Record] = deque()
+        self._writing: Record | None = None
         self._closing = False
         self._disabled = False
         self._told_dropped = False
@@ -112,6 +115,8 @@ class Outlet:
         if not self._thread.is_alive():
             return True
         with self._changed:
+            if not self._disabled and self._writing is not None:
+                self.dropped[self._writing.kind] += 1
             self._disabled = True
             self._drop_all()
             self._changed.notify_all()
@@ -150,12 +155,13 @@ class Outlet:
 
     def _next(self) -> Record | None:
         with self._changed:
+            self._writing = None
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
-            record = self._waiting.popleft()
+            self._writing = self._waiting.popleft()
             self._changed.notify_all()
-            return record
+            return self._writing
 
     def _write(self, record: Record) -> None:
         """Write a record, however often it has to be tried."""
@@ -164,7 +170,7 @@ class Outlet:
                 self._sink.write(record)
             except OutputError as error:
                 if not error.retry:
-                    self._disable(record, str(error))
+                    self._disable(record, error)
                     return
                 if not self._wait_to_retry(str(error)):
                     self.dropped[record.kind] += 1
@@ -196,13 +202,14 @@ class Outlet:
             self._changed.wait_for(lambda: self._closing, max(0.0, end_s - time.monotonic()))
         return True
 
-    def _disable(self, record: Record, why: str) -> None:
+    def _disable(self, record: Record, error: OutputError) -> None:
         with self._changed:
             self._disabled = True
+            self.failure = error
             self.dropped[record.kind] += 1
             self._drop_all()
             self._changed.notify_all()
-        self._say(f"{self.name} failed and is disabled: {why}")
+        self._say(f"{self.name} failed and is disabled: {error}")
 
     def _close_sink(self) -> None:
         try:

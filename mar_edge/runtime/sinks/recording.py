@@ -22,7 +22,7 @@ from mar_edge.runtime.results import (
     StreamStatus,
 )
 from mar_edge.runtime.sinks.annotation import annotate
-from mar_edge.runtime.sinks.mp4.h264 import H264Encoder
+from mar_edge.runtime.sinks.mp4.h264 import H264Encoder, check_encoder
 from mar_edge.runtime.sinks.mp4.marks import RECORDING_SCHEMA, check_video_path
 from mar_edge.runtime.sinks.mp4.mp4_file import Mp4File
 from mar_edge.runtime.sinks.notify import Notify, no_notice
@@ -30,8 +30,8 @@ from mar_edge.runtime.sinks.notify import Notify, no_notice
 STREAM, TIME = "{stream}", "{time}"
 """What a path may contain: the stream's name, and when the file begins, in UTC."""
 
-_STALE_S = 3.0
-"""A prediction that is older than the picture by more is not drawn: it was cut off by a gap."""
+_STALE_S = 10.0
+"""A prediction that is older than the picture by more is not drawn: a gap lies between them, or recognition stands still."""
 
 
 class Recording:
@@ -54,7 +54,8 @@ class Recording:
 
     Raises:
         OptionError: if the path does not end with `.mp4`.
-        OutputError: if a file cannot be created there, or is of another kind, or is one of the inputs.
+        OutputError: if a file cannot be created there, or is of another kind, or is one of the inputs;
+            or if this PyAV has no encoder.
     """
 
     wants: frozenset[Kind] = frozenset({"frame", "prediction", "event", "summary"})
@@ -70,6 +71,7 @@ class Recording:
     ) -> None:
         if Path(path).suffix.lower() != ".mp4":
             raise OptionError(f"a recording is an MP4 file; give a name that ends with .mp4, not {path}")
+        check_encoder()
         self.name = f"video {path}"
         self._path = path
         self._inputs = list(inputs)

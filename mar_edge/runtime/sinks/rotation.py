@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.ownership import FileKind, check_replaceable
+from mar_edge.files.syncing import sync_folder
 
 
 class Rotation:
@@ -78,10 +79,13 @@ class Rotation:
             OSError: if they cannot be renamed.
         """
         self._check()
+        if self._older[0].exists() and self._older[0].samefile(self._path):  # a writer was killed at this point
+            return self._older[0]
         last = len(self._older) - 1
         free = next((index for index, path in enumerate(self._older) if not os.path.lexists(path)), last)
         for index in range(free, 0, -1):
             os.replace(self._older[index - 1], self._older[index])
+            sync_folder(self._path.parent)
         return self._older[0]
 
     def _check(self) -> None:

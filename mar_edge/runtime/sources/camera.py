@@ -10,6 +10,7 @@ from mar_edge.counting import counted
 from mar_edge.errors import MarEdgeError, SourceError, SourceTimeoutError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.sources.camera_settings import CameraSettings
 from mar_edge.runtime.sources.capture import Capture, CaptureThread, open_camera
 from mar_edge.runtime.sources.device_node import DEVICES, HAS_NODES, LIST, why_not_open, why_silent
 
@@ -27,6 +28,7 @@ class CameraSource:
     Args:
         index: camera number.
         open_capture: opens the device; OpenCV's capture by default.
+        settings: what is asked of the camera; a warning says what it delivers instead.
         open_timeout_s: how long opening may take.
         name: for messages; `camera 0` by default.
     """
@@ -36,6 +38,7 @@ class CameraSource:
         index: int,
         *,
         open_capture: Callable[[int], Capture] | None = None,
+        settings: CameraSettings | None = None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         name: str | None = None,
     ) -> None:
@@ -45,6 +48,8 @@ class CameraSource:
         self.dropped = 0
         self.warnings = Warnings()
         self._open_capture = open_capture or open_camera
+        self.settings = settings or CameraSettings()
+        self._told_instead: str | None = None
         self._has_node = open_capture is None and HAS_NODES
         self._open_timeout_s = open_timeout_s
         self._was_open = False
@@ -62,7 +67,7 @@ class CameraSource:
                 f"{self.name} is already open; create one source for each stream", code="busy", retry=False
             )
         reading = CaptureThread(
-            lambda: self._open_capture(self.index),
+            self._opened_capture,
             name=self.name,
             warn=self.warnings,
             on_drop=self._count_drop,
@@ -86,6 +91,16 @@ class CameraSource:
         if (DEVICES / f"video{self.index}").exists():
             return why
         return SourceError(f"{self.name} stopped delivering frames: {why}", code="not-found")
+
+    def _opened_capture(self) -> Capture:
+        """Open the device with the settings; in the thread that reads, as all calls of a driver."""
+        capture = self._open_capture(self.index)
+        if self.settings != CameraSettings() and capture.isOpened():
+            instead = self.settings.apply(capture)
+            if instead is not None and instead != self._told_instead:
+                self.warnings(f"{self.name} {instead}")
+            self._told_instead = instead
+        return capture
 
     def _count_drop(self) -> None:
         self.dropped += 1

@@ -61,7 +61,7 @@ class EventRule:
     classes: Mapping[str, ClassRule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = [f"{key} {problem}" for key, problem in problems_of(self)]
+        problems = [f"{'.'.join(key)}: {problem}" for key, problem in problems_of(self)]
         if problems:
             raise OptionError("; ".join(problems))
         object.__setattr__(self, "classes", dict(self.classes))  # what the caller changes later changes no rule
@@ -91,59 +91,63 @@ class EventRule:
         return replace(self, idle_label=spec.idle_label) if self.idle_label == "auto" else self
 
 
-def problems_of(rule: Any) -> Iterator[tuple[str, str]]:
+def problems_of(rule: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield (key, problem) for everything that is invalid.
 
     Args:
         rule: an `EventRule`, or an object with the same attributes.
     """
-    numbers = {"onset": rule.onset, "offset": rule.offset}
-    wrong = [key for key, value in numbers.items() if not _is_score(value)]
-    for key in wrong:
-        yield key, f"is {numbers[key]!r}; use a number above 0, at most 1"
-    if not wrong and rule.offset > rule.onset:
-        yield "offset", f"is {rule.offset:g}, above onset {rule.onset:g}; it must not be higher"
+    for key in ("onset", "offset", "unknown_score"):
+        value = getattr(rule, key)
+        if not _is_score(value) and (key != "unknown_score" or value is not None):
+            yield (key,), f"{value!r} is not a score; use a number above 0, at most 1"
     for key in ("min_duration_s", "merge_gap_s", "cooldown_s"):
         value = getattr(rule, key)
         if not _is_number(value) or value < 0:
-            yield key, f"is {value!r}; use a number of seconds, 0 or more"
+            yield (key,), f"{value!r} is no time; use a number of seconds, 0 or more"
     if not (rule.idle_label is None or isinstance(rule.idle_label, str)):
-        yield "idle_label", f"is {rule.idle_label!r}; use a class, 'auto', or None"
+        yield ("idle_label",), f"{rule.idle_label!r} is no label; use a class, 'auto', or None"
     if rule.unknown_energy is not None and not _is_number(rule.unknown_energy):
-        yield "unknown_energy", f"is {rule.unknown_energy!r}; use a finite number, or None"
+        yield ("unknown_energy",), f"{rule.unknown_energy!r} is no energy; use a finite number, or None"
     if not isinstance(rule.classes, Mapping):
-        yield "classes", f"is {rule.classes!r}; use a ClassRule for each label"
+        yield ("classes",), f"{rule.classes!r} is no mapping; use a ClassRule for each label"
         return
-    yield from _problems_of_classes(rule, {} if wrong else numbers)
-    onsets = [rule.onset, *(own.onset for own in rule.classes.values() if getattr(own, "onset", None) is not None)]
-    if rule.unknown_score is None:
-        return
-    if not _is_score(rule.unknown_score):
-        yield "unknown_score", f"is {rule.unknown_score!r}; use a number above 0, at most 1, or None"
-    elif all(map(_is_score, onsets)) and rule.unknown_score > min(onsets):
-        yield (
-            "unknown_score",
-            f"is {rule.unknown_score:g}, above onset {min(onsets):g}; it must not be higher: no event begins in an unknown window",
-        )
-
-
-def _problems_of_classes(rule: Any, common: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Yield the problems of single classes; those that follow from wrong common thresholds are not repeated."""
     for label, own in rule.classes.items():
-        if not isinstance(getattr(own, "onset", own), (int, float, type(None))) or not hasattr(own, "offset"):
-            yield f"classes.{label}", f"is {own!r}; use ClassRule(onset=..., offset=...)"
+        if not (hasattr(own, "onset") and hasattr(own, "offset")):
+            yield ("classes", label), f"{own!r} is no rule; use ClassRule(onset=..., offset=...)"
             continue
-        values = {key: getattr(own, key) for key in ("onset", "offset") if getattr(own, key) is not None}
-        wrong = [key for key, value in values.items() if not _is_score(value)]
-        for key in wrong:
-            yield f"classes.{label}.{key}", f"is {values[key]!r}; use a number above 0, at most 1, or None"
-        both = {**common, **values}
-        if not wrong and len(both) == 2 and values and both["offset"] > both["onset"]:
-            own_key = "offset" if "offset" in values else "onset"
+        for key, value in (("onset", own.onset), ("offset", own.offset)):
+            if value is not None and not _is_score(value):
+                yield ("classes", label, key), f"{value!r} is not a score; use a number above 0, at most 1"
+    yield from conflicts_of(rule)
+
+
+def conflicts_of(rule: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield (key, problem) for scores that contradict each other; those that are no scores are left out.
+
+    Args:
+        rule: see `problems_of`.
+    """
+    onsets = [rule.onset]
+    if _is_score(rule.onset) and _is_score(rule.offset) and rule.offset > rule.onset:
+        yield ("offset",), f"offset {rule.offset:g} is above onset {rule.onset:g}; an event would end where it begins"
+    for label, own in rule.classes.items():
+        own_onset, own_offset = getattr(own, "onset", None), getattr(own, "offset", None)
+        onset = rule.onset if own_onset is None else own_onset
+        offset = rule.offset if own_offset is None else own_offset
+        onsets.append(onset)
+        if (own_onset, own_offset) != (None, None) and _is_score(onset) and _is_score(offset) and offset > onset:
+            key = "onset" if own_offset is None else "offset"
             yield (
-                f"classes.{label}.{own_key}",
-                f"is {both[own_key]:g}, but offset must not be above onset: offset {both['offset']:g}, onset {both['onset']:g}",
+                ("classes", label, key),
+                f"offset {offset:g} is above onset {onset:g}; an event would end where it begins",
             )
+    lowest = min(filter(_is_score, onsets), default=1)
+    if _is_score(rule.unknown_score) and rule.unknown_score > lowest:
+        yield (
+            ("unknown_score",),
+            f"{rule.unknown_score:g} is above onset {lowest:g}; no event would begin at that score",
+        )
 
 
 def _missing(key: str, label: str, labels: list[str]) -> str:

@@ -174,7 +174,7 @@ class Runner:
         Returns:
             Its outlet, with its counts.
         """
-        outlet = Outlet(sink, notify=self._notify)
+        outlet = Outlet(sink, notify=self.notify)
         with self._changed:
             self._outlets.append((outlet, None if streams is None else frozenset(streams)))
         return outlet
@@ -185,10 +185,21 @@ class Runner:
             streams = [*self._ended.values(), *self._streams.values()]
         return [stream.status() for stream in sorted(streams, key=lambda stream: stream.began_s)]
 
+    @property
+    def outlets(self) -> list[Outlet]:
+        """The outlets of all sinks, with their counts."""
+        with self._changed:
+            return [outlet for outlet, _ in self._outlets]
+
+    @property
+    def live(self) -> bool:
+        """Whether a stream that has not ended is live."""
+        with self._changed:
+            return any(stream.source.live for stream in self._streams.values())
+
     def outputs(self) -> Mapping[str, Mapping[str, int]]:
         """Return the counts of every output by its name, see `Outlet.counts`."""
-        with self._changed:
-            return {outlet.name: outlet.counts() for outlet, _ in self._outlets}
+        return {outlet.name: outlet.counts() for outlet in self.outlets}
 
     def errors(self) -> dict[str, MarEdgeError]:
         """Return why streams ended, by name; those that ended without an error are not included."""
@@ -272,9 +283,10 @@ class Runner:
             if name in self._streams:
                 raise OptionError(f"there is a stream '{name}' already; give each stream a name of its own")
             return name
-        number, found = 2, source.name
+        own = printable(without_credentials(source.name))
+        number, found = 2, own
         while found in self._streams:
-            found, number = f"{source.name} ({number})", number + 1
+            found, number = f"{own} ({number})", number + 1
         return found
 
     def _begin(self, stream: _Stream) -> None:
@@ -308,7 +320,8 @@ class Runner:
                     queue.close()
             self._changed.notify_all()
 
-    def _notify(self, notice: Notice) -> None:
+    def notify(self, notice: Notice) -> None:
+        """Tell every sink what an operator should know; from any thread."""
         with self._changed:
             stream = self._streams.get(notice.stream)
         if stream is not None:
@@ -358,7 +371,7 @@ class _Stream:
             self.slot,
             name=name,
             options=options,
-            notify=lambda code, message: runner._notify(Notice(stream=name, code=code, message=message)),
+            notify=lambda code, message: runner.notify(Notice(stream=name, code=code, message=message)),
             on_frame=self._on_frame,
         )
         self.lane = Lane(
@@ -393,7 +406,7 @@ class _Stream:
         for ended, what in ((read, "its source does not respond"), (inferred, "an inference has not ended")):
             if not ended:
                 notice = Notice(stream=self.name, code="abandoned", message=f"{self.name}: {what}; it is left behind")
-                self._runner._notify(notice)
+                self._runner.notify(notice)
         if not inferred:
             self.lane.end(None)
         return read and inferred
@@ -474,4 +487,4 @@ class _Stream:
             why = (
                 f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
             )
-        self._runner._notify(Notice(stream=self.name, code="nothing", message=f"{self.name}: {why}"))
+        self._runner.notify(Notice(stream=self.name, code="nothing", message=f"{self.name}: {why}"))

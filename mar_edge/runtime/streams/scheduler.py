@@ -36,6 +36,7 @@ class Lane:
         on_result: called with every prediction, from the engine's thread.
         on_events: called with events that end without one.
         on_end: called once after the last of them, with the error if the engine failed.
+        served_s: `time.monotonic()` at its last inference.
         turn: held while a result is reported.
         quiet: whether the stream is broken by the time without a frame.
         abandoned: whether it has ended.
@@ -49,6 +50,7 @@ class Lane:
     on_result: Callable[[Prediction], None]
     on_events: Callable[[tuple[Event, ...]], None]
     on_end: Callable[[MarEdgeError | None], None]
+    served_s: float = field(default=0.0, init=False)
     turn: threading.Lock = field(default_factory=threading.Lock, init=False)
     quiet: bool = field(default=False, init=False)
     abandoned: bool = field(default=False, init=False)
@@ -128,16 +130,16 @@ class Scheduler:
                 taken = self._take()
                 if taken:
                     return taken
-                if not any(lane.slot.waiting_since_s is not None for lane in self._lanes):
+                if not any(lane.slot.waits for lane in self._lanes):
                     self.changed.wait(_TICK_S)
             self._break_quiet_streams()
 
     def _take(self) -> list[tuple[Lane, Item]]:
-        """Take breaks and ends of one stream, or as many inputs as the engine takes at once, longest waiting first."""
-        waiting = sorted(
-            (lane for lane in self._lanes if lane.slot.waiting_since_s is not None),
-            key=lambda lane: lane.slot.waiting_since_s or 0.0,
-        )
+        """Take a break or an end, or as many inputs as the engine takes at once; the stream that was served longest ago first.
+
+        So each of n streams that wait gets its turn within n inferences, and all of them get the same share.
+        """
+        waiting = sorted((lane for lane in self._lanes if lane.slot.waits), key=lambda lane: lane.served_s)
         taken: list[tuple[Lane, Item]] = []
         size = self.batching.size(len(waiting)) if waiting else 0
         for lane in waiting:
@@ -175,6 +177,7 @@ class Scheduler:
         took_s = time.monotonic() - began_s
         self.batching.note(len(inputs), took_s)
         for (lane, item), logits in zip(inputs, answers, strict=True):
+            lane.served_s = began_s
             with lane.turn:
                 if not lane.abandoned:
                     lane.quiet = False

@@ -48,14 +48,11 @@ class Slot:
         self._ended = False
         self._closed = False
         self._waiting_since_s: float | None = None
-        self._credit_s = 0.0  # what an input that was too old had waited; the next one takes its place in the order
 
     @property
-    def waiting_since_s(self) -> float | None:
-        """`time.monotonic()` since which something waits; None if nothing does. Call it with the condition held."""
-        if not (self._cut or self._input is not None or self._ended):
-            return None
-        return time.monotonic() if self._waiting_since_s is None else self._waiting_since_s
+    def waits(self) -> bool:
+        """Whether something is there to be taken. Call it with the condition held."""
+        return self._cut or self._input is not None or self._ended
 
     def put(self, ready: ModelInput) -> bool:
         """Hand an input over, a copy of its own; return whether more are wanted."""
@@ -66,8 +63,10 @@ class Slot:
                 self.changed.wait_for(lambda: self._closed or self._input is None)
             if self._closed:
                 return False
+            if self._waiting_since_s is None:
+                self._waiting_since_s = time.monotonic()
             self._input = ready
-            self._note()
+            self.changed.notify_all()
             return True
 
     def cut(self) -> None:
@@ -75,17 +74,17 @@ class Slot:
         with self.changed:
             if self.live:
                 self.dropped["cut"] += self._input is not None
-                self._input = None
+                self._input = self._waiting_since_s = None
             else:
                 self.changed.wait_for(lambda: self._closed or self._input is None)
             self._cut = True
-            self._note()
+            self.changed.notify_all()
 
     def end(self) -> None:
         """Say that nothing follows; what waits is still taken, unless the slot is closed."""
         with self.changed:
             self._ended = True
-            self._note()
+            self.changed.notify_all()
 
     def close(self) -> None:
         """Drop what waits, and say that nothing more is wanted."""
@@ -94,7 +93,7 @@ class Slot:
             if self._input is not None:
                 self.dropped["stopped"] += 1
             self._input, self._ended = None, True
-            self._note()
+            self.changed.notify_all()
 
     def take(self, max_age_s: float | None) -> Item | None:
         """Return what comes next; call it with the condition held.
@@ -105,28 +104,19 @@ class Slot:
         now_s = time.monotonic()
         if self._cut:
             self._cut = False
-            if self._input is None:
-                self._waiting_since_s = None
             return Cut()
         ready, self._input = self._input, None
         if ready is not None:
             self.changed.notify_all()
             if self.live and max_age_s is not None and now_s - ready.arrived_s > max_age_s:
                 self.dropped["age"] += 1
-                self._credit_s, self._waiting_since_s = self._waited_s(now_s), None
+                self._waiting_since_s = None
                 return None
-            self.longest_wait_s = max(self.longest_wait_s, self._waited_s(now_s))
-            self._credit_s, self._waiting_since_s = 0.0, None
+            if self._waiting_since_s is not None:
+                self.longest_wait_s = max(self.longest_wait_s, now_s - self._waiting_since_s)
+            self._waiting_since_s = None
             return ready
         if self._ended:
             self._ended = False
             return End()
         return None
-
-    def _waited_s(self, now_s: float) -> float:
-        return 0.0 if self._waiting_since_s is None else now_s - self._waiting_since_s
-
-    def _note(self) -> None:
-        if self._waiting_since_s is None:
-            self._waiting_since_s = time.monotonic() - self._credit_s
-        self.changed.notify_all()

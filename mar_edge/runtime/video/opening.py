@@ -64,7 +64,7 @@ class OpenVideo:
         self.stopped: str | None = None
         self.container = container or open_container(path)
         try:
-            self.stream = _choose(self.container, path)
+            self.stream = choose_stream(self.container, path)
             self._limit_decoder(threads)
             self._packets = self._read()
             self._head = self._read_head(HEAD_PACKETS if container is None else PIPED_PACKETS)
@@ -159,7 +159,7 @@ class OpenVideo:
             raise SourceError(f"{self.path} is a still image ({kind}), not a video")
 
 
-def _choose(container: InputContainer, path: Path) -> VideoStream:
+def choose_stream(container: InputContainer, path: Path) -> VideoStream:
     """Return the stream that a player shows: the default one, of several the largest, of equal ones the first."""
     streams = container.streams.video
     films = [stream for stream in streams if not stream.disposition & NO_VIDEO]
@@ -171,7 +171,7 @@ def _choose(container: InputContainer, path: Path) -> VideoStream:
     # PyAV's types promise a decoder, but damaged files may name none that exists
     known = [stream for stream in films if getattr(stream, "codec_context", None) is not None]
     if not known:
-        raise SourceError(f"{path} cannot be decoded: the codec of its video is unknown")
+        raise SourceError(f"{path} cannot be decoded: the codec of its video is unknown", code="codec")
     return max(known, key=_rank)
 
 

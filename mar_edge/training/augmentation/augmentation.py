@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from mar_edge.errors import FrameError
+from mar_edge.files.yaml_part import Part, Probability, Share
 from mar_edge.runtime.clips.preprocess import Resize, preprocess
 from mar_edge.training.augmentation import clip_ops
 from mar_edge.training.augmentation.clip_ops import Clip
 from mar_edge.training.augmentation.label_swaps import Swaps, backwards_warning, mirror_warning, swap_table
 from mar_edge.training.augmentation.rand_augment import RandAugmentPart, rand_augment
-from mar_edge.training.recipe_part import Part, Probability, Share
 
 _TRIES = 10
 

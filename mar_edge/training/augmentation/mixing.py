@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mar_edge.counting import counted
-from mar_edge.training.recipe_part import Part, Probability, Share
+from mar_edge.files.yaml_part import Part, Probability, Share
 
 
 class MixPart(Part):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from pydantic import Field
 
+from mar_edge.files.yaml_part import Part, Probability, Share
 from mar_edge.training.augmentation import clip_ops
 from mar_edge.training.augmentation.clip_ops import LEVELS, Clip
-from mar_edge.training.recipe_part import Part, Probability, Share
 
 STRONGEST = 10
 

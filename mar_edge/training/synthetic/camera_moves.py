@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from mar_edge.files.yaml_part import Part, Seed, Share, refuse
 from mar_edge.geometry import Geometry
 from mar_edge.model_spec import RateFps
 from mar_edge.reporting import Progress
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.clip_source import Sample
-from mar_edge.training.recipe_part import Part, Seed, Share, refuse
 from mar_edge.training.synthetic import symmetry
 from mar_edge.training.synthetic.film_store import FilmStore, film_all
 from mar_edge.training.synthetic.symmetry import Film

@@ -15,12 +15,12 @@ from pydantic import Field
 
 from mar_edge.datasets.clip_reader import ClipReader
 from mar_edge.errors import RecipeError
+from mar_edge.files.yaml_part import Part, Seed
 from mar_edge.geometry import Geometry
 from mar_edge.reporting import Progress
 from mar_edge.training.augmentation.augmentation import Augmentation
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
-from mar_edge.training.recipe_part import Part, Seed
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.synthetic.figure_film import film_figure
 from mar_edge.training.synthetic.film_store import FilmStore, film_all

@@ -17,6 +17,7 @@ import pytest
 from mar_edge.errors import OptionError, OutputError
 from mar_edge.runtime.results import Notice, StreamStatus
 from mar_edge.runtime.sinks.annotation import annotate
+from mar_edge.runtime.sinks.event_clips import EventClips
 from mar_edge.runtime.sinks.recording import Recording
 from tests.conftest import ROOT
 from tests.fakes.shown_frames import check_plays, comment, ended, prediction, shown, started, times_s
@@ -223,6 +224,13 @@ def test_a_size_that_cannot_be_encoded(tmp_path: Path) -> None:
         sink.write(shown(0.0, size_px=(20000, 2)))
     sink.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pyav_without_the_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"h264"})
+    for make in (lambda: Recording(str(tmp_path / "out.mp4")), lambda: EventClips(tmp_path)):
+        with pytest.raises(OutputError, match="built without libx264"):
+            make()
 
 
 FULL = """

@@ -327,15 +327,6 @@ def test_a_file_address_of_another_computer() -> None:
         open_source("file://a.mp4")
 
 
-@pytest.mark.parametrize("spec", ["rtsp://u:secret@cam/1", "HTTP://cam/a.mp4?token=secret", Path("rtsp://u:secret@cam/1"), "rtsp:/u:se/secret@cam", "rtsps://u:a b@://secret@cam/1?x='secret'"])  # fmt: skip
-def test_network_streams_are_refused_without_their_password(spec: str | Path) -> None:
-    for use in (open_source, clip_file):
-        with pytest.raises(SourceError, match="network streams are not supported yet. Run: ffmpeg") as error:
-            use(spec)
-        assert "secret" not in str(error.value)
-        assert "cam" in str(error.value)
-
-
 def test_a_file_goes_before_a_camera_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("3", "2024", "camera 1", "demo"):

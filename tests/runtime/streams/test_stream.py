@@ -14,11 +14,12 @@ import pytest
 
 from mar_edge.errors import SourceError
 from mar_edge.reporting import Warnings
+from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import EventEnded, EventStarted
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
-from mar_edge.runtime.sources.source import Frame, Source
+from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.stream import Stream
 from tests.fakes.bundle import BrightnessEngine

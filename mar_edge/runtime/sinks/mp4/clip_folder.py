@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from datetime import timezone
 from pathlib import Path
 
@@ -23,13 +24,17 @@ class ClipFolder:
         folder: created with the first clip.
         keep_bytes: once the clips of ours take more, the oldest are removed; None to remove none. A clip that was renamed
             is not counted and stays, and so does one that is being written.
+        inputs: what the program reads, which is never removed.
 
     Raises:
         OutputError: if files cannot be created there.
     """
 
-    def __init__(self, folder: Path, *, keep_bytes: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, keep_bytes: int | None = None, inputs: Iterable[str | Path | None] = ()
+    ) -> None:
         self.folder = folder
+        self._inputs = {os.path.realpath(one) for one in inputs if one is not None}
         self._keep_bytes = keep_bytes
         self._known: dict[str, bool] = {}
         try:
@@ -58,7 +63,9 @@ class ClipFolder:
             return
         found = []
         for entry in os.scandir(self.folder):
-            if entry.name.endswith(".mp4") and entry.is_file(follow_symlinks=False) and self._is_ours(Path(entry.path)):
+            if not entry.name.endswith(".mp4") or not entry.is_file(follow_symlinks=False):
+                continue
+            if os.path.realpath(entry.path) not in self._inputs and self._is_ours(Path(entry.path)):
                 there = entry.stat(follow_symlinks=False)
                 found.append((there.st_mtime_ns, there.st_size, Path(entry.path)))
         self._known = {path.name: self._known[path.name] for _, _, path in found}

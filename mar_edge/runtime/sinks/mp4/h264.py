@@ -38,6 +38,19 @@ _OPTIONS = {
 }
 
 
+def check_encoder() -> None:
+    """Check before the work that this PyAV can encode H.264.
+
+    Raises:
+        OutputError: if it was built without libx264.
+    """
+    if "libx264" not in av.codecs_available:
+        raise OutputError(
+            "this PyAV was built without libx264, so no video can be recorded. Its wheels have it. Run: "
+            "pip install --force-reinstall --only-binary av av"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class CodedPicture:
     """A picture as H.264.

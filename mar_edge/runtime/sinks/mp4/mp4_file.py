@@ -134,7 +134,7 @@ class _Writer:
     def __init__(self, file: int) -> None:
         self.whole_bytes = 0
         self.failed = False
-        self._file = file
+        self._file = open(file, "wb", buffering=0, closefd=False)  # noqa: SIM115 - its owner closes it
         self._written = 0
         self._error: OSError | None = None
 
@@ -143,7 +143,7 @@ class _Writer:
         rest = memoryview(data)
         while len(rest) and not self.failed:
             try:
-                count = os.write(self._file, rest)
+                count = self._file.write(rest)
             except OSError as error:
                 self._error, self.failed = error, True
                 break

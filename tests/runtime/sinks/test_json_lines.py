@@ -1,17 +1,13 @@
-"""Outputs that are slow, broken or gone never hold recognition up."""
+"""JSON lines, and what they leave alone."""
 
 from __future__ import annotations
 
 import json
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mar_edge.errors import OutputError
-from mar_edge.runtime.sinks.background import Background
 from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines
 
 
@@ -88,21 +84,6 @@ def test_lines_are_in_the_file_as_they_come_and_without_one_the_old_file_stays(t
     assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
 
 
-def test_a_sink_that_hangs_is_left_behind_and_counted() -> None:
-    gate = threading.Event()
-
-    def hang(_record: dict[str, Any]) -> None:
-        gate.wait(10)
-
-    sink = Background(hang, depth=8)
-    for n in range(5):
-        sink({"n": n})
-    time.sleep(0.1)
-    assert not sink.close(timeout_s=0.1)
-    assert sink.dropped >= 5
-    gate.set()
-
-
 def test_a_full_disk_is_told() -> None:
     lines = JsonLines("/dev/full")
     with pytest.raises(OutputError, match="cannot write /dev/full: No space left"):
@@ -115,41 +96,3 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         JsonLines(str(tmp_path / "file" / "deep" / "out.json"))
     with pytest.raises(OutputError, match="is a folder; name a file in it"):
         JsonLines(str(tmp_path))
-
-
-def test_a_slow_sink_drops_and_counts_and_warns_once() -> None:
-    gate = threading.Event()
-    seen: list[int] = []
-    warnings: list[str] = []
-
-    def slow(record: dict[str, Any]) -> None:
-        gate.wait(5)
-        seen.append(record["n"])
-
-    sink = Background(slow, depth=3, warn=warnings.append)
-    began_s = time.monotonic()
-    for n in range(50):
-        sink({"n": n})
-    assert time.monotonic() - began_s < 1
-    gate.set()
-    sink.close()
-    assert len(seen) + sink.dropped == 50
-    assert sink.dropped >= 46
-    assert seen == sorted(seen)
-    assert len(warnings) == 1
-
-
-def test_a_broken_sink_is_switched_off() -> None:
-    warnings: list[str] = []
-
-    def broken(_record: dict[str, Any]) -> None:
-        raise OutputError("the disk is full")
-
-    before = threading.active_count()
-    sink = Background(broken, warn=warnings.append)
-    for n in range(10):
-        sink({"n": n})
-    sink.close()
-    assert sink.dropped == 10
-    assert warnings == ["an output failed and is disabled: the disk is full"]
-    assert threading.active_count() == before

@@ -1,17 +1,17 @@
-"""Reports problems of a recipe: the key, its place, what was expected, and the nearest known key."""
+"""Reports problems of a YAML file of settings: the key, its place, what was expected, and the nearest known key."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from mar_edge.counting import counted
-from mar_edge.training.recipe_file import Keys, RecipeFile
-from mar_edge.training.recipe_part import KeyProblems, Part
+from mar_edge.files.yaml_file import Keys
+from mar_edge.files.yaml_part import KeyProblems, Part, fields_of
 
 _EXPECTED = {
     "int": "an integer",
@@ -34,14 +34,19 @@ _BOUNDS = {
 }
 
 
-def explain(error: ValidationError, root: type[Part], file: RecipeFile) -> str:
-    """Return every problem of a recipe, separated by semicolons.
+Shown = Callable[[Keys, Any], str]
+"""Returns the value of a key as a message may quote it."""
+
+
+def explain(error: ValidationError, root: type[Part], shown: Shown | None = None) -> list[tuple[Keys, str]]:
+    """Return every problem of a file: where it is, and what a message says of it.
 
     Args:
         error: pydantic's.
         root: what was validated.
-        file: the recipe as written.
+        shown: how values are quoted; by default, as they are.
     """
+    shown = shown or (lambda _, value: shown_value(value))
     found: dict[Keys, list[ErrorDetails]] = {}
     parts: dict[Keys, type[Part]] = {}
     for problem in error.errors(include_url=False):
@@ -49,9 +54,18 @@ def explain(error: ValidationError, root: type[Part], file: RecipeFile) -> str:
         # a value of several allowed types has a problem for each
         found.setdefault(keys, []).append(problem)
         parts[keys] = part
-    return "; ".join(
-        line for keys, problems in found.items() for line in _lines(keys, parts[keys], problems, root, file)
-    )
+    return [line for keys, problems in found.items() for line in _lines(keys, parts[keys], problems, root, shown)]
+
+
+def named(keys: Keys) -> str:
+    """Return a key as a message writes it, such as `streams[0].hop`."""
+    return "".join(f"[{key}]" if key.isdigit() else f".{key}" for key in keys).removeprefix(".")
+
+
+def near_hint(name: str, known: Iterable[str]) -> str:
+    """Return which known name may be meant; nothing if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def parts_in(annotation: Any) -> list[type[Part]]:
@@ -64,57 +78,65 @@ def parts_in(annotation: Any) -> list[type[Part]]:
 def _follow(place: tuple[int | str, ...], root: type[Part]) -> tuple[Keys, type[Part]]:
     """Return the keys of a problem without pydantic's insertions, and the part that contains the last one."""
     keys: list[str] = []
-    part, inside = root, [root]
+    part, inside, names = root, [root], False
     for step in place:
+        if step == "[key]":  # the name itself
+            continue
         kind = [one for one in inside if len(inside) > 1 and step in _kinds(one)]
         if kind:  # the kind of part is inserted between the keys
             inside = kind
-        elif isinstance(step, int):
+        elif isinstance(step, int) or names:  # a place in a list, or a name that the file gives
             keys.append(str(step))
+            names = False
         elif len(inside) == 1:
             part = inside[0]
             keys.append(step)
-            field = part.model_fields.get(step)
+            field = fields_of(part).get(step)
             inside = parts_in(field.annotation) if field is not None else []
+            names = field is not None and get_origin(field.annotation) in (dict, Mapping)
     return tuple(keys), part
 
 
 def _lines(
-    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: RecipeFile
-) -> Iterator[str]:
-    """Yield the problems of a key, or of keys below it, with their places."""
+    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], shown: Shown
+) -> Iterator[tuple[Keys, str]]:
+    """Yield the problems of a key, or of keys below it."""
     own = problems[0].get("ctx", {}).get("error")
     if isinstance(own, KeyProblems):
         for below, problem in own.problems:
-            whole = (*keys, *below.split("."))
-            yield f"{file.place(whole)}: {'.'.join(whole)}: {problem}"
+            whole = (*keys, *(below.split(".") if isinstance(below, str) else below))
+            yield whole, f"{named(whole)}: {problem}"
     else:
-        yield _line(keys, part, problems, root, file)
+        yield _line(keys, part, problems, root, shown)
 
 
-def _line(keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], file: RecipeFile) -> str:
-    name, first = ".".join(keys), problems[0]
+def _line(
+    keys: Keys, part: type[Part], problems: list[ErrorDetails], root: type[Part], shown: Shown
+) -> tuple[Keys, str]:
+    name, first = named(keys), problems[0]
     kind = first["type"]
     if kind == "union_tag_not_found":
         keys, name = (*keys, "kind"), f"{name}.kind"
         what = f"{name} is missing; choose from {_listed(_tags(keys[:-1], root))}"
     elif kind == "union_tag_invalid":
         keys, name = (*keys, "kind"), f"{name}.kind"
-        what = _not_one_of(name, first["ctx"]["tag"], _tags(keys[:-1], root))
+        what = _not_one_of(name, first["ctx"]["tag"], _tags(keys[:-1], root), shown_value(first["ctx"]["tag"]))
     elif kind == "value_error":
         what = f"{name}: {first['ctx']['error']}" if name else str(first["ctx"]["error"])
     elif kind == "missing":
         what = f"{name} is missing"
+    elif kind == "invalid_key" or first["loc"][-1:] == ("[key]",):
+        what = f"the key {name} is not text; put it in quotes"
     elif kind == "extra_forbidden":
         what = _unknown(keys, part, root)
     elif kind == "literal_error" and len(problems) == 1:
-        what = _not_one_of(name, first["input"], [str(value) for value in _literals(part, keys)])
+        what = _not_one_of(name, first["input"], _literals(part, keys), shown(keys, first["input"]))
     else:
         expected = " or ".join(dict.fromkeys(_expected(problem) for problem in problems))
-        what = f"{name}: expected {expected}, not {_shown(first['input'])}"
+        what = f"{name}: expected {expected}, not {shown(keys, first['input'])}"
         if isinstance(first["input"], (int, float)) and all(one["type"].startswith("string") for one in problems):
             what += "; put it in quotes"
-    return f"{file.place(keys)}: {what}"
+    return keys, what
 
 
 def _expected(problem: ErrorDetails) -> str:
@@ -138,22 +160,23 @@ def _expected(problem: ErrorDetails) -> str:
 
 def _unknown(keys: Keys, part: type[Part], root: type[Part]) -> str:
     """Report an unknown key, and which one may be meant."""
-    name, above = ".".join(keys), keys[:-1]
-    near = difflib.get_close_matches(keys[-1], part.model_fields, n=1)
+    name, above = named(keys), keys[:-1]
+    near = difflib.get_close_matches(keys[-1], fields_of(part), n=1)
     if near:
-        return f"unknown key '{name}'; did you mean '{'.'.join((*above, near[0]))}'?"
+        return f"unknown key '{name}'; did you mean '{named((*above, near[0]))}'?"
     # in another part, under the same or a similar name
-    there = {".".join(known): known[-1] for known in all_keys(root)}
+    here = tuple(key for key in keys if not key.isdigit())  # the same key may be one of another kind of part
+    there = {".".join(known): known[-1] for known in all_keys(root) if known != here}
     ends = difflib.get_close_matches(keys[-1], there.values(), n=1, cutoff=0.75)
     if ends:
         where = [known for known, end in there.items() if end == ends[0]]
         return f"unknown key '{name}'; did you mean '{difflib.get_close_matches(name, where, n=1, cutoff=0)[0]}'?"
-    return f"unknown key '{name}'; the keys are {_listed(part.model_fields)}"
+    return f"unknown key '{name}'; the keys are {_listed(fields_of(part))}"
 
 
 def all_keys(part: type[Part], above: Keys = ()) -> Iterator[Keys]:
     """Yield every key below a part, including those that contain other keys."""
-    for name, field in part.model_fields.items():
+    for name, field in fields_of(part).items():
         yield (*above, name)
         for inner in parts_in(field.annotation):
             yield from all_keys(inner, (*above, name))
@@ -169,32 +192,33 @@ def _tags(keys: Keys, root: type[Part]) -> list[str]:
 
 
 def _kinds(part: type[Part]) -> tuple[Any, ...]:
+    if part.tag is not None:
+        return (part.tag,)
     field = part.model_fields.get("kind")
     return get_args(field.annotation) if field is not None and field.is_required() else ()
 
 
-def _literals(part: type[Part], keys: Keys) -> list[Any]:
+def _literals(part: type[Part], keys: Keys) -> list[str]:
     """Return the words that a key may have."""
     field = part.model_fields[[key for key in keys if not key.isdigit()][-1]]
 
     def words(annotation: Any) -> Iterator[Any]:
         for argument in get_args(annotation):
-            yield from [argument] if isinstance(argument, str) else words(argument)
+            yield from [str(argument)] if isinstance(argument, (str, int)) else words(argument)
 
     return list(words(field.annotation))
 
 
-def _not_one_of(name: str, value: Any, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"{name}: {_shown(value)} is not one of {_listed(known)}{hint}"
+def _not_one_of(name: str, value: Any, known: list[str], shown: str) -> str:
+    return f"{name}: {shown} is not one of {_listed(known)}{near_hint(value, known) if isinstance(value, str) else ''}"
 
 
 def _listed(names: Any) -> str:
     return ", ".join(names)
 
 
-def _shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """Return a value as a message quotes it."""
     if value is None:
         return "nothing"
     text = f"'{value}'" if isinstance(value, str) else repr(value)

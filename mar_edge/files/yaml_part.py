@@ -1,18 +1,19 @@
-"""The base class of all parts of a recipe."""
+"""The base class of all parts of a YAML file of settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 LARGEST = 1_000_000_000
-"""Largest number of a recipe that has no bound of its own, such as steps or clips; beyond it counters overflow."""
+"""Largest number that has no bound of its own, such as steps or clips; beyond it counters overflow."""
 
 LONGEST = 4096
-"""Longest text of a recipe, in characters: that of a path."""
+"""Longest text, in characters: that of a path."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """A seed that numpy and torch accept."""
@@ -24,15 +25,18 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Part(BaseModel):
-    """A part of a recipe: unknown keys are rejected, values are immutable, numbers and texts are finite and bounded."""
+    """A part of a file of settings: unknown keys are rejected, values are immutable, numbers and texts are finite and bounded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    tag: ClassVar[str | None] = None
+    """The key by which one of several parts is known, if it is not the value of its key `kind`."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Part:
         refuse(
             *(
-                (name, problem)
+                (field.alias or name, problem)
                 for name, field in type(self).model_fields.items()
                 for problem in _beyond(
                     getattr(self, name), any(hasattr(one, key) for one in field.metadata for key in ("le", "lt"))
@@ -42,19 +46,27 @@ class Part(BaseModel):
         return self
 
 
+def fields_of(part: type[Part]) -> dict[str, FieldInfo]:
+    """Return the fields of a part by the keys that people write."""
+    return {field.alias or name: field for name, field in part.model_fields.items()}
+
+
 class KeyProblems(ValueError):
     """The problems found by a part's own check, each with the key to change.
 
     Args:
-        problems: keys below the part, such as `ratio` or `data.val`, and their problems.
+        problems: keys below the part, such as `ratio` or `data.val`, or as tuples where a name may contain a dot; and
+            their problems.
     """
 
-    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{key}: {problem}" for key, problem in problems))
+    def __init__(self, problems: Sequence[tuple[str | tuple[str, ...], str]]) -> None:
+        super().__init__(
+            "; ".join(f"{key if isinstance(key, str) else '.'.join(key)}: {problem}" for key, problem in problems)
+        )
         self.problems = tuple(problems)
 
 
-def refuse(*problems: tuple[str, str] | None) -> None:
+def refuse(*problems: tuple[str | tuple[str, ...], str] | None) -> None:
     """Raise the problems of a part, if there are any.
 
     Raises:

@@ -1,0 +1,110 @@
+"""The outputs of `mar-edge run`, whether options or a site file name them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from mar_edge.errors import OptionError
+from mar_edge.runtime.streams.site.outputs import (
+    AnyOutput,
+    ClipsOutput,
+    JsonOutput,
+    MetricsOutput,
+    MqttOutput,
+    VideoOutput,
+    WebhookOutput,
+)
+
+if TYPE_CHECKING:
+    from mar_edge.runtime.sinks.sink import Sink
+    from mar_edge.runtime.streams.runner import Runner
+
+_PARTS = (JsonOutput, MqttOutput, WebhookOutput, MetricsOutput, VideoOutput, ClipsOutput)
+
+
+def outputs_of_options(**options: dict[str, Any] | None) -> list[AnyOutput]:
+    """Return the outputs that options name.
+
+    Args:
+        **options: by the name of the option without dashes, what the site file has for such an output; None without it.
+
+    Raises:
+        OptionError: if a value is invalid.
+    """
+    outputs = []
+    for part in _PARTS:
+        values = options.get(part.tag)
+        if values is None:
+            continue
+        try:
+            outputs.append(part.model_validate(values))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            said = first["msg"].removeprefix("Value error, ")
+            raise OptionError(f"--{part.tag}: {said}") from None  # pydantic's message shows the value, a password too
+    return outputs
+
+
+def add_outputs(
+    runner: Runner, outputs: Iterable[AnyOutput], *, names: Collection[str], inputs: Iterable[Any], force: bool
+) -> None:
+    """Open outputs, and have a runner write to them.
+
+    Args:
+        runner: the runner.
+        outputs: what to open.
+        names: of the streams.
+        inputs: what the command reads, which is never written to.
+        force: replace files that mar-edge did not write.
+
+    Raises:
+        OutputError: if one cannot be opened.
+        OptionError: if a value is invalid.
+        MissingExtraError: if one needs a library that is not installed.
+    """
+    read = [str(one) for one in inputs if one is not None]
+    for output in outputs:
+        served = list(names if output.streams is None else output.streams)
+        runner.add_sink(_open(output, runner, served, read, force=force), streams=output.streams)
+
+
+def _open(output: AnyOutput, runner: Runner, streams: list[str], inputs: list[str], *, force: bool) -> Sink:
+    # each is imported only when it is wanted
+    if isinstance(output, JsonOutput):
+        from mar_edge.runtime.sinks.json_lines import JsonLinesSink
+
+        return JsonLinesSink(
+            output.lines, force=force, rotate_bytes=output.rotate_bytes, keep=output.keep, inputs=inputs
+        )
+    if isinstance(output, VideoOutput):
+        from mar_edge.runtime.sinks.recording import Recording
+
+        return Recording(output.video, streams=streams, inputs=inputs, force=force, notify=runner.notify)
+    if isinstance(output, ClipsOutput):
+        from mar_edge.runtime.sinks.event_clips import EventClips
+
+        return EventClips(
+            output.clips,
+            before_s=output.before_s,
+            after_s=output.after_s,
+            longest_s=output.longest_s,
+            keep_bytes=output.keep_bytes,
+            notify=runner.notify,
+        )
+    from mar_edge.runtime.sinks import open as network
+
+    if isinstance(output, MqttOutput):
+        return network.open_mqtt(output.mqtt, notify=runner.notify)
+    if isinstance(output, WebhookOutput):
+        return network.open_webhook(
+            output.webhook,
+            secret=output.secret.get_secret_value().encode() if output.secret else None,
+            wants=frozenset(output.wants),
+            ca=Path(output.ca) if output.ca else None,
+            notify=runner.notify,
+        )
+    return network.open_metrics(output.metrics, status=runner.status, outputs=runner.outputs)

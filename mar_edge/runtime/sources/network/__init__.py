@@ -1,0 +1,1 @@
+"""Network cameras and videos at web addresses, through PyAV."""

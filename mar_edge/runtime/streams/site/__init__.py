@@ -1,0 +1,1 @@
+"""The site file: streams, models, event rules and outputs of an installation."""
