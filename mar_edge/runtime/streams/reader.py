@@ -22,6 +22,9 @@ from mar_edge.runtime.streams.slot import Slot
 STALL_S = 5.0
 """A live source without a frame for this time is lost, and connected again."""
 
+LOOK_S = 0.5
+"""Pause between two looks at what a source that waits has to say."""
+
 PROBE_S = 0.5
 """Pause between two looks whether an address that did not answer answers again."""
 
@@ -165,6 +168,7 @@ class Reader:
                     return None
                 if self._source.live:
                     return error
+                self._take_warnings()
                 continue  # a recording's writer may pause
             except Exception as error:
                 return self._as_source_error(error)
@@ -179,9 +183,10 @@ class Reader:
 
     def _patience_s(self) -> float:
         """Return how long to wait for a frame, seconds."""
-        if self._options.max_s is None or not (self._source.live or self.arrived_s is None):
-            return self._options.stall_s
-        return max(0.0, min(self._options.stall_s, self._began_s + self._options.max_s - time.monotonic() + 0.001))
+        patience_s = self._options.stall_s if self._source.live else LOOK_S
+        if self._options.max_s is not None and (self._source.live or self.arrived_s is None):
+            patience_s = min(patience_s, self._began_s + self._options.max_s - time.monotonic() + 0.001)
+        return max(0.0, patience_s)
 
     def _take(self, frame: Frame) -> bool:
         """Take a frame; return whether more are wanted."""

@@ -120,7 +120,8 @@ def test_a_lost_source_comes_back_and_no_window_spans_the_loss() -> None:
     times_s = [record.time_s for record in sink.of(Prediction)]
     assert times_s == sorted(times_s)
     assert times_s[-1] > 0.8 * 3 + 0.5  # the pauses count
-    assert [code for code in codes(sink) if code != "window"] == ["ended", "live", "timeout", "live"]
+    told = [code for code in codes(sink) if code != "window"]
+    assert told == ["ended", "refused", "live", "timeout", "live"]
     (summary,) = sink.of(StreamStatus)
     assert (summary.reconnects, summary.state, summary.code) == (2, "ended", None)
     moments = [record.captured_at for record in sink.of(Prediction)]
