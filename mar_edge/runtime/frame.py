@@ -81,15 +81,17 @@ class Frame:
                     self._picture, self._convert = self._convert(), None
         return self._picture
 
-    def at(self, time_s: float, *, cut: str | None = None) -> Frame:
+    def at(self, time_s: float, *, arrived_s: float | None = None, cut: str | None = None) -> Frame:
         """Return the same frame with another time; its picture is converted once for both.
 
         Args:
             time_s: seconds.
+            arrived_s: `time.monotonic()` at its arrival; by default as of this one.
             cut: why it begins anew; by default as this one.
         """
         cut = cut or self.cut
-        if (time_s, cut) == (self.time_s, self.cut):
+        arrived_s = self.arrived_s if arrived_s is None else arrived_s
+        if (time_s, arrived_s, cut) == (self.time_s, self.arrived_s, self.cut):
             return self
         return Frame(
             picture=(lambda: self.picture) if self._picture is None else self._picture,
@@ -97,7 +99,7 @@ class Frame:
             size_px=self.size_px,
             color=self.color,
             truth=self.truth,
-            arrived_s=self.arrived_s,
+            arrived_s=arrived_s,
             held=self.held,
             cut=cut,
         )

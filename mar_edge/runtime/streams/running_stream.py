@@ -66,7 +66,7 @@ class RunningStream:
             slot=self._slot,
             recogniser=recogniser,
             max_age_s=max_age_s,
-            quiet_s=self._quiet_s,
+            silence_s=self._reader.silence_s,
             max_gap_s=feed.max_gap_s,
             on_result=self._on_result,
             on_events=self._on_events,
@@ -105,7 +105,7 @@ class RunningStream:
         reader = self._reader
         ended = self._ended.is_set()
         lost = self.error if ended else reader.error
-        dropped = Counter(self._slot.dropped)
+        dropped = self._slot.dropped + reader.dropped
         dropped["source"] += self.source.dropped
         compared = self._scripted.total()
         return StreamStatus(
@@ -131,10 +131,6 @@ class RunningStream:
     def _notify(self, code: str, message: str) -> None:
         self._warnings += 1
         self._distribution.emit(Notice(stream=self.name, code=code, message=message), keep=not self.source.live)
-
-    def _quiet_s(self) -> float:
-        arrived_s = self._reader.arrived_s
-        return 0.0 if arrived_s is None else time.monotonic() - arrived_s
 
     def _on_frame(self, frame: Frame) -> None:
         live = self.source.live
