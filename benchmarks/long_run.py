@@ -60,7 +60,11 @@ class Latencies:
         latency_s = now_s - record.captured_at.timestamp()
         with self._mutex:
             self._fresh[record.stream].append(
-                (1000 * latency_s, 1000 * (record.captured_at.timestamp() - origin_s - record.time_s), record.inference_ms)
+                (
+                    1000 * latency_s,
+                    1000 * (record.captured_at.timestamp() - origin_s - record.time_s),
+                    record.inference_ms,
+                )
             )
 
     def take(self) -> dict[str, list[tuple[float, float, float]]]:
@@ -120,7 +124,9 @@ def main() -> None:
             values = [float(row[name]) for row in own]
             if len(values) > 2:
                 rise, error = slope(values)
-                print(f"{stream:5} {name:12} first {values[0]:9.2f}  last {values[-1]:9.2f}  slope {rise:+.4f} +- {error:.4f} a minute")
+                print(
+                    f"{stream:5} {name:12} first {values[0]:9.2f}  last {values[-1]:9.2f}  slope {rise:+.4f} +- {error:.4f} a minute"
+                )
 
 
 def measure(minute: int, sink: Latencies, process: psutil.Process) -> list[dict[str, float | str]]:
