@@ -152,8 +152,9 @@ class LiveRun:
 
     def _tell_unwritten(self) -> None:
         for outlet in self.runner.outlets:
-            for kind, lost in outlet.dropped.items() if outlet not in self._views else ():
-                print_line(f"warning: {outlet.name}: {counted(lost, kind, 'was', 'were')} not written")
+            for kind, lost in outlet.lost().items() if outlet not in self._views else ():
+                noun = f"{kind} record" if kind == "refused" else kind
+                print_line(f"warning: {outlet.name}: {counted(lost, noun, 'was', 'were')} not written")
 
     def _raise_errors(self) -> None:
         errors = self.runner.errors()
