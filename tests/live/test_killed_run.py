@@ -16,7 +16,19 @@ def test_what_a_killed_run_leaves(tmp_path: Path) -> None:
     video, clips, lines = tmp_path / "out.mp4", tmp_path / "clips", tmp_path / "out.jsonl"
     broker = Broker(tmp_path)  # not started: events wait in the spool
     url = f"mqtt://127.0.0.1:{broker.port}/site?spool={tmp_path}/spool"
-    arguments = ["run", "--source", DEMO, "--video", video, "--clips", clips, "--json", lines, "--mqtt", url]
+    arguments: list[str | Path] = [
+        "run",
+        "--source",
+        DEMO,
+        "--video",
+        video,
+        "--clips",
+        clips,
+        "--json",
+        lines,
+        "--mqtt",
+        url,
+    ]
 
     def records() -> list[dict[str, object]]:
         whole = [line for line in lines.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

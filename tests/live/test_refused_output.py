@@ -14,7 +14,14 @@ def test_nothing_is_left_of_the_others(tmp_path: Path) -> None:
     folder.mkdir()
     with Broker(tmp_path) as broker, socket.create_server(("127.0.0.1", 0)) as taken:
         listener = Listener(broker)
-        outputs = ["--json", folder / "out.jsonl", "--video", folder / "out.mp4", "--clips", folder / "clips"]
+        outputs: list[str | Path] = [
+            "--json",
+            folder / "out.jsonl",
+            "--video",
+            folder / "out.mp4",
+            "--clips",
+            folder / "clips",
+        ]
         outputs += ["--mqtt", f"mqtt://127.0.0.1:{broker.port}/site?spool={tmp_path}/spool"]
         outputs += ["--metrics", f"127.0.0.1:{taken.getsockname()[1]}"]
         with Command(tmp_path / "run", "run", "--source", "demo", *outputs) as command:
