@@ -85,6 +85,7 @@ def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", default="0")
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--codec", default="h264", choices=sorted(ENCODERS))
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
@@ -98,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(options.address)
     server.set_service(options.port)
     made = factory(options)
     if options.login:
