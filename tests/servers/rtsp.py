@@ -28,7 +28,8 @@ class RtspServer:
 
     Args:
         options: of `rtsp_server.py`, as `codec="h265"`, `size="640x480"`, `fps=25`, `gop=25`, `login="user:password"`,
-            `digest=True`, `file=path` (see `elementary_stream`), `no_clock=True`, `address="10.0.0.2"`.
+            `digest=True`, `file=path` (see `elementary_stream`), `no_clock=True`, `address="10.0.0.2"`,
+            `unshared=True`.
         namespace: a network namespace that it runs in; see `ip netns`.
 
     Attributes:
@@ -56,6 +57,12 @@ class RtspServer:
     def url(self) -> str:
         """Address, without a login."""
         return f"rtsp://{self._host}:{self.port}/stream"
+
+    @property
+    def pid(self) -> int:
+        """Of the child process."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def login(self, user: str, password: str) -> str:
         """Return the address with a login."""

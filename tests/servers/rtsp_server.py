@@ -47,7 +47,7 @@ def factory(options: argparse.Namespace) -> GstRtspServer.RTSPMediaFactory:
             f"video/x-raw,format=I420,width={width},height={height},framerate={options.fps}/1 ! "
             f"{ENCODERS[options.codec].format(gop=options.gop)} pt=96 )"
         )
-    made.set_shared(True)
+    made.set_shared(not options.unshared)
     return made
 
 
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument(
         "--file", help="an H.264 or H.265 stream without a container to repeat instead of a test picture"
     )
+    parser.add_argument("--unshared", action="store_true", help="the film begins anew for every client")
     parser.add_argument("--no-clock", action="store_true", help="with --file: all time stamps are equal")
     options = parser.parse_args()
     Gst.init(None)
