@@ -105,7 +105,10 @@ def test_the_public_names_are_these() -> None:
     for name in set(mar_edge.__all__) - {"Event", "Record"}:  # aliases
         assert getattr(mar_edge, name).__name__ == name
     assert mar_edge.Event == mar_edge.EventStarted | mar_edge.EventEnded
-    assert mar_edge.Record == mar_edge.Prediction | mar_edge.Event | mar_edge.Notice | mar_edge.ShownFrame | mar_edge.StreamStatus
+    assert (
+        mar_edge.Record
+        == mar_edge.Prediction | mar_edge.Event | mar_edge.Notice | mar_edge.ShownFrame | mar_edge.StreamStatus
+    )
     with pytest.raises(AttributeError, match="no attribute 'loads'"):
         _ = mar_edge.loads
 
