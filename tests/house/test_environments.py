@@ -97,10 +97,10 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
 def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
         "Bundle", "BundleError", "CameraSource", "CheckpointError", "ClassRule", "ClipResult", "Connection", "DataError", "DemoSource", "Engine", "EngineError",
-        "Evaluation", "Event", "EventEnded", "EventRule", "EventStarted", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec",
+        "Evaluation", "Event", "EventClips", "EventEnded", "EventRule", "EventStarted", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec", "JsonLinesSink",
         "MarEdgeError", "MissingExtraError", "Model", "ModelConfig", "ModelSpec", "NetworkSource", "Notice", "OptionError", "OutputError", "Prediction",
-        "Reading", "RecipeError", "Record", "Runner", "Serving", "Session", "ShownFrame", "Sink", "Source", "SourceError", "SourceTimeoutError", "Stream",
-        "StreamStatus", "TrainingError", "Warnings", "evaluate", "load", "open_bundle", "open_model", "open_source", "preset", "read_videos", "write_triton",
+        "Reading", "RecipeError", "Record", "Recording", "Runner", "Serving", "Session", "ShownFrame", "Sink", "Source", "SourceError", "SourceTimeoutError", "Stream",
+        "StreamStatus", "TrainingError", "Warnings", "evaluate", "load", "open_bundle", "open_metrics", "open_model", "open_mqtt", "open_source", "open_webhook", "preset", "read_videos", "write_triton",
     ]  # fmt: skip
     for name in set(mar_edge.__all__) - {"Event", "Record"}:  # aliases
         assert getattr(mar_edge, name).__name__ == name

@@ -275,7 +275,7 @@ class Reader:
         again = self._source.live and error.retry
         retries = self._options.max_retries
         if again and retries is not None and self._backoff.attempts >= retries:
-            self._notify("given-up", f"{self._name}: given up after {counted(retries, 'retry')}: {error}")
+            self._notify("given-up", f"{error}. Given up after {counted(retries, 'retry')}")
             again = False
         if self.arrived_s is not None:
             self._feed.reset()
