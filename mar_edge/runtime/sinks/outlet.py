@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import get_args
 
-from mar_edge.errors import MarEdgeError, OutputError
+from mar_edge.errors import MarEdgeError, OptionError, OutputError
 from mar_edge.runtime.backoff import Backoff
 from mar_edge.runtime.results import Kind, Notice, Record
 from mar_edge.runtime.sinks.sink import Sink
@@ -40,6 +41,9 @@ class Outlet:
         retries: attempts that failed and were repeated.
         dropped: records that never reached the sink, by kind.
         failure: why it is disabled; None if it is not.
+
+    Raises:
+        OptionError: if the sink wants a kind of record that does not exist.
     """
 
     def __init__(
@@ -52,7 +56,7 @@ class Outlet:
         backoff: Backoff | None = None,
     ) -> None:
         self.name = sink.name
-        self.wants: frozenset[Kind] = sink.wants
+        self.wants = _kinds(sink)
         self.written = 0
         self.retries = 0
         self.dropped: Counter[str] = Counter()
@@ -66,6 +70,7 @@ class Outlet:
         self._writing: Record | None = None
         self._closing = False
         self._disabled = False
+        self._left = False
         self._told_dropped = False
         self._thread = threading.Thread(target=self._feed, name=f"mar-edge writes {sink.name}", daemon=True)
         self._thread.start()
@@ -88,10 +93,10 @@ class Outlet:
             self._told_dropped = True
             self._say(f"{self.name} is too slow; some of its records ({lost.kind}s) are dropped")
 
-    def wait_for_room(self) -> None:
-        """Wait until the queue has room, or the sink fails or is closed."""
+    def wait_for_room(self, timeout_s: float | None = None) -> bool:
+        """Wait until the queue has room, or the sink fails or is closed; return whether that is so."""
         with self._changed:
-            self._changed.wait_for(lambda: self._disabled or self._closing or not self._is_full())
+            return self._changed.wait_for(lambda: self._disabled or self._closing or not self._is_full(), timeout_s)
 
     def counts(self) -> Mapping[str, int]:
         """Return `queued`, `written`, `retries`, and `dropped_KIND` for every kind that was lost here or in the sink."""
@@ -105,24 +110,32 @@ class Outlet:
         with self._changed:
             lost = Counter(self.dropped)
         if isinstance(own, Mapping):
-            lost.update(own)
+            lost.update(dict(own))  # of a copy: the sum iterates in Python, and another thread may count
         return +lost
 
+    def finish(self) -> None:
+        """Take nothing more, and let the sink take what waits; does not wait."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
     def close(self, timeout_s: float | None) -> bool:
-        """Let the sink take what waits, and close it.
+        """Let the sink take what waits, and close it. Called by the sink itself, it takes effect after the call.
 
         Args:
             timeout_s: how long to wait; None for as long as it takes. A sink that is away is not waited for.
 
         Returns:
-            Whether it is closed. One that hangs is left behind, and what it holds up counts as dropped.
+            Whether it is closed. One that hangs is left behind, and what it holds up counts as dropped; it is not waited
+            for again.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join(timeout_s)
+        self.finish()
+        if self._thread is threading.current_thread():
+            return True
+        self._thread.join(0 if self._left else timeout_s)
         if not self._thread.is_alive():
             return True
+        self._left = True
         with self._changed:
             if not self._disabled and self._writing is not None:
                 self.dropped[self._writing.kind] += 1
@@ -159,6 +172,8 @@ class Outlet:
         try:
             while (record := self._next()) is not None:
                 self._write(record)
+        except BaseException as error:  # such as sys.exit in the user's own code, which ends this thread alone
+            self._disable(OutputError(f"{type(error).__name__}: {error}"))
         finally:
             self._close_sink()
 
@@ -179,7 +194,7 @@ class Outlet:
                 self._sink.write(record)
             except OutputError as error:
                 if not error.retry:
-                    self._disable(record, error)
+                    self._disable(error)
                     return
                 if not self._wait_to_retry(str(error)):
                     self.dropped[record.kind] += 1
@@ -211,11 +226,12 @@ class Outlet:
             self._changed.wait_for(lambda: self._closing, max(0.0, end_s - time.monotonic()))
         return True
 
-    def _disable(self, record: Record, error: OutputError) -> None:
+    def _disable(self, error: OutputError) -> None:
         with self._changed:
             self._disabled = True
             self.failure = error
-            self.dropped[record.kind] += 1
+            if self._writing is not None:
+                self.dropped[self._writing.kind] += 1
             self._drop_all()
             self._changed.notify_all()
         self._say(f"{self.name} failed and is disabled: {error}")
@@ -228,3 +244,11 @@ class Outlet:
 
     def _say(self, message: str) -> None:
         self._notify(Notice(stream=self.name, code="output", message=message))
+
+
+def _kinds(sink: Sink) -> frozenset[Kind]:
+    wants: object = sink.wants
+    known: tuple[Kind, ...] = get_args(Kind)
+    if isinstance(wants, str) or not isinstance(wants, Iterable) or not set(wants) <= set(known):
+        raise OptionError(f"{sink.name} wants {wants!r}; its 'wants' must be a set of {', '.join(known)}")
+    return frozenset(wants)

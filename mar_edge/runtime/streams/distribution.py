@@ -16,7 +16,7 @@ class Distribution:
     """Hands records to whoever wants them; from any thread."""
 
     def __init__(self) -> None:
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # re-entrant: a signal's handler may stop the runner
         self._outlets: list[tuple[Outlet, frozenset[str] | None]] = []
         self._queues: list[ResultQueue] = []
 
@@ -49,10 +49,10 @@ class Distribution:
             if record.kind in taker.wants:
                 taker.put(record, keep=keep)
 
-    def wait_for_room(self, stream: str) -> None:
-        """Wait until everything that a stream is written to has room."""
-        for taker in self._takers(stream):
-            taker.wait_for_room()
+    def wait_for_room(self, stream: str, timeout_s: float) -> bool:
+        """Wait until everything that a stream is written to has room; return whether it has."""
+        end_s = time.monotonic() + timeout_s
+        return all(taker.wait_for_room(max(0.0, end_s - time.monotonic())) for taker in self._takers(stream))
 
     def end_queues(self) -> None:
         """Say to those who iterate that nothing more comes."""
@@ -71,14 +71,11 @@ class Distribution:
             Whether all are closed; those that hang are left behind.
         """
         outlets = self.outlets
-        closing = [threading.Thread(target=outlet.close, args=(None,), daemon=True) for outlet in outlets]
-        for thread in closing:
-            thread.start()
+        for outlet in outlets:
+            outlet.finish()
         well = True
-        for outlet, thread in zip(outlets, closing, strict=True):
-            thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
-            if thread.is_alive():
-                well &= outlet.close(0.0)
+        for outlet in outlets:
+            well &= outlet.close(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
         return well
 
     def _takers(self, stream: str) -> list[Outlet | ResultQueue]:

@@ -53,10 +53,10 @@ class ResultQueue:
                 self.dropped += 1
             self._changed.notify_all()
 
-    def wait_for_room(self) -> None:
-        """Wait until there is room, or nothing more is wanted."""
+    def wait_for_room(self, timeout_s: float | None = None) -> bool:
+        """Wait until there is room, or nothing more is wanted; return whether that is so."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) < DEPTH)
+            return self._changed.wait_for(lambda: self._closed or len(self._waiting) < DEPTH, timeout_s)
 
     def get(self, timeout_s: float | None = None) -> Record | None:
         """Return the next record; None if none comes in time, and at the end."""
