@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from mar_edge.errors import MarEdgeError, OptionError, OutputError
 from mar_edge.runtime.backoff import Backoff
@@ -20,18 +20,24 @@ FRAMES = 8
 """Frames among them: one at 1080p may hold 6 MB."""
 
 
+class _Waiting(NamedTuple):
+    record: Record
+    keep: bool
+
+
 class Outlet:
     """Feeds one sink.
 
     Of a live stream, what does not fit is dropped, and counted by kind: the oldest frame, prediction or notice; an event
-    only if nothing but events waits. A stream that waits, as a file does, is held by `wait_for_room`, and loses nothing.
+    only if nothing but events waits. A stream that waits, as a file does, is held by `wait_for_room`, and loses nothing; its
+    records are counted apart, so that live ones do not replace them.
     A record that the sink can write later is tried again, with longer and longer pauses, and what follows waits behind it.
     A sink that fails for good is disabled.
 
     Args:
         sink: what to feed; `close` closes it.
         notify: called when records are lost, when the sink fails, and when it works again; from any thread.
-        depth: records that may wait.
+        depth: records that may wait, of live streams and of those that wait for each.
         frames: frames among them.
         backoff: pauses between attempts.
 
@@ -66,7 +72,7 @@ class Outlet:
         self._depth, self._frames = depth, frames
         self._backoff = backoff or Backoff()
         self._changed = threading.Condition()
-        self._waiting: deque[Record] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._writing: Record | None = None
         self._closing = False
         self._disabled = False
@@ -86,7 +92,7 @@ class Outlet:
             if self._disabled or self._closing:
                 self.dropped[record.kind] += 1
                 return
-            self._waiting.append(record)
+            self._waiting.append(_Waiting(record, keep))
             lost = None if keep else self._make_room()
             self._changed.notify_all()
         if lost is not None and not self._told_dropped:
@@ -145,27 +151,25 @@ class Outlet:
         return False
 
     def _is_full(self) -> bool:
-        frames = sum(record.kind == "frame" for record in self._waiting) if "frame" in self.wants else 0
-        return len(self._waiting) >= self._depth or frames >= self._frames
+        kept = [one for one in self._waiting if one.keep]
+        return len(kept) >= self._depth or sum(one.record.kind == "frame" for one in kept) >= self._frames
 
     def _make_room(self) -> Record | None:
-        """Drop a record if there are too many; return it."""
-        frames = [record for record in self._waiting if record.kind == "frame"] if "frame" in self.wants else []
+        """Drop a record of a live stream if there are too many of them; return it."""
+        live = [(place, one.record) for place, one in enumerate(self._waiting) if not one.keep]
+        frames = [(place, record) for place, record in live if record.kind == "frame"]
         if len(frames) > self._frames:
-            lost = frames[0]
-        elif len(self._waiting) > self._depth:
-            lost = next((record for record in self._waiting if record.kind != "event"), self._waiting[0])
+            place, lost = frames[0]
+        elif len(live) > self._depth:
+            place, lost = next(((place, record) for place, record in live if record.kind != "event"), live[0])
         else:
             return None
-        for place, record in enumerate(self._waiting):  # by identity: records compare by their values
-            if record is lost:
-                del self._waiting[place]
-                break
+        del self._waiting[place]
         self.dropped[lost.kind] += 1
         return lost
 
     def _drop_all(self) -> None:
-        self.dropped.update(record.kind for record in self._waiting)
+        self.dropped.update(one.record.kind for one in self._waiting)
         self._waiting.clear()
 
     def _feed(self) -> None:
@@ -183,7 +187,7 @@ class Outlet:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
-            self._writing = self._waiting.popleft()
+            self._writing = self._waiting.popleft().record
             self._changed.notify_all()
             return self._writing
 

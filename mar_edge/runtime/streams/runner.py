@@ -118,8 +118,6 @@ class Runner:
             EngineError: if the model was loaded in another process.
         """
         model.engine.check_process()
-        if max_age_s is not None and not max_age_s > 0:
-            raise OptionError(f"max_age_s is {max_age_s!r}; use more than 0 seconds, or None for no limit")
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
         with self._changed:
@@ -227,7 +225,8 @@ class Runner:
     def __iter__(self) -> Generator[Record, None, None]:
         """Yield predictions, events, notices and summaries as they come, until every stream has ended.
 
-        Of a live stream only the newest prediction waits, with the events of those that it replaces.
+        Of a live stream only the newest prediction waits, with the events of those that it replaces. What came before the
+        loop begins is not in it: where the first results of a recording matter, add it to a runner that is not started.
         """
         queue = ResultQueue(frozenset(("prediction", "event", "notice", "summary")))
         self._distribution.add_queue(queue)
@@ -300,6 +299,8 @@ class Runner:
         scheduler = self._schedulers.get(id(stream.engine))
         while scheduler is None or not stream.begin(scheduler):  # one whose engine failed may not be forgotten yet
             scheduler = self._schedulers[id(stream.engine)] = Scheduler(stream.engine)
+        if self._stopped:  # by a signal's handler, meanwhile
+            stream.stop()
 
     def _end(self, streams: Collection[RunningStream], deadline_s: float) -> bool:
         """Stop streams and wait for them; return whether all of them ended."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mar_edge.errors import EngineError, MarEdgeError
+from mar_edge.errors import EngineError, MarEdgeError, OptionError
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.batching import LARGEST, BatchChoice
@@ -40,6 +40,9 @@ class Lane:
         turn: held while a result is reported.
         quiet: whether the stream is broken by the time without a frame.
         abandoned: whether it has ended.
+
+    Raises:
+        OptionError: if the age limit is invalid.
     """
 
     slot: Slot
@@ -54,6 +57,11 @@ class Lane:
     turn: threading.RLock = field(default_factory=threading.RLock, init=False)  # a signal's handler may stop the runner
     quiet: bool = field(default=False, init=False)
     abandoned: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Check the age limit."""
+        if self.max_age_s is not None and not self.max_age_s > 0:
+            raise OptionError(f"max_age_s is {self.max_age_s!r}; use more than 0 seconds, or None for no limit")
 
     def cut(self) -> None:
         """End the open event, and report it."""
