@@ -84,5 +84,9 @@ class ResultQueue:
             if isinstance(older, Prediction) and older.stream == newer.stream:
                 del self._waiting[place]
                 self.skipped[newer.stream] = self.skipped.get(newer.stream, 0) + 1
-                return replace(newer, events=(*older.events, *newer.events)) if older.events else newer
+                if not older.events:
+                    return newer
+                events = (*older.events, *newer.events)
+                self.dropped += max(0, len(events) - LARGEST)
+                return replace(newer, events=events[-LARGEST:])
         return newer

@@ -183,8 +183,11 @@ class Runner:
             Its outlet, with its counts.
 
         Raises:
-            OptionError: if the runner was stopped, or the sink wants a kind of record that does not exist.
+            OptionError: if the runner was stopped, the sink wants a kind of record that does not exist, or `streams` is a
+                single text.
         """
+        if isinstance(streams, str):
+            raise OptionError(f"streams is {streams!r}; use a list of names, as [{streams!r}]")
         with self._changed:
             if self._stopped:
                 raise OptionError("this runner was stopped. Create another one")
@@ -208,8 +211,11 @@ class Runner:
             return any(stream.source.live for stream in self._streams.values())
 
     def outputs(self) -> Mapping[str, Mapping[str, int]]:
-        """Return the counts of every output by its name, see `Outlet.counts`."""
-        return {outlet.name: outlet.counts() for outlet in self.outlets}
+        """Return the counts of every output by its name, with a number if it is not the first one of that name."""
+        counts: dict[str, Mapping[str, int]] = {}
+        for outlet in self.outlets:
+            counts[_numbered(outlet.name, counts)] = outlet.counts()
+        return counts
 
     def errors(self) -> dict[str, MarEdgeError]:
         """Return why streams ended, by name; those that ended without an error are not included."""
@@ -289,11 +295,7 @@ class Runner:
             if name in self._streams:
                 raise OptionError(f"there is a stream '{name}' already; give each stream a name of its own")
             return name
-        own = printable(without_credentials(source.name))
-        number, found = 2, own
-        while found in self._streams:
-            found, number = f"{own} ({number})", number + 1
-        return found
+        return _numbered(printable(without_credentials(source.name)), self._streams)
 
     def _begin(self, stream: RunningStream) -> None:
         scheduler = self._schedulers.get(id(stream.engine))
@@ -328,6 +330,14 @@ class Runner:
     def notify(self, notice: Notice) -> None:
         """Tell every sink what an operator should know; from any thread."""
         self._distribution.emit(notice, keep=False)
+
+
+def _numbered(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken, with a number if need be."""
+    number, found = 2, name
+    while found in taken:
+        found, number = f"{name} ({number})", number + 1
+    return found
 
 
 _STOPPED_AT_EXIT: weakref.WeakSet[Runner] = weakref.WeakSet()

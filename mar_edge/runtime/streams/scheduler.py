@@ -128,7 +128,9 @@ class Scheduler:
                 self._serve(taken)
         except MarEdgeError as failure:
             error = failure
-        except Exception as failure:  # a mistake of ours must not look like a stream that ended well
+        except (
+            BaseException
+        ) as failure:  # a mistake of ours, or sys.exit in a user's engine, must not look like a stream that ended well
             error = EngineError(f"{self._engine.name}: a result was lost: {type(failure).__name__}: {failure}")
         finally:
             with self.changed:

@@ -22,6 +22,7 @@ from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import EventEnded, EventStarted, Notice, Prediction, Record, StreamStatus
+from mar_edge.runtime.streams.result_queue import LARGEST, ResultQueue
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import Act, FakeEngine, Hang, ListSink, Lost, Play, ScriptedSource, Silence
 
@@ -379,10 +380,27 @@ def test_sinks_that_cannot_be_served_are_refused_and_the_others_closed() -> None
     with pytest.raises(OptionError, match="its 'wants' must be a set of prediction, event"):
         Runner(sinks=[good, mistaken])
     assert good.closed
-    runner = Runner()
-    runner.stop()
+    with Runner(sinks=[ListSink(), ListSink()]) as runner:
+        assert list(runner.outputs()) == ["list", "list (2)"]
+        with pytest.raises(OptionError, match="use a list of names"):
+            runner.add_sink(ListSink(), streams="left")
     with pytest.raises(OptionError, match="was stopped"):
         runner.add_sink(ListSink())
+
+
+def test_a_prediction_that_nobody_takes_keeps_a_bounded_number_of_events() -> None:
+    queue = ResultQueue(frozenset(("prediction",)))
+    event = EventEnded(id="1", stream="a", label="x", start_s=0, end_s=1, score=1)
+    for number in range(6):
+        queue.put(
+            Prediction(
+                stream="a", time_s=number, frame=number, label="x", score=1, top=(), latency_ms=0, mask=0, engine="fake",
+                events=(event,) * 2000,
+            )
+        )  # fmt: skip
+    taken = queue.get()
+    assert isinstance(taken, Prediction) and (taken.frame, len(taken.events)) == (5, LARGEST)
+    assert queue.dropped == 2000
 
 
 PROGRAM = """
