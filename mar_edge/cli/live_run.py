@@ -108,9 +108,9 @@ class LiveRun:
                 interrupted = True
             finally:
                 self._stop(interrupted)
-        self._raise_errors()
         if interrupted:
             raise typer.Exit(130)
+        self._raise_errors()
 
     def _loop(self) -> None:
         pause_s = REFRESH_S if self._windows is None else PICTURE_S

@@ -26,20 +26,22 @@ if TYPE_CHECKING:
 _PARTS = (JsonOutput, MqttOutput, WebhookOutput, MetricsOutput, VideoOutput, ClipsOutput)
 
 
-def outputs_of_options(**options: dict[str, Any] | None) -> list[AnyOutput]:
+def outputs_of_options(**options: tuple[str | None, dict[str, str | None]]) -> list[AnyOutput]:
     """Return the outputs that options name.
 
     Args:
-        **options: by the name of the option without dashes, what the site file has for such an output; None without it.
+        **options: by the name of the option without dashes, its value and further keys of the site file for such an output;
+            None for what is not given.
 
     Raises:
         OptionError: if a value is invalid.
     """
     outputs = []
     for part in _PARTS:
-        values = options.get(part.tag)
-        if values is None:
+        target, more = options.get(part.tag, (None, {}))
+        if target is None:
             continue
+        values = {part.tag: target, **{key: value for key, value in more.items() if value is not None}}
         try:
             outputs.append(part.model_validate(values))
         except ValidationError as error:
@@ -73,38 +75,32 @@ def add_outputs(
 
 
 def _open(output: AnyOutput, runner: Runner, streams: list[str], inputs: list[str], *, force: bool) -> Sink:
-    # each is imported only when it is wanted
-    if isinstance(output, JsonOutput):
-        from mar_edge.runtime.sinks.json_lines import JsonLinesSink
+    from mar_edge.runtime.sinks import open as sinks
 
-        return JsonLinesSink(
+    if isinstance(output, JsonOutput):
+        return sinks.JsonLinesSink(
             output.lines, force=force, rotate_bytes=output.rotate_bytes, keep=output.keep, inputs=inputs
         )
     if isinstance(output, VideoOutput):
-        from mar_edge.runtime.sinks.recording import Recording
-
-        return Recording(output.video, streams=streams, inputs=inputs, force=force, notify=runner.notify)
+        return sinks.Recording(output.video, streams=streams, inputs=inputs, force=force, notify=runner.notify)
     if isinstance(output, ClipsOutput):
-        from mar_edge.runtime.sinks.event_clips import EventClips
-
-        return EventClips(
+        return sinks.EventClips(
             output.clips,
             before_s=output.before_s,
             after_s=output.after_s,
             longest_s=output.longest_s,
             keep_bytes=output.keep_bytes,
+            inputs=inputs,
             notify=runner.notify,
         )
-    from mar_edge.runtime.sinks import open as network
-
     if isinstance(output, MqttOutput):
-        return network.open_mqtt(output.mqtt, notify=runner.notify)
+        return sinks.open_mqtt(output.mqtt, notify=runner.notify)
     if isinstance(output, WebhookOutput):
-        return network.open_webhook(
+        return sinks.open_webhook(
             output.webhook,
             secret=output.secret.get_secret_value().encode() if output.secret else None,
             wants=frozenset(output.wants),
             ca=Path(output.ca) if output.ca else None,
             notify=runner.notify,
         )
-    return network.open_metrics(output.metrics, status=runner.status, outputs=runner.outputs)
+    return sinks.open_metrics(output.metrics, status=runner.status, outputs=runner.outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,6 +83,10 @@ VideoOption = Annotated[
 ClipsOption = Annotated[
     str | None, typer.Option("--clips", metavar="FOLDER", help="Record each event, from 3 s before to 2 s after it.")
 ]
+ClipsKeepOption = Annotated[
+    str | None,
+    typer.Option("--clips-keep", metavar="SIZE", help="Remove the oldest clips once all take more, such as 10GB."),
+]
 MqttOption = Annotated[
     str | None,
     typer.Option(
@@ -115,6 +120,7 @@ def run(
     json_rotate: JsonRotateOption = None,
     video: VideoOption = None,
     clips: ClipsOption = None,
+    clips_keep: ClipsKeepOption = None,
     mqtt: MqttOption = None,
     webhook: WebhookOption = None,
     metrics: MetricsOption = None,
@@ -122,7 +128,7 @@ def run(
     show: ShowOption = False,
 ) -> None:
     """Recognise actions in cameras, files or the demo, until they end or you press Ctrl-C."""
-    _check_usage(camera, source, config)
+    _check_usage(locals())
     interrupt_on_signals()  # a stop by a service manager and a closed terminal end it as cleanly as Ctrl-C
     if config is not None:
         from mar_edge.cli.site_run import SiteRun
@@ -134,12 +140,12 @@ def run(
     from mar_edge.cli.outputs import add_outputs, outputs_of_options
 
     outputs = outputs_of_options(
-        json=_with(json, json=json, rotate=json_rotate),
-        video=_with(video, video=video),
-        clips=_with(clips, clips=clips),
-        mqtt=_with(mqtt, mqtt=mqtt),
-        webhook=_with(webhook, webhook=webhook),
-        metrics=_with(metrics, metrics=metrics),
+        json=(json, {"rotate": json_rotate}),
+        video=(video, {}),
+        clips=(clips, {"keep": clips_keep}),
+        mqtt=(mqtt, {}),
+        webhook=(webhook, {}),
+        metrics=(metrics, {}),
     )
     sources = [*([] if camera is None else [camera]), *(_open_raw(source or [], stdin_format))]
     loaded = load_model(model, engine, mask, precision)
@@ -150,40 +156,31 @@ def run(
         "max_age_s": max_age_ms / 1000,
         "max_retries": max_retries,
     }
-    live = LiveRun(
-        [StreamPlan(source=one, model=loaded, options=options) for one in sources],
-        show=show,
-        print_events=json is None,
-    )
+    plans = [StreamPlan(source=one, model=loaded, options=options) for one in sources]
+    live = LiveRun(plans, show=show, print_events=json is None)
     add_outputs(live.runner, outputs, names=live.names, inputs=[*(source or []), model], force=force)
     live.run()
 
 
-def _check_usage(camera: int | None, sources: list[str] | None, config: Path | None) -> None:
+def _check_usage(given: dict[str, Any]) -> None:
     """Check that exactly one option says what is recognised.
+
+    Args:
+        given: the value of every option.
 
     Raises:
         BadParameter: if none or several do, or a site file stands beside options that it has itself.
     """
-    if sum((camera is not None, bool(sources), config is not None)) != 1:
+    if sum((given["camera"] is not None, bool(given["source"]), given["config"] is not None)) != 1:
         raise typer.BadParameter(
             "give either --camera N, --source URI or --config SITE.yaml", param_hint="--camera / --source / --config"
         )
-    if config is None:
+    if given["config"] is None:
         return
-    import click
-
-    context = click.get_current_context(silent=True)
-    for name in context.params if context is not None else ():
-        given = context.get_parameter_source(name) if context is not None else None
-        if name not in ("config", "show", "max_seconds", "force") and given is click.core.ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(f"{option} stands in the site file; leave it out", param_hint="--config")
-
-
-def _with(value: str | None, **values: str | None) -> dict[str, Any] | None:
-    """Return the values of an output, if it is wanted."""
-    return None if value is None else {key: one for key, one in values.items() if one is not None}
+    for name, option in signature(run).parameters.items():
+        if name not in ("config", "show", "max_seconds", "force") and given[name] != option.default:
+            shown = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{shown} is a matter of the site file; leave it out", param_hint="--config")
 
 
 def _open_raw(sources: list[str], stdin_format: str | None) -> list[str | Source]:

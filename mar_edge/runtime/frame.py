@@ -26,9 +26,21 @@ class Frame:
         truth: label of a scripted source; None for real recordings.
         arrived_s: `time.monotonic()` when a live frame was taken; None for a file.
         held: whether it repeats the picture before, which the recording still shows: it is not a frame of its own.
+        cut: why no window may contain both this frame and an earlier one, such as `b.mp4 begins`; None if one may.
     """
 
-    __slots__ = ("_convert", "_converting", "_picture", "arrived_s", "color", "held", "size_px", "time_s", "truth")
+    __slots__ = (
+        "_convert",
+        "_converting",
+        "_picture",
+        "arrived_s",
+        "color",
+        "cut",
+        "held",
+        "size_px",
+        "time_s",
+        "truth",
+    )
 
     def __init__(
         self,
@@ -40,12 +52,14 @@ class Frame:
         truth: str | None = None,
         arrived_s: float | None = None,
         held: bool = False,
+        cut: str | None = None,
     ) -> None:
         self.time_s = time_s
         self.color = color
         self.truth = truth
         self.arrived_s = arrived_s
         self.held = held
+        self.cut = cut
         self._picture: NDArray[np.uint8] | None = None
         self._convert: Callable[[], NDArray[np.uint8]] | None = None
         if callable(picture):
@@ -67,9 +81,17 @@ class Frame:
                     self._picture, self._convert = self._convert(), None
         return self._picture
 
-    def at(self, time_s: float) -> Frame:
-        """Return the same frame with another time, seconds; its picture is converted once for both."""
-        if time_s == self.time_s:
+    def at(self, time_s: float, *, arrived_s: float | None = None, cut: str | None = None) -> Frame:
+        """Return the same frame with another time; its picture is converted once for both.
+
+        Args:
+            time_s: seconds.
+            arrived_s: `time.monotonic()` at its arrival; by default as of this one.
+            cut: why it begins anew; by default as this one.
+        """
+        cut = cut or self.cut
+        arrived_s = self.arrived_s if arrived_s is None else arrived_s
+        if (time_s, arrived_s, cut) == (self.time_s, self.arrived_s, self.cut):
             return self
         return Frame(
             picture=(lambda: self.picture) if self._picture is None else self._picture,
@@ -77,6 +99,7 @@ class Frame:
             size_px=self.size_px,
             color=self.color,
             truth=self.truth,
-            arrived_s=self.arrived_s,
+            arrived_s=arrived_s,
             held=self.held,
+            cut=cut,
         )

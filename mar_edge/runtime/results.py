@@ -224,7 +224,7 @@ class StreamStatus:
         warnings: notices.
         dropped: what was lost, by cause: `source` for frames that a live source replaced before they were read, `newer`
             for windows that a newer one replaced, `age` for windows that were too old, `cut` for windows lost in a break,
-            `stopped` for windows that waited when the stream was stopped.
+            `stopped` for windows that waited when the stream was stopped, `invalid` for frames that cannot be used.
         reconnects: how often it was connected again.
         source_s: time of the newest frame in the stream's own time, seconds.
         elapsed_s: since the stream was added, seconds.

@@ -47,7 +47,7 @@ def test_run_on_the_demo_gives_json_on_stdout_alone() -> None:
     lines = records(done.stdout)
     predictions = [line for line in lines if line["type"] == "prediction"]
     assert list(predictions[0]) == [
-        "type", "stream", "time_s", "frame", "label", "score", "top", "latency_ms", "mask", "engine", "reliable",
+        "type", "stream", "time_s", "frame", "label", "score", "top", "latency_ms", "inference_ms", "mask", "engine", "reliable",
     ]  # fmt: skip
     assert [line["time_s"] for line in predictions] == sorted(line["time_s"] for line in predictions)
     assert predictions[0]["time_s"] == pytest.approx(1.5, abs=0.1)

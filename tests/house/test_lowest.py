@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 NOT_TESTED = {
-    "lightning-fabric", "onnxscript", "openvino", "pycuda", "tensorboard", "tensorrt", "tensorrt-rtx-cu12", "torch",
+    "lightning-fabric", "onnxscript", "openvino", "pycuda", "rosbags", "tensorboard", "tensorrt", "tensorrt-rtx-cu12", "torch",
 }  # fmt: skip
 
 

@@ -154,7 +154,7 @@ RICH = {
 
 MARKUP_READERS = ("Text", "Progress", "Text.from_markup", "Text.from_ansi", "Text.assemble", "console.status")
 
-TYPES = {"rich.text.Text", "rich.progress.Progress"}
+TYPES = {"rich.console.RenderableType", "rich.text.Text", "rich.progress.Progress"}
 """Good as types, not to be called."""
 
 PRINTING = {
@@ -162,6 +162,7 @@ PRINTING = {
         "cli/standard_streams.py",
         "cli/second_signal.py",  # constant text, from a thread that must not wait
         "runtime/measurement/memory.py",  # a process whose output is read by its parent
+        "runtime/sources/raw.py",  # a byte into a pipe of its own, which wakes a thread
         "runtime/sinks/json_lines.py",  # JSON, whose control characters are escaped
     },
     "rich": {"console.py"},

@@ -42,3 +42,14 @@ class Authority:
         signer = ("-CA", self.file, "-CAkey", self._key, "-CAcreateserial", "-extfile", folder / "names")
         _openssl("x509", "-req", "-in", request, "-out", certificate, *signer)
         return certificate, key
+
+
+def self_signed(folder: Path) -> Path:
+    """Return a PEM file with a new key and a certificate for 127.0.0.1 that nobody has signed, as cameras have."""
+    key, signed, both = folder / "key.pem", folder / "certificate.pem", folder / "both.pem"
+    _openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+        *("-subj", "/CN=camera", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", signed),
+    )
+    both.write_bytes(key.read_bytes() + signed.read_bytes())
+    return both

@@ -14,7 +14,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - versions come first
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - versions come first
 
 H264 = "h264parse ! rtph264pay name=pay0 config-interval=-1"
 H265 = "h265parse ! rtph265pay name=pay0 config-interval=-1"
@@ -64,10 +64,9 @@ def stamp(element: Gst.Element, fps: int) -> None:
     element.get_by_name("stamp").get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, write)
 
 
-def protect(server: GstRtspServer.RTSPServer, made: GstRtspServer.RTSPMediaFactory, login: str, digest: bool) -> None:
+def protect(auth: GstRtspServer.RTSPAuth, made: GstRtspServer.RTSPMediaFactory, login: str, digest: bool) -> None:
     """Ask for a user's name and password."""
     user, _, password = login.partition(":")
-    auth = GstRtspServer.RTSPAuth()
     token = GstRtspServer.RTSPToken()
     token.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "user")
     if digest:
@@ -75,7 +74,6 @@ def protect(server: GstRtspServer.RTSPServer, made: GstRtspServer.RTSPMediaFacto
         auth.add_digest(user, password, token)
     else:
         auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
-    server.set_auth(auth)
     made.add_role_from_structure(
         Gst.Structure.new_from_string("user, media.factory.access=(boolean)true, media.factory.construct=(boolean)true")
     )
@@ -91,6 +89,7 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--gop", type=int, default=25)
     parser.add_argument("--login", help="USER:PASSWORD")
+    parser.add_argument("--certificate", help="PEM file with key and certificate, for rtsps")
     parser.add_argument("--digest", action="store_true")
     parser.add_argument(
         "--file", help="an H.264 or H.265 stream without a container to repeat instead of a test picture"
@@ -103,8 +102,13 @@ def main() -> None:
     server.set_address(options.address)
     server.set_service(options.port)
     made = factory(options)
+    auth = GstRtspServer.RTSPAuth()
     if options.login:
-        protect(server, made, options.login, options.digest)
+        protect(auth, made, options.login, options.digest)
+    if options.certificate:
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(options.certificate))
+    if options.login or options.certificate:
+        server.set_auth(auth)
     server.get_mount_points().add_factory("/stream", made)
     loop = GLib.MainLoop()
     if not server.attach(None):

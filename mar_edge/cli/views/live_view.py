@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mar_edge.console import Console, literal
+from mar_edge.counting import counted
 from mar_edge.runtime.results import EventEnded, EventStarted, Prediction, StreamStatus
 
 BAR_CELLS = 32
@@ -153,4 +154,4 @@ def _latency(prediction: Prediction | None) -> str:
 def _drops(dropped: Mapping[str, int]) -> str:
     frames = dropped.get("source", 0)
     windows = sum(dropped.values()) - frames
-    return f"dropped {frames}" + (f" + {windows} windows" if windows else "")
+    return f"dropped {frames}" + (f" + {counted(windows, 'window')}" if windows else "")

@@ -79,7 +79,7 @@ class Intake:
             raise FrameError(
                 f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
             )
-        cut = self._break(frame.size_px, time_s)
+        cut = frame.cut or self._break(frame.size_px, time_s)
         places = min(self._sampler.places(time_s, anew=cut is not None), self._spec.geometry.frames)
         pictures = self._pictures(frame, out) if places else None
         if cut is not None:  # nothing was changed before here

@@ -22,6 +22,7 @@ REPORTED_S = 5.0
 """How long after its beginning an event may be reported without loss of what comes before it."""
 
 _MOST_BYTES = 64 << 20
+_MOST_CUT = 16
 
 
 @dataclass
@@ -219,6 +220,8 @@ class EventClips:
         del stream.clips[clip.event.id]
         if cut is not None and not isinstance(clip.event, EventEnded):
             stream.cut[clip.event.id] = clip
+            while len(stream.cut) > _MOST_CUT:  # the ends of their events were lost on the way here
+                del stream.cut[next(iter(stream.cut))]
         if cut == "longest":
             self._tell(
                 clip.event.stream, f"the clip {clip.file.path} ends after {self._longest_s:g} s, before its event"

@@ -205,7 +205,7 @@ class MqttClient:
         if isinstance(error, ssl.SSLCertVerificationError):
             return (
                 f"the certificate of {place} is not accepted: {error.verify_message}. Give its authority with "
-                "?ca=FILE, the host's name as in the certificate, and check this device's clock"
+                "the option ca=FILE, the host's name as in the certificate, and check this device's clock"
             )
         if isinstance(error, ssl.SSLError):
             return (

@@ -6,17 +6,31 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mar_edge.runtime.results import Kind, Notice, StreamStatus
+from mar_edge.runtime.results import Kind, StreamStatus
+from mar_edge.runtime.sinks.event_clips import EventClips
+from mar_edge.runtime.sinks.json_lines import JsonLinesSink
 from mar_edge.runtime.sinks.metrics import Metrics
 from mar_edge.runtime.sinks.mqtt import Mqtt
 from mar_edge.runtime.sinks.mqtt_address import parse
+from mar_edge.runtime.sinks.notify import Notify
+from mar_edge.runtime.sinks.recording import Recording
 from mar_edge.runtime.sinks.secret_file import read_secret
 from mar_edge.runtime.sinks.webhook import Webhook
 
+__all__ = [
+    "EventClips",
+    "JsonLinesSink",
+    "Metrics",
+    "Mqtt",
+    "Recording",
+    "Webhook",
+    "open_metrics",
+    "open_mqtt",
+    "open_webhook",
+]
+
 WEBHOOK_SECRET = "MAR_EDGE_WEBHOOK_SECRET"
 """Environment variable with the secret that signs webhooks; with `_FILE` at its end, one with the path of a file with it."""
-
-Notify = Callable[[Notice], None]
 
 
 def open_mqtt(url: str, *, notify: Notify) -> Mqtt:

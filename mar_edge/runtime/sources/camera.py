@@ -60,7 +60,7 @@ class CameraSource:
 
         Raises:
             SourceError: if it cannot be opened; the message states whether it is missing, not permitted or in use. A
-                retry is worthwhile once the camera was open: before, its number may be wrong.
+                retry is worthwhile if it is in use, and once the camera was open: before, its number may be wrong.
         """
         if self._current is not None and not self._current.closed:
             raise SourceError(
@@ -121,7 +121,7 @@ class CameraSource:
             )
         if self._has_node:
             trouble = why_not_open(self.index)
-            return SourceError(trouble.message, code=trouble.code, retry=retry)
+            return SourceError(trouble.message, code=trouble.code, retry=retry or trouble.code == "busy")
         return SourceError(f"no {self.name}, or another program uses it. {LIST}", code="not-found", retry=retry)
 
 

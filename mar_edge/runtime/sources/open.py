@@ -22,14 +22,14 @@ from mar_edge.runtime.sources.camera_settings import CameraSettings
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.device_node import LIST, NODE
 from mar_edge.runtime.sources.file import FileSource
-from mar_edge.runtime.sources.file_list import FileListSource, expand, natural_order
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
-from mar_edge.runtime.sources.images import ImagesSource, is_named_picture, pictures_in
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
 from mar_edge.runtime.sources.iterable import Item, IterableSource
 from mar_edge.runtime.sources.pipe import EXAMPLE, PipeSource
 from mar_edge.runtime.sources.raw import RawSource
 from mar_edge.runtime.sources.realtime import RealtimeSource
-from mar_edge.runtime.sources.rosbag import RosbagSource, is_bag
+from mar_edge.runtime.sources.recordings.file_list import FileListSource, expand, natural_order
+from mar_edge.runtime.sources.recordings.images import ImagesSource, is_named_picture, pictures_in
+from mar_edge.runtime.sources.recordings.rosbag import RosbagSource, is_bag
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.video.listing import is_named_video
 

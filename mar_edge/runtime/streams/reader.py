@@ -22,8 +22,11 @@ from mar_edge.runtime.streams.slot import Slot
 STALL_S = 5.0
 """A live source without a frame for this time is lost, and connected again."""
 
+HANGS_S = 2.0
+"""A read that lasts longer than its time-out by this hangs."""
+
 LOOK_S = 0.5
-"""Pause between two looks whether a lost source is back."""
+"""Pause between two looks: at what a source that waits has to say, and whether a lost one is back."""
 
 
 class Watch(Protocol):
@@ -78,9 +81,10 @@ class Reader:
     Attributes:
         state: `connecting`, `live`, `lost` or `ended`.
         error: why it is lost or has ended; None otherwise.
+        failed: whether the error ended the stream.
         sampled: frames that the model takes.
         reconnects: how often a lost source delivered frames again.
-        dropped: frames that the feed refused, by cause.
+        dropped: frames that were left out, by cause.
         newest_s: time of the newest frame in the stream's time, seconds.
         arrived_s: `time.monotonic()` at the newest frame; None before the first one.
     """
@@ -99,6 +103,7 @@ class Reader:
     ) -> None:
         self.state: State = "connecting"
         self.error: SourceError | None = None
+        self.failed = False
         self.sampled = 0
         self.reconnects = 0
         self.dropped: Counter[str] = Counter()
@@ -119,6 +124,7 @@ class Reader:
 
     def start(self) -> None:
         """Begin to read."""
+        self._began_s = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -130,6 +136,24 @@ class Reader:
             closing = threading.Thread(target=self._safely, args=(connection.close,), daemon=True)
             closing.name = f"mar-edge closes {self._name}"
             closing.start()
+
+    def silence_s(self) -> float:
+        """Return for how long no frame has come, seconds; any thread may call it, and should while others wait.
+
+        A read that should have returned by now, but hangs in a driver, makes the stream lost.
+        """
+        arrived_s = self.arrived_s
+        if arrived_s is None:
+            return 0.0
+        silence_s = time.monotonic() - arrived_s
+        if self.state == "live" and self._source.live and silence_s > self._options.stall_s + HANGS_S:
+            self.state = "lost"
+            self.error = SourceTimeoutError(
+                f"{self._name}: no frame for {silence_s:.0f} s, and its driver does not respond; "
+                "reconnect it, or start mar-edge again if it stays so"
+            )
+            self._notify("stalled", str(self.error))
+        return silence_s
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the thread; return whether it has ended. One that hangs in a driver is left behind."""
@@ -175,6 +199,7 @@ class Reader:
                     return None
                 if self._source.live:
                     return error
+                self._take_warnings()
                 continue  # a recording's writer may pause
             except Exception as error:
                 return self._as_source_error(error)
@@ -184,20 +209,27 @@ class Reader:
                 if not self._take(frame):
                     return None
             except FrameError as error:
-                return SourceError(f"{self._name}: {error}", retry=False)
+                if not self._source.live:
+                    return SourceError(f"{self._name}: {error}", retry=False)
+                self._skip(error)
         return None
 
     def _patience_s(self) -> float:
         """Return how long to wait for a frame, seconds."""
-        if self._options.max_s is None or not self._source.live:
-            return self._options.stall_s
-        return max(0.0, min(self._options.stall_s, self._began_s + self._options.max_s - time.monotonic() + 0.001))
+        patience_s = self._options.stall_s if self._source.live else LOOK_S
+        if self._options.max_s is not None and (self._source.live or self.arrived_s is None):
+            patience_s = min(patience_s, self._began_s + self._options.max_s - time.monotonic() + 0.001)
+        return max(0.0, patience_s)
 
     def _take(self, frame: Frame) -> bool:
         """Take a frame; return whether more are wanted."""
         if self._backoff.attempts or self.state != "live":
             self._back()
-        arrived_s = frame.arrived_s if self._source.live else None
+        arrived_s = frame.arrived_s
+        if self._source.live and arrived_s is None:
+            arrived_s = time.monotonic()
+        elif not self._source.live:
+            arrived_s = None
         time_s, jumped = self._clock.stream_time(frame.time_s, arrived_s)
         if self._is_over(time_s):
             return False
@@ -205,7 +237,7 @@ class Reader:
             self._feed.reset()
             self._cut(f"the clock of its source jumped at {time_s:.2f} s")
         self.newest_s, self.arrived_s = time_s, time.monotonic()
-        frame = frame.at(time_s)
+        frame = frame.at(time_s, arrived_s=arrived_s)
         self._on_frame(frame)
         fed = self._feed.add(frame, utc_of=utc_now if arrived_s is not None else None)
         if fed.cut is not None:
@@ -223,16 +255,22 @@ class Reader:
     def _back(self) -> None:
         """Note that frames come."""
         if self.state == "lost":
-            self.reconnects += 1
-            self._notify("live", f"{self._name}: frames arrive again")
+            self.reconnects += self.arrived_s is not None
+            self._notify("live", f"{self._name}: frames arrive{' again' if self.arrived_s is not None else ''}")
         self.state, self.error = "live", None
         self._backoff.reset()
+
+    def _skip(self, error: FrameError) -> None:
+        """Leave out a frame of a live stream that cannot be used; the next one may be sound."""
+        self.dropped["invalid"] += 1
+        if self.dropped["invalid"] == 1:
+            self._notify("frame", f"{self._name}: a frame is left out, as all others like it: {error}")
 
     def _lost(self, error: SourceError) -> bool:
         """Note that the connection is lost, and wait before the next attempt; return whether there is one."""
         if self._stop.is_set():
             return False
-        first = self.state != "lost"
+        told = self.error
         self.error = error
         again = self._source.live and error.retry
         retries = self._options.max_retries
@@ -243,12 +281,13 @@ class Reader:
             self._feed.reset()
             self._slot.cut()
         if not again:
+            self.failed = True
             return False
         self.state = "lost"
-        pause_s = self._backoff.next_s()
-        if first or self._backoff.attempts in (1, 3):
-            self._notify(error.code, f"{error}. Trying again, first in {pause_s:.1f} s; Ctrl-C stops")
-        return not self._pause(pause_s)
+        if told is None or told.code != error.code:  # once for each cause, however many attempts fail
+            limit = "until it succeeds" if retries is None else f"at most {counted(retries, 'time')}"
+            self._notify(error.code, f"{error}. Trying again, {limit}")
+        return not self._pause(self._backoff.next_s())
 
     def _pause(self, pause_s: float) -> bool:
         """Wait, but not longer than until the source is back; return whether to stop."""
@@ -277,7 +316,8 @@ class Reader:
         """Return whether the time is up: of the clock for a live stream, of the recording otherwise."""
         if self._options.max_s is None:
             return False
-        passed_s = time.monotonic() - self._began_s if self._source.live else time_s
+        by_clock = self._source.live or self.arrived_s is None  # a pipe into which nobody writes has no time of its own
+        passed_s = time.monotonic() - self._began_s if by_clock else time_s
         return passed_s > self._options.max_s
 
     def _take_warnings(self) -> None:
@@ -288,8 +328,9 @@ class Reader:
         """Return an error of a source, whose code may be the user's own, as one of ours."""
         if isinstance(error, SourceError):
             return error
-        said = str(error) if isinstance(error, MarEdgeError) else f"{type(error).__name__}: {error}"
-        found = SourceError(f"{self._name}: {said}")
+        ours = isinstance(error, MarEdgeError)  # such as for a library that is not installed, and will not be
+        said = str(error) if ours else f"{type(error).__name__}: {error}"
+        found = SourceError(f"{self._name}: {said}", retry=not ours)
         found.__cause__ = error
         return found
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,24 +13,22 @@ from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError, OptionError
 from mar_edge.printable import printable
 from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.results import Event, EventEnded, Notice, Prediction, Record, ShownFrame, StreamStatus
+from mar_edge.runtime.results import Notice, Record, StreamStatus
 from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.event_rule import EventRule
-from mar_edge.runtime.streams.feed import Feed, utc_now
-from mar_edge.runtime.streams.reader import STALL_S, Reader, ReadOptions
+from mar_edge.runtime.streams.feed import Feed
+from mar_edge.runtime.streams.reader import STALL_S, ReadOptions
 from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.result_queue import ResultQueue
-from mar_edge.runtime.streams.scheduler import MAX_AGE_S, Lane, Scheduler
-from mar_edge.runtime.streams.slot import Slot
+from mar_edge.runtime.streams.running_stream import RunningStream
+from mar_edge.runtime.streams.scheduler import MAX_AGE_S, Scheduler
 
 STOP_S = 2.0
 """How long stopping takes at most."""
-
-_LATENCIES = 10_000
 
 
 class LoadedModel(Protocol):
@@ -65,11 +61,10 @@ class Runner:
 
     def __init__(self, *, sinks: Iterable[Sink] = ()) -> None:
         self._changed = threading.Condition(threading.RLock())
-        self._streams: dict[str, _Stream] = {}
-        self._ended: dict[str, _Stream] = {}
+        self._streams: dict[str, RunningStream] = {}
+        self._ended: dict[str, RunningStream] = {}
         self._schedulers: dict[int, Scheduler] = {}
-        self._outlets: list[tuple[Outlet, frozenset[str] | None]] = []
-        self._queues: list[ResultQueue] = []
+        self._distribution = Distribution()
         self._started = self._stopped = False
         for sink in sinks:
             self.add_sink(sink)
@@ -118,14 +113,15 @@ class Runner:
             if self._stopped:
                 raise OptionError("this runner was stopped. Create another one")
             name = self._free_name(name, opened)
-            stream = _Stream(
-                self,
+            stream = RunningStream(
                 name,
                 opened,
                 Feed(model.engine.spec, hop=hop),
                 Recogniser(model.engine, stream=name, smoothing_s=smoothing_s, rule=rule),
                 options,
                 max_age_s,
+                distribution=self._distribution,
+                on_end=self._has_ended,
             )
             self._ended.pop(name, None)
             self._streams[name] = stream
@@ -174,10 +170,7 @@ class Runner:
         Returns:
             Its outlet, with its counts.
         """
-        outlet = Outlet(sink, notify=self.notify)
-        with self._changed:
-            self._outlets.append((outlet, None if streams is None else frozenset(streams)))
-        return outlet
+        return self._distribution.add_sink(sink, streams)
 
     def status(self) -> list[StreamStatus]:
         """Return the state of every stream, in the order in which they were added; ended ones included."""
@@ -188,8 +181,7 @@ class Runner:
     @property
     def outlets(self) -> list[Outlet]:
         """The outlets of all sinks, with their counts."""
-        with self._changed:
-            return [outlet for outlet, _ in self._outlets]
+        return self._distribution.outlets
 
     @property
     def live(self) -> bool:
@@ -218,20 +210,18 @@ class Runner:
         Of a live stream only the newest prediction waits, with the events of those that it replaces.
         """
         queue = ResultQueue(frozenset(("prediction", "event", "notice", "summary")))
-        with self._changed:
-            self._queues.append(queue)
-            if not self._streams:
-                queue.close()
+        self._distribution.add_queue(queue)
         try:
             self.start()
+            if self.wait(0):
+                queue.close()
             while not queue.ended:
                 record = queue.get()
                 if record is not None:
                     yield record
         finally:
+            self._distribution.remove_queue(queue)
             queue.close()
-            with self._changed:
-                self._queues.remove(queue)
 
     def stop(self, timeout_s: float | None = STOP_S) -> bool:
         """End all streams, let the sinks finish, and close them. May be called again.
@@ -252,19 +242,11 @@ class Runner:
         well = self._end(streams, began_s + 0.6 * limit_s)
         with self._changed:
             schedulers, self._schedulers = list(self._schedulers.values()), {}
-            outlets, queues = list(self._outlets), list(self._queues)
         for scheduler in schedulers:
             scheduler.stop()
-        for queue in queues:
-            queue.close()
-        closing = [threading.Thread(target=outlet.close, args=(None,), daemon=True) for outlet, _ in outlets]
-        for thread in closing:
-            thread.start()
-        for (outlet, _), thread in zip(outlets, closing, strict=True):
-            thread.join(None if timeout_s is None else max(0.0, began_s + 0.95 * timeout_s - time.monotonic()))
-            if thread.is_alive():
-                well &= outlet.close(0.0)
-        return well & all(scheduler.join(max(0.0, began_s + limit_s - time.monotonic())) for scheduler in schedulers)
+        self._distribution.end_queues()
+        well &= self._distribution.close(None if timeout_s is None else began_s + 0.95 * timeout_s)
+        return well & all(scheduler.join(began_s + limit_s - time.monotonic()) for scheduler in schedulers)
 
     def __enter__(self) -> Runner:
         """Start."""
@@ -289,24 +271,23 @@ class Runner:
             found, number = f"{own} ({number})", number + 1
         return found
 
-    def _begin(self, stream: _Stream) -> None:
+    def _begin(self, stream: RunningStream) -> None:
         scheduler = self._schedulers.get(id(stream.engine))
         if scheduler is None:
             scheduler = self._schedulers[id(stream.engine)] = Scheduler(stream.engine)
         stream.begin(scheduler)
 
-    def _end(self, streams: Collection[_Stream], deadline_s: float) -> bool:
+    def _end(self, streams: Collection[RunningStream], deadline_s: float) -> bool:
         """Stop streams and wait for them; return whether all of them ended."""
         for stream in streams:
-            stream.reader.stop()
+            stream.stop()
         well = True
         for stream in streams:
             well &= stream.finish(deadline_s)
         return well
 
-    def _has_ended(self, stream: _Stream) -> None:
+    def _has_ended(self, stream: RunningStream) -> None:
         """Note that a stream has ended; called once for each, by any thread."""
-        self._emit(stream.status(), keep=True)
         with self._changed:
             if self._streams.get(stream.name) is stream:
                 del self._streams[stream.name]
@@ -316,175 +297,9 @@ class Runner:
             ):
                 scheduler.stop()
             if not self._streams:
-                for queue in self._queues:
-                    queue.close()
+                self._distribution.end_queues()
             self._changed.notify_all()
 
     def notify(self, notice: Notice) -> None:
         """Tell every sink what an operator should know; from any thread."""
-        with self._changed:
-            stream = self._streams.get(notice.stream)
-        if stream is not None:
-            stream.warnings += 1
-        self._emit(notice, keep=stream is not None and not stream.source.live)
-
-    def _takers(self, record: Record) -> list[Outlet | ResultQueue]:
-        with self._changed:
-            outlets = [outlet for outlet, streams in self._outlets if streams is None or record.stream in streams]
-            takers: list[Outlet | ResultQueue] = [*outlets, *self._queues]
-        return [taker for taker in takers if record.kind in taker.wants]
-
-    def _emit(self, record: Record, *, keep: bool) -> None:
-        for taker in self._takers(record):
-            taker.put(record, keep=keep)
-
-    def _wait_for_room(self, stream: str) -> None:
-        """Wait until everything that a stream is written to has room."""
-        with self._changed:
-            outlets = [outlet for outlet, streams in self._outlets if streams is None or stream in streams]
-            takers: list[Outlet | ResultQueue] = [*outlets, *self._queues]
-        for taker in takers:
-            taker.wait_for_room()
-
-
-class _Stream:
-    """A stream that a runner reads and recognises. Its counts are written by one thread each, and read by any."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        name: str,
-        source: Source,
-        feed: Feed,
-        recogniser: Recogniser,
-        options: ReadOptions,
-        max_age_s: float | None,
-    ) -> None:
-        self.name, self.source, self.engine = name, source, recogniser.engine
-        self.error: MarEdgeError | None = None
-        self.warnings = 0
-        self.began_s = time.monotonic()
-        self.slot = Slot(live=source.live)
-        self.reader = Reader(
-            source,
-            feed,
-            self.slot,
-            name=name,
-            options=options,
-            notify=lambda code, message: runner.notify(Notice(stream=name, code=code, message=message)),
-            on_frame=self._on_frame,
-        )
-        self.lane = Lane(
-            slot=self.slot,
-            recogniser=recogniser,
-            max_age_s=max_age_s,
-            quiet_s=self._quiet_s,
-            max_gap_s=feed.max_gap_s,
-            on_result=self._on_result,
-            on_events=self._on_events,
-            on_end=self._on_end,
-        )
-        self._runner, self._feed, self._recogniser = runner, feed, recogniser
-        self._events = 0
-        self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
-        self._scripted: Counter[bool] = Counter()
-        self._ended_s: float | None = None
-
-    def begin(self, scheduler: Scheduler) -> None:
-        """Start to read, for a scheduler."""
-        self.began_s = time.monotonic()
-        scheduler.add(self.lane)
-        self.reader.start()
-
-    def finish(self, deadline_s: float) -> bool:
-        """Wait until the stream has ended, and end it without its threads if they hang; return whether they have ended."""
-        read = self.reader.join(deadline_s - time.monotonic())
-        with self._runner._changed:
-            inferred = self._runner._changed.wait_for(
-                lambda: self._ended_s is not None, max(0.0, deadline_s - time.monotonic())
-            )
-        for ended, what in ((read, "its source does not respond"), (inferred, "an inference has not ended")):
-            if not ended:
-                notice = Notice(stream=self.name, code="abandoned", message=f"{self.name}: {what}; it is left behind")
-                self._runner.notify(notice)
-        if not inferred:
-            self.lane.end(None)
-        return read and inferred
-
-    def status(self) -> StreamStatus:
-        """Return the present state."""
-        reader = self.reader
-        lost = self.error or reader.error
-        dropped = Counter(self.slot.dropped)
-        dropped["source"] += self.source.dropped
-        counted_windows = sum(self._scripted.values())
-        return StreamStatus(
-            stream=self.name,
-            model=self.engine.spec.name,
-            state="ended" if self._ended_s is not None else reader.state,
-            code=None if lost is None else str(getattr(lost, "code", "engine")),
-            message=None if lost is None else str(lost),
-            frames=self._feed.frames,
-            sampled=reader.sampled,
-            inferences=self._recogniser.inferences,
-            events=self._events,
-            warnings=self.warnings,
-            dropped={cause: count for cause, count in dropped.items() if count},
-            reconnects=reader.reconnects,
-            source_s=reader.newest_s,
-            elapsed_s=(self._ended_s or time.monotonic()) - self.began_s,
-            latency_ms=statistics.median(list(self._latency_ms)) if self._latency_ms else None,
-            waited_ms=1000 * self.slot.longest_wait_s,
-            agreement=self._scripted[True] / counted_windows if counted_windows else None,
-        )
-
-    def _quiet_s(self) -> float:
-        arrived_s = self.reader.arrived_s
-        return 0.0 if arrived_s is None else time.monotonic() - arrived_s
-
-    def _on_frame(self, frame: Frame) -> None:
-        live = self.source.live
-        if not live:
-            self._runner._wait_for_room(self.name)
-        captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
-        shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
-        self._runner._emit(shown, keep=not live)
-
-    def _on_result(self, prediction: Prediction) -> None:
-        self._latency_ms.append(prediction.latency_ms)
-        if prediction.truth is not None:
-            whole = prediction.time_s - self.engine.spec.window_s >= prediction.truth_since_s
-            self._scripted.update([prediction.truth == prediction.label] if whole else [])
-        self._on_events(prediction.events)
-        self._runner._emit(prediction, keep=not self.source.live)
-
-    def _on_events(self, events: tuple[Event, ...]) -> None:
-        for event in events:
-            self._events += isinstance(event, EventEnded)
-            self._runner._emit(event, keep=not self.source.live)
-
-    def _on_end(self, error: MarEdgeError | None) -> None:
-        self.error = error or self.reader.error
-        if error is not None:
-            self.reader.stop()
-        self._tell_why_nothing()
-        self._ended_s = time.monotonic()
-        self._runner._has_ended(self)
-
-    def _tell_why_nothing(self) -> None:
-        """Say why a stream that ended well has no result."""
-        if self._recogniser.inferences or self.error is not None:
-            return
-        window_s, source_s = self.engine.spec.window_s, self.reader.newest_s
-        if not self._feed.frames:
-            why = "no frame arrived, so nothing was recognised"
-        elif source_s < window_s:
-            why = (
-                f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised. "
-                "For a short clip run: mar-edge classify CLIP, which repeats frames"
-            )
-        else:
-            why = (
-                f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
-            )
-        self._runner.notify(Notice(stream=self.name, code="nothing", message=f"{self.name}: {why}"))
+        self._distribution.emit(notice, keep=False)

@@ -31,7 +31,7 @@ class Lane:
         slot: where its inputs come from.
         recogniser: its decision.
         max_age_s: an older input of a live stream is dropped, seconds; None for no limit.
-        quiet_s: returns for how long a live stream has had no frame, seconds.
+        silence_s: returns for how long a live stream has had no frame, seconds.
         max_gap_s: a live stream without a frame for this time is broken, seconds.
         on_result: called with every prediction, from the engine's thread.
         on_events: called with events that end without one.
@@ -45,7 +45,7 @@ class Lane:
     slot: Slot
     recogniser: Recogniser
     max_age_s: float | None
-    quiet_s: Callable[[], float]
+    silence_s: Callable[[], float]
     max_gap_s: float
     on_result: Callable[[Prediction], None]
     on_events: Callable[[tuple[Event, ...]], None]
@@ -186,6 +186,6 @@ class Scheduler:
     def _break_quiet_streams(self) -> None:
         """End the events of live streams that have had no frame for too long; they need not wait for the next frame."""
         for lane in list(self._lanes):
-            if lane.slot.live and not lane.quiet and lane.quiet_s() > lane.max_gap_s:
+            if lane.slot.live and lane.silence_s() > lane.max_gap_s and not lane.quiet:
                 lane.quiet = True
                 lane.cut()

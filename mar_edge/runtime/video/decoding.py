@@ -136,6 +136,9 @@ def read_timed(video: OpenVideo, convert: Callable[[VideoFrame], T], warn: Warn)
     if shown is None:
         raise NoPictureError(video)
     yield Shown(shown.item.item, shown.time_s, last_s(video, shown.item.own_s))
+    end_s = shown.time_s + max(video.timing.step_s, shown.item.own_s or 0.0)
+    if why := _why_short(video, end_s):
+        warn(f"{name}: {why}")
     repairs = clock.notice(name, sorted_silently=video.timing.sorts_silently)
     if repairs is not None and video.timing.clocked and not video.timing.too_fast:
         warn(repairs)
@@ -161,6 +164,34 @@ def last_s(video: OpenVideo, declared_s: float | None) -> float:
         assert declared_s is not None
         return declared_s
     return timing.step_s
+
+
+def _why_short(video: OpenVideo, end_s: float) -> str | None:
+    """Return that a file ends earlier than its header states; None if it does not, or the header states no end.
+
+    Args:
+        video: read to its end.
+        end_s: end of its last picture, from the first one.
+    """
+    # of other formats the length is computed from what is there, or is in the index, without which nothing is read
+    if not video.container.format.name.startswith("matroska") or not video.timing.clocked or video.stopped is not None:
+        return None
+    stated_s = _seconds(video.stream.metadata.get("DURATION", ""))
+    if stated_s is None and len(video.container.streams) == 1:
+        stated_s = (video.container.duration or 0) / 1e6
+    began_s = float((video.stream.start_time or 0) * (video.stream.time_base or 0))
+    if stated_s is None or stated_s - began_s - end_s < 1.5 * video.timing.step_s:
+        return None
+    return f"ends at {end_s:.2f} s, though its header states {stated_s - began_s:.2f} s; the rest is missing"
+
+
+def _seconds(text: str) -> float | None:
+    """Return the seconds of a time as `00:01:02.5`; None if it is none."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return None
 
 
 def _shown_s(video: OpenVideo, gap_s: float, *, lossy: bool) -> float:

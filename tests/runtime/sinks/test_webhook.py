@@ -119,7 +119,7 @@ def test_nobody_there(said: list[str]) -> None:
         hook.close()
 
 
-@pytest.mark.parametrize("moment", ["60", formatdate(time.time() + 3600, usegmt=True)])
+@pytest.mark.parametrize("moment", ["60", formatdate(time.time() + 3600, usegmt=True)], ids=["seconds", "date"])
 def test_a_receiver_is_left_alone_for_as_long_as_it_asks(receiver: Receiver, hook: Webhook, moment: str) -> None:
     receiver.answers = [Answer(429, (("Retry-After", moment),))]
     for message in ("answers 429", "asks for a pause; next attempt in [0-9]+ s"):

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from mar_edge.errors import SourceError
-from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.address import parse_rate, split_options
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.file import FileSource
-from mar_edge.runtime.sources.file_list import FileListSource
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
-from mar_edge.runtime.sources.images import ImagesSource
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
+from mar_edge.runtime.sources.network.source import NetworkSource
 from mar_edge.runtime.sources.open import clip_file, open_source
 from mar_edge.runtime.sources.raw import RawSource
-from mar_edge.runtime.sources.rosbag import RosbagSource
-from mar_edge.runtime.sources.source import Connection
+from mar_edge.runtime.sources.recordings.file_list import FileListSource
+from mar_edge.runtime.sources.recordings.images import ImagesSource
+from mar_edge.runtime.sources.recordings.rosbag import RosbagSource
 
 
 @pytest.fixture(autouse=True)
@@ -106,27 +103,14 @@ def test_mistakes_are_told_and_no_reason_for_a_retry(spec: str | Path, says: str
 @pytest.mark.parametrize(
     "spec", ["rtsp://u:secret@cam/1", "RTSPS://cam/1", "http://cam/a.mjpg?token=secret", "https://cam/live.m3u8"]
 )
-def test_network_addresses_go_to_their_source(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    class NetworkSource:
-        live, dropped = True, 0
-
-        def __init__(self, address: str) -> None:
-            self.address = address
-            self.name = "network"
-            self.warnings = Warnings()
-
-        def connect(self) -> Connection:
-            raise AssertionError("it is only opened")
-
-    module = ModuleType("network")
-    module.NetworkSource = NetworkSource  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mar_edge.runtime.sources.network", module)
-    opened = open_source(spec)
-    assert isinstance(opened, NetworkSource)
-    assert opened.address == spec
-    with pytest.raises(SourceError, match="network is not a video file, and clips are read from files") as error:
+def test_network_addresses_go_to_their_source(spec: str) -> None:
+    source = open_source(spec)
+    assert isinstance(source, NetworkSource)
+    assert source.live
+    with pytest.raises(SourceError, match="cam.* is not a video file, and clips are read from files") as error:
         clip_file(spec)
     assert "secret" not in str(error.value)
+    assert "secret" not in source.name
 
 
 def test_cameras_with_settings() -> None:

@@ -10,8 +10,8 @@ import pytest
 from mar_edge.errors import SourceError, SourceTimeoutError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.file_list import BETWEEN_FILES_S, FileListSource
 from mar_edge.runtime.sources.open import open_source
+from mar_edge.runtime.sources.recordings.file_list import BETWEEN_FILES_S, FileListSource
 from mar_edge.runtime.sources.source import Reading
 from tests.fakes.films import RATE_FPS, moving_square, write_film
 
@@ -28,7 +28,7 @@ def read_all(source: FileListSource) -> list[Frame]:
         return list(frames)
 
 
-def test_files_follow_each_other_over_a_gap_that_no_window_spans(tmp_path: Path) -> None:
+def test_files_follow_each_other_and_no_window_spans_two(tmp_path: Path) -> None:
     films(tmp_path, "take2.mp4", "take10.mp4")
     source = open_source(f"{tmp_path}/*.mp4")
     assert isinstance(source, FileListSource)
@@ -38,6 +38,8 @@ def test_files_follow_each_other_over_a_gap_that_no_window_spans(tmp_path: Path)
         own_s = np.arange(FRAMES) / RATE_FPS
         second_s = own_s[-1] + BETWEEN_FILES_S + own_s
         assert [frame.time_s for frame in frames] == pytest.approx([*own_s, *second_s], abs=1e-3)
+        cuts = {index: frame.cut for index, frame in enumerate(frames) if frame.cut}
+        assert cuts == {FRAMES: f"{tmp_path}/take10.mp4 begins at {second_s[0]:.2f} s"}
         first = read_all(FileListSource([tmp_path / "take2.mp4"], name="first"))
         assert np.array_equal(frames[0].picture, first[0].picture)
     assert source.warnings.take() == []

@@ -14,15 +14,16 @@ import pytest
 
 from mar_edge.errors import MissingExtraError, SourceError, SourceTimeoutError
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources import gst_library
 from mar_edge.runtime.sources.file import FileSource
-from mar_edge.runtime.sources.gst_library import load_gst
-from mar_edge.runtime.sources.gst_pipeline import csi_pipeline, elements_of, secrets_of, whole_pipeline
-from mar_edge.runtime.sources.gstreamer import GstreamerSource
+from mar_edge.runtime.sources.gstreamer import library
+from mar_edge.runtime.sources.gstreamer.library import load_gst
+from mar_edge.runtime.sources.gstreamer.pipeline import csi_pipeline, elements_of, secrets_of, whole_pipeline
+from mar_edge.runtime.sources.gstreamer.source import GstreamerSource
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Reading
 from tests.conftest import need
 from tests.fakes.films import moving_square, write_film
+from tests.servers.rtsp import RtspServer, need_rtsp
 
 SYSTEM_GI = Path("/usr/lib/python3/dist-packages/gi")
 TAIL = "videoconvert ! video/x-raw,format=(string){RGB,BGR,NV12,I420,GRAY8} ! appsink name=mar_edge_frames"
@@ -186,6 +187,26 @@ class TestPipelines:
         assert not error.value.retry
         assert "hushhush" not in str(error.value)
 
+    def test_an_rtsp_camera_that_is_killed_is_lost_at_once_and_read_again_after_its_return(self) -> None:
+        need_rtsp()
+        with RtspServer(codec="h264") as server:
+            pipeline = f"rtspsrc location={server.url} latency=0 protocols=tcp ! rtph264depay ! avdec_h264"
+            source = GstreamerSource(pipeline)
+            for _ in range(2):
+                connection = source.connect()
+                assert source.live
+                assert connection.read(5) is not None
+                server.kill()
+                with pytest.raises(SourceError) as error:
+                    while connection.read(5) is not None:
+                        pass
+                assert (error.value.code, error.value.retry) == ("ended", True)
+                connection.close()
+                with pytest.raises(SourceError, match="Failed to connect") as refused:
+                    source.connect()
+                assert (refused.value.code, refused.value.retry) == ("refused", True)
+                server.start()
+
     def test_connecting_again_and_again_leaves_nothing_behind(self) -> None:
         good = GstreamerSource("videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=100/1")
         bad = GstreamerSource("v4l2src device=/dev/video250")
@@ -233,7 +254,7 @@ def test_a_driver_that_hangs_is_abandoned_and_told(monkeypatch: pytest.MonkeyPat
             return getattr(real, name)
 
     monkeypatch.setattr(library.gst, "parse_launch", lambda _text: Hanging(released))
-    monkeypatch.setattr("mar_edge.runtime.sources.gst_connection.CLOSE_S", 0.05)
+    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.connection.CLOSE_S", 0.05)
     source = GstreamerSource("videotestsrc", open_timeout_s=0.1)
     with pytest.raises(SourceError, match="its driver does not respond while it is opened") as error:
         source.connect()
@@ -245,8 +266,8 @@ def test_a_driver_that_hangs_is_abandoned_and_told(monkeypatch: pytest.MonkeyPat
 def test_without_pygobject_the_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gi", None)
     with pytest.raises(MissingExtraError, match="sudo apt-get install python3-gi .* --system-site-packages"):
-        gst_library.load_gst.__wrapped__()
-    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.load_gst", gst_library.load_gst.__wrapped__)
+        library.load_gst.__wrapped__()
+    monkeypatch.setattr("mar_edge.runtime.sources.gstreamer.source.load_gst", library.load_gst.__wrapped__)
     with pytest.raises(SourceError, match="gst:videotestsrc: PyGObject, .* is not installed") as error:
         GstreamerSource("videotestsrc").connect()
     assert not error.value.retry

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import FrameError, SourceError
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.images import ImagesSource
 from mar_edge.runtime.sources.open import open_source
+from mar_edge.runtime.sources.recordings.images import ImagesSource
+from mar_edge.runtime.sources.recordings.still_picture import ENDINGS, decode_picture
 from mar_edge.runtime.sources.source import Reading
-from mar_edge.runtime.sources.still_picture import ENDINGS, decode_picture
 
 
 def encoded(ending: str, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +14,10 @@ import pytest
 from mar_edge.errors import SourceError
 from mar_edge.runtime.sources.network.source import NetworkSource
 from mar_edge.runtime.video.reader import read_frames
-from tests.conftest import need
 from tests.fakes.ffmpeg import ffmpeg, pan
 from tests.fakes.hostile.mutation import change_bytes
 from tests.runtime.sources.network_reading import frames, lost, refused, threads_end
+from tests.servers.certificates import self_signed
 from tests.servers.web import MJPEG, HttpServer, endless, hls, multipart, paced, whole
 
 PICTURES = [cv2.imencode(".jpg", np.full((48, 64, 3), level, np.uint8))[1].tobytes() for level in range(0, 250, 10)]
@@ -197,21 +196,19 @@ def test_another_size_in_the_middle_of_a_stream() -> None:
     assert {(64, 48), (128, 96)} == set(sizes)
 
 
-def test_certificates_are_checked(films: Path, tmp_path: Path) -> None:
-    line = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=camera"]
-    pem = tmp_path / "camera.pem"
-    try:
-        made = subprocess.run([*line, "-keyout", pem, "-out", tmp_path / "certificate"], capture_output=True)
-    except FileNotFoundError:
-        made = None
-    need(made is not None and made.returncode == 0, "the openssl program")
-    pem.write_bytes(pem.read_bytes() + (tmp_path / "certificate").read_bytes())
+def test_certificates_are_checked(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = self_signed(tmp_path)
     with HttpServer(certificate=pem) as server:
         url = server.serve("/film.ts", whole((films / "film.ts").read_bytes()))
         error = refused(NetworkSource(url))
-        assert "certificate may not be valid" in str(error)
+        assert "not signed by a trusted authority" in str(error)
+        assert "verify=no" in str(error)
         assert frames(NetworkSource(f"{url}#verify=no"), 3)
         assert frames(NetworkSource(url, verify_tls=False), 3)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        assert frames(NetworkSource(url), 3)
+        elsewhere = refused(NetworkSource(url.replace("127.0.0.1", "localhost")))
+        assert "for this host" in str(elsewhere)
 
 
 def test_damaged_pictures_alone_are_an_error_and_few_are_a_warning() -> None:

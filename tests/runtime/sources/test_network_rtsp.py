@@ -17,6 +17,7 @@ import pytest
 
 from mar_edge.runtime.sources.network.source import NetworkSource
 from tests.runtime.sources.network_reading import frames, lost, refused, threads_end
+from tests.servers.certificates import self_signed
 from tests.servers.rtsp import RtspServer, elementary_stream, need_rtsp
 
 SECRET = "Pa55-word"
@@ -31,6 +32,12 @@ def _server_is_installed() -> None:
 def _no_thread_left() -> Iterator[None]:
     yield
     assert threads_end()
+
+
+@pytest.fixture(scope="module")
+def clip(real_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real clip of 58 pictures."""
+    return elementary_stream(real_clips / "asl" / "help.mkv", tmp_path_factory.mktemp("clip") / "clip.h264")
 
 
 @pytest.mark.parametrize("codec", ["h264", "h264b", "h265", "mjpeg"])
@@ -54,16 +61,14 @@ def test_reads_over_udp() -> None:
         assert len(frames(NetworkSource(server.url, transport="udp"), 5)) == 5
 
 
-def test_reads_a_real_clip_again_and_again(real_clips: Path, tmp_path: Path) -> None:
-    clip = elementary_stream(real_clips / "asl" / "help.mkv", tmp_path / "clip.h264")
+def test_reads_a_real_clip_again_and_again(clip: Path) -> None:
     with RtspServer(file=clip, fps=120) as server:
-        read = frames(NetworkSource(server.url), 75)  # of 58
+        read = frames(NetworkSource(server.url), 75)
     assert read[-1].time_s == pytest.approx(75 / 120, abs=0.15)
     assert read[0].size_px == (640, 480)
 
 
-def test_a_camera_without_a_clock_has_the_times_of_arrival(real_clips: Path, tmp_path: Path) -> None:
-    clip = elementary_stream(real_clips / "asl" / "help.mkv", tmp_path / "clip.h264")
+def test_a_camera_without_a_clock_has_the_times_of_arrival(clip: Path) -> None:
     with RtspServer(file=clip, fps=30, no_clock=True) as server:
         source = NetworkSource(server.url)
         read = frames(source, 40)
@@ -84,6 +89,17 @@ def test_wrong_password_then_the_right_one(digest: bool) -> None:
     assert (without.code, wrong.code, missing.code) == ("auth", "auth", "not-found")
     assert "asks for a user name" in str(without)
     assert "password is wrong" in str(wrong)
+
+
+def test_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = self_signed(tmp_path)
+    with RtspServer(certificate=pem, login=f"admin:{SECRET}") as server:
+        assert refused(NetworkSource(server.url)).code == "unreadable", "it does not answer without encryption"
+        address = server.login("admin", SECRET).replace("rtsp:", "rtsps:")
+        assert "not signed by a trusted authority" in str(refused(NetworkSource(address)))
+        assert len(frames(NetworkSource(f"{address}#verify=no"), 2)) == 2
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        assert len(frames(NetworkSource(address), 2)) == 2
 
 
 def test_credentials_appear_nowhere(caplog: pytest.LogCaptureFixture) -> None:
@@ -156,7 +172,7 @@ def test_nothing_is_left_behind() -> None:
         frames(source, 2)
         assert threads_end()
         before = len(os.listdir("/proc/self/fd"))
-        for _ in range(3):
+        for _ in range(2):
             frames(source, 2)
         assert threads_end()
         assert len(os.listdir("/proc/self/fd")) == before

@@ -19,10 +19,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from mar_edge.errors import MissingExtraError, SourceError
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources import rosbag
 from mar_edge.runtime.sources.open import open_source
-from mar_edge.runtime.sources.ros_picture import ENCODINGS
-from mar_edge.runtime.sources.rosbag import RosbagSource
+from mar_edge.runtime.sources.recordings import rosbag
+from mar_edge.runtime.sources.recordings.ros_picture import ENCODINGS
+from mar_edge.runtime.sources.recordings.rosbag import RosbagSource
 from mar_edge.runtime.sources.source import Reading
 
 Kind = Literal["ros1", "sqlite3", "mcap"]

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, OptionError, SourceError
+from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import (
     EventEnded,
@@ -25,6 +26,7 @@ from mar_edge.runtime.results import (
     StreamStatus,
 )
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.sources.iterable import IterableSource
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import (
     Act,
@@ -120,7 +122,8 @@ def test_a_lost_source_comes_back_and_no_window_spans_the_loss() -> None:
     times_s = [record.time_s for record in sink.of(Prediction)]
     assert times_s == sorted(times_s)
     assert times_s[-1] > 0.8 * 3 + 0.5  # the pauses count
-    assert [code for code in codes(sink) if code != "window"] == ["ended", "live", "timeout", "live"]
+    told = [code for code in codes(sink) if code != "window"]
+    assert told == ["ended", "refused", "live", "timeout", "live"]
     (summary,) = sink.of(StreamStatus)
     assert (summary.reconnects, summary.state, summary.code) == (2, "ended", None)
     moments = [record.captured_at for record in sink.of(Prediction)]
@@ -318,3 +321,32 @@ def test_an_empty_runner_has_nothing_to_wait_for() -> None:
         assert runner.status() == []
     with pytest.raises(OptionError, match="was stopped"):
         runner.add(ScriptedSource([Play(1)]), Model(FakeEngine()))
+
+
+def test_a_live_frame_that_cannot_be_used_is_left_out_and_counted() -> None:
+    def frames() -> Iterator[Frame]:
+        for index in range(60):
+            time.sleep(1 / 60)
+            shape = (48, 64, 3) if index % 10 else (48, 64)
+            yield Frame(picture=lambda shape=shape: np.zeros(shape, np.uint8), size_px=(64, 48), time_s=index / 60)  # type: ignore[misc]
+
+    sink = ListSink()
+    with Runner(sinks=[sink]) as runner:
+        runner.add(IterableSource(frames(), live=True), Model(FakeEngine(frames=4, rate_fps=60)), hop=1)
+        assert runner.wait(20)
+    (summary,) = sink.of(StreamStatus)
+    assert summary.dropped["invalid"] >= 4 and summary.inferences > 20 and summary.code is None
+    assert codes(sink).count("frame") == 1
+
+
+def test_a_source_that_hangs_in_its_driver_is_lost_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mar_edge.runtime.streams.reader.HANGS_S", 0.2)
+    sink = ListSink()
+    with Runner(sinks=[sink]) as runner:
+        runner.add(ScriptedSource([Play(0.5), Hang(1.5), Play(0.5)]), Model(FakeEngine(rate_fps=30)), stall_s=0.3)
+        until(lambda: "stalled" in codes(sink))
+        (status,) = runner.status()
+        assert (status.state, status.code) == ("lost", "stalled")
+        assert runner.wait(10)
+    assert [code for code in codes(sink) if code != "window"] == ["stalled", "live"]
+    assert sink.of(StreamStatus)[0].reconnects == 1

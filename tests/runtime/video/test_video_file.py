@@ -68,8 +68,14 @@ def test_bad_files_get_one_clear_error(tmp_path: Path) -> None:
 def test_a_truncated_stream_gives_what_there_is(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mkv", [index / 30 for index in range(25)], (320, 240)).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 3])
-    frames = list(read_frames(tmp_path / "cut.mkv", lambda _message: None))
+    warnings: list[str] = []
+    frames = list(read_frames(tmp_path / "cut.mkv", warnings.append))
     assert 1 <= len(frames) < 25
+    end_s = frames[-1][1] + 1 / 30
+    assert f"cut.mkv: ends at {end_s:.2f} s, though its header states 0.83 s; the rest is missing" in warnings
+    warnings.clear()
+    assert len(list(read_frames(tmp_path / "whole.mkv", warnings.append))) == 25
+    assert warnings == []
 
 
 def test_joined_recordings_go_on_and_say_so(tmp_path: Path) -> None:

@@ -50,12 +50,11 @@ class ClipFolder:
             time = event.started_at.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         label, id = name_part(event.label, most_bytes=40), name_part(event.id, most_bytes=40)
         stem = f"{name_part(event.stream)}-{label}-{time}-{id}"
-        names = (f"{stem}.mp4", *(f"{stem}-{number}.mp4" for number in range(2, 1000)))
-        for name in names:
+        for name in (f"{stem}.mp4", *(f"{stem}-{number}.mp4" for number in range(2, 1000))):
             path = self.folder / name
             if not os.path.lexists(path) and not os.path.lexists(path.with_suffix(".json")):
                 return path
-        raise OutputError(f"{self.folder} has {len(names)} clips of the event {event.id}. Choose another folder")
+        raise OutputError(f"{self.folder} has too many clips of the event {event.id}. Choose another folder")
 
     def remove_oldest(self) -> None:
         """Remove the oldest clips of ours, and the descriptions beside them, while they take too much."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 _CHOICES = {"transport": ("tcp", "udp"), "verify": ("yes", "no")}
-_APPLIES = {"transport": ("rtsp", "rtsps"), "verify": ("https",)}
+_APPLIES = {"transport": ("rtsp", "rtsps"), "verify": ("rtsps", "https")}
 
 _ADDRESS = re.compile(r"([a-z]+)://\S+", re.IGNORECASE)
 # a fragment is never sent to the server, so it cannot conflict with a camera's own query; a password may contain a '#'
@@ -40,7 +41,7 @@ class NetworkAddress:
         scheme: one of `SCHEMES`.
         host, port: of the server.
         transport: of RTSP's pictures.
-        verify: whether the certificate of an https server must be valid.
+        verify: whether the certificate of an https or rtsps server must be valid.
     """
 
     url: str
@@ -60,20 +61,27 @@ class NetworkAddress:
         """Return the options with which FFmpeg opens it; nothing that the server names can open a local file."""
         if self.rtsp:
             return {
-                # a login that fails must not fall back to another protocol, and a redirect must not leave RTSP
                 **container_options(protocol="tcp,udp,rtp,tls", formats=("rtsp", "mpegts")),
                 **_NOTHING_AHEAD,
                 "rtsp_transport": self.transport,
                 "allowed_media_types": "video",
+                **self._encryption(),
             }
         return {
             **container_options(
                 protocol="http,https,tcp,tls,httpproxy,crypto", formats=(*FORMATS, *LATE_FORMATS, "hls")
             ),
             **_NOTHING_AHEAD,
-            "tls_verify": str(int(self.verify)),
+            **self._encryption(),
             "user_agent": "mar-edge",
         }
+
+    def _encryption(self) -> dict[str, str]:
+        if not self.verify:
+            return {"tls_verify": "0"}
+        # the library within PyAV looks for the system's authorities where only some systems have them
+        authorities = ssl.get_default_verify_paths().cafile
+        return {"tls_verify": "1", **({"ca_file": authorities} if authorities else {})}
 
 
 def parse_address(text: str, *, transport: Transport = "tcp", verify_tls: bool = True) -> NetworkAddress:

@@ -108,11 +108,10 @@ def _refused(address: NetworkAddress) -> SourceError:
 
 
 def _foreign(address: NetworkAddress, error: Exception) -> SourceError:
-    if address.scheme == "https" and address.verify and isinstance(error, av.error.OSError):
-        step = (
-            "If you trust it, as a camera of your own with its own certificate, give its option verify=no (after a '#')"
-        )
-        return _error(address, "unreadable", f"no secure connection: its certificate may not be valid. {step}")
+    if address.scheme in ("https", "rtsps") and address.verify and isinstance(error, av.error.OSError):
+        what = "no secure connection: its certificate is not signed by a trusted authority for this host"
+        step = "If it is a camera of your own, give the option verify=no (after a '#'), or its certificate in SSL_CERT_FILE"
+        return _error(address, "unreadable", f"{what}. {step}")
     what = "RTSP" if address.rtsp else "a video: expected MJPEG, HLS or a video file"
     return _error(
         address, "unreadable", f"the server does not answer with {what} ({reason_of(error)}). Check the address"

@@ -210,5 +210,5 @@ class NetworkConnection:
                 if not self._hand_over(frame):
                     return None
         finally:
-            live.damage.tell()
+            live.damage.finish()
         return None if self._frames.closing.is_set() else live.ended

@@ -87,13 +87,14 @@ class LiveStream:
         """
         shown_s, limit_s = time.monotonic(), picture_timeout_s
         for packet, waited_s in self._packets(read_timeout_s):
-            now_s = time.monotonic()
-            if self._wanted(packet, now_s, waited_s):
-                for picture in self._decode(packet, now_s):
-                    yield self._frame(picture, now_s)
-                    shown_s, limit_s = time.monotonic(), LOST_S
             if self._closing.is_set():
                 return
+            now_s = time.monotonic()
+            self.damage.report(now_s)
+            if self._wanted(packet, now_s, waited_s):
+                for picture in self._decode(packet):
+                    yield self._frame(picture, now_s)
+                    shown_s, limit_s = time.monotonic(), LOST_S
             if now_s - shown_s > limit_s:
                 raise self._no_picture(now_s - shown_s)
 
@@ -133,20 +134,20 @@ class LiveStream:
             )
         return takes
 
-    def _decode(self, packet: Packet[VideoStream], now_s: float) -> Iterator[VideoFrame]:
+    def _decode(self, packet: Packet[VideoStream]) -> Iterator[VideoFrame]:
         if packet.is_corrupt:
-            self.damage.add("data is missing", now_s)
+            self.damage.add("data is missing")
         try:
             for picture in packet.decode():
                 if picture.is_corrupt and not packet.is_corrupt:
-                    self.damage.add("data is missing", now_s)
+                    self.damage.add("data is missing")
                 yield picture
         except av.error.EOFError:
             return
         except av.error.DecoderNotFoundError as error:
             reason = reason_of(error)
         except FOREIGN as error:
-            self.damage.add(reason_of(error), now_s)
+            self.damage.add(reason_of(error))
             return
         else:
             return

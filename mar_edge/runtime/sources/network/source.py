@@ -26,9 +26,10 @@ class NetworkSource:
     What the server sends cannot open local files; a playlist can name other addresses.
 
     Args:
-        address: may end in `#transport=udp` or, for https, `#verify=no`.
+        address: may end in `#transport=udp`, or for https and rtsps in `#verify=no`.
         transport: of RTSP's pictures: `tcp` passes routers and firewalls and loses nothing; `udp` for cameras without it.
-        verify_tls: whether the certificate of an https server must be valid. That of an rtsps server is not checked.
+        verify_tls: whether the certificate of an https or rtsps server must be signed by an authority that the system or
+            the file in `SSL_CERT_FILE` trusts, for this host.
         connect_timeout_s: time for the server's answer, seconds.
         read_timeout_s: time without any data after which the connection is lost, seconds.
         picture_timeout_s: time for the first picture once data comes, seconds: more than the camera's interval of key frames.

@@ -50,7 +50,7 @@ class Changes:
             ("removed", list(self.removed)),
             ("changed", [stream.name for stream in self.changed]),
         )
-        words = [f"{counted(len(names), 'stream')} {what} ({', '.join(names)})" for what, names in streams if names]
+        words = [f"{counted(len(named), 'stream')} {what} ({', '.join(named)})" for what, named in streams if named]
         return ", ".join([*words, *(["outputs differ"] if self.sinks else [])]) or "nothing changed"
 
 

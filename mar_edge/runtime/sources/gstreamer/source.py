@@ -5,9 +5,9 @@ from __future__ import annotations
 from mar_edge.errors import MissingExtraError, SourceCode, SourceError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.address import invalid
-from mar_edge.runtime.sources.gst_connection import GstreamerConnection
-from mar_edge.runtime.sources.gst_library import has_element, load_gst
-from mar_edge.runtime.sources.gst_pipeline import csi_pipeline, elements_of, secrets_of, whole_pipeline
+from mar_edge.runtime.sources.gstreamer.connection import GstreamerConnection
+from mar_edge.runtime.sources.gstreamer.library import has_element, load_gst
+from mar_edge.runtime.sources.gstreamer.pipeline import csi_pipeline, elements_of, secrets_of, whole_pipeline
 
 OPEN_TIMEOUT_S = 10.0
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeVar
 from mar_edge.errors import SourceCode, SourceError, SourceTimeoutError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.gst_errors import cause_of, reason_in
-from mar_edge.runtime.sources.gst_library import GstLibrary
-from mar_edge.runtime.sources.gst_pipeline import FORMATS, SINK
+from mar_edge.runtime.sources.gstreamer.errors import cause_of, reason_in
+from mar_edge.runtime.sources.gstreamer.library import GstLibrary
+from mar_edge.runtime.sources.gstreamer.pipeline import FORMATS, SINK
 from mar_edge.runtime.sources.pixel_layout import PixelFormat, PixelLayout
 from mar_edge.runtime.video.limits import why_too_large
 
@@ -56,7 +56,8 @@ class GstreamerConnection:
         self._bus = pipeline.get_bus()
         self._live = False
         self._opening = True
-        self._failure: SourceError | None = None
+        # not the error itself: its traceback would refer to this object, and keep the pipeline until the next collection
+        self._failure: tuple[str, SourceCode, bool] | None = None
         self._caps: Any = None
         self._layout: PixelLayout | None = None
         self._last_s: float | None = None
@@ -113,8 +114,7 @@ class GstreamerConnection:
                 if (frame := self._frame(sample)) is not None:
                     return frame
                 continue
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             if self._sink.is_eos():
                 if self._live:
                     raise self._source.error("the live pipeline ended", "ended")
@@ -219,8 +219,7 @@ class GstreamerConnection:
             self._look_at_bus(wait_s=_TICK_S)
         else:
             self._look_at_bus()
-        if self._failure is not None:
-            raise self._failure
+        self._raise_failure()
         if failed:
             raise self._source.error("the pipeline cannot be started", "unreadable")
         if time.monotonic() >= end_s:
@@ -234,11 +233,14 @@ class GstreamerConnection:
             error, details = message.parse_error()
             reason = reason_in(details or "")
             code = cause_of(self._gst, error, details or "")
-            self._failure = self._source.error(
-                f"{message.src.get_name()}: {error.message} {reason}".strip(),
-                code,
-                retry=not (self._opening and (code == "codec" or _reads_file(message.src))),
-            )
+            text = f"{message.src.get_name()}: {error.message} {reason}".strip()
+            retry = not (self._opening and (code == "codec" or _reads_file(message.src)))
+            self._failure = text, code, retry
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            message, code, retry = self._failure
+            raise self._source.error(message, code, retry=retry)
 
     def _within(self, end_s: float, call: Callable[[], T]) -> T:
         """Call a function that may hang in a driver; raise an error if it takes too long."""

@@ -15,9 +15,8 @@ from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.file import FileSource
 from mar_edge.runtime.sources.source import Connection, Source
 
-BETWEEN_FILES_S = 5.0
-"""Time from the last frame of a file to the first of the next: a gap that no window and no event spans, at any model
-rate above 0.6 frames per second."""
+BETWEEN_FILES_S = 0.1
+"""Time from the last frame of a file to the first of the next."""
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:
@@ -35,7 +34,7 @@ def expand(pattern: str) -> list[Path]:
 
 
 class FileListSource:
-    """Every frame of several video files, one after another. Time goes on from file to file, over a gap of 5 s.
+    """Every frame of several video files, one after another. Time goes on from file to file; no window and no event spans two.
 
     A file that cannot be read is skipped with a warning.
 
@@ -84,6 +83,7 @@ class _FileListConnection:
         self._closed = False
         self._offset_s = 0.0
         self._last_s: float | None = None
+        self._begins: str | None = None  # file whose first frame comes next
 
     def read(self, timeout_s: float) -> Frame | None:
         """Return the next frame of this file or the next; None after the last.
@@ -110,9 +110,9 @@ class _FileListConnection:
                 self._check_any()
                 return None
             if frame is not None:
-                frame.time_s += self._offset_s
-                self._last_s = frame.time_s
-                return frame
+                self._last_s = frame.time_s + self._offset_s
+                cut, self._begins = self._begins, None
+                return frame.at(self._last_s, cut=cut and f"{cut} begins at {self._last_s:.2f} s")
             self._leave()
         return None
 
@@ -128,7 +128,9 @@ class _FileListConnection:
         if not self._waiting:
             return None
         self._offset_s = 0.0 if self._last_s is None else self._last_s + BETWEEN_FILES_S
-        opened = self._waiting.pop().connect()
+        following = self._waiting.pop()
+        opened = following.connect()
+        self._begins = None if self._last_s is None else following.name
         with self._changing:
             self._current = opened
             if self._closed:

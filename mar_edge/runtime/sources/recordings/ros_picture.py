@@ -11,7 +11,7 @@ from mar_edge.errors import FrameError
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.bgr import BgrPictures
 from mar_edge.runtime.sources.pixel_layout import PixelFormat, PixelLayout
-from mar_edge.runtime.sources.still_picture import decode_picture
+from mar_edge.runtime.sources.recordings.still_picture import decode_picture
 from mar_edge.runtime.video.limits import why_too_large
 
 _FORMATS: dict[str, PixelFormat] = {

@@ -10,7 +10,7 @@ from mar_edge.errors import FrameError, SourceError
 from mar_edge.files.regular_file import read_limited
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.iterator import Frames, IteratorConnection
-from mar_edge.runtime.sources.still_picture import ENDINGS, decode_picture
+from mar_edge.runtime.sources.recordings.still_picture import ENDINGS, decode_picture
 
 LIMIT_BYTES = 256 << 20
 """Size of a picture's file."""

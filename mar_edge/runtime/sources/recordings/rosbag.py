@@ -15,7 +15,7 @@ from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.address import did_you_mean
 from mar_edge.runtime.sources.bgr import BgrPictures
 from mar_edge.runtime.sources.iterator import Frames, IteratorConnection
-from mar_edge.runtime.sources.ros_picture import compressed_frame, image_frame
+from mar_edge.runtime.sources.recordings.ros_picture import compressed_frame, image_frame
 from mar_edge.runtime.video.folder_walk import why_missing
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""GStreamer pipelines as sources."""

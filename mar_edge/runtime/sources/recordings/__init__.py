@@ -1,0 +1,1 @@
+"""Recordings other than one video file: several files, still pictures, ROS bags."""

@@ -1,0 +1,182 @@
+"""One stream of a runner: its reader, its slot, its decision, and its counts."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+
+from mar_edge.errors import MarEdgeError
+from mar_edge.runtime.frame import Frame
+from mar_edge.runtime.results import Event, EventEnded, Notice, Prediction, ShownFrame, StreamStatus
+from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.streams.distribution import Distribution
+from mar_edge.runtime.streams.feed import Feed, utc_now
+from mar_edge.runtime.streams.reader import Reader, ReadOptions
+from mar_edge.runtime.streams.recogniser import Recogniser
+from mar_edge.runtime.streams.scheduler import Lane, Scheduler
+from mar_edge.runtime.streams.slot import Slot
+
+_LATENCIES = 10_000
+
+
+class RunningStream:
+    """A stream that is read and recognised. Each count is written by one thread, and read by any.
+
+    Args:
+        name: of the stream.
+        source: what to read.
+        feed: makes the model's inputs.
+        recogniser: the stream's decision.
+        options: how to read.
+        max_age_s: an older input of a live stream is dropped, seconds; None for no limit.
+        distribution: where its records go.
+        on_end: called once, after the last record but the summary.
+
+    Attributes:
+        engine: what runs the graph.
+        error: why it ended; None if it did not, or ended well.
+        began_s: `time.monotonic()` at its beginning.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        feed: Feed,
+        recogniser: Recogniser,
+        options: ReadOptions,
+        max_age_s: float | None,
+        *,
+        distribution: Distribution,
+        on_end: Callable[[RunningStream], None],
+    ) -> None:
+        self.name, self.source, self.engine = name, source, recogniser.engine
+        self.error: MarEdgeError | None = None
+        self.began_s = time.monotonic()
+        self._feed, self._recogniser = feed, recogniser
+        self._distribution, self._when_ended = distribution, on_end
+        self._slot = Slot(live=source.live)
+        self._reader = Reader(
+            source, feed, self._slot, name=name, options=options, notify=self._notify, on_frame=self._on_frame
+        )
+        self._lane = Lane(
+            slot=self._slot,
+            recogniser=recogniser,
+            max_age_s=max_age_s,
+            silence_s=self._reader.silence_s,
+            max_gap_s=feed.max_gap_s,
+            on_result=self._on_result,
+            on_events=self._on_events,
+            on_end=self._on_end,
+        )
+        self._warnings = 0
+        self._events = 0
+        self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self._scripted: Counter[bool] = Counter()
+        self._ended = threading.Event()
+        self._ended_s = 0.0
+
+    def begin(self, scheduler: Scheduler) -> None:
+        """Start to read, for a scheduler."""
+        self.began_s = time.monotonic()
+        scheduler.add(self._lane)
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Ask the stream to end; does not wait."""
+        self._reader.stop()
+
+    def finish(self, deadline_s: float) -> bool:
+        """Wait for the end until a `time.monotonic()`, then end it without its threads; return whether they have ended."""
+        read = self._reader.join(deadline_s - time.monotonic())
+        inferred = self._ended.wait(max(0.0, deadline_s - time.monotonic()))
+        for ended, what in ((read, "its source does not respond"), (inferred, "an inference has not ended")):
+            if not ended:
+                self._notify("abandoned", f"{self.name}: {what}; it is left behind")
+        if not inferred:
+            self._lane.end(None)
+        return read and inferred
+
+    def status(self) -> StreamStatus:
+        """Return the present state."""
+        reader = self._reader
+        ended = self._ended.is_set()
+        lost = self.error if ended else reader.error
+        dropped = self._slot.dropped + reader.dropped
+        dropped["source"] += self.source.dropped
+        compared = self._scripted.total()
+        return StreamStatus(
+            stream=self.name,
+            model=self.engine.spec.name,
+            state="ended" if ended else reader.state,
+            code=None if lost is None else str(getattr(lost, "code", "engine")),
+            message=None if lost is None else str(lost),
+            frames=self._feed.frames,
+            sampled=reader.sampled,
+            inferences=self._recogniser.inferences,
+            events=self._events,
+            warnings=self._warnings,
+            dropped={cause: count for cause, count in dropped.items() if count},
+            reconnects=reader.reconnects,
+            source_s=reader.newest_s,
+            elapsed_s=(self._ended_s if ended else time.monotonic()) - self.began_s,
+            latency_ms=statistics.median(list(self._latency_ms)) if self._latency_ms else None,
+            waited_ms=1000 * self._slot.longest_wait_s,
+            agreement=self._scripted[True] / compared if compared else None,
+        )
+
+    def _notify(self, code: str, message: str) -> None:
+        self._warnings += 1
+        self._distribution.emit(Notice(stream=self.name, code=code, message=message), keep=not self.source.live)
+
+    def _on_frame(self, frame: Frame) -> None:
+        live = self.source.live
+        if not live:
+            self._distribution.wait_for_room(self.name)
+        captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
+        shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
+        self._distribution.emit(shown, keep=not live)
+
+    def _on_result(self, prediction: Prediction) -> None:
+        self._latency_ms.append(prediction.latency_ms)
+        if prediction.truth is not None:
+            whole = prediction.time_s - self.engine.spec.window_s >= prediction.truth_since_s
+            self._scripted.update([prediction.truth == prediction.label] if whole else [])
+        self._on_events(prediction.events)
+        self._distribution.emit(prediction, keep=not self.source.live)
+
+    def _on_events(self, events: tuple[Event, ...]) -> None:
+        for event in events:
+            self._events += isinstance(event, EventEnded)
+            self._distribution.emit(event, keep=not self.source.live)
+
+    def _on_end(self, error: MarEdgeError | None) -> None:
+        self.error = error or (self._reader.error if self._reader.failed else None)
+        if error is not None:
+            self._reader.stop()
+        self._tell_why_nothing()
+        self._ended_s = time.monotonic()
+        self._ended.set()
+        self._distribution.emit(self.status(), keep=True)
+        self._when_ended(self)
+
+    def _tell_why_nothing(self) -> None:
+        """Say why a stream that ended well has no result."""
+        if self._recogniser.inferences or self.error is not None:
+            return
+        window_s, source_s = self.engine.spec.window_s, self._reader.newest_s
+        if not self._feed.frames:
+            why = "no frame arrived, so nothing was recognised"
+        elif source_s < window_s:
+            why = (
+                f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised. "
+                "For a short clip run: mar-edge classify CLIP, which repeats frames"
+            )
+        else:
+            why = (
+                f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
+            )
+        self._notify("nothing", f"{self.name}: {why}")
