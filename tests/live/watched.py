@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.results import Notice, Prediction, Record, ShownFrame
+from mar_edge.runtime.results import Kind, Notice, Prediction, Record, ShownFrame
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import FakeEngine
@@ -79,6 +79,7 @@ class Watched:
         source: what to read; its pictures are those of a numbered film.
         frames: in a film, after which it begins again.
         window: frames in a window of the model.
+        stall_s: see `Runner.add`.
 
     Attributes:
         windows: how many were inferred.
@@ -88,9 +89,9 @@ class Watched:
     """
 
     name: str = "watched"
-    wants = frozenset(("frame", "prediction", "notice"))
+    wants: frozenset[Kind] = frozenset(("frame", "prediction", "notice"))
 
-    def __init__(self, source: str | Source, *, frames: int = FRAMES, window: int = 16) -> None:
+    def __init__(self, source: str | Source, *, frames: int = FRAMES, window: int = 16, stall_s: float = 5.0) -> None:
         self.windows = 0
         self.mixed: list[list[tuple[int, int]]] = []
         self.steps: Counter[int] = Counter()
@@ -101,7 +102,7 @@ class Watched:
         self._result_s = 0.0
         engine = FakeEngine(answer=self._check, size_px=SIZE_PX, frames=window, keep=False)
         self.runner = Runner(sinks=[self])
-        self.stream = self.runner.add(source, Model(engine))
+        self.stream = self.runner.add(source, Model(engine), stall_s=stall_s)
 
     def __enter__(self) -> Watched:
         """Start."""
@@ -130,6 +131,11 @@ class Watched:
             first_s = self._frame[1]
             assert self._came.wait_for(lambda: self._result_s > first_s, timeout_s), f"no result of life {life}"
             return Return(frame_s, self._result_s - since_s)
+
+    def until_told(self, code: str, timeout_s: float = 20.0) -> None:
+        """Wait until the newest notice has a code."""
+        with self._came:
+            assert self._came.wait_for(lambda: self.notices[-1:] == [code], timeout_s), self.notices
 
     def write(self, record: Record) -> None:
         """Note what comes."""
