@@ -137,6 +137,7 @@ class ScriptedSource:
         self.open = 0
         self._script = list(script)
         self._number = 0
+        self._quiet_until_s: float | None = None  # a silence lasts on, however often it is connected again
 
     def connect(self) -> ScriptedConnection:
         """Connect, or fail as the script says.
@@ -197,16 +198,21 @@ class ScriptedConnection:
             self._next_s += act.seconds
             self._finish_act(act.seconds)
             return
-        left_s = self._act_began_s + act.seconds - time.monotonic()
+        if source._quiet_until_s is None:
+            source._quiet_until_s = time.monotonic() + act.seconds
+        left_s = source._quiet_until_s - time.monotonic()
         if isinstance(act, Hang):
             time.sleep(max(0.0, left_s))
         elif left_s > timeout_s:
             self._closed.wait(timeout_s)
             raise SourceTimeoutError(f"{source.name}: no frame for {timeout_s:g} s")
         else:
-            self._closed.wait(max(0.0, left_s))
-        self._next_s = time.monotonic() - self._began_s
-        self._finish_act(act.seconds)
+            if self._closed.wait(max(0.0, left_s)):
+                return
+        source._quiet_until_s = None
+        source._script.pop(0)
+        self._act_began_s = time.monotonic()
+        self._next_s = self._act_began_s - self._began_s
 
     def _frame(self, act: Play, timeout_s: float) -> Frame | None:
         source = self._source

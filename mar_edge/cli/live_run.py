@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mar_edge.cli.second_signal import keep_running_at
 from mar_edge.cli.standard_streams import print_line
 from mar_edge.counting import counted
 
@@ -69,7 +70,10 @@ class LiveRun:
             from mar_edge.cli.views.window import Windows
 
             self._windows = Windows()
-        self._views: list[Outlet] = []
+        # before the outputs, which may have something to say as soon as they are opened
+        self._views: list[Outlet] = [
+            self.runner.add_sink(view) for view in (self._terminal, self._windows) if view is not None
+        ]
         self._reload: Callable[[], None] | None = None
         self._reload_wanted = False
 
@@ -80,6 +84,7 @@ class LiveRun:
     def reload_on_hangup(self, reload: Callable[[], None]) -> None:
         """Call a function of the main thread's after each SIGHUP, instead of ending."""
         self._reload = reload
+        keep_running_at(signal.SIGHUP)
 
         def want(_number: int, _frame: Any) -> None:
             self._reload_wanted = True
@@ -94,9 +99,6 @@ class LiveRun:
             Exit: with 130 if it was interrupted, with 1 if one of several streams ended with an error.
         """
         interrupted = False
-        for view in (self._terminal, self._windows):
-            if view is not None:
-                self._views.append(self.runner.add_sink(view))
         with ExitStack() as stack:
             stack.enter_context(self._terminal)
             if self._windows is not None:
@@ -152,8 +154,9 @@ class LiveRun:
 
     def _tell_unwritten(self) -> None:
         for outlet in self.runner.outlets:
-            for kind, lost in outlet.dropped.items() if outlet not in self._views else ():
-                print_line(f"warning: {outlet.name}: {counted(lost, kind, 'was', 'were')} not written")
+            for kind, lost in outlet.lost().items() if outlet not in self._views else ():
+                noun = f"{kind} record" if kind == "refused" else kind
+                print_line(f"warning: {outlet.name}: {counted(lost, noun, 'was', 'were')} not written")
 
     def _raise_errors(self) -> None:
         errors = self.runner.errors()

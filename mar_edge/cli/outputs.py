@@ -46,7 +46,7 @@ def outputs_of_options(**options: tuple[str | None, dict[str, str | None]]) -> l
             outputs.append(part.model_validate(values))
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            said = first["msg"].removeprefix("Value error, ")
+            said = first["msg"].removeprefix("Value error, ").removeprefix(f"{part.tag}: ")
             raise OptionError(f"--{part.tag}: {said}") from None  # pydantic's message shows the value, a password too
     return outputs
 
@@ -54,7 +54,7 @@ def outputs_of_options(**options: tuple[str | None, dict[str, str | None]]) -> l
 def add_outputs(
     runner: Runner, outputs: Iterable[AnyOutput], *, names: Collection[str], inputs: Iterable[Any], force: bool
 ) -> None:
-    """Open outputs, and have a runner write to them.
+    """Open outputs, and have a runner write to them; it is stopped if one cannot be opened, so that nothing is left of the others.
 
     Args:
         runner: the runner.
@@ -69,9 +69,13 @@ def add_outputs(
         MissingExtraError: if one needs a library that is not installed.
     """
     read = [str(one) for one in inputs if one is not None]
-    for output in outputs:
-        served = list(names if output.streams is None else output.streams)
-        runner.add_sink(_open(output, runner, served, read, force=force), streams=output.streams)
+    try:
+        for output in outputs:
+            served = list(names if output.streams is None else output.streams)
+            runner.add_sink(_open(output, runner, served, read, force=force), streams=output.streams)
+    except BaseException:
+        runner.stop()
+        raise
 
 
 def _open(output: AnyOutput, runner: Runner, streams: list[str], inputs: list[str], *, force: bool) -> Sink:

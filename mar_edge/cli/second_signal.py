@@ -26,16 +26,24 @@ EXIT_CODE = 130
 _NOTICE = b"mar-edge: stopping; a second Ctrl-C or signal ends it at once\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
+_watched: set[int] = set()
+
 
 def end_at_second(signals: Sequence[int]) -> None:
     """Watch some signals from now on; each of them needs a handler of its own for the first time it comes."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         return
+    _watched.update(signals)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     os.register_at_fork(after_in_child=_forget)  # a child's signals are not ours
-    threading.Thread(target=_watch, args=(reader, frozenset(signals)), name="mar-edge signals", daemon=True).start()
+    threading.Thread(target=_watch, args=(reader,), name="mar-edge signals", daemon=True).start()
+
+
+def keep_running_at(number: int) -> None:
+    """Let a signal that means something else end nothing from now on."""
+    _watched.discard(number)
 
 
 def _forget() -> None:
@@ -43,7 +51,7 @@ def _forget() -> None:
         signal.set_wakeup_fd(-1)
 
 
-def _watch(reader: int, signals: frozenset[int]) -> None:
+def _watch(reader: int) -> None:
     first_s: float | None = None
     told = False
     while True:
@@ -56,7 +64,7 @@ def _watch(reader: int, signals: frozenset[int]) -> None:
         if not received:
             return
         for number in received:
-            if number not in signals:
+            if number not in _watched:
                 continue
             if first_s is None:
                 first_s = time.monotonic()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-QUEUED = "queued"
-"""Key of an output's numbers that is the length of its queue; the others count what it dropped, by cause."""
+QUEUED, DROPPED = "queued", "dropped_"
+"""The key of an output's numbers that is the length of its queue, and the beginning of those that count what was dropped."""
 
 _LATENCY_S = (0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
 """Upper bounds of the buckets."""
@@ -35,7 +35,7 @@ class Metrics:
     Args:
         address: `HOST:PORT` or `[IPv6]:PORT`; a port alone is served on this machine only.
         status: returns the state of every stream.
-        outputs: returns, for each output by its name, its `queued` records, and what it dropped, by cause.
+        outputs: returns the numbers of each output by its name, see `Runner.outputs`.
 
     Attributes:
         host, port: where it is served.
@@ -189,5 +189,15 @@ def _of_outputs(outputs: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
     for name, numbers in outputs.items():
         queue.add_metric([name], numbers.get(QUEUED, 0))
     yield queue
-    dropped = {(name, key): n for name, numbers in outputs.items() for key, n in numbers.items() if key != QUEUED}
-    yield _counter("output_dropped", "Records that an output dropped.", ("output", "cause"), dropped)
+    for key, text in (
+        ("written", "Records that an output took."),
+        ("retries", "Attempts to write that were repeated."),
+    ):
+        yield _counter(f"output_{key}", text, ("output",), {(name,): n.get(key, 0) for name, n in outputs.items()})
+    dropped = {
+        (name, key.removeprefix(DROPPED)): count
+        for name, numbers in outputs.items()
+        for key, count in numbers.items()
+        if key.startswith(DROPPED)
+    }
+    yield _counter("output_dropped", "Records that were not written.", ("output", "kind"), dropped)

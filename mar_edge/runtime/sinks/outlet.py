@@ -94,10 +94,19 @@ class Outlet:
             self._changed.wait_for(lambda: self._disabled or self._closing or not self._is_full())
 
     def counts(self) -> Mapping[str, int]:
-        """Return `queued`, `written`, `retries`, and `dropped_KIND` for every kind that was dropped."""
+        """Return `queued`, `written`, `retries`, and `dropped_KIND` for every kind that was lost here or in the sink."""
+        dropped = {f"dropped_{kind}": count for kind, count in sorted(self.lost().items())}
         with self._changed:
-            dropped = {f"dropped_{kind}": count for kind, count in sorted(self.dropped.items())}
             return {"queued": len(self._waiting), "written": self.written, "retries": self.retries, **dropped}
+
+    def lost(self) -> Counter[str]:
+        """Return the records that were lost by kind: those in `dropped`, and those that the sink itself has dropped."""
+        own = getattr(self._sink, "dropped", None)
+        with self._changed:
+            lost = Counter(self.dropped)
+        if isinstance(own, Mapping):
+            lost.update(own)
+        return +lost
 
     def close(self, timeout_s: float | None) -> bool:
         """Let the sink take what waits, and close it.

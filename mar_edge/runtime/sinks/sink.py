@@ -13,6 +13,9 @@ class Sink(Protocol):
     Attributes:
         name: for messages, without credentials.
         wants: kinds of records that it is given; others never reach it.
+
+    A sink that drops records after it took them, as one with a queue of its own, may have `dropped`: a mapping from their
+    kind to their number, which is counted with those that its outlet drops.
     """
 
     name: str

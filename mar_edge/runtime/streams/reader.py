@@ -26,7 +26,7 @@ HANGS_S = 2.0
 """A read that lasts longer than its time-out by this hangs."""
 
 LOOK_S = 0.5
-"""Pause between two looks: at what a source that waits has to say, and whether a lost one is back."""
+"""Pause between two looks: whether a lost source is back, and at what a source that waits has to say."""
 
 
 class Watch(Protocol):
@@ -275,7 +275,7 @@ class Reader:
         again = self._source.live and error.retry
         retries = self._options.max_retries
         if again and retries is not None and self._backoff.attempts >= retries:
-            self._notify("given-up", f"{self._name}: given up after {counted(retries, 'retry')}: {error}")
+            self._notify("given-up", f"{error}. Given up after {counted(retries, 'retry')}")
             again = False
         if self.arrived_s is not None:
             self._feed.reset()

@@ -62,6 +62,7 @@ class Slot:
             else:
                 self.changed.wait_for(lambda: self._closed or self._input is None)
             if self._closed:
+                self.dropped["stopped"] += 1
                 return False
             if self._waiting_since_s is None:
                 self._waiting_since_s = time.monotonic()

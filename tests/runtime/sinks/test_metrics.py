@@ -56,7 +56,7 @@ def streams() -> list[StreamStatus]:
 @pytest.fixture
 def sink(streams: list[StreamStatus]) -> Iterator[Metrics]:
     """Served metrics."""
-    outputs = {"json": {"queued": 4, "prediction": 9}}
+    outputs = {"json": {"queued": 4, "written": 70, "retries": 2, "dropped_prediction": 9}}
     one = open_metrics(f"{free_port()}", status=lambda: list(streams), outputs=lambda: outputs)
     yield one
     one.close()
@@ -76,6 +76,8 @@ def test_every_stream_and_output_is_counted(sink: Metrics) -> None:
         ("mar_edge_reconnects_total", "door"): 2,
         ("mar_edge_longest_wait_seconds", "door"): 0.25,
         ("mar_edge_output_queue", "json"): 4,
+        ("mar_edge_output_written_total", "json"): 70,
+        ("mar_edge_output_retries_total", "json"): 2,
     }.items():
         assert found[name] == value
     labelled = {frozenset(key): value for key, value in found.items()}
@@ -83,7 +85,8 @@ def test_every_stream_and_output_is_counted(sink: Metrics) -> None:
     assert labelled[frozenset({"mar_edge_stream_state", "door", "live"})] == 1
     assert labelled[frozenset({"mar_edge_stream_state", "door", "lost"})] == 0
     assert labelled[frozenset({"mar_edge_stream_state", 'odd "name"\\\n', "lost"})] == 1
-    assert labelled[frozenset({"mar_edge_output_dropped_total", "json", "prediction"})] == 9
+    dropped = {key: value for key, value in labelled.items() if "mar_edge_output_dropped_total" in key}
+    assert dropped == {frozenset({"mar_edge_output_dropped_total", "json", "prediction"}): 9}
     assert ("process_cpu_seconds_total",) in found
     assert found["mar_edge_build_info", __import__("mar_edge").__version__] == 1
 

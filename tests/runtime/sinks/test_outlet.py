@@ -93,6 +93,18 @@ def test_a_slow_sink_loses_old_predictions_but_no_event(gate: Gate) -> None:
     assert ["too slow" in notice.message for notice in notices] == [True]
 
 
+def test_what_a_sink_dropped_itself_is_counted_too(gate: Gate) -> None:
+    gate.dropped = {"prediction": 3, "refused": 1, "event": 0}  # type: ignore[attr-defined]
+    gate.failure = ValueError("a bug")
+    gate.free.set()
+    outlet = Outlet(gate, notify=lambda _notice: None)
+    outlet.put(prediction(0))
+    assert outlet.close(5)
+    assert outlet.counts() == {
+        "queued": 0, "written": 0, "retries": 0, "dropped_prediction": 4, "dropped_refused": 1,
+    }  # fmt: skip
+
+
 def test_events_are_dropped_only_when_nothing_else_waits(gate: Gate) -> None:
     outlet = Outlet(gate, notify=lambda _notice: None, depth=3)
     outlet.put(prediction(0))
