@@ -56,7 +56,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Silence:
-    """A connection that delivers nothing, as a camera that freezes.
+    """Nothing is delivered, as by a camera that freezes, in the next connections either.
 
     Attributes:
         seconds: for how long.
@@ -136,6 +136,7 @@ class ScriptedSource:
         self.connections = 0
         self.open = 0
         self._script = list(script)
+        self._waits_until_s: float | None = None
         self._number = 0
 
     def connect(self) -> ScriptedConnection:
@@ -197,7 +198,9 @@ class ScriptedConnection:
             self._next_s += act.seconds
             self._finish_act(act.seconds)
             return
-        left_s = self._act_began_s + act.seconds - time.monotonic()
+        if source._waits_until_s is None:  # it goes on in the next connection
+            source._waits_until_s = self._act_began_s + act.seconds
+        left_s = source._waits_until_s - time.monotonic()
         if isinstance(act, Hang):
             time.sleep(max(0.0, left_s))
         elif left_s > timeout_s:
@@ -205,8 +208,12 @@ class ScriptedConnection:
             raise SourceTimeoutError(f"{source.name}: no frame for {timeout_s:g} s")
         else:
             self._closed.wait(max(0.0, left_s))
-        self._next_s = time.monotonic() - self._began_s
-        self._finish_act(act.seconds)
+        if self._closed.is_set() and not isinstance(act, Hang):
+            return
+        source._waits_until_s = None
+        source._script.pop(0)
+        self._act_began_s = time.monotonic()
+        self._next_s = self._act_began_s - self._began_s
 
     def _frame(self, act: Play, timeout_s: float) -> Frame | None:
         source = self._source
