@@ -148,7 +148,7 @@ def test_a_silence_lasts_over_several_connections_and_then_frames_come_again() -
     assert codes(sink)[-1] == "live"
     (summary,) = sink.of(StreamStatus)
     assert summary.frames == pytest.approx(30, abs=2)
-    assert summary.source_s == pytest.approx(2.2, abs=0.4)
+    assert 1.6 < summary.source_s < 6  # the pauses between attempts grow
 
 
 def test_an_event_is_told_at_once_when_its_stream_goes_quiet() -> None:
