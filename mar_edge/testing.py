@@ -56,7 +56,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nothing is delivered, as by a camera that freezes, in the next connections either.
+    """A connection that delivers nothing, as a camera that freezes.
 
     Attributes:
         seconds: for how long.
@@ -136,8 +136,8 @@ class ScriptedSource:
         self.connections = 0
         self.open = 0
         self._script = list(script)
-        self._waits_until_s: float | None = None
         self._number = 0
+        self._quiet_until_s: float | None = None  # a silence lasts on, however often it is connected again
 
     def connect(self) -> ScriptedConnection:
         """Connect, or fail as the script says.
@@ -198,19 +198,18 @@ class ScriptedConnection:
             self._next_s += act.seconds
             self._finish_act(act.seconds)
             return
-        if source._waits_until_s is None:  # it goes on in the next connection
-            source._waits_until_s = self._act_began_s + act.seconds
-        left_s = source._waits_until_s - time.monotonic()
+        if source._quiet_until_s is None:
+            source._quiet_until_s = time.monotonic() + act.seconds
+        left_s = source._quiet_until_s - time.monotonic()
         if isinstance(act, Hang):
             time.sleep(max(0.0, left_s))
         elif left_s > timeout_s:
             self._closed.wait(timeout_s)
             raise SourceTimeoutError(f"{source.name}: no frame for {timeout_s:g} s")
         else:
-            self._closed.wait(max(0.0, left_s))
-        if self._closed.is_set() and not isinstance(act, Hang):
-            return
-        source._waits_until_s = None
+            if self._closed.wait(max(0.0, left_s)):
+                return
+        source._quiet_until_s = None
         source._script.pop(0)
         self._act_began_s = time.monotonic()
         self._next_s = self._act_began_s - self._began_s

@@ -46,7 +46,7 @@ def outputs_of_options(**options: tuple[str | None, dict[str, str | None]]) -> l
             outputs.append(part.model_validate(values))
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            said = first["msg"].removeprefix("Value error, ")
+            said = first["msg"].removeprefix("Value error, ").removeprefix(f"{part.tag}: ")
             raise OptionError(f"--{part.tag}: {said}") from None  # pydantic's message shows the value, a password too
     return outputs
 

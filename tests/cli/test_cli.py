@@ -56,7 +56,9 @@ def test_run_on_the_demo_gives_json_on_stdout_alone() -> None:
     assert lines[-1]["inferences"] == len(predictions)
     assert lines[-1]["agreement"] > 0.7
     events = [line for line in lines if line["type"] == "event"]
-    assert list(events[0]) == ["type", "stream", "label", "start_s", "end_s", "score"]
+    started, ended = events[:2]
+    assert list(ended) == ["type", "phase", "id", "stream", "label", "start_s", "end_s", "score"]
+    assert (started["phase"], ended["phase"], started["id"]) == ("start", "end", ended["id"])
     assert "pan_right" in {event["label"] for event in events}
     assert "still" not in {event["label"] for event in events}
     assert "Agreed" in done.stderr

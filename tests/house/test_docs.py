@@ -9,14 +9,17 @@ import runpy
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import yaml
 
 import mar_edge
+import mar_edge.testing
 from mar_edge.training.recipe import load
 from tests.conftest import ROOT
 
@@ -64,7 +67,10 @@ def test_documents_import_public_names_alone() -> None:
     for place, code in python_code():
         for node in ast.walk(ast.parse(code)):
             names: list[str] = []
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mar_edge":
+            if isinstance(node, ast.ImportFrom) and node.module == "mar_edge.testing":
+                for alias in node.names:
+                    assert hasattr(mar_edge.testing, alias.name), f"{place} imports {alias.name}, which there is not"
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mar_edge":
                 assert node.module == "mar_edge", f"{place} imports from {node.module}, which is private"
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.Import):
@@ -81,7 +87,7 @@ def test_documents_import_public_names_alone() -> None:
 def test_names_in_the_text_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"`mar_edge\.(?!__)([A-Za-z_]+)", page.read_text(encoding="utf-8")):
-            assert name in mar_edge.__all__, f"{page.name} names mar_edge.{name}"
+            assert name in (*mar_edge.__all__, "testing"), f"{page.name} names mar_edge.{name}"
 
 
 def test_files_in_the_text_exist() -> None:
@@ -123,6 +129,48 @@ def test_every_page_is_in_the_site() -> None:
 def test_every_guide_says_what_is_not_proven() -> None:
     for page in [ROOT / "docs" / "quickstart.md", *(ROOT / "docs" / "how-to").glob("*.md")]:
         assert "\n## What is not proven\n" in page.read_text(encoding="utf-8"), page.name
+
+
+class Robot:
+    """What the page about a robot's loop calls the robot."""
+
+    def __init__(self, most_steps: int) -> None:
+        self.steps: list[object] = []
+        self._most_steps = most_steps
+
+    def is_running(self) -> bool:
+        return len(self.steps) < self._most_steps
+
+    def step(self, seen: object) -> None:
+        self.steps.append(seen)
+        time.sleep(0.1)
+
+    def stop(self, why: str) -> None:
+        raise AssertionError(why)  # nothing shakes
+
+
+def test_the_code_for_a_robots_loop_runs() -> None:
+    page = ROOT / "docs" / "how-to" / "robot-loop.md"
+    blocks = [block for where, block in code_blocks("python") if where == page]
+    assert len(blocks) == 4
+    pictures = [np.full((48, 64, 3), shade, np.uint8) for shade in range(90)]
+    results: list[mar_edge.Prediction] = []
+    own_loop = {"camera": [(picture, number / 30) for number, picture in enumerate(pictures)], "act_on": results.append}
+    exec(compile(blocks[0], str(page), "exec"), own_loop)
+    assert results
+    for block, robot in ((blocks[1], Robot(30)), (blocks[2], Robot(5))):
+        cameras = {
+            name: mar_edge.testing.ScriptedSource([mar_edge.testing.Play(30)])
+            for name in ("source", "left_camera", "right_camera")
+        }
+        exec(compile(block, str(page), "exec"), {"robot": robot, **cameras})
+        assert any(robot.steps)
+        assert all(camera.open == 0 for camera in cameras.values())
+    tests: dict[str, object] = {}
+    exec(compile(blocks[3], str(page), "exec"), tests)
+    for name, test in list(tests.items()):
+        if name.startswith("test_") and callable(test):
+            test()
 
 
 @pytest.fixture(scope="module")

@@ -96,15 +96,19 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
-        "Bundle", "BundleError", "CameraSource", "CheckpointError", "ClassRule", "ClipResult", "DataError", "DemoSource", "Engine", "EngineError", "Evaluation",
-        "Event", "EventEnded", "EventRule", "EventStarted", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec", "MarEdgeError",
-        "MissingExtraError", "Model", "ModelConfig", "ModelSpec", "Notice", "OptionError", "OutputError", "Prediction", "RecipeError",
-        "Serving", "Session", "Source", "SourceError", "SourceTimeoutError", "Stream", "StreamStatus", "TrainingError", "Warnings", "evaluate", "load", "open_bundle",
-        "open_model", "preset", "read_videos", "write_triton",
+        "Bundle", "BundleError", "CameraSource", "CheckpointError", "ClassRule", "ClipResult", "Connection", "DataError", "DemoSource", "Engine", "EngineError",
+        "Evaluation", "Event", "EventClips", "EventEnded", "EventRule", "EventStarted", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec", "JsonLinesSink",
+        "MarEdgeError", "MissingExtraError", "Model", "ModelConfig", "ModelSpec", "NetworkSource", "Notice", "OptionError", "OutputError", "Prediction",
+        "Reading", "RecipeError", "Record", "Recording", "Runner", "Serving", "Session", "ShownFrame", "Sink", "Source", "SourceError", "SourceTimeoutError", "Stream",
+        "StreamStatus", "TrainingError", "Warnings", "evaluate", "load", "open_bundle", "open_metrics", "open_model", "open_mqtt", "open_source", "open_webhook", "preset", "read_videos", "write_triton",
     ]  # fmt: skip
-    for name in set(mar_edge.__all__) - {"Event"}:  # an alias
+    for name in set(mar_edge.__all__) - {"Event", "Record"}:  # aliases
         assert getattr(mar_edge, name).__name__ == name
     assert mar_edge.Event == mar_edge.EventStarted | mar_edge.EventEnded
+    assert (
+        mar_edge.Record
+        == mar_edge.Prediction | mar_edge.Event | mar_edge.Notice | mar_edge.ShownFrame | mar_edge.StreamStatus
+    )
     with pytest.raises(AttributeError, match="no attribute 'loads'"):
         _ = mar_edge.loads
 

@@ -28,14 +28,17 @@ class RtspServer:
 
     Args:
         options: of `rtsp_server.py`, as `codec="h265"`, `size="640x480"`, `fps=25`, `gop=25`, `login="user:password"`,
-            `digest=True`, `file=path` (see `elementary_stream`), `no_clock=True`.
+            `digest=True`, `file=path` (see `elementary_stream`), `no_clock=True`, `address="10.0.0.2"`,
+            `unshared=True`.
+        namespace: a network namespace that it runs in; see `ip netns`.
 
     Attributes:
         port: the free port that the first start found; it stays.
     """
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, *, namespace: str | None = None, **options: object) -> None:
         self.port = 0
+        self._within = ["ip", "netns", "exec", namespace] if namespace else []
         self._options = options
         self._process: subprocess.Popen[str] | None = None
 
@@ -53,16 +56,26 @@ class RtspServer:
     @property
     def url(self) -> str:
         """Address, without a login."""
-        return f"rtsp://127.0.0.1:{self.port}/stream"
+        return f"rtsp://{self._host}:{self.port}/stream"
+
+    @property
+    def pid(self) -> int:
+        """Of the child process."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
 
     def login(self, user: str, password: str) -> str:
         """Return the address with a login."""
-        return f"rtsp://{user}:{password}@127.0.0.1:{self.port}/stream"
+        return f"rtsp://{user}:{password}@{self._host}:{self.port}/stream"
+
+    @property
+    def _host(self) -> str:
+        return str(self._options.get("address", "127.0.0.1"))
 
     def start(self) -> None:
         """Start, and return when it listens."""
         assert self._process is None, "it runs"
-        line = [PYTHON, str(PROGRAM), "--port", str(self.port)]
+        line = [*self._within, PYTHON, str(PROGRAM), "--port", str(self.port)]
         for key, value in self._options.items():
             name = f"--{key.replace('_', '-')}"
             line += [] if value is False else [name] if value is True else [name, str(value)]

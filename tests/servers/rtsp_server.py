@@ -47,7 +47,7 @@ def factory(options: argparse.Namespace) -> GstRtspServer.RTSPMediaFactory:
             f"video/x-raw,format=I420,width={width},height={height},framerate={options.fps}/1 ! "
             f"{ENCODERS[options.codec].format(gop=options.gop)} pt=96 )"
         )
-    made.set_shared(True)
+    made.set_shared(not options.unshared)
     return made
 
 
@@ -83,6 +83,7 @@ def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", default="0")
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--codec", default="h264", choices=sorted(ENCODERS))
     parser.add_argument("--size", default="320x240")
     parser.add_argument("--fps", type=int, default=25)
@@ -93,11 +94,12 @@ def main() -> None:
     parser.add_argument(
         "--file", help="an H.264 or H.265 stream without a container to repeat instead of a test picture"
     )
+    parser.add_argument("--unshared", action="store_true", help="the film begins anew for every client")
     parser.add_argument("--no-clock", action="store_true", help="with --file: all time stamps are equal")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(options.address)
     server.set_service(options.port)
     made = factory(options)
     auth = GstRtspServer.RTSPAuth()

@@ -21,6 +21,9 @@ BAR_CELLS = 32
 RATE_S = 2.0
 """Frame rates are taken over this time."""
 
+FRAMES = ("source", "invalid")
+"""Causes for which frames are dropped, and not windows."""
+
 _STATE_STYLES = {"connecting": "dim", "live": "green", "lost": "bold red", "ended": "dim"}
 
 
@@ -107,9 +110,7 @@ class LiveView:
             bars.add_row(literal(label, style=style), bar, f"{score:5.1%}")
         if shown is None:
             bars.add_row(literal("filling the window …" if stream.frames else f"{stream.state} …", style="dim"))
-        state = (
-            f"{stream.source_s:7.2f} s   {self._rate(stream)}   latency {_latency(shown)}   {_drops(stream.dropped)}"
-        )
+        state = f"{stream.source_s:7.2f} s   {self._rate(stream)}   latency {_latency(shown)}   {drops(stream.dropped)}"
         if stream.reconnects:
             state += f"   reconnects {stream.reconnects}"
         if shown is not None and shown.truth is not None:
@@ -132,7 +133,7 @@ class LiveView:
                 f"{shown.score:.1%}" if shown else "-",
                 self._rate(one),
                 _latency(shown),
-                _drops(one.dropped).removeprefix("dropped "),
+                drops(one.dropped).removesuffix(" dropped"),
                 str(one.reconnects),
             )
         return table
@@ -151,7 +152,8 @@ def _latency(prediction: Prediction | None) -> str:
     return f"{prediction.latency_ms:.0f} ms" if prediction else "-"
 
 
-def _drops(dropped: Mapping[str, int]) -> str:
-    frames = dropped.get("source", 0)
+def drops(dropped: Mapping[str, int]) -> str:
+    """Return what was lost in words, as `0 dropped` or `3 frames and 1 window dropped`."""
+    frames = sum(count for cause, count in dropped.items() if cause in FRAMES)
     windows = sum(dropped.values()) - frames
-    return f"dropped {frames}" + (f" + {counted(windows, 'window')}" if windows else "")
+    return f"{counted(frames, 'frame')} and {counted(windows, 'window')} dropped" if windows else f"{frames} dropped"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from mar_edge.cli.views.live_view import LiveView
+from mar_edge.cli.views.live_view import LiveView, drops
 from mar_edge.cli.views.scoreboard import Scoreboard
 from mar_edge.console import Console, literal
 from mar_edge.counting import counted
@@ -31,7 +31,7 @@ class Terminal:
         self._window_s = window_s
         self._view = LiveView(title, foot, self.console) if self.console.is_terminal else None
         self._scoreboards: dict[str, Scoreboard] = {}
-        self._summaries: list[StreamStatus] = []
+        self._summaries: list[tuple[StreamStatus, Scoreboard | None]] = []
 
     def __enter__(self) -> Terminal:
         """Start the live view."""
@@ -45,9 +45,9 @@ class Terminal:
         """Close the live view, and print the summaries of the streams that had a frame."""
         if self._view is not None:
             self._view.__exit__(kind, error, trace)
-        for summary in self._summaries:
+        for summary, scoreboard in self._summaries:
             if summary.frames or summary.code is None:
-                self._summarise(summary)
+                self._summarise(summary, scoreboard)
 
     def say(self, line: str) -> None:
         """Print a line in passing."""
@@ -63,7 +63,7 @@ class Terminal:
         if isinstance(record, Notice):
             self.console.say(f"warning: {record.message}", "yellow")
         elif isinstance(record, StreamStatus):
-            self._summaries.append(record)
+            self._summaries.append((record, self._scoreboards.pop(record.stream, None)))
         elif isinstance(record, (Prediction, EventStarted, EventEnded)):
             if isinstance(record, Prediction) and record.truth is not None:
                 board = self._scoreboards.setdefault(record.stream, Scoreboard(self._window_s))
@@ -76,14 +76,14 @@ class Terminal:
     def close(self) -> None:
         """Nothing to close: the summaries come when the program ends."""
 
-    def _summarise(self, stream: StreamStatus) -> None:
+    def _summarise(self, stream: StreamStatus, scoreboard: Scoreboard | None) -> None:
         latency = "-" if stream.latency_ms is None else f"{stream.latency_ms:.2f}"
         back = f", {counted(stream.reconnects, 'reconnect')}" if stream.reconnects else ""
         self.console.print(
             literal("")
             + literal(stream.stream, style="bold")
             + f": {counted(stream.frames, 'frame')}, {counted(stream.inferences, 'inference')}, "
-            f"{counted(stream.events, 'event')}, {stream.dropped.get('source', 0)} dropped{back}, median latency {latency} ms"
+            f"{counted(stream.events, 'event')}, {drops(stream.dropped)}{back}, median latency {latency} ms"
         )
-        if stream.stream in self._scoreboards and self._scoreboards[stream.stream].total:
-            self._scoreboards[stream.stream].print(self.console)
+        if scoreboard is not None and scoreboard.total:
+            scoreboard.print(self.console)

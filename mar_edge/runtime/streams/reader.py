@@ -26,18 +26,27 @@ HANGS_S = 2.0
 """A read that lasts longer than its time-out by this hangs."""
 
 LOOK_S = 0.5
-"""Pause between two looks at what a source that waits has to say."""
+"""Pause between two looks: whether a lost source is back, and at what a source that waits has to say."""
 
-PROBE_S = 0.5
-"""Pause between two looks whether an address that did not answer answers again."""
+
+class Watch(Protocol):
+    """Finds out when a lost source comes back."""
+
+    def returned(self) -> bool:
+        """Return whether it was away since the watch began, and is back; within a second."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; does not wait."""
+        ...
 
 
 @runtime_checkable
-class Reachable(Protocol):
-    """A source that can tell cheaply whether its device or server is there, without connecting."""
+class Watchable(Protocol):
+    """A source that can tell cheaply when its device or server is back, without connecting."""
 
-    def reachable(self) -> bool:
-        """Return whether it answers; within a second."""
+    def watch(self) -> Watch | None:
+        """Begin to watch; None if it cannot tell."""
         ...
 
 
@@ -266,7 +275,7 @@ class Reader:
         again = self._source.live and error.retry
         retries = self._options.max_retries
         if again and retries is not None and self._backoff.attempts >= retries:
-            self._notify("given-up", f"{self._name}: given up after {counted(retries, 'retry')}: {error}")
+            self._notify("given-up", f"{error}. Given up after {counted(retries, 'retry')}")
             again = False
         if self.arrived_s is not None:
             self._feed.reset()
@@ -281,22 +290,21 @@ class Reader:
         return not self._pause(self._backoff.next_s())
 
     def _pause(self, pause_s: float) -> bool:
-        """Wait, but not longer than until the source answers again; return whether to stop."""
-        source = self._source
+        """Wait, but not longer than until the source is back; return whether to stop."""
         end_s = time.monotonic() + pause_s
-        was_away = False
-        while (left_s := end_s - time.monotonic()) > 0:
-            if self._is_over(self.newest_s):
-                self._stop.set()
-            if self._stop.wait(min(left_s, PROBE_S)):
-                return True
-            if not isinstance(source, Reachable):
-                continue
-            there = source.reachable()
-            if there and was_away:
-                return False
-            was_away |= not there
-        return False
+        watch = self._source.watch() if isinstance(self._source, Watchable) else None
+        try:
+            while (left_s := end_s - time.monotonic()) > 0:
+                if self._is_over(self.newest_s):
+                    self._stop.set()
+                if watch is not None and watch.returned():
+                    return False
+                if self._stop.wait(min(left_s, LOOK_S)):
+                    return True
+            return False
+        finally:
+            if watch is not None:
+                watch.close()
 
     def _cut(self, why: str) -> None:
         self._slot.cut()

@@ -116,8 +116,9 @@ def _rgb(frame: VideoFrame, square_px: tuple[int, int]) -> NDArray[np.uint8]:
         if name.startswith(ABORTING_FORMAT):
             raise OSError("FFmpeg does not support it")
         if square_px != (frame.width, frame.height):
-            frame = frame.reformat(*square_px, "rgb24", interpolation=Interpolation.BICUBIC)
-        return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+            frame = frame.reformat(*square_px, "rgb24", interpolation=Interpolation.BICUBIC, threads=1)
+        # without a limit each picture would start threads, and keep them as long as the picture itself
+        return np.asarray(frame.to_ndarray(format="rgb24", threads=1), dtype=np.uint8)
     except (av.error.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SourceError(

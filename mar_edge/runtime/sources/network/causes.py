@@ -11,9 +11,6 @@ from mar_edge.errors import SourceCode, SourceError
 from mar_edge.runtime.sources.network.address import NetworkAddress
 from mar_edge.runtime.video.container import reason_of
 
-PROBE_TIMEOUT_S = 1.0
-"""For finding out why FFmpeg, which does not tell, could not open an address."""
-
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 
@@ -45,7 +42,26 @@ def why_not_opened(address: NetworkAddress, error: Exception, took_s: float, tim
         )
     if isinstance(error, av.error.TimeoutError) or took_s >= timeout_s:
         return timed_out(address, timeout_s)
-    return _probed(address, error)
+    return _foreign(address, error)
+
+
+def no_answer(address: NetworkAddress, error: Exception, timeout_s: float) -> SourceError:
+    """Return why a server does not answer at all.
+
+    Args:
+        address: which was asked.
+        error: of `answer.await_answer`.
+        timeout_s: how long it was waited for.
+    """
+    if isinstance(error, socket.gaierror):
+        return _error(address, "not-found", f"no host '{address.host}' is known. Check its name, or use its IP address")
+    if isinstance(error, ConnectionRefusedError):
+        return _refused(address)
+    if isinstance(error, TimeoutError):
+        return timed_out(address, timeout_s)
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
+        return _error(address, "timeout", f"{error.strerror}. Check that this device is in the camera's network")
+    return _error(address, "unreadable", f"it cannot be connected to: {reason_of(error)}. Check the address")
 
 
 def timed_out(address: NetworkAddress, timeout_s: float) -> SourceError:
@@ -91,20 +107,7 @@ def _refused(address: NetworkAddress) -> SourceError:
     )
 
 
-def _probed(address: NetworkAddress, error: Exception) -> SourceError:
-    """Find out what a general error means: FFmpeg gives the same for an unknown host, no route and foreign data."""
-    try:
-        socket.create_connection((address.host, address.port), PROBE_TIMEOUT_S).close()
-    except socket.gaierror:
-        return _error(address, "not-found", f"no host '{address.host}' is known. Check its name, or use its IP address")
-    except ConnectionRefusedError:
-        return _refused(address)
-    except TimeoutError:
-        return timed_out(address, PROBE_TIMEOUT_S)
-    except (OSError, ValueError) as seen:
-        if isinstance(seen, OSError) and seen.errno in _UNREACHABLE:
-            return _error(address, "timeout", f"{seen.strerror}. Check that this device is in the camera's network")
-        return _error(address, "unreadable", f"it cannot be connected to: {reason_of(seen)}. Check the address")
+def _foreign(address: NetworkAddress, error: Exception) -> SourceError:
     if address.scheme in ("https", "rtsps") and address.verify and isinstance(error, av.error.OSError):
         what = "no secure connection: its certificate is not signed by a trusted authority for this host"
         step = "If it is a camera of your own, give the option verify=no (after a '#'), or its certificate in SSL_CERT_FILE"

@@ -18,6 +18,7 @@ from mar_edge.reporting import Warn
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.sources.network import causes
 from mar_edge.runtime.sources.network.address import NetworkAddress
+from mar_edge.runtime.sources.network.answer import await_answer, through_proxy
 from mar_edge.runtime.sources.network.handover import Handover
 from mar_edge.runtime.sources.network.live_stream import FOREIGN, LiveStream
 from mar_edge.runtime.video.container import reason_of
@@ -43,11 +44,13 @@ class NetworkConnection:
     a thread that waits for a silent server ends within `read_timeout_s`, one that opens within `connect_timeout_s`, one
     that looks up a host's name when the system gives up.
 
+    FFmpeg opens an address only when its server answers, see `answer.await_answer`.
+
     Args:
         address: what to open.
         warn: called with one sentence.
         on_drop: called when a live frame is replaced before it is read.
-        connect_timeout_s: for the server's answer.
+        connect_timeout_s: for the server's first answer, and again for FFmpeg to open it.
         read_timeout_s: for each packet.
         picture_timeout_s: for the first picture, which may be a key frame away, once packets come.
 
@@ -85,7 +88,7 @@ class NetworkConnection:
         self._thread.start()
         # the thread's time-outs are exact but for the look-up of names
         failure: Exception | None = None
-        if not self._opened.wait(self._connect_timeout_s + causes.PROBE_TIMEOUT_S + 1.0):
+        if not self._opened.wait(2 * self._connect_timeout_s + 1.0):
             failure = causes.timed_out(self._address, self._connect_timeout_s)
         elif not self._frames.ready(self._picture_timeout_s + self._read_timeout_s + 1.0):
             failure = causes.stalled(self._address, self._picture_timeout_s)
@@ -128,6 +131,11 @@ class NetworkConnection:
             self._opened.set()
 
     def _open(self) -> InputContainer | SourceError:
+        if not through_proxy(self._address):
+            try:
+                await_answer(self._address, self._connect_timeout_s, self._frames.closing)
+            except (OSError, ValueError) as error:
+                return causes.no_answer(self._address, error, self._connect_timeout_s)
         began_s = time.monotonic()
         timeouts = (self._connect_timeout_s, self._read_timeout_s)
         try:

@@ -7,6 +7,7 @@ import math
 from mar_edge.errors import OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.sources.network.address import Transport, parse_address
+from mar_edge.runtime.sources.network.answer import Watch, through_proxy
 from mar_edge.runtime.sources.network.connection import NetworkConnection
 
 CONNECT_TIMEOUT_S = 5.0
@@ -85,6 +86,10 @@ class NetworkSource:
         connection.open()
         self.live = connection.live
         return connection
+
+    def watch(self) -> Watch | None:
+        """Return what finds out when the server comes back; None if it cannot be asked, as behind a proxy."""
+        return None if through_proxy(self._address) else Watch(self._address)
 
     def _count_drop(self) -> None:
         self.dropped += 1

@@ -13,7 +13,7 @@ from mar_edge.files.yaml_part import KeyProblems, Part, refuse
 from mar_edge.files.yaml_problems import near_hint
 from mar_edge.runtime.streams.site.parts import Address
 
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@]*):[0-9]{1,5}")
+_HOST_AND_PORT = re.compile(r"(?:(\[[0-9A-Fa-f:.]+\]|[^\s:/@]*):)?[0-9]{1,5}")
 
 
 Served = Annotated[list[str], Field(min_length=1)] | None
@@ -104,7 +104,7 @@ class MetricsOutput(Part):
     """A server of `/metrics` for Prometheus.
 
     Attributes:
-        metrics: `HOST:PORT` that it listens at.
+        metrics: `HOST:PORT` that it listens at; a port alone serves this machine only.
         streams: names of the streams that it serves; `null` for all.
     """
 
