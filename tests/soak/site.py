@@ -204,13 +204,16 @@ class Site:
         return restart
 
     def _time_recovery(self, name: str, back_s: float) -> None:
+        before = self._frames(name)
         while time.monotonic() - back_s < 60:
-            arrived_s = self.runner._streams[name].reader.arrived_s
-            if arrived_s is not None and arrived_s > back_s:
-                self.recoveries_s.append(arrived_s - back_s)
+            if self._frames(name) > before:
+                self.recoveries_s.append(time.monotonic() - back_s)
                 return
             time.sleep(0.02)
         self.checks._wrong(f"{name} had no frame for 60 s after its server's return")
+
+    def _frames(self, name: str) -> int:
+        return next(status.frames for status in self.runner.status() if status.stream == name)
 
     def _broker_fault(self) -> Callable[[], None]:
         if self._rng.random() < 0.3:

@@ -141,6 +141,16 @@ def test_a_source_that_freezes_is_connected_again() -> None:
         assert (status.state, status.code) == ("lost", "stalled")
 
 
+def test_a_silence_lasts_over_several_connections_and_then_frames_come_again() -> None:
+    source = ScriptedSource([Play(0.5), Silence(1.2), Play(0.5)], fps=30)
+    sink = recognise(source, FakeEngine(rate_fps=30, frames=4), stall_s=0.3)
+    assert source.connections >= 2
+    assert codes(sink)[-1] == "live"
+    (summary,) = sink.of(StreamStatus)
+    assert summary.frames == pytest.approx(30, abs=2)
+    assert 1.6 < summary.source_s < 6  # the pauses between attempts grow
+
+
 def test_an_event_is_told_at_once_when_its_stream_goes_quiet() -> None:
     told_s: dict[str, float] = {}
 
