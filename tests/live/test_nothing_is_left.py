@@ -22,6 +22,7 @@ from mar_edge.runtime.sinks.event_clips import EventClips
 from mar_edge.runtime.sinks.json_lines import JsonLinesSink
 from mar_edge.runtime.sinks.open import open_metrics, open_mqtt, open_webhook
 from mar_edge.runtime.sinks.recording import Recording
+from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import FakeEngine, Hang, ListSink, Lost, Play, Refused, ScriptedSource
@@ -101,7 +102,7 @@ def test_of_any_source_and_any_output(tmp_path: Path, broker: Broker, receiver: 
         before = held()
         for turn in range(2):
             runner = Runner()
-            outputs = [
+            outputs: list[Sink] = [
                 JsonLinesSink(str(tmp_path / f"{turn}.jsonl"), rotate_bytes=20_000),
                 Recording(str(tmp_path / f"{turn}" / "{stream}.mp4"), streams=list(sources), notify=runner.notify),
                 EventClips(tmp_path / "clips", notify=runner.notify),
