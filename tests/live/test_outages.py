@@ -50,7 +50,8 @@ def test_frames_come_again_and_no_window_mixes(real_clips: Path, tmp_path: Path)
     assert (after.threads, after.sockets, after.files) == (before.threads, before.sockets, before.files)
     assert watched.windows >= 5
     assert watched.mixed == []
-    assert watched.notices[:4] == ["ended", "live", "ended", "live"]
+    told = [code for code in watched.notices if code != "refused"]  # an attempt may fall between two servers
+    assert told[:4] == ["ended", "live", "ended", "live"]
     assert watched.notices.count("live") == 3, watched.notices
 
 
