@@ -12,7 +12,7 @@ demo: .venv-demo/ready  ## run the built-in model on the built-in camera; ends b
 	.venv-demo/bin/mar-edge run --source demo
 
 test: .venv/ready .venv-demo/ready  ## every test, with torch and without
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python -m pytest -n 3 --dist worksteal --cov --cov-fail-under=90
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python -m pytest -n 4 --dist worksteal --cov --cov-fail-under=90
 
 check: .venv/ready  ## lint, format, types of everything, import rules
 	.venv/bin/ruff check .
