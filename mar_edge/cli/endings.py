@@ -34,6 +34,8 @@ _NEXT_STEPS = {
 
 
 _received: list[int] = []
+_unhandled = threading.Lock()
+"""Taken by the first signal: in one step, because a second one can interrupt the handler of the first anywhere."""
 
 
 def exit_on_signals() -> None:
@@ -56,6 +58,16 @@ def stopped_by() -> int | None:
     return _received[0] if _received else None
 
 
+def code_of_interruption(error: ImportError) -> int | None:
+    """Return the exit code if an error comes from a signal: a library whose loading is interrupted raises it; otherwise None."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, (KeyboardInterrupt, SystemExit)):
+        seen = seen.__cause__ or seen.__context__
+    if seen is None or not _received:
+        return None
+    return 130 if isinstance(seen, KeyboardInterrupt) else 128 + _received[0]
+
+
 def interrupt_on_signals() -> None:
     """Handle SIGTERM and SIGHUP like Ctrl-C."""
 
@@ -70,7 +82,7 @@ def _on_first(signals: Sequence[signal.Signals], act: Callable[[int], Any]) -> N
 
     def handle(number: int, _frame: FrameType | None) -> None:
         _received.append(number)
-        if len(_received) == 1:
+        if _unhandled.acquire(blocking=False):
             act(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,12 @@ import typer
 from mar_edge.cli.second_signal import keep_running_at
 from mar_edge.cli.standard_streams import print_line
 from mar_edge.counting import counted
+from mar_edge.runtime.results import Notice
 
 if TYPE_CHECKING:
+    from mar_edge.errors import MarEdgeError
     from mar_edge.runtime.model import Model
+    from mar_edge.runtime.results import StreamStatus
     from mar_edge.runtime.sinks.outlet import Outlet
     from mar_edge.runtime.sources.source import Source
 
@@ -76,6 +79,7 @@ class LiveRun:
         ]
         self._reload: Callable[[], None] | None = None
         self._reload_wanted = False
+        self._told: list[MarEdgeError] = []
 
     def add(self, plan: StreamPlan) -> str:
         """Add a stream; return its name. See `Runner.add`."""
@@ -128,6 +132,7 @@ class LiveRun:
 
     def _look(self) -> None:
         streams = self.runner.status()
+        self._tell_errors(streams)
         if self._lines and any(
             stream.frames for stream in streams
         ):  # not before an error that says that there are none
@@ -135,6 +140,16 @@ class LiveRun:
                 self._terminal.say(line)
             self._lines = []
         self._terminal.draw(streams)
+
+    def _tell_errors(self, streams: Sequence[StreamStatus]) -> None:
+        """Tell at once why a stream has ended where others go on, perhaps for weeks."""
+        if all(stream.state == "ended" for stream in streams):
+            return  # what ended the run is told at its end
+        for name, error in self.runner.errors().items():
+            if error not in self._told:
+                self._told.append(error)
+                code = getattr(error, "code", "engine")
+                self.runner.notify(Notice(stream=name, code=code, message=f"{name} has ended: {error}"))
 
     def _is_in_vain(self) -> bool:
         """Return whether an output has failed and nothing is live: files can be read again, when it works."""

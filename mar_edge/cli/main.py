@@ -26,7 +26,13 @@ from mar_edge.cli import (
     train,
     verify,
 )
-from mar_edge.cli.endings import exit_on_signals, one_line, print_thread_errors_in_one_line, stopped_by
+from mar_edge.cli.endings import (
+    code_of_interruption,
+    exit_on_signals,
+    one_line,
+    print_thread_errors_in_one_line,
+    stopped_by,
+)
 from mar_edge.cli.standard_streams import ignore_zero_width, open_standard_streams, print_line
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
@@ -119,3 +125,7 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except ImportError as error:
+        if (code := code_of_interruption(error)) is None:
+            raise
+        sys.exit(code)

@@ -17,6 +17,7 @@ from mar_edge.runtime.streams.site.outputs import (
     MqttOutput,
     VideoOutput,
     WebhookOutput,
+    place_of,
 )
 
 if TYPE_CHECKING:
@@ -34,13 +35,18 @@ def outputs_of_options(**options: tuple[str | None, dict[str, str | None]]) -> l
             None for what is not given.
 
     Raises:
-        OptionError: if a value is invalid.
+        OptionError: if a value is invalid, or two options name one place.
     """
-    outputs = []
+    outputs: list[AnyOutput] = []
+    places: dict[tuple[str, str], str] = {}
     for part in _PARTS:
         target, more = options.get(part.tag, (None, {}))
         if target is None:
             continue
+        place = place_of(part.tag, target)
+        if place in places:
+            raise OptionError(f"--{part.tag}: --{places[place]} writes to the same place. Choose another one")
+        places[place] = part.tag
         values = {part.tag: target, **{key: value for key, value in more.items() if value is not None}}
         try:
             outputs.append(part.model_validate(values))

@@ -163,18 +163,23 @@ def run(
 
 
 def _check_usage(given: dict[str, Any]) -> None:
-    """Check that exactly one option says what is recognised.
+    """Check that exactly one option says what is recognised, and that options which belong together are together.
 
     Args:
         given: the value of every option.
 
     Raises:
-        BadParameter: if none or several do, or a site file stands beside options that it has itself.
+        BadParameter: if none or several do, or a site file stands beside options that it has itself, or an option has no use.
     """
     if sum((given["camera"] is not None, bool(given["source"]), given["config"] is not None)) != 1:
         raise typer.BadParameter(
             "give either --camera N, --source URI or --config SITE.yaml", param_hint="--camera / --source / --config"
         )
+    if (given["source"] or []).count("-") > 1:
+        raise typer.BadParameter("standard input can be read by one stream only", param_hint="--source -")
+    for name, needed in (("json_rotate", "json"), ("clips_keep", "clips")):
+        if given[name] is not None and given[needed] is None and given["config"] is None:
+            raise typer.BadParameter(f"it is for --{needed}; give that, too", param_hint=f"--{name.replace('_', '-')}")
     if given["config"] is None:
         return
     for name, option in signature(run).parameters.items():
@@ -194,5 +199,5 @@ def _open_raw(sources: list[str], stdin_format: str | None) -> list[str | Source
     from mar_edge.runtime.sources.open import open_source
 
     if "-" not in sources:
-        open_source(sources[0], stdin_format=stdin_format)  # which says why it does not fit
+        open_source(next(iter(sources), ""), stdin_format=stdin_format)  # which says why it does not fit
     return [open_source(one, stdin_format=stdin_format) if one == "-" else one for one in sources]

@@ -41,6 +41,24 @@ def test_wrong_usage_exits_with_2() -> None:
         assert mar_edge(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ("--source - --source -", 2, "standard input can be read by one stream only"),
+        ("--source demo --json-rotate 1MB", 2, "it is for --json; give that, too"),
+        ("--source demo --clips-keep 1GB", 2, "it is for --clips; give that, too"),
+        ("--source demo --json out.jsonl --json-rotate 100", 1, "'100' is not a size; give a number with a unit"),
+        ("--source demo --json out.mp4 --video ./out.mp4", 1, "--video: --json writes to the same place. Choose another one"),
+        ("--camera 0 --stdin-format rgb24:640x480:30", 1, "--stdin-format is for frames on standard input"),
+    ],
+)  # fmt: skip
+def test_options_of_run_that_do_not_fit_together(arguments: str, code: int, says: str) -> None:
+    done = mar_edge("run", *arguments.split())
+    assert done.returncode == code
+    assert says in " ".join(done.stderr.replace("│", "").split())
+    assert "Traceback" not in done.stderr
+
+
 def test_run_on_the_demo_gives_json_on_stdout_alone() -> None:
     done = mar_edge("run", "--source", "demo:realtime=no,fps=20", "--json", "-", "--max-seconds", "12")
     assert done.returncode == 0, done.stderr

@@ -158,6 +158,53 @@ def test_other_commands_clean_up_and_leave(number: signal.Signals, moment_s: flo
     assert (said, told, process.returncode) == ("cleaned up\n", "", 128 + number)
 
 
+@pytest.mark.parametrize("moment", ["append", "acquire"])
+def test_a_signal_within_the_handler_of_another_one_ends_the_command(moment: str) -> None:
+    """As `timeout` and a closing terminal send several at once."""
+    code = (
+        "import signal, time, mar_edge.cli.endings as e, mar_edge.cli.main as m\n"
+        "class Received(list):\n"
+        "    def append(self, number):\n"
+        "        super().append(number)\n"
+        "        if len(self) == 1: signal.raise_signal(signal.SIGTERM)\n"
+        "class Lock:\n"
+        "    def __init__(self, lock): self.lock = lock\n"
+        "    def acquire(self, blocking):\n"
+        "        got = self.lock.acquire(blocking)\n"
+        "        if got: signal.raise_signal(signal.SIGTERM)\n"
+        "        return got\n"
+        f"if {moment == 'append'}: e._received = Received()\n"
+        "else: e._unhandled = Lock(e._unhandled)\n"
+        "def app():\n"
+        "    e.interrupt_on_signals()\n"
+        "    print('ready', flush=True); time.sleep(60)\n"
+        "m.app = app; m.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    try:
+        _, told = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert (told, process.returncode) == ("", 130)
+
+
+@pytest.mark.parametrize(("cause", "code"), [("KeyboardInterrupt", 130), ("SystemExit", 143), ("ValueError", 1)])
+def test_a_library_whose_loading_is_interrupted_leaves_no_traceback(cause: str, code: int) -> None:
+    program = (
+        "import signal, mar_edge.cli.endings as e, mar_edge.cli.main as m\n"
+        "def app():\n"
+        "    e._received.append(signal.SIGTERM)\n"
+        f"    try: raise {cause}\n"
+        "    except BaseException as error: raise ImportError('initialization failed') from error\n"
+        "m.app = app; m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, cause == "ValueError")
+
+
 STUCK = {
     "c": "import ctypes; c = ctypes.CDLL(None); lock = ctypes.create_string_buffer(64)\n"
     "    c.pthread_mutex_init(lock, None); c.pthread_mutex_lock(lock); print('ready', flush=True); c.pthread_mutex_lock(lock)",

@@ -13,13 +13,13 @@ from mar_edge.files.file_name import name_part
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("100MB", 10**8), ("100 mb", 10**8), ("1.5GB", 1_500_000_000), ("64KiB", 65536), ("10G", 10**10), ("7", 7)],
+    [("100MB", 10**8), ("100 mb", 10**8), ("1.5GB", 1_500_000_000), ("64KiB", 65536), ("10G", 10**10), ("7B", 7)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "MB", "-1MB", "1e3", "nanMB", "1,5GB", "10 apples", "0", "0.1B", "1" * 40])
+@pytest.mark.parametrize("text", ["", "MB", "7", "-1MB", "1e3", "nanMB", "1,5GB", "10 apples", "0", "0.1B", "1" * 40])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(OptionError, match="is not a size|too small"):
         parse_size(text)

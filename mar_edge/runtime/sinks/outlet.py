@@ -116,7 +116,7 @@ class Outlet:
         with self._changed:
             lost = Counter(self.dropped)
         if isinstance(own, Mapping):
-            lost.update(dict(own))  # of a copy: the sum iterates in Python, and another thread may count
+            lost.update(Counter(own))  # a copy: the sink counts meanwhile
         return +lost
 
     def finish(self) -> None:

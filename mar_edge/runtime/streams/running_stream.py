@@ -123,7 +123,8 @@ class RunningStream:
         reader = self._reader
         ended = self._ended.is_set()
         lost = self.error if ended else reader.error
-        dropped = Counter(self._slot.dropped) + Counter(reader.dropped)  # of copies: the sum iterates in Python
+        dropped = Counter(self._slot.dropped)  # copies: other threads count meanwhile
+        dropped.update(Counter(reader.dropped))
         dropped["source"] += self.source.dropped
         compared = self._scripted.total()
         return StreamStatus(

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from mar_edge.bundle import builtin_names
+from mar_edge.errors import MarEdgeError
 from mar_edge.files.yaml_file import Keys, YamlFile
 from mar_edge.files.yaml_problems import near_hint
+from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.streams.event_rule import EventRule, conflicts_of
-from mar_edge.runtime.streams.site.outputs import KINDS
+from mar_edge.runtime.streams.site.outputs import KINDS, place_of
 
 Problem = tuple[Keys, str]
 
@@ -25,7 +27,15 @@ def problems_between_parts(values: dict[str, Any], file: YamlFile) -> Iterator[P
     """
     streams = list(_entries(values, "streams"))
     names: dict[str, Keys] = {}
+    stdin: Keys | None = None
     for keys, stream in streams:
+        if stream.get("source") == "-":
+            if stdin is not None:
+                line = file.place((*stdin, "source")).rpartition(":")[2]
+                yield (*keys, "source"), f"the stream in line {line} reads standard input, too; only one can"
+            stdin = stdin or keys
+        if (problem := _wrong_source(stream.get("source"))) is not None:
+            yield (*keys, "source"), problem
         name = stream.get("name")
         if isinstance(name, str) and name in names:
             line = file.place((*names[name], "name")).rpartition(":")[2]
@@ -42,6 +52,18 @@ def _entries(values: dict[str, Any], key: str) -> Iterator[tuple[Keys, dict[Any,
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if isinstance(entry, dict):
             yield (key, str(index)), entry
+
+
+def _wrong_source(source: Any) -> str | None:
+    """Return why something is no source; None if it is one, or is reported elsewhere. Nothing is connected to."""
+    number = isinstance(source, int) and not isinstance(source, bool) and source >= 0
+    if not number and (not isinstance(source, str) or not source or "${" in source):
+        return None
+    try:
+        open_source(source)
+    except MarEdgeError as error:
+        return str(error)
+    return None
 
 
 def _conflicts(events: Any) -> Iterator[Problem]:
@@ -87,16 +109,18 @@ def _is_model(name: Any, known: list[str]) -> bool:
 
 
 def _problems_of_sinks(values: dict[str, Any], file: YamlFile, names: dict[str, Keys]) -> Iterator[Problem]:
-    targets: dict[tuple[str, str], Keys] = {}
+    targets: dict[tuple[str, str], tuple[Keys, str]] = {}
     for keys, sink in _entries(values, "sinks"):
         served = sink.get("streams")
         for index, name in enumerate(served if isinstance(served, list) else ()):
             if isinstance(name, str) and name not in names:
                 yield (*keys, "streams", str(index)), f"there is no stream '{name}'{near_hint(name, names)}"
         for kind in KINDS:
-            target = (kind, str(sink.get(kind)))
+            target = place_of(kind, str(sink.get(kind)).replace("\0", ""))
             if kind in sink and target in targets:
-                line = file.place((*targets[target], kind)).rpartition(":")[2]
-                yield (*keys, kind), f"line {line} writes to the same place; make one entry of the two"
+                other, other_kind = targets[target]
+                line = file.place((*other, other_kind)).rpartition(":")[2]
+                what = "make one entry of the two" if kind == other_kind else "choose another one"
+                yield (*keys, kind), f"line {line} writes to the same place; {what}"
             elif kind in sink:
-                targets[target] = (*keys,)
+                targets[target] = keys, kind

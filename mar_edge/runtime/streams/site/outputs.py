@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any, Literal
 
@@ -176,6 +177,13 @@ class ClipsOutput(Part):
 
 
 KINDS = ("json", "mqtt", "webhook", "metrics", "video", "clips")
+
+
+def place_of(kind: str, target: str) -> tuple[str, str]:
+    """Return what is equal for two outputs that would write to the same place, however its path is written."""
+    if kind in ("json", "video", "clips") and target != "-":
+        return "path", os.path.realpath(target)
+    return kind, target
 
 
 def _one_kind(entry: Any) -> Any:

@@ -199,6 +199,12 @@ sinks:
         ("    source: 0", "    source: yes", "11: streams[1].source: expected an integer or text, not True"),
         ("    source: 0", "    source: ''", "11: streams[1].source: expected an integer or text, not ''"),
         ("    source: 0", "    hop: 3", "10: streams[1].source is missing"),
+        ("    source: 0", "    source: demo:fsp=3", "11: streams[1].source: demo has no option 'fsp'"),
+        ("    source: 0", "    source: rstp://u:hunter2@h/x", "11: streams[1].source: rstp is not supported (did you mean 'rtsp'?): rstp://***@h/x"),
+        ("    source: 0", "    source: 1000", "11: streams[1].source: no camera 1000"),
+        ("json: out.jsonl\n    rotate: 100MB", "json: out.jsonl\n    rotate: 100", "14: sinks[0].rotate: '100' is not a size"),
+        ("json: out.jsonl\n    rotate: 100MB", "json: out.mp4\n  - video: ./out.mp4", "14: sinks[1].video: line 13 writes to the same place; choose another one"),
+        ("json: out.jsonl\n    rotate: 100MB", "json: out.jsonl\n  - json: x/../out.jsonl", "14: sinks[1].json: line 13 writes to the same place; make one"),
         ("name: yard", "name: a/b", "10: streams[1].name: a name begins with a letter or digit"),
         ("name: yard", "name: ..", "10: streams[1].name: a name begins with a letter or digit"),
         ("name: yard", "name: 2024", "10: streams[1].name: expected text, not 2024; put it in quotes"),
@@ -262,6 +268,13 @@ def test_what_is_no_site_file(tmp_path: Path, text: bytes, says: str) -> None:
     path.write_bytes(text)
     with pytest.raises(OptionError, match=says):
         read_site(path)
+
+
+def test_standard_input_is_read_by_one_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mar_edge.runtime.streams.site.between_parts.open_source", lambda source: source)
+    assert refused(tmp_path, "streams:\n  - {name: a, source: '-'}\n  - {name: b, source: '-'}\n") == [
+        "site.yaml:3: streams[1].source: the stream in line 2 reads standard input, too; only one can"
+    ]
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
