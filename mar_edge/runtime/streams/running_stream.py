@@ -194,7 +194,10 @@ class RunningStream:
         if self._recogniser.inferences or self.error is not None:
             return
         window_s, source_s = self.engine.spec.window_s, self._reader.newest_s
-        if not self._feed.frames:
+        invalid = self._reader.dropped["invalid"]
+        if not self._feed.frames and invalid:
+            why = f"{counted(invalid, 'frame')} arrived, and none could be used, so nothing was recognised"
+        elif not self._feed.frames:
             why = "no frame arrived, so nothing was recognised"
         elif source_s < window_s:
             why = (

@@ -293,6 +293,15 @@ def test_one_junk_frame_of_a_live_source_is_left_out_and_of_a_recording_is_an_er
         assert set(errors) == {"recording"} and said in str(errors["recording"])
 
 
+def test_a_source_of_nothing_but_junk_says_so() -> None:
+    sink = ListSink()
+    with Runner(sinks=[sink]) as runner:
+        runner.add(Source(lambda number: frame(number, time_s="now")), model())
+        assert runner.wait(10)
+    assert codes(sink) == ["frame", "nothing"]
+    assert "36 frames arrived, and none could be used" in sink.of(Notice)[-1].message
+
+
 def test_a_source_that_is_none_is_refused_or_ends_with_its_error() -> None:
     class Bare:
         name, live = "bare", True
