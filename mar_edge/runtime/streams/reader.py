@@ -74,10 +74,12 @@ class ReadOptions:
         """Check the values."""
         if self.max_retries is not None and not (isinstance(self.max_retries, int) and self.max_retries >= 0):
             raise OptionError(f"max_retries is {self.max_retries!r}; use 0 or more, or None for no limit")
-        for name in ("stall_s", "max_s"):
-            value = getattr(self, name)
-            if (value is not None or name == "stall_s") and not (isinstance(value, Real) and float(value) > 0):
-                raise OptionError(f"{name} is {value!r}; use more than 0 seconds")
+        stall_s: object = self.stall_s
+        max_s: object = self.max_s
+        if not (isinstance(stall_s, Real) and float(stall_s) > 0):
+            raise OptionError(f"stall_s is {stall_s!r}; use more than 0 seconds")
+        if max_s is not None and not (isinstance(max_s, Real) and float(max_s) >= 0):
+            raise OptionError(f"max_s is {max_s!r}; use 0 seconds or more, or None for no limit")
 
 
 class Reader:
