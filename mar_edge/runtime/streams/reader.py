@@ -154,7 +154,7 @@ class Reader:
             closing.name = f"mar-edge closes {self._name}"
             with suppress(
                 RuntimeError
-            ):  # at the end of the process none can be started, and the system closes everything
+            ):  # no thread starts at the end of the process, where the system closes everything
                 closing.start()
 
     @property
@@ -199,7 +199,7 @@ class Reader:
                     break
         except (
             BaseException
-        ) as error:  # a mistake of ours, or sys.exit in a user's source: it must not look like an end
+        ) as error:  # sys.exit in a user's source, or a mistake of ours: it is no end without an error
             self.error, self.failed = self._as_source_error(error), True
         finally:
             self.state = "ended"

@@ -117,6 +117,8 @@ class Runner:
             OptionError: if an option is invalid, or another stream has the name.
             EngineError: if the model was loaded in another process.
         """
+        if not hasattr(model, "engine"):
+            raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
         model.engine.check_process()
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
