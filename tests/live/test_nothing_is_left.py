@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -56,7 +57,8 @@ def nothing_more_than(before: tuple[Any, ...]) -> None:
         now = held()
         if not now[0] - before[0] and len(now[1]) <= len(before[1]) and len(now[2]) <= len(before[2]):
             return
-        assert time.monotonic() < end_s, ([thread.name for thread in now[0] - before[0]], before[1], now[1], now[2])
+        more = Counter(now[1]) - Counter(before[1])
+        assert time.monotonic() < end_s, ([thread.name for thread in now[0] - before[0]], more, now[2])
         time.sleep(0.02)
 
 
@@ -124,7 +126,7 @@ def test_of_any_source_and_any_output(tmp_path: Path, broker: Broker, receiver: 
             seen = {status.stream: status for status in runner.status()}
             assert runner.stop()
             assert [name for name, status in seen.items() if not status.inferences and name != "away"] == []
-            del runner, model, outputs
+            del runner, model, outputs, output
             writer.join(5)
             nothing_more_than(before)
 

@@ -47,7 +47,7 @@ def test_frames_come_again_and_no_window_mixes(real_clips: Path, tmp_path: Path)
         assert watched.returned(time.monotonic(), life=1).frame_s < 5
         after = Held.now()
     assert before is not None
-    assert (after.threads, after.sockets, after.files) == (before.threads, before.sockets, before.files)
+    assert after.threads <= before.threads and after.sockets <= before.sockets and after.files <= before.files
     assert watched.windows >= 5
     assert watched.mixed == []
     told = [code for code in watched.notices if code != "refused"]  # an attempt may fall between two servers

@@ -117,9 +117,7 @@ class Runner:
             OptionError: if an option is invalid, or another stream has the name.
             EngineError: if the model was loaded in another process.
         """
-        if not hasattr(model, "engine"):
-            raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
-        model.engine.check_process()
+        engine = _usable_engine(model)
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
         with self._changed:
@@ -129,8 +127,8 @@ class Runner:
             stream = RunningStream(
                 name,
                 opened,
-                Feed(model.engine.spec, hop=hop),
-                Recogniser(model.engine, stream=name, smoothing_s=smoothing_s, rule=rule),
+                Feed(engine.spec, hop=hop),
+                Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule),
                 options,
                 max_age_s,
                 distribution=self._distribution,
@@ -332,6 +330,13 @@ class Runner:
     def notify(self, notice: Notice) -> None:
         """Tell every sink what an operator should know; from any thread."""
         self._distribution.emit(notice, keep=False)
+
+
+def _usable_engine(model: LoadedModel) -> Engine:
+    if not hasattr(model, "engine"):
+        raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
+    model.engine.check_process()
+    return model.engine
 
 
 def _numbered(name: str, taken: Collection[str]) -> str:

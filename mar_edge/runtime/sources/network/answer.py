@@ -17,7 +17,7 @@ ANSWER_S = 0.6
 """How long a look waits for an answer."""
 
 _STEP_S = 0.1
-_ENDS_S = 0.1
+_ENDS_S = 0.3
 
 
 def through_proxy(address: NetworkAddress) -> bool:
