@@ -171,10 +171,9 @@ class RunningStream:
         if not self._feed.frames:
             why = "no frame arrived, so nothing was recognised"
         elif source_s < window_s:
-            why = (
-                f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised. "
-                "For a short clip run: mar-edge classify CLIP, which repeats frames"
-            )
+            why = f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised"
+            if not self.source.live:
+                why += ". For a short clip run: mar-edge classify CLIP, which repeats frames"
         else:
             why = (
                 f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
