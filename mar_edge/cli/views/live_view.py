@@ -140,7 +140,7 @@ class LiveView:
         columns = [name for name, (_, needed) in _COLUMNS.items() if self._console.width >= needed]
         for name in columns:
             # a narrow terminal shortens names and labels, which are still told apart then; half a number would be wrong
-            table.add_column(name, justify=_COLUMNS[name][0], no_wrap=True if name in _WHOLE else None)
+            table.add_column(name, justify=_COLUMNS[name][0], no_wrap=name in _WHOLE)
         for one in streams:
             shown = self._predictions.get(one.stream) if one.state != "lost" else None  # not what it showed before
             cells: dict[str, RenderableType] = {

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.marks import lines_kind, mark_record
-from mar_edge.files.ownership import check_not_input, check_replaceable, is_stream
+from mar_edge.files.ownership import check_no_other_writer, check_not_input, check_replaceable, is_stream
 from mar_edge.files.syncing import check_creatable, make_folder
 from mar_edge.runtime.results import Kind, Record, ShownFrame, StreamStatus
 from mar_edge.runtime.sinks.rotation import Rotation
@@ -196,7 +196,7 @@ class JsonLinesSink:
 
     Raises:
         OptionError: if the target cannot be rotated.
-        OutputError: if the file cannot be written, or is one of the inputs.
+        OutputError: if the file cannot be written, is one of the inputs, or is being written by another program.
     """
 
     wants: frozenset[Kind] = frozenset({"prediction", "event", "notice", "summary"})
@@ -217,6 +217,7 @@ class JsonLinesSink:
         try:
             for path in [] if target == "-" else [target, *older]:
                 check_not_input(Path(path), inputs)
+                check_no_other_writer(Path(path))
         except OutputError:
             self._lines.close()
             raise

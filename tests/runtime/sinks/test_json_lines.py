@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mar_edge.errors import OutputError
-from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines
+from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines, JsonLinesSink
+from tests.fakes.shown_frames import prediction
 
 
 def test_json_lines_to_a_file(tmp_path: Path) -> None:
@@ -96,3 +97,16 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         JsonLines(str(tmp_path / "file" / "deep" / "out.json"))
     with pytest.raises(OutputError, match="is a folder; name a file in it"):
         JsonLines(str(tmp_path))
+
+
+@pytest.mark.parametrize("rotate_bytes", [None, 1000])
+def test_a_file_that_another_run_still_writes_is_not_replaced(tmp_path: Path, rotate_bytes: int | None) -> None:
+    out = tmp_path / "out.jsonl"
+    first = JsonLinesSink(str(out), rotate_bytes=rotate_bytes)
+    first.write(prediction(0.1))
+    for force in (False, True):
+        with pytest.raises(OutputError, match="out.jsonl is being written by another output or program"):
+            JsonLinesSink(str(out), force=force, rotate_bytes=rotate_bytes)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    first.close()
+    JsonLinesSink(str(out), rotate_bytes=rotate_bytes).close()
