@@ -69,7 +69,8 @@ class JsonLines:
                 self._rotation = Rotation(real, JSON_LINES, rotate_bytes=rotate_bytes, keep=keep, force=force)
             if is_stream(path):
                 self._fresh = False
-                self._file = path.open("wb")
+                if not path.is_fifo():  # which is opened with the first record: that waits until somebody reads it
+                    self._file = path.open("wb")
             elif real.parent.is_dir():
                 self._open(real)
             else:
@@ -78,6 +79,9 @@ class JsonLines:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
 
     def _open(self, path: Path) -> None:
+        if path.is_fifo():
+            self._file = path.open("wb")
+            return
         make_folder(path.parent)
         try:
             self._new = NewFile(path)
@@ -160,7 +164,10 @@ class JsonLines:
         Raises:
             OutputError: if the disk fails.
         """
-        if self._file is None or self._file.closed:
+        if self._file is None:
+            _release_readers(Path(self.target))
+            return
+        if self._file.closed:
             return
         try:
             with self._new or self._file:
@@ -240,6 +247,13 @@ class JsonLinesSink:
             OutputError: if the disk fails.
         """
         self._lines.close()
+
+
+def _release_readers(path: Path) -> None:
+    """Let those who wait for the first line of a pipe see its end; there will be none."""
+    if path.is_fifo():
+        with suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def _line(record: dict[str, Any]) -> bytes:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import threading
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,30 @@ def test_a_file_that_another_run_still_writes_is_not_replaced(tmp_path: Path, ro
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
     first.close()
     JsonLinesSink(str(out), rotate_bytes=rotate_bytes).close()
+
+
+def test_a_pipe_that_nobody_reads_holds_up_its_own_records_only(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sink = JsonLinesSink(str(pipe))  # does not wait
+    writing = threading.Thread(target=sink.write, args=(prediction(0.1),))
+    writing.start()
+    with pipe.open() as reader:
+        writing.join(10)
+        sink.close()
+        (line,) = reader.read().splitlines()
+    assert json.loads(line)["type"] == "prediction"
+
+
+def test_who_reads_a_pipe_that_gets_no_record_sees_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    sink = JsonLinesSink(str(pipe))
+    polled = select.poll()
+    polled.register(reader, select.POLLHUP)
+    assert not polled.poll(0)
+    sink.close()
+    assert polled.poll(1000)
+    os.close(reader)
