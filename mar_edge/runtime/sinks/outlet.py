@@ -99,6 +99,11 @@ class Outlet:
         with self._changed:
             return {"queued": len(self._waiting), "written": self.written, "retries": self.retries, **dropped}
 
+    def unfinished(self) -> int:
+        """Return how many records wait, the one that is being written included."""
+        with self._changed:
+            return len(self._waiting) + (self._writing is not None)
+
     def lost(self) -> Counter[str]:
         """Return the records that were lost by kind: those in `dropped`, and those that the sink itself has dropped."""
         own = getattr(self._sink, "dropped", None)
