@@ -22,11 +22,9 @@ from mar_edge.runtime.model import Model
 from mar_edge.runtime.streams.runner import LoadedModel, Runner
 from mar_edge.testing import FakeEngine, Play, ScriptedSource
 from tests.conftest import SHARED
-from tests.fakes.numbered_film import numbered_film
+from tests.fakes.numbered_film import FPS, numbered_film
 from tests.live.shares import Shares, furthest_from_fair, until_all_live
 from tests.servers.rtsp import RtspServer
-
-FPS = 15
 
 
 class Cpu:
@@ -115,7 +113,7 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = {}
     demand_hz = options.streams * 5  # a hop of two at ten frames per second
     with tempfile.TemporaryDirectory() as folder:
-        film = numbered_film(options.clip, Path(folder) / "film", life=0, fps=FPS)
+        film = numbered_film(options.clip, Path(folder) / "film", life=0)
         for name, model in (
             ("fake engine, half of what is needed", Model(FakeEngine(delay_s=2 / demand_hz, keep=False))),
             ("fake engine, five times what is needed", Model(FakeEngine(delay_s=0.2 / demand_hz, keep=False))),

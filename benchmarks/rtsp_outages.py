@@ -19,12 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.conftest import SHARED
-from tests.fakes.numbered_film import numbered_film
+from tests.fakes.numbered_film import FPS, numbered_film
 from tests.live.watched import Held, Return, Watched
 from tests.servers.rtsp import RtspServer
 
-FPS = 15
-FRAMES = 450
 LIMIT_S = 2.0
 FILMS = (("h264", (320, 240)), ("h264", (320, 240)), ("h264", (320, 240)), ("h264", (480, 360)), ("h265", (320, 240)))
 """One for each life of the server; the first three take turns."""
@@ -57,12 +55,12 @@ class Outages:
 
     def __init__(self, folder: Path, clip: Path) -> None:
         self.films = [
-            numbered_film(clip, folder / str(life), life=life, codec=codec, size_px=size_px, frames=FRAMES, fps=FPS)
+            numbered_film(clip, folder / str(life), life=life, codec=codec, size_px=size_px)
             for life, (codec, size_px) in enumerate(FILMS)
         ]
         self.server = RtspServer(file=self.films[0], fps=FPS, login="edge:right", digest=True)
         self.server.start()
-        self.watched = Watched(self.server.login("edge", "right"), frames=FRAMES, fps=FPS)
+        self.watched = Watched(self.server.login("edge", "right"))
         self.watched.runner.start()
         self.life = 0
         self.watched.returned(0.0, life=0)
@@ -99,8 +97,8 @@ class Outages:
         """Start the server with another password, and later with the right one."""
         self.server.restart(login="edge:changed")
         gone_s = time.monotonic()
-        time.sleep(wrong_s)
-        assert "auth" in self.watched.notices[-4:], self.watched.notices
+        self.watched.until_told("auth")
+        time.sleep(max(0.0, gone_s + wrong_s - time.monotonic()))
         self.life = (self.life + 1) % 3
         self.server.restart(login="edge:right", file=self.films[self.life], codec=FILMS[self.life][0])
         return self._back("wrong password, then the right one", gone_s)

@@ -70,7 +70,8 @@ def near_hint(name: str, known: Iterable[str]) -> str:
 
 def parts_in(annotation: Any) -> list[type[Part]]:
     """Return the parts that an annotation allows."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
+    # Python 3.10 takes list[int] for a class, too
+    if isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, Part):
         return [annotation]
     return [part for argument in get_args(annotation) for part in parts_in(argument)]
 

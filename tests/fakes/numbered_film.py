@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from mar_edge.runtime.video.reader import read_frames
 
+FRAMES = 450
+FPS = 15
+
 _COLUMNS, _ROWS = 4, 6
 _FRAME_BITS = 16
 _BLACK, _WHITE = 16, 235
@@ -55,9 +58,8 @@ def numbered_film(
     life: int,
     codec: str = "h264",
     size_px: tuple[int, int] = (320, 240),
-    frames: int = 450,
-    fps: int = 15,
-    gop: int = 15,
+    frames: int = FRAMES,
+    gop: int = FPS,
 ) -> Path:
     """Encode a real clip, over and over, with numbers, as `RtspServer(file=...)` serves it.
 
@@ -67,11 +69,10 @@ def numbered_film(
         life: below 256.
         codec: `h264` or `h265`.
         size_px: (width, height).
-        frames: in the film, below 65536.
-        fps: frames per second.
+        frames: in the film, below 65536; `FPS` a second.
         gop: frames from one key frame to the next.
     """
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*size_px), "-r", str(fps), "-i", "-"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "{}x{}".format(*size_px), "-r", str(FPS), "-i", "-"]
     encode = [*_ENCODERS[codec], "-preset", "ultrafast", "-bf", "0", "-g", str(gop), "-pix_fmt", "yuv420p"]
     line = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-y", *raw, *encode, str(target)]
     with subprocess.Popen(line, stdin=subprocess.PIPE) as process:

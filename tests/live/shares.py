@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
-from mar_edge.runtime.results import Prediction, Record
+from mar_edge.runtime.results import Kind, Prediction, Record
 from mar_edge.runtime.streams.runner import Runner
 
 
@@ -13,7 +13,7 @@ class Shares:
     """A sink that counts predictions by stream."""
 
     name = "shares"
-    wants = frozenset(("prediction",))
+    wants: frozenset[Kind] = frozenset(("prediction",))
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

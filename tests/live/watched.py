@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.runtime.model import Model
-from mar_edge.runtime.results import Notice, Prediction, Record, ShownFrame
+from mar_edge.runtime.results import Kind, Notice, Prediction, Record, ShownFrame
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import FakeEngine
-from tests.fakes.numbered_film import read_number
+from tests.fakes.numbered_film import FPS, FRAMES, read_number
 
 SIZE_PX = 64
 """Side of the pictures that the engine sees: blocks of 8 pixels."""
@@ -78,7 +78,7 @@ class Watched:
     Args:
         source: what to read; its pictures are those of a numbered film.
         frames: in a film, after which it begins again.
-        fps: of the film.
+        window: frames in a window of the model.
         stall_s: see `Runner.add`.
 
     Attributes:
@@ -89,23 +89,23 @@ class Watched:
     """
 
     name: str = "watched"
-    wants = frozenset(("frame", "prediction", "notice"))
+    wants: frozenset[Kind] = frozenset(("frame", "prediction", "notice"))
 
-    def __init__(self, source: str | Source, *, frames: int, fps: int, stall_s: float = 5.0) -> None:
+    def __init__(self, source: str | Source, *, frames: int = FRAMES, window: int = 16, stall_s: float = 5.0) -> None:
         self.windows = 0
         self.mixed: list[list[tuple[int, int]]] = []
         self.steps: Counter[int] = Counter()
         self.notices: list[str] = []
-        self._frames, self._fps = frames, fps
+        self._frames = frames
         self._came = threading.Condition()
         self._frame: tuple[int, float] = (-1, 0.0)
         self._result_s = 0.0
-        engine = FakeEngine(answer=self._check, size_px=SIZE_PX, keep=False)
+        engine = FakeEngine(answer=self._check, size_px=SIZE_PX, frames=window, keep=False)
         self.runner = Runner(sinks=[self])
         self.stream = self.runner.add(source, Model(engine), stall_s=stall_s)
 
     def __enter__(self) -> Watched:
-        """Start, and wait for the first result."""
+        """Start."""
         self.runner.start()
         return self
 
@@ -132,6 +132,11 @@ class Watched:
             assert self._came.wait_for(lambda: self._result_s > first_s, timeout_s), f"no result of life {life}"
             return Return(frame_s, self._result_s - since_s)
 
+    def until_told(self, code: str, timeout_s: float = 20.0) -> None:
+        """Wait until the newest notice has a code."""
+        with self._came:
+            assert self._came.wait_for(lambda: self.notices[-1:] == [code], timeout_s), self.notices
+
     def write(self, record: Record) -> None:
         """Note what comes."""
         with self._came:
@@ -153,7 +158,7 @@ class Watched:
         steps = [(after[1] - before[1]) % self._frames for before, after in pairwise(numbers)]
         self.windows += 1
         self.steps.update(steps)
-        longest = round(0.5 * self._fps) + 1  # the longest gap that a window may bridge is half a second
+        longest = round(0.5 * FPS) + 1  # the longest gap that a window may bridge is half a second
         if len({life for life, _ in numbers}) > 1 or max(steps) > longest:
             self.mixed.append(numbers)
         return "dark"

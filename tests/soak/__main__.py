@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +18,8 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--longest", type=float, default=12, metavar="S", help="longest fault, seconds")
     options = arguments.parse_args()
+    if "MALLOC_ARENA_MAX" not in os.environ:  # or the heaps that glibc keeps for each thread hide a leak
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "MALLOC_ARENA_MAX": "1"})
     with tempfile.TemporaryDirectory() as folder:
         soak(
             Path(folder),

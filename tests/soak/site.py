@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -83,6 +84,7 @@ class Site:
         self._stack = ExitStack()
         self._scripted: dict[str, ScriptedSource] = {}
         self._added = 0
+        self._camera_faults: Counter[str] = Counter()
 
     def __enter__(self) -> Site:
         """Start all of it."""
@@ -180,6 +182,7 @@ class Site:
 
     def _camera_fault(self, name: str) -> Callable[[], None]:
         server = self.servers[name]
+        self._camera_faults[name] += 1
         kind = self._rng.choice(["kill", "freeze", "another size"])
 
         def watch() -> None:
@@ -204,13 +207,18 @@ class Site:
         return restart
 
     def _time_recovery(self, name: str, back_s: float) -> None:
+        before, fault = self._frames(name), self._camera_faults[name]
         while time.monotonic() - back_s < 60:
-            arrived_s = self.runner._streams[name].reader.arrived_s
-            if arrived_s is not None and arrived_s > back_s:
-                self.recoveries_s.append(arrived_s - back_s)
+            if self._camera_faults[name] != fault:  # it failed again
+                return
+            if self._frames(name) > before:
+                self.recoveries_s.append(time.monotonic() - back_s)
                 return
             time.sleep(0.02)
         self.checks._wrong(f"{name} had no frame for 60 s after its server's return")
+
+    def _frames(self, name: str) -> int:
+        return next(status.frames for status in self.runner.status() if status.stream == name)
 
     def _broker_fault(self) -> Callable[[], None]:
         if self._rng.random() < 0.3:

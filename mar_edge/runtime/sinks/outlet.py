@@ -110,7 +110,7 @@ class Outlet:
         with self._changed:
             lost = Counter(self.dropped)
         if isinstance(own, Mapping):
-            lost.update(own)
+            lost.update(Counter(own))  # a copy: the sink counts meanwhile
         return +lost
 
     def close(self, timeout_s: float | None) -> bool:

@@ -70,16 +70,17 @@ class Distribution:
         Returns:
             Whether all are closed; those that hang are left behind.
         """
-        outlets = self.outlets
-        closing = [threading.Thread(target=outlet.close, args=(None,), daemon=True) for outlet in outlets]
+        well: list[bool] = []
+
+        def close(outlet: Outlet) -> None:
+            well.append(outlet.close(None if deadline_s is None else max(0.0, deadline_s - time.monotonic())))
+
+        closing = [threading.Thread(target=close, args=(outlet,), daemon=True) for outlet in self.outlets]
         for thread in closing:
             thread.start()
-        well = True
-        for outlet, thread in zip(outlets, closing, strict=True):
-            thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
-            if thread.is_alive():
-                well &= outlet.close(0.0)
-        return well
+        for thread in closing:
+            thread.join()
+        return all(well)
 
     def _takers(self, stream: str) -> list[Outlet | ResultQueue]:
         with self._changing:

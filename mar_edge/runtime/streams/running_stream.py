@@ -105,7 +105,8 @@ class RunningStream:
         reader = self._reader
         ended = self._ended.is_set()
         lost = self.error if ended else reader.error
-        dropped = self._slot.dropped + reader.dropped
+        dropped = Counter(self._slot.dropped)  # copies: other threads count meanwhile
+        dropped.update(Counter(reader.dropped))
         dropped["source"] += self.source.dropped
         compared = self._scripted.total()
         return StreamStatus(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from typing import NamedTuple
@@ -78,7 +79,6 @@ class Display:
         return self.decoded(frame).size_px
 
     def _turn(self, frame: VideoFrame) -> _Orientation:
-        # reading the matrix from PyAV creates a reference cycle, which keeps the frame's memory until the next collection
         if frame.rotation != self._rotation:
             self._rotation = frame.rotation
             self._orientation = _orientation(frame)
@@ -136,7 +136,7 @@ def _pixel_aspect(stream: VideoStream) -> Fraction | None:
 
 def _orientation(frame: VideoFrame) -> _Orientation:
     """Return the orientation in the display matrix, to the nearest quarter turn (ISO/IEC 14496-12, 6.2.2)."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix = _small(frame).side_data.get("DISPLAYMATRIX")
     if not isinstance(matrix, SideData):
         return _Orientation(False, False, False)
     # a stored point (x, y) is shown at (a x + c y, b x + d y)
@@ -144,3 +144,14 @@ def _orientation(frame: VideoFrame) -> _Orientation:
     if abs(b) + abs(c) > abs(a) + abs(d):
         return _Orientation(True, c < 0, b < 0)
     return _Orientation(False, a < 0, d < 0)
+
+
+def _small(frame: VideoFrame) -> VideoFrame:
+    """Return a small picture with the same side data.
+
+    Reading them from PyAV creates a reference cycle, which keeps the picture's memory until the next collection.
+    """
+    if not frame.format.name.startswith(ABORTING_FORMAT):
+        with suppress(av.error.FFmpegError, OSError, ValueError):
+            return frame.reformat(16, 16, "gray", threads=1)
+    return frame
