@@ -160,6 +160,7 @@ class ScriptedConnection:
     def __init__(self, source: ScriptedSource) -> None:
         self._source = source
         self._closed = threading.Event()
+        self._closing = threading.Lock()  # the thread that reads and the one that stops may both close
         self._act_began_s = self._began_s = time.monotonic()
         self._time_s = 0.0  # of the connection, without waiting
         self._next_s = 0.0  # when the next frame is due
@@ -184,9 +185,10 @@ class ScriptedConnection:
 
     def close(self) -> None:
         """Close; a `read` that waits returns None, unless it hangs."""
-        if not self._closed.is_set():
-            self._closed.set()
-            self._source.open -= 1
+        with self._closing:
+            if not self._closed.is_set():
+                self._closed.set()
+                self._source.open -= 1
 
     def _finish_act(self, seconds: float) -> None:
         self._source._script.pop(0)

@@ -111,7 +111,6 @@ def test_of_any_source_and_any_output(tmp_path: Path, broker: Broker, receiver: 
                 open_webhook(receiver.url, notify=runner.notify),
                 open_webhook(f"http://127.0.0.1:{free_port()}/away", notify=runner.notify),
                 open_metrics(str(free_port()), status=runner.status, outputs=runner.outputs),
-                ListSink(),
             ]
             for output in outputs:
                 runner.add_sink(output)

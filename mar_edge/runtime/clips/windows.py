@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted
-from mar_edge.errors import FrameError, SourceError
+from mar_edge.errors import FrameError, MarEdgeError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
 from mar_edge.runtime.clips.ring_buffer import RingBuffer
@@ -91,8 +91,10 @@ class Intake:
     def _pictures(self, frame: Frame, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
         try:
             picture = check_frame(frame.picture)
-        except SourceError as error:
+        except MarEdgeError as error:
             raise FrameError(str(error)) from error
+        except Exception as error:  # of a decoder, or of the user's own code
+            raise FrameError(f"its picture cannot be converted: {type(error).__name__}: {error}") from error
         height, width = picture.shape[:2]
         if (width, height) != frame.size_px:
             raise FrameError(f"a frame of {'x'.join(map(str, frame.size_px))} px has a picture of {width}x{height} px")

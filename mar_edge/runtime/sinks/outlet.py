@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, get_args
 
-from mar_edge.errors import MarEdgeError, OutputError
+from mar_edge.errors import MarEdgeError, OptionError, OutputError
 from mar_edge.runtime.backoff import Backoff
 from mar_edge.runtime.results import Kind, Notice, Record
 from mar_edge.runtime.sinks.sink import Sink
@@ -19,18 +20,24 @@ FRAMES = 8
 """Frames among them: one at 1080p may hold 6 MB."""
 
 
+class _Waiting(NamedTuple):
+    record: Record
+    keep: bool
+
+
 class Outlet:
     """Feeds one sink.
 
     Of a live stream, what does not fit is dropped, and counted by kind: the oldest frame, prediction or notice; an event
-    only if nothing but events waits. A stream that waits, as a file does, is held by `wait_for_room`, and loses nothing.
+    only if nothing but events waits. A stream that waits, as a file does, is held by `wait_for_room`, and loses nothing; its
+    records are counted apart, so that live ones do not replace them.
     A record that the sink can write later is tried again, with longer and longer pauses, and what follows waits behind it.
     A sink that fails for good is disabled.
 
     Args:
         sink: what to feed; `close` closes it.
         notify: called when records are lost, when the sink fails, and when it works again; from any thread.
-        depth: records that may wait.
+        depth: records that may wait, of live streams and of those that wait for each.
         frames: frames among them.
         backoff: pauses between attempts.
 
@@ -40,6 +47,9 @@ class Outlet:
         retries: attempts that failed and were repeated.
         dropped: records that never reached the sink, by kind.
         failure: why it is disabled; None if it is not.
+
+    Raises:
+        OptionError: if the sink wants a kind of record that does not exist.
     """
 
     def __init__(
@@ -52,7 +62,7 @@ class Outlet:
         backoff: Backoff | None = None,
     ) -> None:
         self.name = sink.name
-        self.wants: frozenset[Kind] = sink.wants
+        self.wants = _kinds(sink)
         self.written = 0
         self.retries = 0
         self.dropped: Counter[str] = Counter()
@@ -62,10 +72,11 @@ class Outlet:
         self._depth, self._frames = depth, frames
         self._backoff = backoff or Backoff()
         self._changed = threading.Condition()
-        self._waiting: deque[Record] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._writing: Record | None = None
         self._closing = False
         self._disabled = False
+        self._left = False
         self._told_dropped = False
         self._thread = threading.Thread(target=self._feed, name=f"mar-edge writes {sink.name}", daemon=True)
         self._thread.start()
@@ -81,17 +92,17 @@ class Outlet:
             if self._disabled or self._closing:
                 self.dropped[record.kind] += 1
                 return
-            self._waiting.append(record)
+            self._waiting.append(_Waiting(record, keep))
             lost = None if keep else self._make_room()
             self._changed.notify_all()
         if lost is not None and not self._told_dropped:
             self._told_dropped = True
             self._say(f"{self.name} is too slow; some of its records ({lost.kind}s) are dropped")
 
-    def wait_for_room(self) -> None:
-        """Wait until the queue has room, or the sink fails or is closed."""
+    def wait_for_room(self, timeout_s: float | None = None) -> bool:
+        """Wait until the queue has room, or the sink fails or is closed; return whether that is so."""
         with self._changed:
-            self._changed.wait_for(lambda: self._disabled or self._closing or not self._is_full())
+            return self._changed.wait_for(lambda: self._disabled or self._closing or not self._is_full(), timeout_s)
 
     def counts(self) -> Mapping[str, int]:
         """Return `queued`, `written`, `retries`, and `dropped_KIND` for every kind that was lost here or in the sink."""
@@ -113,21 +124,29 @@ class Outlet:
             lost.update(Counter(own))  # a copy: the sink counts meanwhile
         return +lost
 
+    def finish(self) -> None:
+        """Take nothing more, and let the sink take what waits; does not wait."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
     def close(self, timeout_s: float | None) -> bool:
-        """Let the sink take what waits, and close it.
+        """Let the sink take what waits, and close it. Called by the sink itself, it takes effect after the call.
 
         Args:
             timeout_s: how long to wait; None for as long as it takes. A sink that is away is not waited for.
 
         Returns:
-            Whether it is closed. One that hangs is left behind, and what it holds up counts as dropped.
+            Whether it is closed. One that hangs is left behind, and what it holds up counts as dropped; it is not waited
+            for again.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        self._thread.join(timeout_s)
+        self.finish()
+        if self._thread is threading.current_thread():
+            return True
+        self._thread.join(0 if self._left else timeout_s)
         if not self._thread.is_alive():
             return True
+        self._left = True
         with self._changed:
             if not self._disabled and self._writing is not None:
                 self.dropped[self._writing.kind] += 1
@@ -137,33 +156,33 @@ class Outlet:
         return False
 
     def _is_full(self) -> bool:
-        frames = sum(record.kind == "frame" for record in self._waiting) if "frame" in self.wants else 0
-        return len(self._waiting) >= self._depth or frames >= self._frames
+        kept = [one for one in self._waiting if one.keep]
+        return len(kept) >= self._depth or sum(one.record.kind == "frame" for one in kept) >= self._frames
 
     def _make_room(self) -> Record | None:
-        """Drop a record if there are too many; return it."""
-        frames = [record for record in self._waiting if record.kind == "frame"] if "frame" in self.wants else []
+        """Drop a record of a live stream if there are too many of them; return it."""
+        live = [(place, one.record) for place, one in enumerate(self._waiting) if not one.keep]
+        frames = [(place, record) for place, record in live if record.kind == "frame"]
         if len(frames) > self._frames:
-            lost = frames[0]
-        elif len(self._waiting) > self._depth:
-            lost = next((record for record in self._waiting if record.kind != "event"), self._waiting[0])
+            place, lost = frames[0]
+        elif len(live) > self._depth:
+            place, lost = next(((place, record) for place, record in live if record.kind != "event"), live[0])
         else:
             return None
-        for place, record in enumerate(self._waiting):  # by identity: records compare by their values
-            if record is lost:
-                del self._waiting[place]
-                break
+        del self._waiting[place]
         self.dropped[lost.kind] += 1
         return lost
 
     def _drop_all(self) -> None:
-        self.dropped.update(record.kind for record in self._waiting)
+        self.dropped.update(one.record.kind for one in self._waiting)
         self._waiting.clear()
 
     def _feed(self) -> None:
         try:
             while (record := self._next()) is not None:
                 self._write(record)
+        except BaseException as error:  # such as sys.exit in the user's own code, which ends this thread alone
+            self._disable(OutputError(f"{type(error).__name__}: {error}"))
         finally:
             self._close_sink()
 
@@ -173,7 +192,7 @@ class Outlet:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
-            self._writing = self._waiting.popleft()
+            self._writing = self._waiting.popleft().record
             self._changed.notify_all()
             return self._writing
 
@@ -184,7 +203,7 @@ class Outlet:
                 self._sink.write(record)
             except OutputError as error:
                 if not error.retry:
-                    self._disable(record, error)
+                    self._disable(error)
                     return
                 if not self._wait_to_retry(str(error)):
                     self.dropped[record.kind] += 1
@@ -216,11 +235,12 @@ class Outlet:
             self._changed.wait_for(lambda: self._closing, max(0.0, end_s - time.monotonic()))
         return True
 
-    def _disable(self, record: Record, error: OutputError) -> None:
+    def _disable(self, error: OutputError) -> None:
         with self._changed:
             self._disabled = True
             self.failure = error
-            self.dropped[record.kind] += 1
+            if self._writing is not None:
+                self.dropped[self._writing.kind] += 1
             self._drop_all()
             self._changed.notify_all()
         self._say(f"{self.name} failed and is disabled: {error}")
@@ -233,3 +253,11 @@ class Outlet:
 
     def _say(self, message: str) -> None:
         self._notify(Notice(stream=self.name, code="output", message=message))
+
+
+def _kinds(sink: Sink) -> frozenset[Kind]:
+    wants: object = sink.wants
+    known: tuple[Kind, ...] = get_args(Kind)
+    if isinstance(wants, str) or not isinstance(wants, Iterable) or not set(wants) <= set(known):
+        raise OptionError(f"{sink.name} wants {wants!r}; its 'wants' must be a set of {', '.join(known)}")
+    return frozenset(wants)

@@ -81,12 +81,14 @@ def _open(spec: str | int | Path | Source | Iterable[Item]) -> Source:
         return _typed(spec)
     if isinstance(spec, Path):
         return _local(spec)
-    if all(hasattr(spec, name) for name in ("name", "live", "connect")):
+    if hasattr(spec, "connect"):
+        if missing := [name for name in ("name", "live", "dropped", "warnings") if not hasattr(spec, name)]:
+            raise SourceError(f"{type(spec).__name__} is a source without {', '.join(missing)}; see mar_edge.Source")
         return cast(Source, spec)
     if isinstance(spec, Iterable) and not isinstance(spec, (bytes, bytearray, np.ndarray, Mapping)):
         return IterableSource(spec)
     raise SourceError(
-        f"{type(spec).__name__} is not a source; {_CHOICES}, a source object (with name, live and connect), or an iterable "
+        f"{type(spec).__name__} is not a source; {_CHOICES}, a source object (see mar_edge.Source), or an iterable "
         "of (frame, time in seconds)"
     )
 

@@ -16,7 +16,7 @@ class Distribution:
     """Hands records to whoever wants them; from any thread."""
 
     def __init__(self) -> None:
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # re-entrant: a signal's handler may stop the runner
         self._outlets: list[tuple[Outlet, frozenset[str] | None]] = []
         self._queues: list[ResultQueue] = []
 
@@ -49,10 +49,10 @@ class Distribution:
             if record.kind in taker.wants:
                 taker.put(record, keep=keep)
 
-    def wait_for_room(self, stream: str) -> None:
-        """Wait until everything that a stream is written to has room."""
-        for taker in self._takers(stream):
-            taker.wait_for_room()
+    def wait_for_room(self, stream: str, timeout_s: float) -> bool:
+        """Wait until everything that a stream is written to has room; return whether it has."""
+        end_s = time.monotonic() + timeout_s
+        return all(taker.wait_for_room(max(0.0, end_s - time.monotonic())) for taker in self._takers(stream))
 
     def end_queues(self) -> None:
         """Say to those who iterate that nothing more comes."""
@@ -70,17 +70,13 @@ class Distribution:
         Returns:
             Whether all are closed; those that hang are left behind.
         """
-        well: list[bool] = []
-
-        def close(outlet: Outlet) -> None:
-            well.append(outlet.close(None if deadline_s is None else max(0.0, deadline_s - time.monotonic())))
-
-        closing = [threading.Thread(target=close, args=(outlet,), daemon=True) for outlet in self.outlets]
-        for thread in closing:
-            thread.start()
-        for thread in closing:
-            thread.join()
-        return all(well)
+        outlets = self.outlets
+        for outlet in outlets:
+            outlet.finish()
+        well = True
+        for outlet in outlets:
+            well &= outlet.close(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+        return well
 
     def _takers(self, stream: str) -> list[Outlet | ResultQueue]:
         with self._changing:

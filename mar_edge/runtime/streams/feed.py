@@ -144,6 +144,10 @@ class Feed:
         self._window.reset()
         self._fresh = 0
 
+    def release(self) -> None:
+        """Give the window's memory back; no frame follows. The counts stay."""
+        del self._window
+
     def _is_slow(self, step: Step) -> bool:
         """Return whether repeated frames exceed the other frames by a full window, once."""
         if not step.places or self._told_slow:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from mar_edge.counting import counted
-from mar_edge.errors import FrameError, MarEdgeError, SourceError, SourceTimeoutError
+from mar_edge.errors import FrameError, MarEdgeError, OptionError, SourceError, SourceTimeoutError
 from mar_edge.runtime.backoff import Backoff
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.results import State
@@ -58,11 +61,25 @@ class ReadOptions:
         max_retries: failed attempts in a row after which a live source is given up; None for never.
         stall_s: time without a frame after which a live source is lost, seconds.
         max_s: time after which the stream ends, seconds: since its start for a live one, of the recording otherwise.
+
+    Raises:
+        OptionError: if one of them is invalid.
     """
 
     max_retries: int | None = None
     stall_s: float = STALL_S
     max_s: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.max_retries is not None and not (isinstance(self.max_retries, int) and self.max_retries >= 0):
+            raise OptionError(f"max_retries is {self.max_retries!r}; use 0 or more, or None for no limit")
+        stall_s: object = self.stall_s
+        max_s: object = self.max_s
+        if not (isinstance(stall_s, Real) and float(stall_s) > 0):
+            raise OptionError(f"stall_s is {stall_s!r}; use more than 0 seconds")
+        if max_s is not None and not (isinstance(max_s, Real) and float(max_s) >= 0):
+            raise OptionError(f"max_s is {max_s!r}; use 0 seconds or more, or None for no limit")
 
 
 class Reader:
@@ -133,9 +150,17 @@ class Reader:
         self._slot.close()
         connection = self._connection
         if connection is not None:  # in a thread: a driver may take its time, and there may be many of them
-            closing = threading.Thread(target=self._safely, args=(connection.close,), daemon=True)
+            closing = threading.Thread(target=self._close, args=(connection,), daemon=True)
             closing.name = f"mar-edge closes {self._name}"
-            closing.start()
+            with suppress(
+                RuntimeError
+            ):  # no thread starts at the end of the process, where the system closes everything
+                closing.start()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._stop.is_set()
 
     def silence_s(self) -> float:
         """Return for how long no frame has come, seconds; any thread may call it, and should while others wait.
@@ -156,7 +181,12 @@ class Reader:
         return silence_s
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; return whether it has ended. One that hangs in a driver is left behind."""
+        """Wait for the thread; return whether it has ended. One that hangs in a driver is left behind.
+
+        Called by itself, as by a source that stops its runner, it ends after the call.
+        """
+        if self._thread is threading.current_thread():
+            return True
         if self._thread.ident is not None:
             self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
@@ -167,10 +197,14 @@ class Reader:
                 error = self._connect_and_read()
                 if error is None or not self._lost(error):
                     break
+        except (
+            BaseException
+        ) as error:  # sys.exit in a user's source, or a mistake of ours: it is no end without an error
+            self.error, self.failed = self._as_source_error(error), True
         finally:
-            self._take_warnings()
             self.state = "ended"
             self._slot.end()
+            self._feed.release()  # a runner keeps the counts of what has ended
 
     def _connect_and_read(self) -> SourceError | None:
         """Read one connection to its end; return why it was lost, None if it has ended."""
@@ -178,6 +212,8 @@ class Reader:
             connection = self._source.connect()
         except Exception as error:
             return self._as_source_error(error)
+        finally:
+            self._take_warnings()
         self._connection = connection
         try:
             if self._stop.is_set():  # stopped while it was opened, when nothing could be closed yet
@@ -187,7 +223,7 @@ class Reader:
             return self._read(connection)
         finally:
             self._connection = None
-            self._safely(connection.close)
+            self._close(connection)
             self._take_warnings()
 
     def _read(self, connection: Connection) -> SourceError | None:
@@ -223,6 +259,7 @@ class Reader:
 
     def _take(self, frame: Frame) -> bool:
         """Take a frame; return whether more are wanted."""
+        _check(frame, self._source.live)
         if self._backoff.attempts or self.state != "live":
             self._back()
         arrived_s = frame.arrived_s
@@ -324,7 +361,7 @@ class Reader:
         for message in self._source.warnings.take():
             self._notify("source", message)
 
-    def _as_source_error(self, error: Exception) -> SourceError:
+    def _as_source_error(self, error: BaseException) -> SourceError:
         """Return an error of a source, whose code may be the user's own, as one of ours."""
         if isinstance(error, SourceError):
             return error
@@ -334,8 +371,27 @@ class Reader:
         found.__cause__ = error
         return found
 
-    def _safely(self, act: Callable[[], None]) -> None:
+    def _close(self, connection: Connection) -> None:
         try:
-            act()
+            connection.close()
         except Exception as error:  # a driver's own; the connection is of no further use
             self._notify("source", f"{self._name}: closing failed: {type(error).__name__}: {error}")
+
+
+def _check(frame: object, live: bool) -> None:
+    """Check what a source delivered, before its times are used; the arrival is that of a live one.
+
+    Raises:
+        FrameError: if it is not a frame, or its times are not.
+    """
+    if not isinstance(frame, Frame):
+        raise FrameError(f"a source must deliver a Frame, not {type(frame).__name__}")
+    arrived_s = frame.arrived_s if live else None
+    times: dict[str, object] = (
+        {"time_s": frame.time_s} if arrived_s is None else {"time_s": frame.time_s, "arrived_s": arrived_s}
+    )
+    for name, value in times.items():
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise FrameError(f"{name} is {value!r}; give seconds")
+    if arrived_s is not None and arrived_s > time.monotonic() + 1:
+        raise FrameError(f"arrived_s is {arrived_s!r}, which has not come yet; give time.monotonic() at its arrival")

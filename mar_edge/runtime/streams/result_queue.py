@@ -53,10 +53,10 @@ class ResultQueue:
                 self.dropped += 1
             self._changed.notify_all()
 
-    def wait_for_room(self) -> None:
-        """Wait until there is room, or nothing more is wanted."""
+    def wait_for_room(self, timeout_s: float | None = None) -> bool:
+        """Wait until there is room, or nothing more is wanted; return whether that is so."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._waiting) < DEPTH)
+            return self._changed.wait_for(lambda: self._closed or len(self._waiting) < DEPTH, timeout_s)
 
     def get(self, timeout_s: float | None = None) -> Record | None:
         """Return the next record; None if none comes in time, and at the end."""
@@ -84,5 +84,9 @@ class ResultQueue:
             if isinstance(older, Prediction) and older.stream == newer.stream:
                 del self._waiting[place]
                 self.skipped[newer.stream] = self.skipped.get(newer.stream, 0) + 1
-                return replace(newer, events=(*older.events, *newer.events)) if older.events else newer
+                if not older.events:
+                    return newer
+                events = (*older.events, *newer.events)
+                self.dropped += max(0, len(events) - LARGEST)
+                return replace(newer, events=events[-LARGEST:])
         return newer

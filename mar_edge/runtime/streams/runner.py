@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 import time
+import weakref
 from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +46,8 @@ class LoadedModel(Protocol):
 class Runner:
     """Reads streams, recognises what they show, and writes the results.
 
-    It begins with `start`, which entering it, iterating and waiting call; streams that are added later begin at once.
+    It begins with `start`, which entering it, iterating and waiting call; streams that are added later begin at once. It ends
+    with `stop`, which leaving it and the end of the process call.
 
     Each stream is read in a thread of its own, each model runs in one, and each sink has one: a source that is lost, a slow
     model and a broken output do not hold up the others. Streams may be added and removed at any time, from any thread.
@@ -66,8 +70,14 @@ class Runner:
         self._schedulers: dict[int, Scheduler] = {}
         self._distribution = Distribution()
         self._started = self._stopped = False
-        for sink in sinks:
-            self.add_sink(sink)
+        self._process = os.getpid()
+        try:
+            for sink in sinks:
+                self.add_sink(sink)
+        except BaseException:
+            self.stop()
+            raise
+        _STOPPED_AT_EXIT.add(self)
 
     def add(
         self,
@@ -105,7 +115,10 @@ class Runner:
         Raises:
             SourceError: if the source is unknown.
             OptionError: if an option is invalid, or another stream has the name.
+            EngineError: if the model was loaded in another process.
         """
+        if not hasattr(model, "engine"):
+            raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
         model.engine.check_process()
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
@@ -157,7 +170,8 @@ class Runner:
                 raise OptionError(f"there is no stream '{name}'; the streams are {', '.join(self._streams) or 'none'}")
         self._end([stream], time.monotonic() + timeout_s)
         with self._changed:
-            self._ended.pop(name, None)
+            if self._ended.get(name) is stream:
+                del self._ended[name]
         return stream.status()
 
     def add_sink(self, sink: Sink, *, streams: Collection[str] | None = None) -> Outlet:
@@ -169,8 +183,17 @@ class Runner:
 
         Returns:
             Its outlet, with its counts.
+
+        Raises:
+            OptionError: if the runner was stopped, the sink wants a kind of record that does not exist, or `streams` is a
+                single text.
         """
-        return self._distribution.add_sink(sink, streams)
+        if isinstance(streams, str):
+            raise OptionError(f"streams is {streams!r}; use a list of names, as [{streams!r}]")
+        with self._changed:
+            if self._stopped:
+                raise OptionError("this runner was stopped. Create another one")
+            return self._distribution.add_sink(sink, streams)
 
     def status(self) -> list[StreamStatus]:
         """Return the state of every stream, in the order in which they were added; ended ones included."""
@@ -196,8 +219,11 @@ class Runner:
             return any(not stream.source.live for stream in (*self._streams.values(), *self._ended.values()))
 
     def outputs(self) -> Mapping[str, Mapping[str, int]]:
-        """Return the counts of every output by its name, see `Outlet.counts`."""
-        return {outlet.name: outlet.counts() for outlet in self.outlets}
+        """Return the counts of every output by its name, with a number if it is not the first one of that name."""
+        counts: dict[str, Mapping[str, int]] = {}
+        for outlet in self.outlets:
+            counts[_numbered(outlet.name, counts)] = outlet.counts()
+        return counts
 
     def errors(self) -> dict[str, MarEdgeError]:
         """Return why streams ended, by name; those that ended without an error are not included."""
@@ -213,7 +239,8 @@ class Runner:
     def __iter__(self) -> Generator[Record, None, None]:
         """Yield predictions, events, notices and summaries as they come, until every stream has ended.
 
-        Of a live stream only the newest prediction waits, with the events of those that it replaces.
+        Of a live stream only the newest prediction waits, with the events of those that it replaces. What came before the
+        loop begins is not in it: where the first results of a recording matter, add it to a runner that is not started.
         """
         queue = ResultQueue(frozenset(("prediction", "event", "notice", "summary")))
         self._distribution.add_queue(queue)
@@ -238,6 +265,9 @@ class Runner:
         Returns:
             Whether everything ended in time. What hangs is left behind, and a notice says so.
         """
+        if os.getpid() != self._process:  # a fork has none of the threads, and its copies of their locks may be held
+            return True
+        _STOPPED_AT_EXIT.discard(self)
         began_s = time.monotonic()
         with self._changed:
             self._stopped = True
@@ -268,20 +298,19 @@ class Runner:
     def _free_name(self, name: str | None, source: Source) -> str:
         if name is not None:
             name = printable(without_credentials(name))
+            if not name.strip():
+                raise OptionError("the name of a stream is empty; give it one, or leave it out for the source's own")
             if name in self._streams:
                 raise OptionError(f"there is a stream '{name}' already; give each stream a name of its own")
             return name
-        own = printable(without_credentials(source.name))
-        number, found = 2, own
-        while found in self._streams:
-            found, number = f"{own} ({number})", number + 1
-        return found
+        return _numbered(printable(without_credentials(source.name)), self._streams)
 
     def _begin(self, stream: RunningStream) -> None:
         scheduler = self._schedulers.get(id(stream.engine))
-        if scheduler is None:
+        while scheduler is None or not stream.begin(scheduler):  # one whose engine failed may not be forgotten yet
             scheduler = self._schedulers[id(stream.engine)] = Scheduler(stream.engine)
-        stream.begin(scheduler)
+        if self._stopped:  # by a signal's handler, meanwhile
+            stream.stop()
 
     def _end(self, streams: Collection[RunningStream], deadline_s: float) -> bool:
         """Stop streams and wait for them; return whether all of them ended."""
@@ -309,3 +338,21 @@ class Runner:
     def notify(self, notice: Notice) -> None:
         """Tell every sink what an operator should know; from any thread."""
         self._distribution.emit(notice, keep=False)
+
+
+def _numbered(name: str, taken: Collection[str]) -> str:
+    """Return a name that is not taken, with a number if need be."""
+    number, found = 2, name
+    while found in taken:
+        found, number = f"{name} ({number})", number + 1
+    return found
+
+
+_STOPPED_AT_EXIT: weakref.WeakSet[Runner] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """End events, and close sinks, of a program that ends without `stop`."""
+    for runner in list(_STOPPED_AT_EXIT):
+        runner.stop()

@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
+from mar_edge.counting import counted
 from mar_edge.errors import MarEdgeError
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.results import Event, EventEnded, Notice, Prediction, ShownFrame, StreamStatus
@@ -20,6 +21,9 @@ from mar_edge.runtime.streams.scheduler import Lane, Scheduler
 from mar_edge.runtime.streams.slot import Slot
 
 _LATENCIES = 10_000
+
+_LOOK_S = 0.1
+"""How often a stream that waits for an output looks whether it is stopped."""
 
 
 class RunningStream:
@@ -76,26 +80,40 @@ class RunningStream:
         self._events = 0
         self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
         self._scripted: Counter[bool] = Counter()
+        self._begun = False
+        self._left = False
         self._ended = threading.Event()
         self._ended_s = 0.0
 
-    def begin(self, scheduler: Scheduler) -> None:
-        """Start to read, for a scheduler."""
+    def begin(self, scheduler: Scheduler) -> bool:
+        """Start to read, for a scheduler; return False if that one has ended."""
+        if not scheduler.add(self._lane):
+            return False
         self.began_s = time.monotonic()
-        scheduler.add(self._lane)
+        self._begun = True
         self._reader.start()
+        return True
 
     def stop(self) -> None:
         """Ask the stream to end; does not wait."""
         self._reader.stop()
 
     def finish(self, deadline_s: float) -> bool:
-        """Wait for the end until a `time.monotonic()`, then end it without its threads; return whether they have ended."""
+        """Wait for the end until a `time.monotonic()`, then end it without its threads; return whether they have ended.
+
+        What was left behind once is not waited for again.
+        """
+        if not self._begun:
+            self._lane.end(None)
+            return True
+        if self._left:
+            return False
         read = self._reader.join(deadline_s - time.monotonic())
         inferred = self._ended.wait(max(0.0, deadline_s - time.monotonic()))
         for ended, what in ((read, "its source does not respond"), (inferred, "an inference has not ended")):
             if not ended:
                 self._notify("abandoned", f"{self.name}: {what}; it is left behind")
+        self._left = not (read and inferred)
         if not inferred:
             self._lane.end(None)
         return read and inferred
@@ -135,11 +153,18 @@ class RunningStream:
 
     def _on_frame(self, frame: Frame) -> None:
         live = self.source.live
-        if not live:
-            self._distribution.wait_for_room(self.name)
+        if not live and not self._wait_for_room():
+            return
         captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
         shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
         self._distribution.emit(shown, keep=not live)
+
+    def _wait_for_room(self) -> bool:
+        """Wait until all records of another frame have room; return whether they are wanted still."""
+        while not self._reader.stopping:
+            if self._distribution.wait_for_room(self.name, _LOOK_S):
+                return True
+        return False
 
     def _on_result(self, prediction: Prediction) -> None:
         self._latency_ms.append(prediction.latency_ms)
@@ -169,12 +194,18 @@ class RunningStream:
         if self._recogniser.inferences or self.error is not None:
             return
         window_s, source_s = self.engine.spec.window_s, self._reader.newest_s
-        if not self._feed.frames:
+        invalid = self._reader.dropped["invalid"]
+        if not self._feed.frames and invalid:
+            why = f"{counted(invalid, 'frame')} arrived, and none could be used, so nothing was recognised"
+        elif not self._feed.frames:
             why = "no frame arrived, so nothing was recognised"
         elif source_s < window_s:
             why = f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised"
             if not self.source.live:
                 why += ". For a short clip run: mar-edge classify CLIP, which repeats frames"
+        elif self._feed.inputs:
+            lost = ", ".join(f"{cause} {count}" for cause, count in self._slot.dropped.items() if count)
+            why = f"{counted(self._feed.inputs, 'window')} came, but none was recognised (dropped: {lost or 'none'})"
         else:
             why = (
                 f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"

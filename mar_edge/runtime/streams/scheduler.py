@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mar_edge.errors import EngineError, MarEdgeError
+from mar_edge.errors import EngineError, MarEdgeError, OptionError
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.batching import LARGEST, BatchChoice
@@ -40,6 +40,9 @@ class Lane:
         turn: held while a result is reported.
         quiet: whether the stream is broken by the time without a frame.
         abandoned: whether it has ended.
+
+    Raises:
+        OptionError: if the age limit is invalid.
     """
 
     slot: Slot
@@ -51,9 +54,14 @@ class Lane:
     on_events: Callable[[tuple[Event, ...]], None]
     on_end: Callable[[MarEdgeError | None], None]
     served_s: float = field(default=0.0, init=False)
-    turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    turn: threading.RLock = field(default_factory=threading.RLock, init=False)  # a signal's handler may stop the runner
     quiet: bool = field(default=False, init=False)
     abandoned: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        """Check the age limit."""
+        if self.max_age_s is not None and not self.max_age_s > 0:
+            raise OptionError(f"max_age_s is {self.max_age_s!r}; use more than 0 seconds, or None for no limit")
 
     def cut(self) -> None:
         """End the open event, and report it."""
@@ -86,15 +94,19 @@ class Scheduler:
         self._engine = engine
         self._lanes: list[Lane] = []
         self._stopped = False
+        self._looked_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"mar-edge {engine.name}", daemon=True)
         self._thread.start()
 
-    def add(self, lane: Lane) -> None:
-        """Serve a stream that does not read yet."""
-        lane.slot.changed = self.changed
+    def add(self, lane: Lane) -> bool:
+        """Serve a stream that does not read yet; return False if this thread has ended, as after a failure."""
         with self.changed:
+            if self._stopped:
+                return False
+            lane.slot.changed = self.changed
             self._lanes.append(lane)
             self.changed.notify_all()
+            return True
 
     def stop(self) -> None:
         """Ask the thread to end after the current inference; does not wait. Streams that are left end."""
@@ -103,7 +115,9 @@ class Scheduler:
             self.changed.notify_all()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; return whether it has ended."""
+        """Wait for the thread; return whether it has ended. Called by itself, it ends after the call."""
+        if self._thread is threading.current_thread():
+            return True
         self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
 
@@ -114,8 +128,13 @@ class Scheduler:
                 self._serve(taken)
         except MarEdgeError as failure:
             error = failure
+        except (
+            BaseException
+        ) as failure:  # a mistake of ours, or sys.exit in a user's engine, must not look like a stream that ended well
+            error = EngineError(f"{self._engine.name}: a result was lost: {type(failure).__name__}: {failure}")
         finally:
             with self.changed:
+                self._stopped = True
                 lanes, self._lanes = self._lanes, []
             for lane in lanes:
                 lane.slot.close()
@@ -124,6 +143,8 @@ class Scheduler:
     def _next(self) -> list[tuple[Lane, Item]] | None:
         """Wait for something to do; return it, or None when stopped."""
         while True:
+            if time.monotonic() - self._looked_s >= _TICK_S:  # also where the engine is never idle
+                self._break_quiet_streams()
             with self.changed:
                 if self._stopped:
                     return None
@@ -132,7 +153,6 @@ class Scheduler:
                     return taken
                 if not any(lane.slot.waits for lane in self._lanes):
                     self.changed.wait(_TICK_S)
-            self._break_quiet_streams()
 
     def _take(self) -> list[tuple[Lane, Item]]:
         """Take a break or an end, or as many inputs as the engine takes at once; the stream that was served longest ago first.
@@ -185,6 +205,7 @@ class Scheduler:
 
     def _break_quiet_streams(self) -> None:
         """End the events of live streams that have had no frame for too long; they need not wait for the next frame."""
+        self._looked_s = time.monotonic()
         for lane in list(self._lanes):
             if lane.slot.live and lane.silence_s() > lane.max_gap_s and not lane.quiet:
                 lane.quiet = True

@@ -38,7 +38,7 @@ class Stream(Iterator[Prediction]):
         self._records = iter(runner)
         self._turn = threading.Lock()  # held while a result is waited for
         self._stopped = False
-        weakref.finalize(self, runner.stop)  # the runner's threads do not know this object
+        weakref.finalize(self, _leave, runner)  # the runner's threads do not know this object
 
     def __iter__(self) -> Stream:
         """Return itself."""
@@ -95,3 +95,11 @@ class Stream(Iterator[Prediction]):
             self._on_event(record)
         elif isinstance(record, Notice) and self._on_warning is not None:
             self._on_warning(record.message)
+
+
+def _leave(runner: Runner) -> None:
+    """Stop a runner whose stream is of no use to anybody any more."""
+    if threading.current_thread().name.startswith("mar-edge"):  # which may be one that the runner would wait for
+        threading.Thread(target=runner.stop, name="mar-edge stops", daemon=True).start()
+    else:
+        runner.stop()

@@ -130,6 +130,22 @@ def test_frames_have_a_bound_of_their_own(gate: Gate) -> None:
     assert len(gate.of(Prediction)) == 6
 
 
+def test_live_records_do_not_replace_those_of_a_stream_that_waits(gate: Gate) -> None:
+    outlet = Outlet(gate, notify=lambda _notice: None, depth=3)
+    outlet.put(prediction(0))
+    gate.entered.wait(5)
+    for number in range(1, 4):
+        outlet.put(prediction(number), keep=True)
+        assert outlet.wait_for_room(0) == (number < 3)
+    for number in range(11, 16):
+        outlet.put(prediction(number) if number != 12 else event(number))
+    gate.free.set()
+    assert outlet.close(5)
+    assert [record.frame for record in gate.of(Prediction)] == [0, 1, 2, 3, 14, 15]
+    assert gate.of(EventEnded) == [event(12)]
+    assert outlet.dropped == {"prediction": 2}
+
+
 def test_a_stream_that_waits_loses_nothing(gate: Gate) -> None:
     outlet = Outlet(gate, notify=lambda _notice: None, depth=2)
 
