@@ -17,6 +17,8 @@ _AMBIGUOUS = re.compile(r"[?#]")  # before an @: in a password, or the @ is in a
 _WORD = re.compile(r"^[^\s'\"<>]*[^\s'\"<>:,.)]")
 # "admin:secret@host", as typed without "rtsp://"; a colon and an @ deep in a file's path are not a login
 _BARE_LOGIN = re.compile(r"(?:(?<=//)|(?<![\w/.@:%+~-]))[\w.%+~-]*:[^\s/@'\"]+@(?=[\w\[])")
+# "rtsp//admin:secret@host" and "rtsp;//...", which are paths, and lose a slash
+_MISTYPED_LOGIN = re.compile(r"\b((?:rtsps?|https?|mqtts?)\s?;?\s?:?/+)[\w.%+~-]*:[^\s/@'\"]+@(?=[\w\[])")
 
 
 def without_credentials(text: str) -> str:
@@ -31,7 +33,7 @@ def without_credentials(text: str) -> str:
     """
     schemes = list(_SCHEME.finditer(text))
     ends = [*(scheme.start() for scheme in schemes), len(text)]
-    parts = [_BARE_LOGIN.sub(f"{HIDDEN}@", text[: ends[0]])]
+    parts = [_BARE_LOGIN.sub(f"{HIDDEN}@", _MISTYPED_LOGIN.sub(rf"\1{HIDDEN}@", text[: ends[0]]))]
     for scheme, end in zip(schemes, ends[1:], strict=True):
         rest = text[scheme.end() : end]
         is_file = scheme.group().lower().startswith("file:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -160,12 +161,26 @@ class LiveRun:
 
         ended = not interrupted and self.runner.wait(0)
         # what files have filled is written, however long it takes; Ctrl-C still ends that
+        waiting = threading.Timer(STOP_S, self._tell_waiting)
+        waiting.daemon = True
         try:
-            self.runner.stop(None if ended else STOP_S)
+            if ended and self.runner.recorded:
+                waiting.start()
+                self.runner.stop(None)
+            else:
+                self.runner.stop(STOP_S)
         except KeyboardInterrupt:
             self.runner.stop(STOP_S)
             raise typer.Exit(130) from None
+        finally:
+            waiting.cancel()
         self._look()
+
+    def _tell_waiting(self) -> None:
+        """Say what keeps a run from ending."""
+        for outlet in self.runner.outlets:
+            if count := outlet.unfinished():
+                print_line(f"mar-edge: waiting for {outlet.name} to take {counted(count, 'record')}; Ctrl-C ends that")
 
     def _tell_unwritten(self) -> None:
         for outlet in self.runner.outlets:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from mar_edge.errors import OutputError
 from mar_edge.files.at_rest import read_at_rest
 from mar_edge.files.lost_content import is_blank
+from mar_edge.files.unfinished import is_being_written
 
 ADVICE = "Choose another name, or replace it with --force"
 
@@ -105,6 +106,18 @@ def check_not_input(output: Path, inputs: Iterable[str | Path | None], *, advice
             raise OutputError(
                 f"{output} contains {one}, which this command reads, so it cannot be its output. {advice}"
             )
+
+
+def check_no_other_writer(output: Path) -> None:
+    """Check that no other output, of this program or another one, still appends to a file.
+
+    Raises:
+        OutputError: if one does: what it appends would be lost with the file that is replaced.
+    """
+    if not is_stream(output) and is_being_written(output):
+        raise OutputError(
+            f"{output} is being written by another output or program. Choose another name, or end that one"
+        )
 
 
 def _is_same(one: str | Path, other: str | Path) -> bool:

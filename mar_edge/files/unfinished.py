@@ -74,6 +74,25 @@ def lock(descriptor: int) -> bool | None:
     return True
 
 
+def is_being_written(path: Path) -> bool:
+    """Return whether a file's writer lives: it keeps its lock after the file has its name, until it is closed."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # the file system has no such locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def is_at(descriptor: int, path: Path) -> bool:
     """Return whether an open file or folder is still the one at a path."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from mar_edge import bundle as bundles
 from mar_edge.calibration.statistics import Statistics, TensorStatistics
 from mar_edge.datasets.clip_cache import ClipWriter, map_clip, prepare_folder
+from mar_edge.errors import OutputError
 from mar_edge.evaluation.report import write_report
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.model import checkpoint
@@ -143,10 +145,16 @@ def _read_rotated(folder: Path) -> int | None:
 
 
 def _write_recording(folder: Path, version: int) -> None:
-    sink = Recording(str(folder / "v.mp4"))
-    for index in range(8):
-        sink.write(shown(index / 5, stream=f"{version}", size_px=(32, 32)))
-    sink.close()
+    while True:
+        try:
+            sink = Recording(str(folder / "v.mp4"))
+            for index in range(8):
+                sink.write(shown(index / 5, stream=f"{version}", size_px=(32, 32)))
+            return sink.close()
+        except OutputError as error:  # it takes turns with another writer
+            if "is being written" not in str(error):
+                raise
+            time.sleep(0.001)
 
 
 def _read_recording(folder: Path) -> int | None:

@@ -35,6 +35,9 @@ from tests.fakes.command_line import mar_edge
         ("mqtt://u:p@a and https://v:q@b/c?k=v, done", "mqtt://***@a and https://***@b/c?k=***, done"),
         ("no such file: admin:pw@1.2.3.4/x", "no such file: ***@1.2.3.4/x"),
         ("//admin:pw@cam/x", "//***@cam/x"),
+        ("no such file: rtsp/admin:pw@cam/x", "no such file: rtsp/***@cam/x"),
+        ("no such file: rtsp;/admin:pw@cam/x", "no such file: rtsp;/***@cam/x"),
+        ("no such file: http :/admin:pw@cam/x", "no such file: http :/***@cam/x"),
     ],
 )
 def test_what_is_hidden(text: str, shown: str) -> None:

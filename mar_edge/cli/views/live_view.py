@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -24,6 +26,21 @@ RATE_S = 2.0
 FRAMES = ("source", "invalid")
 """Causes for which frames are dropped, and not windows."""
 
+_COLUMNS: dict[str, tuple[Literal["left", "right"], int]] = {
+    "stream": ("left", 0),
+    "state": ("left", 0),
+    "recognised": ("left", 0),
+    "score": ("right", 60),
+    "frames/s": ("right", 70),
+    "latency": ("right", 90),
+    "dropped": ("left", 60),
+    "reconnects": ("right", 110),
+}
+"""Columns of the table: their side, and the width of a terminal that has room for them."""
+
+_WHOLE = ("state", "score", "frames/s", "latency", "reconnects")
+_ADDRESS = re.compile(r"^[a-z]+://(?:\*\*\*@)?(?=.)")
+
 _STATE_STYLES = {"connecting": "dim", "live": "green", "lost": "bold red", "ended": "dim"}
 
 
@@ -37,7 +54,7 @@ class LiveView:
     """
 
     def __init__(self, title: str, foot: str, console: Console) -> None:
-        self._title, self._foot = title, foot
+        self._title, self._foot, self._console = title, foot, console
         self._predictions: dict[str, Prediction] = {}
         self._running: dict[str, EventStarted] = {}
         self._events: deque[EventEnded] = deque(maxlen=4)
@@ -110,7 +127,7 @@ class LiveView:
             bars.add_row(literal(label, style=style), bar, f"{score:5.1%}")
         if shown is None:
             bars.add_row(literal("filling the window …" if stream.frames else f"{stream.state} …", style="dim"))
-        state = f"{stream.source_s:7.2f} s   {self._rate(stream)}   latency {_latency(shown)}   {drops(stream.dropped)}"
+        state = f"{stream.source_s:7.2f} s   {self._rate(stream)} frames/s   latency {_latency(shown)}   {drops(stream.dropped)}"
         if stream.reconnects:
             state += f"   reconnects {stream.reconnects}"
         if shown is not None and shown.truth is not None:
@@ -120,27 +137,33 @@ class LiveView:
 
     def _table(self, streams: Sequence[StreamStatus]) -> Table:
         table = Table(box=None, pad_edge=False)
-        for column in ("stream", "state", "recognised", "score", "rate", "latency", "dropped", "reconnects"):
-            table.add_column(
-                column, justify="right" if column in ("score", "rate", "latency", "reconnects") else "left"
-            )
+        columns = [name for name, (_, needed) in _COLUMNS.items() if self._console.width >= needed]
+        for name in columns:
+            # a narrow terminal shortens names and labels, which are still told apart then; half a number would be wrong
+            table.add_column(name, justify=_COLUMNS[name][0], no_wrap=name in _WHOLE)
         for one in streams:
-            shown = self._predictions.get(one.stream)
-            table.add_row(
-                literal(one.stream),
-                _state(one),
-                literal(shown.label if shown else "-", style="bold green"),
-                f"{shown.score:.1%}" if shown else "-",
-                self._rate(one),
-                _latency(shown),
-                drops(one.dropped).removesuffix(" dropped"),
-                str(one.reconnects),
-            )
+            shown = self._predictions.get(one.stream) if one.state != "lost" else None  # not what it showed before
+            cells: dict[str, RenderableType] = {
+                "stream": literal(_short(one.stream)),
+                "state": _state(one),
+                "recognised": literal(shown.label if shown else "-", style="bold green"),
+                "score": f"{shown.score:.1%}" if shown else "-",
+                "frames/s": self._rate(one),
+                "latency": _latency(shown),
+                "dropped": drops(one.dropped).removesuffix(" dropped"),
+                "reconnects": str(one.reconnects),
+            }
+            table.add_row(*(cells[name] for name in columns))
         return table
 
     def _rate(self, stream: StreamStatus) -> str:
         (first_s, first), (last_s, last) = self._rates[stream.stream][0], self._rates[stream.stream][-1]
-        return f"{(last - first) / (last_s - first_s):.0f} frames/s" if last_s > first_s else "-"
+        return f"{(last - first) / (last_s - first_s):.0f}" if last_s > first_s else "-"
+
+
+def _short(name: str) -> str:
+    """Return the part of an address in which cameras differ."""
+    return _ADDRESS.sub("", name, count=1)
 
 
 def _state(stream: StreamStatus) -> Text:

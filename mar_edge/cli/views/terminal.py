@@ -83,7 +83,8 @@ class Terminal:
             literal("")
             + literal(stream.stream, style="bold")
             + f": {counted(stream.frames, 'frame')}, {counted(stream.inferences, 'inference')}, "
-            f"{counted(stream.events, 'event')}, {drops(stream.dropped)}{back}, median latency {latency} ms"
+            f"{counted(stream.events, 'event')}, {drops(stream.dropped)}{back}, median latency {latency} ms",
+            soft_wrap=True,  # as `Console.say`
         )
         if scoreboard is not None and scoreboard.total:
             scoreboard.print(self.console)

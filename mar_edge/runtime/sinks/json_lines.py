@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.atomic_file import NewFile
 from mar_edge.files.marks import lines_kind, mark_record
-from mar_edge.files.ownership import check_not_input, check_replaceable, is_stream
+from mar_edge.files.ownership import check_no_other_writer, check_not_input, check_replaceable, is_stream
 from mar_edge.files.syncing import check_creatable, make_folder
 from mar_edge.runtime.results import Kind, Record, ShownFrame, StreamStatus
 from mar_edge.runtime.sinks.rotation import Rotation
@@ -69,7 +69,8 @@ class JsonLines:
                 self._rotation = Rotation(real, JSON_LINES, rotate_bytes=rotate_bytes, keep=keep, force=force)
             if is_stream(path):
                 self._fresh = False
-                self._file = path.open("wb")
+                if not path.is_fifo():  # which is opened with the first record: that waits until somebody reads it
+                    self._file = path.open("wb")
             elif real.parent.is_dir():
                 self._open(real)
             else:
@@ -78,6 +79,9 @@ class JsonLines:
             raise OutputError(f"cannot write {target}: {error.strerror}. Choose a file you can write to") from error
 
     def _open(self, path: Path) -> None:
+        if path.is_fifo():
+            self._file = path.open("wb")
+            return
         make_folder(path.parent)
         try:
             self._new = NewFile(path)
@@ -160,7 +164,10 @@ class JsonLines:
         Raises:
             OutputError: if the disk fails.
         """
-        if self._file is None or self._file.closed:
+        if self._file is None:
+            _release_readers(Path(self.target))
+            return
+        if self._file.closed:
             return
         try:
             with self._new or self._file:
@@ -196,7 +203,7 @@ class JsonLinesSink:
 
     Raises:
         OptionError: if the target cannot be rotated.
-        OutputError: if the file cannot be written, or is one of the inputs.
+        OutputError: if the file cannot be written, is one of the inputs, or is being written by another program.
     """
 
     wants: frozenset[Kind] = frozenset({"prediction", "event", "notice", "summary"})
@@ -217,6 +224,7 @@ class JsonLinesSink:
         try:
             for path in [] if target == "-" else [target, *older]:
                 check_not_input(Path(path), inputs)
+                check_no_other_writer(Path(path))
         except OutputError:
             self._lines.close()
             raise
@@ -239,6 +247,13 @@ class JsonLinesSink:
             OutputError: if the disk fails.
         """
         self._lines.close()
+
+
+def _release_readers(path: Path) -> None:
+    """Let those who wait for the first line of a pipe see its end; there will be none."""
+    if path.is_fifo():
+        with suppress(OSError):
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def _line(record: dict[str, Any]) -> bytes:

@@ -77,6 +77,7 @@ class Outlet:
         self._closing = False
         self._disabled = False
         self._left = False
+        self._ended = threading.Event()
         self._told_dropped = False
         self._thread = threading.Thread(target=self._feed, name=f"mar-edge writes {sink.name}", daemon=True)
         self._thread.start()
@@ -110,6 +111,11 @@ class Outlet:
         with self._changed:
             return {"queued": len(self._waiting), "written": self.written, "retries": self.retries, **dropped}
 
+    def unfinished(self) -> int:
+        """Return how many records wait, the one that is being written included."""
+        with self._changed:
+            return len(self._waiting) + (self._writing is not None)
+
     def lost(self) -> Counter[str]:
         """Return the records that were lost by kind: those in `dropped`, and those that the sink itself has dropped."""
         own = getattr(self._sink, "dropped", None)
@@ -138,8 +144,9 @@ class Outlet:
         self.finish()
         if self._thread is threading.current_thread():
             return True
-        self._thread.join(0 if self._left else timeout_s)
-        if not self._thread.is_alive():
+        # not by `join`: up to Python 3.12 a Ctrl-C in it marks a thread that runs as ended (bpo-45274)
+        if self._ended.wait(0 if self._left else timeout_s):
+            self._thread.join()
             return True
         self._left = True
         with self._changed:
@@ -179,7 +186,10 @@ class Outlet:
         except BaseException as error:  # such as sys.exit in the user's own code, which ends this thread alone
             self._disable(OutputError(f"{type(error).__name__}: {error}"))
         finally:
-            self._close_sink()
+            try:
+                self._close_sink()
+            finally:
+                self._ended.set()
 
     def _next(self) -> Record | None:
         with self._changed:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mar_edge.errors import OptionError, OutputError
 from mar_edge.files.file_name import name_part
-from mar_edge.files.ownership import check_not_input
+from mar_edge.files.ownership import check_no_other_writer, check_not_input
 from mar_edge.files.syncing import check_creatable
 from mar_edge.runtime.results import (
     EventEnded,
@@ -152,9 +152,10 @@ class Recording:
         """Check that a file may be written.
 
         Raises:
-            OutputError: if it is of another kind, or one of the inputs.
+            OutputError: if it is of another kind, or one of the inputs, or is being written by another program.
         """
         check_not_input(path, self._inputs)
+        check_no_other_writer(path)
         check_video_path(path, RECORDING_SCHEMA, force=self._force)
 
     def _base(self, stream: str) -> str:

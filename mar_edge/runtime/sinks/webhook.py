@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from mar_edge.credentials import address_without_credentials
 from mar_edge.errors import OutputError
 from mar_edge.extras import require
 from mar_edge.printable import printable
@@ -86,9 +85,7 @@ class Webhook:
             parsed = urllib3.util.parse_url(url)
             context = ssl.create_default_context(cafile=ca) if parsed.scheme == "https" else None
         except urllib3.exceptions.LocationParseError as error:
-            raise OutputError(
-                f"'{address_without_credentials(url)}' is not an address. Give https://HOST/PATH"
-            ) from error
+            raise OutputError("this is not the address of a webhook. Give https://HOST/PATH") from error
         except OSError as error:
             raise OutputError(f"cannot use the certificates {ca}: {error}. Give a PEM file") from error
         self._url = parsed._replace(auth=None, fragment=None).url
@@ -177,8 +174,7 @@ def _name(url: str) -> str:
         host = None
     if not host or parts.scheme not in ("http", "https"):
         raise OutputError(
-            f"'{address_without_credentials(url)}' is not the address of a webhook. Give https://HOST/PATH; write special "
-            "characters of a password as %XX"
+            "this is not the address of a webhook. Give https://HOST/PATH; write special characters of a password as %XX"
         )
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

@@ -210,6 +210,12 @@ class Runner:
         with self._changed:
             return any(stream.source.live for stream in self._streams.values())
 
+    @property
+    def recorded(self) -> bool:
+        """Whether a stream, which may have ended, is a recording: outputs lose nothing of it."""
+        with self._changed:
+            return any(not stream.source.live for stream in (*self._streams.values(), *self._ended.values()))
+
     def outputs(self) -> Mapping[str, Mapping[str, int]]:
         """Return the counts of every output by its name, with a number if it is not the first one of that name."""
         counts: dict[str, Mapping[str, int]] = {}

@@ -200,10 +200,9 @@ class RunningStream:
         elif not self._feed.frames:
             why = "no frame arrived, so nothing was recognised"
         elif source_s < window_s:
-            why = (
-                f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised. "
-                "For a short clip run: mar-edge classify CLIP, which repeats frames"
-            )
+            why = f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised"
+            if not self.source.live:
+                why += ". For a short clip run: mar-edge classify CLIP, which repeats frames"
         elif self._feed.inputs:
             lost = ", ".join(f"{cause} {count}" for cause, count in self._slot.dropped.items() if count)
             why = f"{counted(self._feed.inputs, 'window')} came, but none was recognised (dropped: {lost or 'none'})"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import threading
 from pathlib import Path
 
 import pytest
 
 from mar_edge.errors import OutputError
-from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines
+from mar_edge.runtime.sinks.json_lines import SCHEMA, JsonLines, JsonLinesSink
+from tests.fakes.shown_frames import prediction
 
 
 def test_json_lines_to_a_file(tmp_path: Path) -> None:
@@ -96,3 +100,43 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         JsonLines(str(tmp_path / "file" / "deep" / "out.json"))
     with pytest.raises(OutputError, match="is a folder; name a file in it"):
         JsonLines(str(tmp_path))
+
+
+@pytest.mark.parametrize("rotate_bytes", [None, 1000])
+def test_a_file_that_another_run_still_writes_is_not_replaced(tmp_path: Path, rotate_bytes: int | None) -> None:
+    out = tmp_path / "out.jsonl"
+    first = JsonLinesSink(str(out), rotate_bytes=rotate_bytes)
+    first.write(prediction(0.1))
+    for force in (False, True):
+        with pytest.raises(OutputError, match="out.jsonl is being written by another output or program"):
+            JsonLinesSink(str(out), force=force, rotate_bytes=rotate_bytes)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    first.close()
+    JsonLinesSink(str(out), rotate_bytes=rotate_bytes).close()
+
+
+def test_a_pipe_that_nobody_reads_holds_up_its_own_records_only(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sink = JsonLinesSink(str(pipe))  # does not wait
+    writing = threading.Thread(target=sink.write, args=(prediction(0.1),))
+    writing.start()
+    with pipe.open() as reader:
+        writing.join(10)
+        sink.close()
+        (line,) = reader.read().splitlines()
+    assert json.loads(line)["type"] == "prediction"
+
+
+def test_who_reads_a_pipe_that_gets_no_record_sees_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reader, True)
+    sink = JsonLinesSink(str(pipe))
+    polled = select.poll()
+    polled.register(reader, select.POLLHUP)
+    assert not polled.poll(0)
+    sink.close()
+    assert polled.poll(1000)
+    os.close(reader)

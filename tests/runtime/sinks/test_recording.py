@@ -186,6 +186,17 @@ def test_videos_of_others_are_never_replaced(tmp_path: Path) -> None:
         assert times_s(tmp_path / name) == [0.0]
 
 
+def test_a_file_that_another_one_still_writes_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    first = Recording(str(out))
+    first.write(shown(0.0))
+    for force in (False, True):
+        with pytest.raises(OutputError, match="out.mp4 is being written by another output or program"):
+            Recording(str(out), force=force)
+    first.close()
+    Recording(str(out)).close()
+
+
 def test_a_part_never_replaces_a_file_of_others_or_an_input(tmp_path: Path) -> None:
     (tmp_path / "out-2.mp4").write_bytes(MINE)
     sink = Recording(str(tmp_path / "out.mp4"))

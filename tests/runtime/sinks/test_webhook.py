@@ -212,7 +212,15 @@ def test_the_secret_comes_from_a_file_or_the_environment(
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://me:s3cret@host", "host/path", "https://", "https://me:s3/cret@host:x", "http://[::1"]
+    "url",
+    [
+        "ftp://me:s3cret@host",
+        "host/path",
+        "https://",
+        "https://me:s3/cret@host:x",
+        "http://[::1",
+        "https://host:99999/s3cret",
+    ],
 )
 def test_what_is_no_address_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(OutputError, match="is not the address of a webhook. Give https://HOST/PATH") as error:

@@ -1,0 +1,59 @@
+"""The table of several streams, in terminals of any width; and what is printed where there is no terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from mar_edge.cli.views.live_view import LiveView
+from mar_edge.cli.views.terminal import Terminal
+from mar_edge.console import Console
+from mar_edge.runtime.results import Prediction, StreamStatus
+
+CAMERAS = [f"rtsp://***@192.168.1.{number}:554/stream1" for number in (10, 11, 12)]
+
+
+def drawn(width: int, *streams: StreamStatus, predictions: tuple[Prediction, ...] = ()) -> list[str]:
+    """Return the rows of a table, without what surrounds it."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+    view = LiveView("mar-edge", "", console)
+    for prediction in predictions:
+        view.note(prediction)
+    console.print(view.picture(streams))
+    lines = [line.strip("│ ") for line in file.getvalue().splitlines() if line.startswith("│")]
+    assert all(len(line) <= width for line in file.getvalue().splitlines())
+    return lines[1:]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_cameras_are_told_apart_at_any_width(width: int) -> None:
+    lost = StreamStatus(stream=CAMERAS[0], model="m", state="lost", code="refused", message="nothing listens")
+    rows = drawn(width, lost, *(StreamStatus(stream=name, model="m", state="live") for name in CAMERAS[1:]))
+    assert len(rows) == 3  # each in one line
+    assert "lost (refused)" in rows[0]
+    begins = [row.split()[0].startswith(f"192.168.1.{number}:") for row, number in zip(rows, (10, 11, 12), strict=True)]
+    assert all(begins) or width <= 60
+
+
+def test_a_lost_stream_does_not_show_what_it_saw_before() -> None:
+    seen = tuple(
+        Prediction(
+            stream=name, time_s=1.0, frame=1, label="pan_left", score=0.9, top=(("pan_left", 0.9),), latency_ms=1,
+            inference_ms=1, mask=50, engine="fake",
+        )
+        for name in ("a", "b")
+    )  # fmt: skip
+    states = StreamStatus(stream="a", model="m", state="live"), StreamStatus(stream="b", model="m", state="lost")
+    live, lost = drawn(100, *states, predictions=seen)
+    assert "pan_left" in live
+    assert "pan_left" not in lost
+
+
+def test_a_summary_is_one_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal("", "", window_s=1.6, events=True)
+    with terminal:
+        terminal.write(StreamStatus(stream="x" * 90, model="m", state="ended", frames=3))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("median latency - ms")
