@@ -54,14 +54,21 @@ def shrink(picture: NDArray[np.uint8], height_px: int, width_px: int) -> NDArray
     rows, columns = np.nonzero(doubtful)
     if len(rows) > MOST_REPAIRS:
         return _by_opencv(picture, height_px, width_px)
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        top, left = row - row % plan.period_y, column - column % plan.period_x
-        block = picture[
-            round(top * plan.scale_y) : round((top + plan.period_y) * plan.scale_y),
-            round(left * plan.scale_x) : round((left + plan.period_x) * plan.scale_x),
-        ]
-        out[row, column] = _by_opencv(block, plan.period_y, plan.period_x)[row - top, column - left]
+    if len(rows):
+        # blocks after which the borders of both pictures coincide, side by side: one call for all of them
+        tops, lefts = rows - rows % plan.period_y, columns - columns % plan.period_x
+        blocks = [_block(picture, plan, top, left) for top, left in zip(tops.tolist(), lefts.tolist(), strict=True)]
+        repaired = _by_opencv(np.concatenate(blocks, axis=1), plan.period_y, len(blocks) * plan.period_x)
+        out[rows, columns] = repaired[rows - tops, np.arange(len(rows)) * plan.period_x + columns - lefts]
     return out
+
+
+def _block(picture: NDArray[np.uint8], plan: _Plan, top: int, left: int) -> NDArray[np.uint8]:
+    """Return the part of a picture from which a block of the result, which begins at a row and a column, is made."""
+    return picture[
+        round(top * plan.scale_y) : round((top + plan.period_y) * plan.scale_y),
+        round(left * plan.scale_x) : round((left + plan.period_x) * plan.scale_x),
+    ]
 
 
 class _Plan(NamedTuple):
