@@ -178,7 +178,7 @@ class NetworkConnection:
         with OpenVideo(_NAME, container=container) as video:
             for shown in steady_frames(video, lambda message: self._warn(self._renamed(message))):
                 shown_s = shown.time_s
-                if not self._hand_over(Frame(picture=shown.picture, time_s=shown_s, held=shown.held)):
+                if not self._hand_over(shown):
                     return None
             reason = video.stopped
         if reason is None and duration_s - shown_s > max(1.0, 0.05 * duration_s):
