@@ -218,7 +218,8 @@ class Site:
         self.checks._wrong(f"{name} had no frame for 60 s after its server's return")
 
     def _frames(self, name: str) -> int:
-        return next(status.frames for status in self.runner.status() if status.stream == name)
+        frames = (status.frames for status in self.runner.status() if status.stream == name)
+        return next(frames, 0)  # the site may have been taken down meanwhile
 
     def _broker_fault(self) -> Callable[[], None]:
         if self._rng.random() < 0.3:

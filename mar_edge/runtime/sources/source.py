@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
@@ -54,6 +54,27 @@ class Source(Protocol):
         Raises:
             SourceError: if it cannot be opened; `code` and `retry` say why, and whether to try again.
         """
+        ...
+
+
+class Watch(Protocol):
+    """Finds out when a lost source comes back."""
+
+    def returned(self) -> bool:
+        """Return whether it was away since the watch began, and is back; within a second."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds; does not wait."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A source that can tell cheaply when its device or server is back, without connecting."""
+
+    def watch(self) -> Watch | None:
+        """Begin to watch; None if it cannot tell."""
         ...
 
 

@@ -8,78 +8,24 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol, runtime_checkable
 
 from mar_edge.counting import counted
-from mar_edge.errors import FrameError, MarEdgeError, OptionError, SourceError, SourceTimeoutError
+from mar_edge.errors import FrameError, MarEdgeError, SourceError, SourceTimeoutError
 from mar_edge.runtime.backoff import Backoff
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.results import State
-from mar_edge.runtime.sources.source import Connection, Source
+from mar_edge.runtime.sources.source import Connection, Source, Watchable
 from mar_edge.runtime.streams.clock import StreamClock
 from mar_edge.runtime.streams.feed import Feed, utc_now
+from mar_edge.runtime.streams.read_options import ReadOptions
 from mar_edge.runtime.streams.slot import Slot
-
-STALL_S = 5.0
-"""A live source without a frame for this time is lost, and connected again."""
 
 HANGS_S = 2.0
 """A read that lasts longer than its time-out by this hangs."""
 
 LOOK_S = 0.5
 """Pause between two looks: whether a lost source is back, and at what a source that waits has to say."""
-
-
-class Watch(Protocol):
-    """Finds out when a lost source comes back."""
-
-    def returned(self) -> bool:
-        """Return whether it was away since the watch began, and is back; within a second."""
-        ...
-
-    def close(self) -> None:
-        """Release what it holds; does not wait."""
-        ...
-
-
-@runtime_checkable
-class Watchable(Protocol):
-    """A source that can tell cheaply when its device or server is back, without connecting."""
-
-    def watch(self) -> Watch | None:
-        """Begin to watch; None if it cannot tell."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadOptions:
-    """How a source is read.
-
-    Attributes:
-        max_retries: failed attempts in a row after which a live source is given up; None for never.
-        stall_s: time without a frame after which a live source is lost, seconds.
-        max_s: time after which the stream ends, seconds: since its start for a live one, of the recording otherwise.
-
-    Raises:
-        OptionError: if one of them is invalid.
-    """
-
-    max_retries: int | None = None
-    stall_s: float = STALL_S
-    max_s: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if self.max_retries is not None and not (isinstance(self.max_retries, int) and self.max_retries >= 0):
-            raise OptionError(f"max_retries is {self.max_retries!r}; use 0 or more, or None for no limit")
-        stall_s: object = self.stall_s
-        max_s: object = self.max_s
-        if not (isinstance(stall_s, Real) and float(stall_s) > 0):
-            raise OptionError(f"stall_s is {stall_s!r}; use more than 0 seconds")
-        if max_s is not None and not (isinstance(max_s, Real) and float(max_s) >= 0):
-            raise OptionError(f"max_s is {max_s!r}; use 0 seconds or more, or None for no limit")
 
 
 class Reader:

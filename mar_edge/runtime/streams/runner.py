@@ -24,7 +24,7 @@ from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed
-from mar_edge.runtime.streams.reader import STALL_S, ReadOptions
+from mar_edge.runtime.streams.read_options import STALL_S, ReadOptions
 from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.result_queue import ResultQueue
 from mar_edge.runtime.streams.running_stream import RunningStream

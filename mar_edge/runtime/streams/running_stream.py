@@ -15,7 +15,8 @@ from mar_edge.runtime.results import Event, EventEnded, Notice, Prediction, Show
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.feed import Feed, utc_now
-from mar_edge.runtime.streams.reader import Reader, ReadOptions
+from mar_edge.runtime.streams.read_options import ReadOptions
+from mar_edge.runtime.streams.reader import Reader
 from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.scheduler import Lane, Scheduler
 from mar_edge.runtime.streams.slot import Slot

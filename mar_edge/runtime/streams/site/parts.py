@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mar_edge.files.yaml_part import Part, refuse
 from mar_edge.runtime.engines.registry import MOST_THREADS
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule, problems_of
-from mar_edge.runtime.streams.reader import STALL_S
+from mar_edge.runtime.streams.read_options import STALL_S
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S
 
 MOST_STREAMS = 1000
