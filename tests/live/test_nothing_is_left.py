@@ -15,7 +15,6 @@ from typing import Any
 import cv2
 import numpy as np
 import psutil
-import pytest
 
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import Notice, StreamStatus
@@ -29,7 +28,6 @@ from mar_edge.runtime.streams.runner import Runner
 from mar_edge.testing import FakeEngine, Hang, ListSink, Lost, Play, Refused, ScriptedSource
 from tests.fakes.cameras import MovingCamera
 from tests.fakes.films import moving_square, write_film
-from tests.runtime.sources.test_gstreamer import gst
 from tests.runtime.sources.test_pipe import write
 from tests.runtime.sources.test_rosbag import film, write_bag
 from tests.servers.mosquitto import Broker, broker, free_port
@@ -37,7 +35,7 @@ from tests.servers.rtsp import RtspServer, need_rtsp
 from tests.servers.web import MJPEG, HttpServer, endless, multipart, paced
 from tests.servers.webhook import Receiver, receiver
 
-__all__ = ["broker", "gst", "receiver"]
+__all__ = ["broker", "receiver"]
 
 
 def held() -> tuple[set[threading.Thread], list[str], list[psutil.Process]]:
@@ -68,7 +66,6 @@ def pictures() -> Iterator[tuple[np.ndarray[Any, np.dtype[np.uint8]], float]]:
         yield np.full((48, 64, 3), index % 256, np.uint8), index / 50
 
 
-@pytest.mark.usefixtures("gst")
 def test_of_any_source_and_any_output(tmp_path: Path, broker: Broker, receiver: Receiver) -> None:
     need_rtsp()
     clip = write_film(tmp_path / "film.mp4", moving_square("right", 0, frames=90))
@@ -95,7 +92,6 @@ def test_of_any_source_and_any_output(tmp_path: Path, broker: Broker, receiver: 
             "bag": bag,
             "pipe": pipe,
             "camera": CameraSource(0, open_capture=lambda _index: MovingCamera(reads=10_000)),
-            "gstreamer": "gst:videotestsrc is-live=true ! video/x-raw,width=64,height=48",
             "demo": "demo:realtime=yes,size=64x48",
             "program's own": pictures(),
             "scripted": ScriptedSource([Play(0.7, brightness=250), Lost(), Play(60, brightness=250)]),
