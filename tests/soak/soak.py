@@ -76,7 +76,11 @@ def soak(folder: Path, *, seconds: float, seed: int, longest_s: float, say: Call
         say(line)
     assert not site.checks.problems, "\n".join(site.checks.problems)
     end_s = time.monotonic() + 5
-    while (left := state()).threads > before.threads or left.children or left.descriptors > before.descriptors + 8:
+    while (
+        (left := state()).threads > before.threads
+        or left.children > before.children
+        or left.descriptors > before.descriptors + 8
+    ):
         assert time.monotonic() < end_s, f"{left} is left; before it was {before}"
         time.sleep(0.05)
 

@@ -124,7 +124,7 @@ class Watch:
             return
         self._back = self._was_away
         # one that is closed after every answer shows nothing
-        keep = self._address.scheme == "rtsp" and not (_readable(connection, _ENDS_S) and _is_over(connection))
+        keep = self._address.scheme == "rtsp" and not _is_over(connection, _ENDS_S)
         with self._changing:
             if keep and not self._closing.is_set():
                 self._connection = connection
@@ -137,10 +137,11 @@ class Watch:
             self._connection = None
 
 
-def _is_over(connection: socket.socket) -> bool:
-    """Return whether the other side has closed a connection; reads what it has sent."""
+def _is_over(connection: socket.socket, within_s: float = 0.0) -> bool:
+    """Return whether the other side closes a connection within some seconds; reads what it has sent."""
+    end_s = time.monotonic() + within_s
     try:
-        while _readable(connection, 0.0):
+        while _readable(connection, end_s - time.monotonic()):
             if not connection.recv(4096):
                 return True
     except (OSError, ValueError):  # ValueError: closed here
