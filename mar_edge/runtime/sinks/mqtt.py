@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mar_edge.counting import counted
@@ -16,6 +15,7 @@ from mar_edge.runtime.results import EventEnded, EventStarted, Kind, Notice, Pre
 from mar_edge.runtime.sinks.mqtt_address import MqttAddress
 from mar_edge.runtime.sinks.mqtt_client import MqttClient
 from mar_edge.runtime.sinks.mqtt_topics import OFFLINE, ONLINE, StreamStates, discovery, encoded, level
+from mar_edge.runtime.sinks.notify import Notify, no_notice
 from mar_edge.runtime.sinks.spool import Spool
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ _RETRY_S = 5.0
 
 _FOR_GOOD = {"Topic name invalid", "Payload format invalid"}
 """Refusals that no later attempt changes."""
-
-
-def _ignore(_notice: Notice) -> None:
-    pass
 
 
 class Mqtt:
@@ -55,7 +51,7 @@ class Mqtt:
 
     wants: frozenset[Kind] = frozenset({"prediction", "event", "notice", "summary"})
 
-    def __init__(self, address: MqttAddress, *, notify: Callable[[Notice], None] = _ignore) -> None:
+    def __init__(self, address: MqttAddress, *, notify: Notify = no_notice) -> None:
         require("paho", "mqtt", called="paho-mqtt")
         self.name = address.name
         self.dropped = {"prediction": 0, "event": 0, "refused": 0}

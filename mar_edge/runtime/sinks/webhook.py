@@ -8,7 +8,6 @@ import json
 import ssl
 import time
 import uuid
-from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from mar_edge.errors import OutputError
 from mar_edge.extras import require
 from mar_edge.printable import printable
 from mar_edge.runtime.results import EventEnded, EventStarted, Kind, Notice, Record, ShownFrame
+from mar_edge.runtime.sinks.notify import Notify, no_notice
 from mar_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ _LATER = {408, 425, 429}
 
 _MOST_WAIT_S = 3600.0
 _MOST_ANSWER_BYTES = 64 << 10
-
-
-def _ignore(_notice: Notice) -> None:
-    pass
 
 
 class Webhook:
@@ -68,7 +64,7 @@ class Webhook:
         wants: frozenset[Kind] = frozenset({"event", "notice"}),
         ca: Path | None = None,
         timeout_s: float = TIMEOUT_S,
-        notify: Callable[[Notice], None] = _ignore,
+        notify: Notify = no_notice,
     ) -> None:
         require("urllib3", "webhook")
         import urllib3

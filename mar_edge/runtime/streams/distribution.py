@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Collection
 
-from mar_edge.runtime.results import Record
+from mar_edge.runtime.results import Kind, Record
 from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.streams.result_queue import ResultQueue
@@ -48,6 +48,10 @@ class Distribution:
         for taker in self._takers(record.stream):
             if record.kind in taker.wants:
                 taker.put(record, keep=keep)
+
+    def wants(self, stream: str, kind: Kind) -> bool:
+        """Return whether a kind of a stream's records goes anywhere."""
+        return any(kind in taker.wants for taker in self._takers(stream))
 
     def wait_for_room(self, stream: str, timeout_s: float) -> bool:
         """Wait until everything that a stream is written to has room; return whether it has."""

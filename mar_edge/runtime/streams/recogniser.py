@@ -12,6 +12,7 @@ from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.decision import Decision
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import ModelInput
+from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 TOP = 5
 
@@ -33,7 +34,9 @@ class Recogniser:
         OptionError: if the rule or the time constant is invalid for the model.
     """
 
-    def __init__(self, engine: Engine, *, stream: str, smoothing_s: float = 0.3, rule: EventRule | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, stream: str, smoothing_s: float = SMOOTHING_S, rule: EventRule | None = None
+    ) -> None:
         self.inferences = 0
         self.engine = engine
         self._stream = stream

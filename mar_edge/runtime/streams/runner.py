@@ -29,6 +29,7 @@ from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.result_queue import ResultQueue
 from mar_edge.runtime.streams.running_stream import RunningStream
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S, Scheduler
+from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 STOP_S = 2.0
 """How long stopping takes at most."""
@@ -86,7 +87,7 @@ class Runner:
         *,
         name: str | None = None,
         hop: int | None = None,
-        smoothing_s: float = 0.3,
+        smoothing_s: float = SMOOTHING_S,
         rule: EventRule | None = None,
         max_age_s: float | None = MAX_AGE_S,
         max_retries: int | None = None,

@@ -156,6 +156,8 @@ class RunningStream:
         live = self.source.live
         if not live and not self._wait_for_room():
             return
+        if not self._distribution.wants(self.name, "frame"):
+            return
         captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
         shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
         self._distribution.emit(shown, keep=not live)

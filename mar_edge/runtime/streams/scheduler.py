@@ -79,7 +79,7 @@ class Lane:
 
 
 class Scheduler:
-    """Runs an engine for any number of streams, the one that has waited longest first.
+    """Runs an engine for any number of streams, the one that was served longest ago first.
 
     Args:
         engine: a loaded graph; used by this thread alone.
@@ -128,9 +128,7 @@ class Scheduler:
                 self._serve(taken)
         except MarEdgeError as failure:
             error = failure
-        except (
-            BaseException
-        ) as failure:  # a mistake of ours, or sys.exit in a user's engine, must not look like a stream that ended well
+        except BaseException as failure:  # a mistake of ours, or sys.exit in a user's engine: no stream has ended well
             error = EngineError(f"{self._engine.name}: a result was lost: {type(failure).__name__}: {failure}")
         finally:
             with self.changed:

@@ -18,6 +18,7 @@ from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed
 from mar_edge.runtime.streams.recogniser import Recogniser
+from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 
 class Session:
@@ -45,7 +46,7 @@ class Session:
         *,
         stream: str = "session",
         hop: int | None = None,
-        smoothing_s: float = 0.3,
+        smoothing_s: float = SMOOTHING_S,
         rule: EventRule | None = None,
     ) -> None:
         self.stream = without_credentials(stream)

@@ -12,6 +12,7 @@ from mar_edge.runtime.engines.registry import MOST_THREADS
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule, problems_of
 from mar_edge.runtime.streams.read_options import STALL_S
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S
+from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 MOST_STREAMS = 1000
 
@@ -80,12 +81,12 @@ class EventsPart(Part):
         classes: thresholds of single classes.
     """
 
-    onset: Score = 0.6
-    offset: Score = 0.4
-    min_duration_s: Seconds = 0.5
-    merge_gap_s: Seconds = 0.0
-    cooldown_s: Seconds = 0.0
-    idle_label: str | None = "auto"
+    onset: Score = EventRule.onset
+    offset: Score = EventRule.offset
+    min_duration_s: Seconds = EventRule.min_duration_s
+    merge_gap_s: Seconds = EventRule.merge_gap_s
+    cooldown_s: Seconds = EventRule.cooldown_s
+    idle_label: str | None = EventRule.idle_label
     unknown_score: Score | None = None
     unknown_energy: float | None = None
     classes: dict[str, ClassPart] = Field(default_factory=dict)
@@ -122,7 +123,7 @@ class StreamPart(Part):
     source: Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)] = Field(repr=False)
     model: str = Field(default="egomotion", min_length=1)
     hop: Annotated[int, Field(ge=1)] | None = None
-    smoothing_s: Seconds = 0.3
+    smoothing_s: Seconds = SMOOTHING_S
     max_age_ms: Annotated[float, Field(gt=0)] | None = 1000 * MAX_AGE_S
     max_retries: Annotated[int, Field(ge=0)] | None = None
     stall_s: Annotated[float, Field(gt=0)] = STALL_S
