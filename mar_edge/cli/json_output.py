@@ -11,22 +11,6 @@ if TYPE_CHECKING:
     from mar_edge.runtime.sinks.json_lines import JsonLines
 
 
-def open_lines(target: str, *, force: bool, inputs: Iterable[str | Path | None]) -> JsonLines:
-    """Return a writer to the target of `--json`; see `json_output`."""
-    from mar_edge.errors import OutputError
-    from mar_edge.files.ownership import check_not_input
-    from mar_edge.runtime.sinks.json_lines import JsonLines
-
-    lines = JsonLines(target, force=force)
-    try:
-        if target != "-":
-            check_not_input(Path(target), inputs)
-    except OutputError:
-        lines.close()
-        raise
-    return lines
-
-
 @contextmanager
 def json_output(
     target: str | None, *, force: bool, inputs: Iterable[str | Path | None] = ()
@@ -44,7 +28,9 @@ def json_output(
     if target is None:
         yield None
         return
-    lines = open_lines(target, force=force, inputs=inputs)
+    from mar_edge.runtime.sinks.json_lines import JsonLines
+
+    lines = JsonLines(target, force=force, inputs=inputs)
     try:
         yield lines
     finally:

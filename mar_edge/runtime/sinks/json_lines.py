@@ -39,14 +39,27 @@ class JsonLines:
         force: replace a file of another kind.
         rotate_bytes: size that no file exceeds; None for no limit.
         keep: number of older files that are kept with `rotate_bytes`.
+        inputs: what the program reads, which is never written to.
+
+    Attributes:
+        paths: the file, and those of the rotation; none for stdout.
 
     Raises:
         OptionError: if stdout, a pipe or a device is to be rotated, or a number is less than 1.
-        OutputError: if the file cannot be opened, or it or an older one is of another kind.
+        OutputError: if the file cannot be opened, or it or an older one is of another kind, or is one of the inputs.
     """
 
-    def __init__(self, target: str, *, force: bool = False, rotate_bytes: int | None = None, keep: int = 5) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        force: bool = False,
+        rotate_bytes: int | None = None,
+        keep: int = 5,
+        inputs: Iterable[str | Path | None] = (),
+    ) -> None:
         self.target = target
+        self.paths: list[Path] = []
         self._abandoned = False
         self._new: NewFile | None = None
         self._file: BinaryIO | None = None
@@ -63,6 +76,10 @@ class JsonLines:
             return
         path = Path(target)
         check_replaceable(path, JSON_LINES, force=force)
+        self.paths = [path, *(Path(f"{target}.{number}") for number in range(1, keep + 1) if rotate_bytes is not None)]
+        inputs = list(inputs)
+        for one in self.paths:
+            check_not_input(one, inputs)
         try:
             real = Path(os.path.realpath(path))
             if rotate_bytes is not None:
@@ -218,13 +235,10 @@ class JsonLinesSink:
         inputs: Iterable[str | Path | None] = (),
     ) -> None:
         self.name = "JSON lines on stdout" if target == "-" else f"JSON lines in {target}"
-        self._lines = JsonLines(target, force=force, rotate_bytes=rotate_bytes, keep=keep)
-        older = [] if rotate_bytes is None else [f"{target}.{number}" for number in range(1, keep + 1)]
-        inputs = list(inputs)
+        self._lines = JsonLines(target, force=force, rotate_bytes=rotate_bytes, keep=keep, inputs=inputs)
         try:
-            for path in [] if target == "-" else [target, *older]:
-                check_not_input(Path(path), inputs)
-                check_no_other_writer(Path(path))
+            for path in self._lines.paths:
+                check_no_other_writer(path)
         except OutputError:
             self._lines.close()
             raise
