@@ -13,6 +13,13 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
 """Precisions, highest first."""
 
+Temporal = Literal["window", "causal"]
+"""`window`: an inference sees a whole clip. `causal`: a streaming model, whose inference sees one time step and keeps what
+it computed for earlier ones."""
+
+PERIOD = 64
+"""Time steps after which the clock of a streaming model begins again; a multiple of the mask's period."""
+
 RateFps = Annotated[float, Field(ge=0.001, le=1000)]
 """Frames per second at which clips are sampled."""
 
@@ -40,7 +47,8 @@ class ModelSpec(Part):
     Attributes:
         name, description, licence: texts for users.
         labels: class names in the order of the logits.
-        geometry: clip and tubelet size.
+        temporal: whether it sees a whole clip or one time step after the other.
+        geometry: clip and tubelet size; of a streaming model, the frames that an answer depends on directly.
         rate_fps: frames per second at which the window is sampled.
         resize: `stretch` or `center_crop`, see `runtime.clips.preprocess`.
         sampling: how a video file is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
@@ -54,6 +62,7 @@ class ModelSpec(Part):
     description: str
     licence: str
     labels: Annotated[list[Name], Field(min_length=1, max_length=1_000_000)]
+    temporal: Temporal = "window"
     geometry: Geometry
     rate_fps: RateFps
     resize: Literal["stretch", "center_crop"]
@@ -75,6 +84,16 @@ class ModelSpec(Part):
     def window_s(self) -> float:
         """Length of a window in seconds."""
         return self.geometry.frames / self.rate_fps
+
+    @property
+    def streaming(self) -> bool:
+        """Whether an inference sees one time step and keeps a state."""
+        return self.temporal == "causal"
+
+    @property
+    def input_frames(self) -> int:
+        """Frames that one inference sees: a window, or a time step."""
+        return self.geometry.tubelet_frames if self.streaming else self.geometry.frames
 
 
 class GraphSpec(Part):

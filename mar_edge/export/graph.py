@@ -14,39 +14,42 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import torch
+from torch import Tensor, nn
 
 from mar_edge.errors import ExportError
-from mar_edge.geometry import Geometry
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model.mar import MAR
+from mar_edge.model.streaming import StepGraph, StreamingMAR
 
 OPSET = 19
 """LayerNormalization is one operator from 17 on, and Q/DQ scales may be FP16 from 19 on; the parsers of TensorRT 10.3
 to 11, ONNX Runtime and OpenVINO read it."""
 
+FIXED_INPUTS = 3
+"""Inputs of a step graph before the keys and values that are kept: frames, step and bias."""
+
 
 def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
-    """Export a model at a mask ratio to an ONNX file with dynamic batch.
+    """Export a model at a mask ratio to an ONNX file with dynamic batch; of a streaming model its step.
 
     Raises:
         GeometryError: if the model's grid has no cells for the mask.
         ExportError: if torch cannot export it, or the file would be larger than ONNX allows.
     """
-    graph = DeployedGraph(model, mask_ratio).eval()
-    geometry: Geometry = model.encoder.geometry
-    # two clips: the exporter would treat a batch of one as a constant
-    example = torch.zeros(2, *geometry.clip_shape, dtype=torch.uint8)
+    graph, examples, inputs, outputs = _traced(model, mask_ratio)
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    first = [{0: batch}] * len(examples)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 graph,
-                (example,),
-                input_names=["frames"],
-                output_names=["logits"],
+                examples,
+                input_names=inputs,
+                output_names=outputs,
                 opset_version=OPSET,
                 dynamo=True,
-                dynamic_shapes={"frames": {0: torch.export.Dim("batch", min=1, max=1024)}},
+                dynamic_shapes=first[:1] if len(first) == 1 else (*first[:FIXED_INPUTS], tuple(first[FIXED_INPUTS:])),
                 optimize=True,
                 verbose=False,
             )
@@ -62,6 +65,19 @@ def write_graph(model: MAR, mask_ratio: float, path: Path) -> None:
         raise ExportError(
             f"the graph at mask {mask_ratio:g} does not fit into one ONNX file of 2 GiB: {error}"
         ) from error
+
+
+def _traced(model: MAR, mask_ratio: float) -> tuple[nn.Module, tuple[Tensor, ...], list[str], list[str]]:
+    """Return what is traced, example inputs, and the names of inputs and outputs."""
+    # two clips: the exporter would treat a batch of one as a constant
+    if not isinstance(model, StreamingMAR):
+        frames = torch.zeros(2, *model.encoder.geometry.clip_shape, dtype=torch.uint8)
+        return DeployedGraph(model, mask_ratio).eval(), (frames,), ["frames"], ["logits"]
+    graph = StepGraph(model, mask_ratio).eval()
+    inputs = graph.example(batch=2)
+    kept = [f"{kind}{layer}" for layer in range(len(graph.shapes)) for kind in "kv"]
+    names = [f"past_{name}" for name in kept]
+    return graph, inputs, ["frames", "step", "bias", *names], ["logits", *(f"new_{name}" for name in kept)]
 
 
 def _interrupted(error: BaseException) -> bool:

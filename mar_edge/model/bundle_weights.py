@@ -42,7 +42,7 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
     variants = [variant for variant in manifest.variants if variant.precision == "fp32"]
     if not variants:
         raise CheckpointError(f"the bundle {manifest.name} has no fp32 graph to read weights from")
-    config = ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
+    config = ModelConfig.of_spec(manifest)
     place = f"the graph {variants[0].file} of {manifest.name}"
     graph = GraphView.read(bundle.graph_path(variants[0])).model
     bundle.check_unchanged(variants[0])

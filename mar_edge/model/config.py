@@ -23,6 +23,8 @@ from mar_edge.model.mar import (
     PixelDecoder,
     Positions,
 )
+from mar_edge.model.streaming import StreamingMAR, single_step
+from mar_edge.model_spec import ModelSpec, Temporal
 
 ClassifierKind = Literal["bridge", "mean_pool", "first_token", "none"]
 
@@ -54,6 +56,7 @@ class ModelConfig:
         drop_path: drop path of the last encoder block in training.
         input_norm: normalisation of pixels, see `mar.InputNorm`.
         positions: the position tables, see `mar.Positions`.
+        temporal: `causal` for a streaming model.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
@@ -77,6 +80,7 @@ class ModelConfig:
     drop_path: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.0
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
+    temporal: Temporal = "window"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -109,7 +113,22 @@ class ModelConfig:
                 f"the model configuration cannot be used: {where} is {ascii(first['input'])[:60]}: {first['msg']}"
             ) from error
         config._check_heads()
+        config._check_temporal()
         return config
+
+    @classmethod
+    def of_spec(cls, spec: ModelSpec) -> ModelConfig:
+        """Return the architecture of a bundle's model, which has no decoder.
+
+        Raises:
+            CheckpointError: as `from_dict`.
+        """
+        given = {"geometry": vars(spec.geometry), "temporal": spec.temporal, "decoder_depth": 0}
+        return cls.from_dict({**spec.architecture, **given})
+
+    def _check_temporal(self) -> None:
+        if problem := temporal_problem(self.temporal, self.classifier, self.input_norm):
+            raise CheckpointError(f"the model configuration cannot be used: {problem[0]} {problem[1]}")
 
     def _check_heads(self) -> None:
         used = {"": True, "bridge_": self.classifier == "bridge", "decoder_": self.decoder_depth > 0}
@@ -119,6 +138,18 @@ class ModelConfig:
                 raise CheckpointError(
                     f"the model configuration cannot be used: {part}width {width} is not divisible by {part}heads {heads}"
                 )
+
+
+def temporal_problem(temporal: Temporal, classifier: ClassifierKind, norm: InputNorm) -> tuple[str, str] | None:
+    """Return the field that does not fit a streaming or a windowed model, and why; None if all fit."""
+    if temporal == "causal":
+        if classifier not in ("bridge", "none"):
+            return "classifier", f"'{classifier}' cannot stream; a causal model has classifier 'bridge'"
+        if norm == "clip":
+            return "input_norm", "'clip' looks at later frames; a causal model has input_norm 'step' or 'imagenet'"
+    elif norm == "step":
+        return "input_norm", "'step' is for temporal 'causal'; use 'clip' or 'imagenet'"
+    return None
 
 
 @cache
@@ -172,8 +203,9 @@ def build(config: ModelConfig) -> MAR:
 
     Linear weights are Xavier-uniform with zero bias, as in ViTs and VideoMAE.
     """
+    causal = config.temporal == "causal"
     encoder = Encoder(
-        config.geometry,
+        single_step(config.geometry) if causal else config.geometry,
         width=config.width,
         depth=config.depth,
         heads=config.heads,
@@ -196,7 +228,8 @@ def build(config: ModelConfig) -> MAR:
             norm_eps=config.outer_norm_eps,
             positions=config.positions,
         )
-    model = MAR(encoder, _classifier(config), decoder)
+    classifier = _classifier(config)
+    model = StreamingMAR(encoder, classifier, decoder, config.geometry) if causal else MAR(encoder, classifier, decoder)
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

@@ -14,11 +14,14 @@ from mar_edge.masking import MASK_RATIOS, cell_running_mask, visible_indices
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
+from mar_edge.model.streaming import StreamingMAR, running_tokens
 from mar_edge.model_spec import ModelSpec
 
 
 class DeployedGraph(nn.Module):
     """The model for inference and export: uint8 frames in, logits out, the visible tokens as constants.
+
+    A streaming model takes clips of any number of time steps, from an empty state; its export is `streaming.StepGraph`.
 
     Args:
         model: a model with classifier.
@@ -33,6 +36,10 @@ class DeployedGraph(nn.Module):
     def __init__(self, model: MAR, mask_ratio: float) -> None:
         super().__init__()
         self.model = model
+        self._ratio = mask_ratio
+        if isinstance(model, StreamingMAR):
+            self.register_buffer("visible", running_tokens(model.geometry, mask_ratio, model.band))
+            return
         geometry = model.encoder.geometry
         # without a mask no cells are needed
         seen = cell_running_mask(geometry.grid, mask_ratio) if mask_ratio else np.ones(geometry.grid, np.bool_)
@@ -40,8 +47,17 @@ class DeployedGraph(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map uint8 frames (B, T, H, W, 3) to logits (B, classes)."""
+        if isinstance(self.model, StreamingMAR):
+            return self.every_step(frames)[:, -1]
         logits: Tensor = self.model(frames, self.visible)
         return logits
+
+    def every_step(self, frames: Tensor) -> Tensor:
+        """Map uint8 frames (B, T, H, W, 3) to a streaming model's logits after every time step, (B, steps, classes)."""
+        assert isinstance(self.model, StreamingMAR)
+        steps = frames.shape[1] // self.model.geometry.tubelet_frames
+        visible = running_tokens(self.model.geometry, self._ratio, steps).to(frames.device)
+        return self.model.every_step(frames, visible)
 
 
 def nearest_mask(ratio: float) -> int:
@@ -76,12 +92,13 @@ def describe(path: Path, config: ModelConfig, info: CheckpointInfo) -> ModelSpec
             description=info.description,
             licence=info.licence,
             labels=info.labels,
+            temporal=config.temporal,
             geometry=config.geometry,
             rate_fps=info.rate_fps,
             resize=info.resize,
             sampling=info.sampling,
             idle_label=info.idle_label,
-            architecture={key: value for key, value in config.to_dict().items() if key != "geometry"},
+            architecture={key: value for key, value in config.to_dict().items() if key not in ("geometry", "temporal")},
             trained_mask=round(100 * info.mask_ratio),
             provenance=info.provenance,
         )

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from mar_edge.geometry import Geometry
+from mar_edge.model.band import Band
 from mar_edge.model.transformer import blocks, grid_positions, sincos_positions
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-InputNorm = Literal["imagenet", "clip"]
+InputNorm = Literal["imagenet", "clip", "step"]
 """`imagenet` subtracts fixed channel means; `clip` takes the square root and standardises each clip by the visible part
-of it, so that dark and bright footage become similar."""
+of it, so that dark and bright footage become similar; `step` does so for each time step of a streaming model, which does
+not know the later ones."""
 
 Positions = Literal["flat", "grid"]
 """`flat` is MAR's and VideoMAE's table over the token index; `grid` one over time step, row and column."""
@@ -28,7 +30,7 @@ class Encoder(nn.Module):
     """Vision transformer over visible tubelets.
 
     Args:
-        geometry: size of clips and tubelets.
+        geometry: size of clips and tubelets; of a single time step for a streaming model, whose position table has no time.
         width: token width D.
         depth: number of blocks.
         heads: attention heads.
@@ -69,22 +71,26 @@ class Encoder(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(STD).repeat(values) * 255, persistent=False)
         self.register_buffer("positions", position_table(geometry, width, positions), persistent=True)
 
-    def forward(self, tubelets: Tensor, visible: Tensor) -> Tensor:
+    def forward(self, tubelets: Tensor, visible: Tensor, band: Band | None = None) -> Tensor:
         """Encode the visible tubelets.
 
         Args:
-            tubelets: all tubelets of the clips, (B, tokens, values), 0 to 255, any dtype.
-            visible: token indices, (N,) for one mask or (B, N) for one per sample.
+            tubelets: all tubelets of the clips, (B, tokens, values), 0 to 255, any dtype; of the time steps, one after the
+                other, (B * steps, places, values) for a streaming model.
+            visible: token indices, (N,) for one mask or (B, N) for one per sample; (B * steps, N) for a streaming model.
+            band: what the attentions of a streaming model share; None for a windowed one.
 
         Returns:
-            Tokens (B, N, D).
+            Tokens (B, N, D), or (B, steps * N, D).
         """
         seen = pick(tubelets, visible)
-        # index_select for one mask: a plain Gather of constants, which the exporter folds
-        place = self.positions[visible] if visible.dim() == 2 else self.positions.index_select(0, visible)
+        # index_select: a plain Gather, which the exporter folds where the mask is constant
+        place = self.positions.index_select(0, visible.flatten()).reshape(*visible.shape, -1)
         x = self.embed(self.normalise(seen)) + place
+        if band is not None and band.steps > 1:
+            x = x.reshape(-1, band.steps * x.shape[1], x.shape[2])
         for block in self.blocks:
-            x = block(x)
+            x = block(x, band)
         out: Tensor = self.norm(x)
         return out
 
@@ -119,12 +125,22 @@ class BridgingClassifier(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to logits (B, classes)."""
+    def forward(self, tokens: Tensor, band: Band | None = None) -> Tensor:
+        """Map tokens (B, N, D) to logits (B, classes); those of a streaming model to logits of every step.
+
+        Args:
+            tokens: (B, N, D), or (B, steps * N, D).
+            band: what the attentions of a streaming model share; None for a windowed one.
+
+        Returns:
+            (B, classes), or (B, steps, classes) of a band with several steps.
+        """
         x = self.reduce(tokens)
         for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.head(self.norm(x.mean(dim=1)))
+            x = block(x, band)
+        if band is not None and band.steps > 1:
+            x = x.reshape(x.shape[0], band.steps, -1, x.shape[2])
+        out: Tensor = self.head(self.norm(x.mean(dim=-2)))
         return out
 
 
@@ -204,7 +220,7 @@ class JointOutput(NamedTuple):
     """The outputs for one training step.
 
     Attributes:
-        logits: (B, classes); None for a model without classifier.
+        logits: (B, classes), of a streaming model (B, steps, classes); None for a model without classifier.
         pixels: predicted standardised pixels of the hidden tubelets (B, M, values); None without decoder.
         target: the target of `pixels`.
         tokens: encoder output (B, N, D).
@@ -268,7 +284,7 @@ def patchify(frames: Tensor, geometry: Geometry) -> Tensor:
 
     Args:
         frames: (B, T, H, W, 3), any dtype.
-        geometry: their geometry.
+        geometry: their geometry; of a single time step, to split clips of any length into those.
 
     Returns:
         (B, tokens, values) of the same dtype, values ordered frame, row, column, channel. In an exported graph float32,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mar_edge.counting import counted
 from mar_edge.geometry import Grid
+from mar_edge.model.band import Band
 
 
 class Attention(nn.Module):
@@ -25,27 +26,34 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {counted(heads, 'head')}")
         self.heads = heads
+        self.head_width = width // heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
+    def forward(self, x: Tensor, band: Band | None = None) -> Tensor:
+        """Map tokens (B, N, D) to (B, N, D); in a causal model along a band of time steps."""
         _, tokens, width = x.shape
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         parts = torch.split(F.linear(x, self.qkv.weight, bias), width, dim=-1)
-        query, key, value = (p.reshape(-1, tokens, self.heads, width // self.heads).transpose(1, 2) for p in parts)
-        mixed = _attend(query, key, value)  # (B, heads, N, D / heads)
+        query, key, value = (p.reshape(-1, tokens, self.heads, self.head_width).transpose(1, 2) for p in parts)
+        allowed = None
+        if band is not None:
+            query, key, value = band.extend(query, key, value)
+            allowed = band.allowed
+        mixed = _attend(query, key, value, allowed)  # (B, heads, N, D / heads)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(-1, tokens, width))
         return out
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None) -> Tensor:
     if not torch.compiler.is_exporting():
-        return F.scaled_dot_product_attention(query, key, value)
+        return F.scaled_dot_product_attention(query, key, value, allowed)
     # the plain pattern that ONNX Runtime and TensorRT fuse; torch's own operator would be exported with shape arithmetic
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if allowed is not None:
+        scores = scores + allowed
     mixed: Tensor = scores.softmax(dim=-1) @ value
     return mixed
 
@@ -90,9 +98,9 @@ class Block(nn.Module):
         self.gamma_1 = nn.Parameter(torch.full((width,), 0.1)) if layer_scale else None
         self.gamma_2 = nn.Parameter(torch.full((width,), 0.1)) if layer_scale else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D)."""
-        branch = self.attn(self.norm1(x))
+    def forward(self, x: Tensor, band: Band | None = None) -> Tensor:
+        """Map tokens (B, N, D) to (B, N, D); in a causal model along a band of time steps."""
+        branch = self.attn(self.norm1(x), band)
         x = x + self.drop_path(branch if self.gamma_1 is None else self.gamma_1 * branch)
         branch = self.fc2(F.gelu(self.fc1(self.norm2(x))))
         out: Tensor = x + self.drop_path(branch if self.gamma_2 is None else self.gamma_2 * branch)

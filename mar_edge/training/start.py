@@ -115,7 +115,7 @@ def read_architecture(place: str) -> ModelConfig:
     """
     if not place.endswith(".safetensors"):
         manifest = open_bundle(place).manifest
-        return ModelConfig.from_dict({**manifest.architecture, "geometry": vars(manifest.geometry), "decoder_depth": 0})
+        return ModelConfig.of_spec(manifest)
     return checkpoint.read_config(Path(place))
 
 

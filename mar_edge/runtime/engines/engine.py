@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import ABC
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn, SupportsIndex
 
@@ -12,21 +13,26 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, FrameError
 from mar_edge.model_spec import GraphSpec, ModelSpec
+from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
 
 
 class Engine(ABC):
     """A loaded graph. It works only in the process that loaded it, not in a fork of it.
+
+    An engine of a windowed model implements `_infer`, one of a streaming model `_step` and `layout`.
 
     Attributes:
         name: of the engine.
         spec: the model.
         variant: which of its graphs it is.
         path: the file that holds it.
-        max_batch: most clips that `infer` takes to the engine at once.
+        max_batch: most clips, or time steps of different streams, that the engine runs at once.
+        layout: what a streaming model keeps of a stream; None for a windowed model.
     """
 
     name: str
     max_batch: int = 1
+    layout: StateLayout | None = None
 
     def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path) -> None:
         self.spec = spec
@@ -55,27 +61,107 @@ class Engine(ABC):
         )
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the graph.
+        """Run the graph on clips; a streaming model from an empty state, step by step.
 
         Args:
-            frames: uint8 (B, T, H, W, 3) RGB; not kept.
+            frames: uint8 (B, T, H, W, 3) RGB; not kept. A streaming model takes any number of time steps.
+
+        Returns:
+            Logits, float32 (B, classes); of a streaming model those after the last time step.
+
+        Raises:
+            FrameError: if the frames are not what the graph expects.
+            EngineError: if the engine fails, returns NaN or infinite values, or was loaded in another process.
+        """
+        if self.spec.streaming:
+            return self.every_step(frames)[:, -1]
+        self.check_process()
+        self._check_frames(frames, self.spec.geometry.frames)
+        return self._checked(self._infer(frames), len(frames))
+
+    def every_step(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run a streaming model on clips from an empty state, and return its answer after every time step.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3) RGB of any number of time steps; not kept.
+
+        Returns:
+            Logits, float32 (B, steps, classes).
+
+        Raises:
+            FrameError: if the frames are not what the graph expects.
+            EngineError: as `step`.
+        """
+        length = self.spec.geometry.tubelet_frames
+        if frames.ndim != 5 or not frames.shape[1] or frames.shape[1] % length:
+            raise FrameError(f"clips of shape {frames.shape} are not of whole time steps of {length} frames")
+        states = [self.new_state() for _ in frames]
+        steps = frames.reshape(len(frames), -1, length, *frames.shape[2:])
+        logits = [
+            np.concatenate([self.step(steps[i : i + 1, step], states[i : i + 1]) for i in range(len(frames))])
+            for step in range(steps.shape[1])
+        ]
+        return np.stack(logits, axis=1)
+
+    def new_state(self) -> StreamState:
+        """Return an empty state for a stream of a streaming model.
+
+        Raises:
+            EngineError: if the model is windowed.
+        """
+        return StreamState(self._layout())
+
+    def step(self, frames: NDArray[np.uint8], states: Sequence[StreamState]) -> NDArray[np.float32]:
+        """Run one time step of each of several streams of a streaming model, and move their states on.
+
+        Args:
+            frames: uint8 (B, tubelet frames, H, W, 3) RGB; not kept.
+            states: one of each stream, from `new_state`, all different.
 
         Returns:
             Logits, float32 (B, classes).
 
         Raises:
             FrameError: if the frames are not what the graph expects.
-            EngineError: if the engine fails, returns NaN or infinite values, or was loaded in another process.
+            EngineError: if the engine fails, returns NaN or infinite values, or was loaded in another process; then the
+                step is missing in the states.
         """
         self.check_process()
-        if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != self._shape or not len(frames):
-            raise FrameError(
-                f"the graph expects uint8 (B, {', '.join(map(str, self._shape))}), not {frames.dtype} {frames.shape}"
-            )
-        logits = self._infer(frames)
-        if logits.shape != (len(frames), self._classes) or not np.isfinite(logits).all():
+        layout = self._layout()
+        self._check_frames(frames, self.spec.geometry.tubelet_frames)
+        if len(states) != len(frames) or any(state.layout != layout for state in states):
             raise EngineError(
-                f"{self.name} returned logits of shape {logits.shape}; expected finite logits of shape ({len(frames)}, {self._classes})"
+                f"{len(frames)} time steps need as many states of this engine's own mask and precision; "
+                "use new_state, and take_over for a change of the mask"
+            )
+        for state in states:
+            state.begin()
+        try:
+            logits = self._checked(self._step(frames, states), len(frames))
+        except EngineError:
+            for state in states:
+                state.skip()
+            raise
+        for state in states:
+            state.finish()
+        return logits
+
+    def _layout(self) -> StateLayout:
+        if self.layout is None:
+            raise EngineError(f"{self.spec.name} sees whole clips and keeps no state; use infer")
+        return self.layout
+
+    def _check_frames(self, frames: NDArray[np.uint8], length: int) -> None:
+        shape = (length, *self._shape[1:])
+        if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != shape or not len(frames):
+            raise FrameError(
+                f"the graph expects uint8 (B, {', '.join(map(str, shape))}), not {frames.dtype} {frames.shape}"
+            )
+
+    def _checked(self, logits: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        if logits.shape != (count, self._classes) or not np.isfinite(logits).all():
+            raise EngineError(
+                f"{self.name} returned logits of shape {logits.shape}; expected finite logits of shape ({count}, {self._classes})"
             )
         return logits
 
@@ -104,6 +190,10 @@ class Engine(ABC):
         """
         return None
 
-    @abstractmethod
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Run the graph on checked frames."""
+        """Run the graph of a windowed model on checked frames."""
+        raise NotImplementedError
+
+    def _step(self, frames: NDArray[np.uint8], states: Sequence[StreamState]) -> NDArray[np.float32]:
+        """Run a step graph on checked frames; write the fresh keys and values with `StreamState.write`."""
+        raise NotImplementedError

@@ -6,6 +6,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 from mar_edge.counting import counted
 from mar_edge.errors import EngineError
+from mar_edge.masking import running_places
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
 from mar_edge.telemetry import import_onnxruntime
 
 _INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
@@ -46,9 +49,11 @@ class OnnxRuntimeEngine(Engine):
         self._errors = onnxruntime_errors()
         self._threads = threads
         self._session = self._open()
-        (frames,), (logits,) = self._session.get_inputs(), self._session.get_outputs()
+        frames, logits = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        if spec.streaming:
+            self.layout = _layout(spec, variant, self._session)
         self.max_batch = frames.shape[0] if isinstance(frames.shape[0], int) else sys.maxsize
-        wanted = ("tensor(uint8)", list(self._shape), [self._classes])
+        wanted = ("tensor(uint8)", [spec.input_frames, *self._shape[1:]], [self._classes])
         if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
             raise EngineError(
                 f"{path} takes {frames.type} {frames.shape} and returns {logits.shape}; its manifest states "
@@ -82,6 +87,25 @@ class OnnxRuntimeEngine(Engine):
         except self._errors as error:
             raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
         return logits
+
+    def _step(self, frames: NDArray[np.uint8], states: Sequence[StreamState]) -> NDArray[np.float32]:
+        layout = self._layout()
+        feeds: dict[str, NDArray[Any]] = {
+            "frames": frames,
+            "step": np.array([state.clock for state in states], np.int64),
+            "bias": np.concatenate([state.bias for state in states]),
+        }
+        for index, name in enumerate(layout.names):
+            kept = [state.fetch()[index] for state in states]
+            feeds[f"past_{name}"] = kept[0] if len(kept) == 1 else np.concatenate(kept)
+        names = ["logits", *(f"new_{name}" for name in layout.names)]
+        try:
+            logits, *fresh = self._session.run(names, feeds)
+        except self._errors as error:
+            raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
+        for row, state in enumerate(states):
+            state.write([new[row : row + 1] for new in fresh])
+        return np.asarray(logits, np.float32)
 
     def layer_precisions(self) -> dict[str, str] | None:
         """See `Engine.layer_precisions`; read from a profile, which has the input types of every kernel."""
@@ -128,3 +152,15 @@ class OnnxRuntimeEngine(Engine):
         except (OSError, ValueError):
             return None
         return [event for event in events if event["cat"] == "Node" and event["name"].endswith(_KERNEL)]
+
+
+def _layout(spec: ModelSpec, variant: GraphSpec, session: Any) -> StateLayout:
+    """Return what a step graph keeps."""
+    kinds = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(bfloat16)": "bfloat16"}
+    past = [given for given in session.get_inputs() if given.name.startswith("past_k")]
+    return StateLayout(
+        places=tuple(map(tuple, running_places(spec.geometry.grid, variant.mask / 100).tolist())),
+        slots=spec.geometry.grid[0] - 1,
+        attentions=tuple((given.shape[1], given.shape[3]) for given in past),
+        kind=kinds[past[0].type],
+    )
