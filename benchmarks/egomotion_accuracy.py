@@ -37,7 +37,7 @@ from mar_edge.training.synthetic.worlds import World, drawn_worlds, picture_worl
 
 SEED = 987_654
 MIN_STRUCTURE = 1.0
-"""Grey levels a pixel, see `virtual_camera.structure`: the first view must show something that can be seen to move."""
+"""Grey levels a pixel, see `picture_quality.structure`: the first view must show something that can be seen to move."""
 
 UNSEEN_ASL = ("student", "thanks", "walk", "want", "yes", "sorry")  # videos_held_out of training/egomotion.yaml
 

@@ -16,12 +16,14 @@ class Sample(NamedTuple):
         label: class index; -1 without labels.
         flow: float32 (t, h, w, channels), see `Batch.flows`; None if unknown.
         file: its source.
+        steps: int64 (t,), class of every time step; None if `label` holds throughout. `label` is that of the last one.
     """
 
     clip: NDArray[np.uint8]
     label: int
     flow: NDArray[np.float32] | None
     file: str
+    steps: NDArray[np.int64] | None = None
 
 
 class ClipSource(Protocol):

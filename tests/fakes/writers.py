@@ -212,7 +212,7 @@ def _read_statistics(folder: Path) -> int | None:
 
 class _Studio:
     def film(self, count: int, seed: int) -> Any:
-        return (Film(np.full((2, 8, 8, 3), 7, np.uint8), 7, np.zeros(0, np.float32)) for _ in range(count))
+        return (Film(np.full((2, 8, 8, 3), 7, np.uint8), np.full(2, 7), np.zeros(0, np.float32)) for _ in range(count))
 
 
 def _inline(task: Callable[[Any], Any], jobs: list[Any], **_: Any) -> Any:

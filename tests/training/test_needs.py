@@ -319,7 +319,10 @@ class Studio:
     """Films grey clips."""
 
     def film(self, count: int, seed: int) -> Any:
-        return (Film(np.full((2, 8, 8, 3), seed % 250, np.uint8), 0, np.zeros(0, np.float32)) for _ in range(count))
+        return (
+            Film(np.full((2, 8, 8, 3), seed % 250, np.uint8), np.zeros(2, np.int64), np.zeros(0, np.float32))
+            for _ in range(count)
+        )
 
 
 def film(folder: Path, clips: int, chunk: int, each_bytes: int = 0) -> Any:

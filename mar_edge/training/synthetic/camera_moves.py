@@ -14,7 +14,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from mar_edge.files.yaml_part import Part, Seed, Share, refuse
+from mar_edge.counting import counted
+from mar_edge.errors import RecipeError
+from mar_edge.files.yaml_part import Part, Probability, Seed, Share, refuse
 from mar_edge.geometry import Geometry
 from mar_edge.model_spec import RateFps
 from mar_edge.reporting import Progress
@@ -22,6 +24,7 @@ from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.synthetic import symmetry
 from mar_edge.training.synthetic.film_store import FilmStore, film_all
+from mar_edge.training.synthetic.moves import SHORTEST_S
 from mar_edge.training.synthetic.symmetry import Film
 from mar_edge.training.synthetic.virtual_camera import Filming, films
 from mar_edge.training.synthetic.worlds import (
@@ -49,6 +52,8 @@ class CameraMovesPart(Part):
         chunk: clips in one file.
         drawn_per_chunk: drawn scenes in one chunk.
         seed: of the filming.
+        changing: share of the clips whose move changes, with a class for every time step. They need `frames` for two
+            moves of 0.6 s.
         cache: folder for the clips.
     """
 
@@ -62,6 +67,7 @@ class CameraMovesPart(Part):
     chunk: int = Field(default=6000, gt=0, le=1_000_000)
     drawn_per_chunk: int = Field(default=250, gt=0, le=1_000_000)
     seed: Seed = 0
+    changing: Probability = 0.0
     cache: Path = Path("runs/cache")
 
     @model_validator(mode="after")
@@ -76,23 +82,23 @@ class CameraMoves:
 
     Attributes:
         labels: the camera moves.
-        classes: class index of every clip (N,).
+        classes: class index of every clip (N,); where its move changes, of the last time step.
         digest: hash of everything that determines the clips.
     """
 
     labels: tuple[str, ...] = LABELS
     flow_channels = 2
 
-    def __init__(self, store: FilmStore, digest: str) -> None:
+    def __init__(self, store: FilmStore, digest: str, tubelet_frames: int) -> None:
         self.classes = store.labels
         self.digest = digest
-        self._store = store
+        self._store, self._tubelet_frames = store, tubelet_frames
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Return a clip under a random symmetry."""
-        film = Film(self._store.clip(index), int(self.classes[index]), self._store.flows[index])
-        clip, label, flow = symmetry.apply(film, symmetry.draw(rng))
-        return Sample(clip, label, np.ascontiguousarray(flow), f"clip {index}")
+        film = symmetry.apply(self._store.film(index), symmetry.draw(rng))
+        steps = np.ascontiguousarray(film.steps(self._tubelet_frames)) if self._store.changing else None
+        return Sample(film.clip, film.label, np.ascontiguousarray(film.flow), f"clip {index}", steps)
 
 
 def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) -> CameraMoves:
@@ -100,16 +106,18 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
 
     Args:
         data: what to film.
-        geometry: of the clips.
+        geometry: of the clips, which may have more frames than the model's.
         progress: called with the chunks of clips that are done.
 
     Raises:
-        RecipeError: if a folder has no pictures or videos.
+        RecipeError: if a folder has no pictures or videos, or the clips are too short for a move that changes.
         OutputError: if the cache cannot be written.
     """
-    kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry)
+    _check_length(data, geometry)
+    unused = {"cache"} if data.changing else {"cache", "changing"}  # so the clips from before it existed stay known
+    kept = data.model_dump(mode="json", exclude=unused) | asdict(geometry)
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-    studio = _Studio(data, Filming(geometry=geometry, rate_fps=data.rate_fps))
+    studio = _Studio(data, Filming(geometry=geometry, rate_fps=data.rate_fps, changing=data.changing))
     store = film_all(
         data.cache / f"camera_moves-{digest}",
         studio,
@@ -119,8 +127,20 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
         seed=data.seed,
         process_bytes=functools.partial(_process_bytes, data),
         progress=progress,
+        changing=data.changing > 0,
     )
-    return CameraMoves(store, digest)
+    return CameraMoves(store, digest, geometry.tubelet_frames)
+
+
+def _check_length(data: CameraMovesPart, geometry: Geometry) -> None:
+    """Check that two moves fit into a clip, whose frame times vary by 0.15 s."""
+    least_s = 2 * SHORTEST_S + 0.15
+    if data.changing and (geometry.frames - 1) / data.rate_fps < least_s:
+        raise RecipeError(
+            f"data.changing is {data.changing}, but {counted(geometry.frames, 'frame')} at {data.rate_fps:g} frames per second "
+            f"have no room for two moves of {SHORTEST_S} s; use at least {int(np.ceil(least_s * data.rate_fps)) + 1} frames, "
+            "or leave data.changing out"
+        )
 
 
 def _process_bytes(data: CameraMovesPart) -> int:

@@ -150,7 +150,7 @@ class _Studio:
                 rate_fps=self.rate_fps,
                 rng=rng,
             )
-            yield Film(clip, label, np.zeros(0, np.float32))
+            yield Film(clip, np.full(len(clip), label), np.zeros(0, np.float32))
 
 
 @lru_cache(maxsize=1)  # videos are read once per process, not for every chunk

@@ -26,8 +26,8 @@ from mar_edge.training.synthetic.symmetry import Film
 PROCESS_BYTES = 250_000_000
 """Memory of a filming process, in addition to its worlds."""
 
-PARTS = ("clips", "flows", "labels")
-"""Files of a chunk, in the order in which they are written."""
+PARTS = {"clips": np.uint8, "flows": np.float32, "classes": np.int64, "labels": np.int64}
+"""Files of a chunk and their types, in the order in which they are written; classes only where a clip's class may change."""
 
 
 class Studio(Protocol):
@@ -43,15 +43,22 @@ class FilmStore:
     Args:
         folder: from `film_all`.
         counts: clips in each chunk.
+        changing: as in `film_all`.
 
     Attributes:
-        labels: class index of every clip (N,).
+        labels: class index of every clip (N,); where it changes, of the last frame.
+        changing: whether the class may change within a clip.
         flows: of every clip, float32 (N, t, h, w, 2), see `objective.Batch`; (N, 0) if unknown.
     """
 
-    def __init__(self, folder: Path, counts: list[int]) -> None:
-        self.labels = np.concatenate([np.load(folder / f"{index}.labels.npy") for index in range(len(counts))])
-        self.flows = np.concatenate([np.load(folder / f"{index}.flows.npy") for index in range(len(counts))])
+    def __init__(self, folder: Path, counts: list[int], *, changing: bool = False) -> None:
+        def whole(part: str) -> NDArray[Any]:
+            return np.concatenate([np.load(folder / f"{index}.{part}.npy") for index in range(len(counts))])
+
+        self.labels: NDArray[np.int64] = whole("labels")
+        self.flows: NDArray[np.float32] = whole("flows")
+        self.changing = changing
+        self._classes: NDArray[np.int64] | None = whole("classes") if changing else None
         self._folder = folder
         self._ends = np.cumsum(counts)
         self._chunks: dict[int, NDArray[np.uint8]] = {}
@@ -65,6 +72,12 @@ class FilmStore:
         clip: NDArray[np.uint8] = chunk[index - (int(self._ends[number]) - len(chunk))]
         return clip
 
+    def film(self, index: int) -> Film:
+        """Return a clip, not to be written to, with its classes and flow."""
+        clip = self.clip(index)
+        classes = np.full(len(clip), self.labels[index]) if self._classes is None else self._classes[index]
+        return Film(clip, classes, self.flows[index])
+
     def __getstate__(self) -> dict[str, Any]:  # pickled, a memory map would become a copy of the file
         return {**vars(self), "_chunks": {}}
 
@@ -76,6 +89,7 @@ class _Job(NamedTuple):
     shape: tuple[int, ...]
     seed: int
     studio: Studio
+    changing: bool
 
 
 def film_all(
@@ -88,6 +102,7 @@ def film_all(
     seed: int,
     process_bytes: Callable[[], int],
     progress: Progress,
+    changing: bool = False,
 ) -> FilmStore:
     """Film the clips that do not exist yet, and those whose files are damaged.
 
@@ -100,13 +115,14 @@ def film_all(
         seed: of the filming.
         process_bytes: returns the memory of the filmed worlds in one process.
         progress: called with the chunks of clips that are done.
+        changing: the class may change within a clip, and that of every frame is kept.
 
     Raises:
         OutputError: if the folder cannot be written, or its disk has no room.
         TrainingError: if the filmed worlds do not fit into memory.
         MarEdgeError: if a process that films dies.
     """
-    complete = _complete_chunks(folder, shape, clips, chunk)
+    complete = _complete_chunks(folder, shape, clips, chunk, _parts(changing))
     _check_disk(folder, shape, clips - len(complete) * chunk)
     counts = [min(chunk, clips - start) for start in range(0, clips, chunk)]
     try:
@@ -114,7 +130,7 @@ def film_all(
         make_folder(folder)
         sweep(folder)
         jobs = [
-            _Job(folder, number, count, shape, seed * 10_000 + number, studio)
+            _Job(folder, number, count, shape, seed * 10_000 + number, studio, changing)
             for number, count in enumerate(counts)
             if number not in complete
         ]
@@ -131,33 +147,41 @@ def film_all(
         raise OutputError(
             f"cannot write the clips to {folder}: {error}. Set data.cache to a folder you can write"
         ) from error
-    return FilmStore(folder, counts)
+    return FilmStore(folder, counts, changing=changing)
 
 
-def _complete_chunks(folder: Path, shape: tuple[int, ...], clips: int, chunk: int) -> set[int]:
+def _parts(changing: bool) -> list[str]:
+    return [part for part in PARTS if changing or part != "classes"]
+
+
+def _complete_chunks(folder: Path, shape: tuple[int, ...], clips: int, chunk: int, parts: list[str]) -> set[int]:
     """Return the chunks whose files exist with all of their content."""
     numbers = {int(name) for file in folder.glob("*.labels.npy") if (name := file.name.partition(".")[0]).isdigit()}
     return {
         number
         for number in numbers
-        if (count := min(chunk, clips - number * chunk)) > 0 and _is_complete(folder, number, (count, *shape))
+        if (count := min(chunk, clips - number * chunk)) > 0 and _is_complete(folder, number, (count, *shape), parts)
     }
 
 
-def _is_complete(folder: Path, number: int, shape: tuple[int, ...]) -> bool:
+def _is_complete(folder: Path, number: int, shape: tuple[int, ...], parts: list[str]) -> bool:
     """Return whether the files of a chunk have all of their content; a kill or a power cut may have cut older ones.
 
     Args:
         folder: of the chunk.
         number: of the chunk.
         shape: of its clips, (N, T, H, W, 3).
+        parts: that it must have.
     """
     try:
-        films, flows, labels = (open_memmap(folder / f"{number}.{part}.npy", mode="r") for part in PARTS)
+        files = {part: open_memmap(folder / f"{number}.{part}.npy", mode="r") for part in parts}
     except (OSError, ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError):
         return False
-    right = films.dtype == np.uint8 and flows.dtype == np.float32 and labels.dtype == np.int64
-    return right and films.shape == shape and labels.shape == shape[:1] and flows.shape[:1] == shape[:1]
+    shapes = {"clips": shape, "flows": shape[:1], "classes": shape[:2], "labels": shape[:1]}
+    return all(
+        file.dtype == PARTS[part] and (file.shape[:1] if part == "flows" else file.shape) == shapes[part]
+        for part, file in files.items()
+    )
 
 
 def _check_disk(folder: Path, shape: tuple[int, ...], clips: int) -> None:
@@ -186,20 +210,22 @@ def _processes(each_bytes: int) -> int:
 
 
 def _film(job: _Job) -> bool:
-    labels: list[int] = []
+    classes: list[NDArray[np.int64]] = []
     flows: list[NDArray[np.float32]] = []
     # clip by clip: a chunk may be larger than the memory
     with NewFile(_file(job, "clips"), sweeps=False) as new:
         header = {"descr": "|u1", "fortran_order": False, "shape": (job.clips, *job.shape)}
         np.lib.format.write_array_header_1_0(new.file, header)
-        for clip, label, flow in job.studio.film(job.clips, job.seed):
-            new.file.write(np.ascontiguousarray(clip, np.uint8).data)
-            labels.append(label)
-            flows.append(flow)
+        for film in job.studio.film(job.clips, job.seed):
+            new.file.write(np.ascontiguousarray(film.clip, np.uint8).data)
+            classes.append(film.classes)
+            flows.append(film.flow)
         new.finish()
-    for part, values in (("flows", np.stack(flows)), ("labels", np.array(labels, np.int64))):
+    whole = np.stack(classes)
+    values: dict[str, NDArray[Any]] = {"flows": np.stack(flows), "classes": whole, "labels": whole[:, -1]}
+    for part in _parts(job.changing)[1:]:
         with NewFile(_file(job, part), sweeps=False) as new:
-            np.save(new.file, values)
+            np.save(new.file, values[part].astype(PARTS[part]))
             new.finish()
     return True
 

@@ -29,26 +29,35 @@ class Film(NamedTuple):
 
     Attributes:
         clip: uint8 square frames (T, S, S, 3).
-        label: class index into `LABELS`.
+        classes: int64 (T,), class index of every frame; of camera moves, into `LABELS`.
         flow: float32 (t, h, w, 2), right and down, of the world at every token.
     """
 
     clip: NDArray[np.uint8]
-    label: int
+    classes: NDArray[np.int64]
     flow: NDArray[np.float32]
+
+    @property
+    def label(self) -> int:
+        """Class of the last frame, and so of the last time step."""
+        return int(self.classes[-1])
+
+    def steps(self, tubelet_frames: int) -> NDArray[np.int64]:
+        """Return the class of every time step (t,): that of its newest frame, which is what a live model should say."""
+        return self.classes[tubelet_frames - 1 :: tubelet_frames]
 
 
 def apply(film: Film, symmetries: tuple[str, ...]) -> Film:
     """Apply symmetries in order.
 
     Args:
-        film: a clip with label and flow.
+        film: a clip with classes and flow.
         symmetries: names from `SYMMETRIES`.
 
     Returns:
         The clip after the symmetries.
     """
-    clip, label, flow = film
+    clip, classes, flow = film
     for name in symmetries:
         if name == "mirror":  # OpenCV swaps pixels twenty times faster than numpy's strides do
             rows = np.ascontiguousarray(clip).reshape(-1, clip.shape[2], 3)
@@ -61,10 +70,10 @@ def apply(film: Film, symmetries: tuple[str, ...]) -> Film:
             clip = np.stack([np.asarray(cv2.transpose(frame), dtype=np.uint8) for frame in clip])
             flow = flow.swapaxes(1, 2)[..., ::-1]
         else:
-            clip = clip[::-1]
+            clip, classes = clip[::-1], classes[::-1]  # a tubelet's newest frame was its oldest: so frames have classes
             flow = -flow[::-1]
-        label = int(_TABLES[name][label])
-    return Film(clip, label, flow)
+        classes = _TABLES[name][classes]
+    return Film(clip, classes, flow)
 
 
 def draw(rng: np.random.Generator) -> tuple[str, ...]:
