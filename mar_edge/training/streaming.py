@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from mar_edge.files.yaml_part import Part, Share
+from mar_edge.files.yaml_part import Part
 from mar_edge.geometry import Geometry
 
 
@@ -27,7 +27,7 @@ class StreamingPart(Part):
 
     windows: int = Field(default=2, ge=1, le=64)
     carry: bool = False
-    skipped: Share = 0.0
+    skipped: float = Field(default=0.0, ge=0, le=1)
 
     def clip(self, window: Geometry) -> Geometry:
         """Return the geometry of a training clip.
