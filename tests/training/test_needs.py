@@ -260,7 +260,7 @@ def settings(**changes: Any) -> StepSettings:
     )  # fmt: skip
     fixed: dict[str, Any] = {
         "config": config, "objective": ObjectivePart(), "optimiser": "adamw", "precision": "32", "batch": 4, "passes": 1,
-        "hidden": 0.5, "flow_channels": 2, "teacher": None, "device": CPU,
+        "hidden": 0.5, "flow_channels": 2, "teacher": None, "clip": geometry, "carry": False, "device": CPU,
     }  # fmt: skip
     return StepSettings(**(fixed | changes))
 
@@ -280,6 +280,14 @@ def test_a_trace_counts_parameters_state_and_work() -> None:
     assert trace_step(settings(teacher=config)).kept_bytes > found.kept_bytes + 4 * found.parameters - 1
     no_decoder = settings(objective=ObjectivePart(reconstruction_weight=0))
     assert trace_step(no_decoder).macs < found.macs
+
+
+def test_a_streaming_model_is_counted_on_clips_of_several_windows() -> None:
+    config = replace(settings().config, temporal="causal")
+    one, two = (settings(config=config, clip=replace(config.geometry, frames=4 * count)) for count in (1, 2))
+    assert trace_step(two).macs > 2 * trace_step(one).macs  # the second window also sees the first
+    carried = replace(two, carry=True)
+    assert trace_step(carried).macs == pytest.approx(trace_step(two).macs, rel=0.2)
 
 
 def test_deep_models_are_counted_on_exactly(monkeypatch: pytest.MonkeyPatch) -> None:

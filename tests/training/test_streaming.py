@@ -39,7 +39,7 @@ STEPS = 4
 class Colours:
     """Clips of one colour, whose class changes in the middle."""
 
-    labels = ("a", "b", "c")
+    labels: tuple[str, ...] = ("a", "b", "c")
     classes = np.arange(6) % 3
     flow_channels = 2
     digest = "colours"
@@ -72,7 +72,7 @@ def test_a_batch_has_the_class_of_every_step_and_a_mask_that_runs_from_any_phase
     assert torch.equal(batch.last_targets, batch.targets[:, -1])
     for clip, targets in zip(batch.clips, batch.targets, strict=True):
         assert [int(clip[2 * step, 0, 0].argmax()) for step in range(STEPS)] == targets.argmax(dim=1).tolist()
-    phases = set()
+    phases: set[tuple[int, ...]] = set()
     for _ in range(3):
         for visible in batches(seed=len(phases))[0].visible:
             steps = visible.reshape(STEPS, 2) % 4
