@@ -285,9 +285,9 @@ def test_a_trace_counts_parameters_state_and_work() -> None:
 def test_a_streaming_model_is_counted_on_clips_of_several_windows() -> None:
     config = replace(settings().config, temporal="causal")
     one, two = (settings(config=config, clip=replace(config.geometry, frames=4 * count)) for count in (1, 2))
-    assert trace_step(two).macs > 2 * trace_step(one).macs  # the second window also sees the first
-    carried = replace(two, carry=True)
-    assert trace_step(carried).macs == pytest.approx(trace_step(two).macs, rel=0.2)
+    assert trace_step(two).macs >= 2 * trace_step(one).macs
+    assert trace_step(two).peak_bytes > 1.5 * trace_step(one).peak_bytes
+    assert trace_step(replace(two, carry=True)).macs == pytest.approx(trace_step(two).macs, rel=0.2)
 
 
 def test_deep_models_are_counted_on_exactly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.streaming import StreamingMAR
 from mar_edge.training import recipe as recipes
-from mar_edge.training.batches import Batches, MaskPart, MixPart, Order, Rank
+from mar_edge.training.augmentation.mixing import MixPart
+from mar_edge.training.batches import Batches, MaskPart, Order, Rank
 from mar_edge.training.clip_source import Sample
 from mar_edge.training.objective import Batch, DistilPart, Objective, ObjectivePart
 from mar_edge.training.start import StartPart, take_weights
