@@ -32,7 +32,7 @@ class Parity(Part):
     Attributes:
         max_abs_error: largest difference of a logit.
         bound: largest difference that the export allowed.
-        clips: clips compared.
+        clips: clips compared; answers of a streaming model, one after every time step.
         source: which clips they were.
         reference: the reference of the comparison, `torch fp32` or `graph fp32`.
         cosine: smallest cosine between the two logit vectors of a clip.

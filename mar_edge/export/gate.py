@@ -85,6 +85,7 @@ class Gate:
             source=self._source + (f", and {SEQUENCE_STEPS} time steps of them in a row" if self._spec.streaming else ""),
             reference_name="torch fp32",
             targets=self._targets,
+            noun="answer" if self._spec.streaming else "clip",
         )
         if verdict.missed:
             raise ExportError(f"it does not match torch: {'; '.join(verdict.missed)}")
