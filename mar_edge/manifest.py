@@ -15,8 +15,9 @@ from mar_edge.files.graph_files import PLAIN_NAME, hash_all
 from mar_edge.files.json_text import parse_json
 from mar_edge.model_spec import GraphSpec, ModelSpec, Part
 
-FORMAT = 3
-"""2 added precisions other than fp32, 3 a schema id and weights beside a graph; older bundles can be read unchanged."""
+FORMAT = 4
+"""2 added precisions other than fp32, 3 a schema id and weights beside a graph, 4 int8-bf16 and streaming models; older
+bundles can be read unchanged."""
 
 MAX_VARIANTS = 256
 """Most graphs of a bundle; four masks in four precisions for three placements are 48."""
@@ -31,7 +32,7 @@ class Parity(Part):
     Attributes:
         max_abs_error: largest difference of a logit.
         bound: largest difference that the export allowed.
-        clips: clips compared.
+        clips: clips compared; answers of a streaming model, one after every time step.
         source: which clips they were.
         reference: the reference of the comparison, `torch fp32` or `graph fp32`.
         cosine: smallest cosine between the two logit vectors of a clip.

@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
@@ -22,6 +23,7 @@ from mar_edge.errors import ExportError, SourceError
 from mar_edge.files.graph_files import hash_graph
 from mar_edge.model.graph_view import GraphView, block_of
 from mar_edge.reporting import Progress, Warn, no_progress
+from mar_edge.runtime.measurement.clip_runner import FRESH, ClipRunner, Input
 from mar_edge.runtime.measurement.clip_set import Clip, ClipSet
 
 SAVE_EVERY_S = 2.0
@@ -29,6 +31,9 @@ SAVE_EVERY_S = 2.0
 
 SEGMENT_BYTES = 256 << 20
 """Maximum bytes of activations held at once, except for a block that has more."""
+
+STREAM_PASSES = 2
+"""Times that a step graph sees a clip in a row."""
 
 _FORMAT = 1
 """Version of the statistics; other versions are collected again."""
@@ -114,13 +119,14 @@ def collect_from(
     if len(statistics.clips) == len(identities):
         return statistics
     segments = _segments(view, names, threads)
+    inputs = {value.name: Input(view.shapes[value.name]) for value in view.model.graph.input}
     saved_s = time.monotonic()
     try:
         for index, clip in enumerate(clips):
             if index < len(statistics.clips):
                 continue
             progress("reading activation ranges", index + 1, len(clips))
-            statistics = _add(statistics, segments, clip, identities[index])
+            statistics = _add(statistics, segments, inputs, clip, identities[index])
             if cache and time.monotonic() - saved_s > SAVE_EVERY_S:
                 statistics.save(cache, key)
                 saved_s = time.monotonic()
@@ -180,20 +186,30 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _add(statistics: Statistics, segments: list[_Segment], clip: Clip, identity: str) -> Statistics:
+def _add(
+    statistics: Statistics, segments: list[_Segment], inputs: dict[str, Input], clip: Clip, identity: str
+) -> Statistics:
     """Return the statistics with one more clip; a new object, so that an interrupt leaves no partial clip."""
     found: dict[str, TensorStatistics] = {}
-    values: dict[str, NDArray[Any]] = {"frames": clip.frames[None]}
-    for segment in segments:
-        values |= segment.run(values)
-        for name in segment.watched:
-            try:
-                found[name] = TensorStatistics.of(values[name])
-            except ValueError as error:
-                raise ExportError(
-                    f"activation '{name}' has {error} on {clip.source}; INT8 cannot represent them"
-                ) from error
-        values = {name: values[name] for name in segment.needed_later}
+
+    def run(names: list[str], values: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        for segment in segments:
+            values |= segment.run(values)
+            for name in segment.watched:
+                try:
+                    found[name] = found.get(name, TensorStatistics()) + TensorStatistics.of(values[name])
+                except ValueError as error:
+                    raise ExportError(
+                        f"activation '{name}' has {error} on {clip.source}; INT8 cannot represent them"
+                    ) from error
+            values = {name: values[name] for name in segment.needed_later}
+        return [values[name] for name in names]
+
+    runner = ClipRunner(run, inputs)
+    # a stream's state is older than a clip: a second time it is what a clip leaves behind
+    frames = clip.frames if runner.layout is None else np.concatenate([clip.frames] * STREAM_PASSES)
+    for _ in runner.show(frames, []):
+        pass
     tensors = {name: tensor + found[name] for name, tensor in statistics.tensors.items()}
     return Statistics(tensors, (*statistics.clips, identity))
 
@@ -243,16 +259,17 @@ def _segments(view: GraphView, names: Collection[str], threads: int | None) -> l
         stretches[-1].append(node)
         held += sum(4 * prod(view.shapes[name]) for name in node.output if name in names)
     found: list[_Segment] = []
-    later: set[str] = set()
+    later = {value.name for value in view.model.graph.output if value.name.startswith(FRESH)}
     for nodes in reversed(stretches):  # from the end, to know what is needed later
         made = {name for node in nodes for name in node.output}
         watched = [name for node in nodes for name in node.output if name in names]
-        if watched or found:  # nodes after the last watched one are not run
+        if watched or found or made & later:  # nodes after the last watched one are not run
             found.insert(0, _Segment(view, nodes, watched, later, threads))
             later = (later - made) | set(found[0].inputs)
     return found
 
 
 def _value(view: GraphView, name: str) -> onnx.ValueInfoProto:
-    kind = TensorProto.UINT8 if name == "frames" else TensorProto.FLOAT
+    given = {value.name: value.type.tensor_type.elem_type for value in view.model.graph.input}
+    kind = given.get(name, TensorProto.FLOAT)
     return onnx.helper.make_tensor_value_info(name, kind, view.shapes[name])

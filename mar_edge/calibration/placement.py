@@ -82,17 +82,19 @@ def _attention(view: GraphView, placement: Placement, kept: Collection[str]) -> 
 
 
 def fits_attention(view: GraphView, scores: Product) -> bool:
-    """Return whether TensorRT can run an attention in INT8, from its first product, (B, heads, tokens, width) inputs."""
-    *_, tokens, width = view.shapes[scores.node.input[0]]
-    return width in FUSIBLE_HEADS and tokens <= FUSIBLE_TOKENS
+    """Return whether TensorRT can run an attention in INT8, from its first product, (B, heads, tokens, width) queries and turned keys."""
+    query, key = (view.shapes[name] for name in scores.node.input[:2])
+    return query[-1] in FUSIBLE_HEADS and max(query[-2], key[-1]) <= FUSIBLE_TOKENS
 
 
 def residual_input(view: GraphView, node: NodeProto) -> int | None:
     """Return which input of an addition skips the branch; None if it is not a skip connection."""
     if node.op_type != "Add" or any(name in view.constants for name in node.input):
         return None
-    # the branch begins where the skip does, so the skipping tensor has another consumer
-    return next((index for index, name in enumerate(node.input) if len(view.consumers[name]) > 1), None)
+    # the branch begins where the skip does, so the skipping tensor has another consumer; an input of the graph is a bias
+    return next(
+        (i for i, name in enumerate(node.input) if name in view.producer and len(view.consumers[name]) > 1), None
+    )
 
 
 def is_kept(name: str, kept: Collection[str]) -> bool:

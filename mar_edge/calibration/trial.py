@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from mar_edge.errors import ExportError
 from mar_edge.runtime.engines.onnxruntime import onnxruntime_errors
+from mar_edge.runtime.measurement.clip_runner import ClipRunner, step_targets
 from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import Verdict, compare
 from mar_edge.telemetry import import_onnxruntime
@@ -45,21 +46,21 @@ def logits_of(
     *,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """Run a graph on clips, one by one.
+    """Run a graph on clips, one by one, a step graph from an empty state each.
 
     Args:
-        model: with input `frames` and output `logits`.
+        model: with output `logits`.
         frames: clips, each uint8 (T, H, W, 3).
         threads: of ONNX Runtime; None for all cores.
 
     Returns:
-        Logits, float32 (N, classes).
+        Logits, float32 (N, classes); of a step graph those after every time step, clip by clip.
 
     Raises:
         ExportError: if ONNX Runtime rejects the graph, or it gives something that is not a number.
     """
-    session = open_session(model, threads)
-    logits: NDArray[np.float32] = np.stack([session.run(["logits"], {"frames": clip[None]})[0][0] for clip in frames])
+    runner = ClipRunner.of(open_session(model, threads))
+    logits = np.concatenate([runner.logits(clip) for clip in frames])
     if not np.isfinite(logits).all():
         raise ExportError("the graph returns NaN or infinite logits")
     return logits
@@ -71,8 +72,8 @@ class Trial:
 
     Attributes:
         frames: the clips, each uint8 (T, H, W, 3).
-        reference: logits of the FP32 graph (N, classes).
-        targets: class of each clip (N,); None without labels.
+        reference: logits of the FP32 graph (N, classes), a step graph's of every time step.
+        targets: class of each of them (N,), -1 for none; None without labels.
         source: which clips they are, for messages.
         threads: of ONNX Runtime; None for all cores.
     """
@@ -92,7 +93,10 @@ class Trial:
             ExportError: if the graph cannot be run.
         """
         frames = [clip.frames for clip in clips]
-        return cls(frames, logits_of(graph, frames, threads=threads), clips.labels(), clips.source, threads)
+        reference, targets = logits_of(graph, frames, threads=threads), clips.labels()
+        if clips.spec.streaming:
+            targets = step_targets(targets, clips.spec.geometry.grid[0], len(reference))
+        return cls(frames, reference, targets, clips.source, threads)
 
     def judge(self, model: ModelProto) -> Verdict:
         """Compare an INT8 graph with FP32."""

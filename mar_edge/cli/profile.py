@@ -9,6 +9,7 @@ import typer
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.tried import check_ran
+from mar_edge.cli.views.milliseconds import milliseconds
 from mar_edge.cli.views.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def profile(
                 rounds=runs,
                 progress=progress,
             )
-        line = f"{opened.manifest.name} on {device_name()}: median of {runs}, one clip of the demo camera"
+        streaming = opened.manifest.streaming
+        unit = "one time step after the other" if streaming else "one clip"
+        line = f"{opened.manifest.name} on {device_name()}: median of {runs}{' or more' if streaming else ''}, {unit} of the demo camera"
         console.say(line, "bold")
         for ratio in dict.fromkeys(one.variant.mask for one in found):
             same = [one for one in found if one.variant.mask == ratio]
@@ -70,28 +73,33 @@ def profile(
 def _print_totals(same: list[Profile], console: Console) -> None:
     from rich.table import Table
 
-    title = f"mask {same[0].variant.mask} %: {same[0].variant.gmacs:.4g} GMACs"
+    streaming = any(one.layout is not None for one in same)
+    title = f"mask {same[0].variant.mask} %: {same[0].variant.gmacs:.4g} GMACs" + (" a time step" if streaming else "")
     table = Table(box=None, padding=(0, 1, 0, 0), title=title, title_justify="left")
     table.add_column("graph")
     table.add_column("engine")
-    for column in ("ms", "speed", "GMACs/s", "file MB", "held MB", "peak MB"):
+    columns = ["ms", "speed", "GMACs/s", "file MB", "held MB", "peak MB", *(["reads MB", "writes MB"] if streaming else [])]
+    for column in columns:
         table.add_column(column, justify="right")
     base = next((one.median_ms for one in same if (one.variant.precision, one.engine) == ("fp32", "onnxruntime")), None)
     for one in same:
         row = [one.variant.precision, one.engine]
         if one.median_ms is None:
-            table.add_row(*row, *["-"] * 6)
+            table.add_row(*row, *["-"] * len(columns))
             continue
         memory = one.memory or (None, None)
         table.add_row(
             *row,
-            f"{one.median_ms:.1f}",
+            milliseconds(one.median_ms),
             "-" if base is None else f"{base / one.median_ms:.2f}x",
             f"{one.gmacs_per_s:.4g}",
             f"{one.variant.total_bytes / 1e6:.1f}",
             *("-" if value is None else f"{value:.0f}" for value in memory),
+            *([f"{size / 1e6:.3g}" for size in (one.layout.bytes, one.layout.step_bytes)] if one.layout else []),
         )
     console.print(table)
+    if streaming:
+        console.print("a time step reads the keys and values that are kept, and writes its own", style="dim")
     console.print("memory is that of a process that does nothing else, Python included", style="dim")
 
 

@@ -11,6 +11,7 @@ import typer
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import EnginesOption, ForceOption, JsonOption, MasksOption, PrecisionsOption, ThreadsOption
 from mar_edge.cli.tried import check_ran
+from mar_edge.cli.views.milliseconds import milliseconds
 from mar_edge.cli.views.progress_bar import progress_bar
 from mar_edge.counting import counted
 
@@ -201,6 +202,8 @@ def _print_tables(found: list[Measurement], bundle: Bundle, clips: ClipSet, cons
         for measurement in same:
             table.add_row(*_row(measurement, same, labelled))
         console.print(table)
+    if bundle.manifest.streaming:
+        console.print("ms: of one time step", style="dim")
     console.print("all but ms: against fp32 in onnxruntime at the same mask", style="dim")
 
 
@@ -210,7 +213,7 @@ def _row(measurement: Measurement, same: list[Measurement], labelled: bool) -> l
     row: list[str | Text] = [measurement.variant.precision, measurement.engine]
     if measurement.failure is not None:
         return [*row, *["-"] * (8 if labelled else 7), literal("-", style="yellow")]
-    row += [f"{measurement.median_ms:.1f}", "-" if measurement.speed is None else f"{measurement.speed:.2f}x"]
+    row += [milliseconds(measurement.median_ms or 0), "-" if measurement.speed is None else f"{measurement.speed:.2f}x"]
     parity = measurement.parity
     if parity is None:
         row += ["-"] * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,13 +20,18 @@ from mar_edge.manifest import Variant
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
 from mar_edge.model_spec import ModelSpec
+from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import load_graph
+from mar_edge.runtime.measurement.clip_runner import SEQUENCE_STEPS, ClipRunner, joined, step_targets
 from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import Verdict, compare
 
 
 class Gate:
     """Compares graphs with torch.
+
+    A step graph runs step by step, with the state that an engine keeps, and every answer is compared with that of torch's
+    band mask: of every clip from an empty state, and of a sequence of `SEQUENCE_STEPS` time steps.
 
     Args:
         model: in evaluation mode.
@@ -37,7 +43,12 @@ class Gate:
         self.frames = clips.stacked()  # (N, T, H, W, 3)
         self._model, self._spec = model, spec
         self._source = clips.source
+        self._sequences: list[NDArray[np.uint8]] = list(self.frames)
         self._targets = clips.labels()
+        if spec.streaming:
+            self._sequences.append(joined(self.frames, SEQUENCE_STEPS, spec.geometry.tubelet_frames))
+            steps = spec.geometry.grid[0]
+            self._targets = step_targets(self._targets, steps, steps * len(self.frames) + SEQUENCE_STEPS)
         self._reference = lru_cache(maxsize=None)(self._run_torch)
 
     def check(self, variant: Variant, path: Path) -> Verdict:
@@ -57,23 +68,24 @@ class Gate:
         if wrong := check_precision(graph, variant.precision, variant.kept):
             raise ExportError(f"it does not compute in {variant.precision}: {'; '.join(wrong[:3])}")
         if set(HALF.values()) & set(element_types(graph).values()):
-            logits = emulated_logits(graph, self.frames)
+            logits = emulated_logits(graph, self._sequences)
             if not np.isfinite(logits).all():
                 raise ExportError(f"its logits are NaN or infinite: values overflow {variant.precision}")
         else:
             del graph  # may take a gigabyte
             try:
                 engine = load_graph(self._spec, variant, path)
-                logits = np.concatenate([engine.infer(frames[None]) for frames in self.frames])
+                logits = np.concatenate([_answers(engine, frames) for frames in self._sequences])
             except EngineError as error:
                 raise ExportError(str(error)) from error
         verdict = compare(
             self._reference(variant.mask),
             logits,
             variant.precision,
-            source=self._source,
+            source=self._source + (f", and {SEQUENCE_STEPS} time steps of them in a row" if self._spec.streaming else ""),
             reference_name="torch fp32",
             targets=self._targets,
+            noun="answer" if self._spec.streaming else "clip",
         )
         if verdict.missed:
             raise ExportError(f"it does not match torch: {'; '.join(verdict.missed)}")
@@ -82,18 +94,23 @@ class Gate:
     def _run_torch(self, mask: int) -> NDArray[np.float32]:
         graph = DeployedGraph(self._model, mask / 100).eval()
         with torch.inference_mode():
-            return np.concatenate([graph(torch.from_numpy(frames[None])).numpy() for frames in self.frames])
+            run = (lambda clip: graph.every_step(clip)[0]) if self._spec.streaming else graph
+            return np.concatenate([run(torch.from_numpy(frames[None])).numpy() for frames in self._sequences])
 
 
-def emulated_logits(graph: ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _answers(engine: Engine, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return engine.every_step(frames[None])[0] if engine.spec.streaming else engine.infer(frames[None])
+
+
+def emulated_logits(graph: ModelProto, frames: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Run a half-precision graph with every tensor rounded to half.
 
     Args:
         graph: from `half_graph.to_half`.
-        frames: clips (N, T, H, W, 3).
+        frames: clips (T, H, W, 3) each.
 
     Returns:
-        Logits (N, classes).
+        Logits (N, classes); of a step graph those after every time step, clip by clip.
     """
-    running = session(emulate(graph))
-    return np.concatenate([running.run(["logits"], {"frames": clip[None]})[0] for clip in frames])
+    runner = ClipRunner.of(session(emulate(graph)))
+    return np.concatenate([runner.logits(clip) for clip in frames])

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from onnx import NodeProto
 
 from mar_edge.calibration.placement import FUSIBLE_HEADS, FUSIBLE_TOKENS
+from mar_edge.export.half.parts import leaves
 from mar_edge.export.tensor_types import NAMES, element_types
 from mar_edge.model.graph_view import GraphView, Product
 from mar_edge.node_names import block_of, part_of
@@ -119,6 +120,7 @@ class _Draft:
 
     nodes: list[NodeProto] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
+    rotary: bool = False
 
     def step(self, view: GraphView, types: dict[str, str], block: str) -> Step:
         part = part_of(self.nodes[0].name)
@@ -126,9 +128,13 @@ class _Draft:
         if self.products and self.products[0].role == "weights" and name == "attn":
             name = "attn.qkv"
         precision = self._precision(view, types)
+        if self.rotary:
+            name, operators = f"{name}.rotary", "turn by time + kept keys and values"
+        else:
+            operators = " + ".join(_words(view, self.nodes)) if part else _ends(self.nodes)
         return Step(
             name=name,
-            operators=" + ".join(_words(view, self.nodes)) if part else _ends(self.nodes),
+            operators=operators,
             precision=precision,
             macs=sum(product.macs for product in self.products),
             fusion=self._fusion(view, types, precision),
@@ -138,7 +144,8 @@ class _Draft:
         if self.products:
             found = [_product_precision(view, product.node, types) for product in self.products]
             return " and ".join(dict.fromkeys(found))
-        return types[self.nodes[0].input[0]]
+        taken = [name for node in self.nodes for name in node.input]
+        return types["frames" if "frames" in taken else taken[0]]
 
     def _fusion(self, view: GraphView, types: dict[str, str], precision: str) -> Fusion:
         if not self.products:
@@ -147,7 +154,8 @@ class _Draft:
             return Fusion(False, "TensorRT does not support UINT8 products")
         if self.products[0].role == "weights":
             return Fusion(True)
-        *_, tokens, width = view.shapes[self.products[0].node.input[0]]
+        (*_, queries, width), (*_, keys) = (view.shapes[name] for name in self.products[0].node.input[:2])
+        tokens = max(queries, keys)
         if reason := why_not_fused(precision, head_width=width, tokens=tokens):
             return Fusion(False, reason)
         softmax = next(node for node in self.nodes if node.op_type == "Softmax")
@@ -195,15 +203,18 @@ def _fusion_without_products(nodes: list[NodeProto], precision: str) -> Fusion:
 def _drafts(view: GraphView) -> Iterator[_Draft]:
     """Split the graph into steps; a node that does not begin a step belongs to the previous one."""
     products = {id(product.node): product for product in view.products}
+    parts = leaves(view.model)
     draft = _Draft()
     for node in view.nodes:
         product = products.get(id(node))
         begins = product.role != "mix" if product else node.op_type in ("LayerNormalization", "Gather", "ReduceMean")
         if node.op_type == "Gather" and draft.nodes and draft.nodes[-1].op_type == "Gather":
             begins = False  # of tubelets, and of their positions
+        rotary = parts[node.name].endswith(".rotary")
+        begins = begins or (rotary and not draft.rotary)
         if begins and draft.nodes and part_of(node.name) not in _PIXELS:
             yield draft
-            draft = _Draft()
+            draft = _Draft(rotary=rotary)
         draft.nodes.append(node)
         if product:
             draft.products.append(product)
@@ -239,6 +250,10 @@ def _addend(view: GraphView, node: NodeProto) -> str:
         if name in view.constants:
             return "bias" if len(view.constants[name].dims) == 1 else "positions"
         before = view.producer.get(name)
+        while before is not None and before.op_type in ("Reshape", "Cast"):
+            name, before = before.input[0], view.producer.get(before.input[0])
+        if name == "bias":
+            return "band"
         if before is not None and before.op_type == "Gather" and before.input[0] in view.constants:
             return "positions"
     return "residual"

@@ -35,6 +35,9 @@ TopK Transpose Trilu Unsqueeze Upsample Where Xor
 OPERATORS = frozenset(_TAKEN.split())
 """The operators that onnx-tensorrt lists for 8.5, and those that its changelog adds up to 10.3. It may support more."""
 
+_KEPT = ("past_", "new_")
+"""Beginnings of the names of a step graph's keys and values."""
+
 SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Expand": (1,),
     "Gather": (1,),
@@ -80,11 +83,22 @@ def _header(graph: GraphView) -> Iterator[str]:
     for opset in graph.model.opset_import:
         if opset.domain in ("", "ai.onnx") and opset.version not in OPSETS:
             yield f"operator set {opset.version} is not one of {OPSETS.start} to {OPSETS.stop - 1}"
-    wanted = {"frames": TensorProto.UINT8, "logits": TensorProto.FLOAT}
-    for value in [*graph.model.graph.input, *graph.model.graph.output]:
-        kind = value.type.tensor_type.elem_type
-        if wanted.get(value.name) != kind:
-            yield f"'{value.name}' is {_name(kind)}; only frames UINT8 and logits FLOAT are allowed as input and output"
+    kinds = {
+        value.name: value.type.tensor_type.elem_type
+        for value in [*graph.model.graph.input, *graph.model.graph.output]
+    }
+    wanted: dict[str, int | None] = {"frames": TensorProto.UINT8, "logits": TensorProto.FLOAT}
+    allowed = "frames UINT8 and logits FLOAT"
+    if "step" in kinds:
+        kept = {kinds[name] for name in kinds if name.startswith(_KEPT)}
+        floats = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+        one = next(iter(kept)) if len(kept) == 1 and kept <= floats else None
+        wanted |= {"step": TensorProto.INT64, "bias": TensorProto.FLOAT}
+        wanted |= {name: one for name in kinds if name.startswith(_KEPT)}
+        allowed = "frames UINT8, step INT64, bias and logits FLOAT, and past_ and new_ ones of one floating-point type"
+    for name, kind in kinds.items():
+        if wanted.get(name) != kind:
+            yield f"'{name}' is {_name(kind)}; only {allowed} are allowed as input and output"
 
 
 def _node(graph: GraphView, node: NodeProto) -> Iterator[str]:
@@ -105,6 +119,8 @@ def _integers(graph: GraphView, node: NodeProto) -> Iterator[str]:
         tensor = graph.constants.get(name)
         if tensor is None or index in SHAPE_OPERANDS.get(node.op_type, ()):
             continue
+        if node.op_type == "Gather" and tensor.data_type == TensorProto.INT64:
+            continue  # of a table of indices; INT64 is a type of its own from TensorRT 10.0 on
         if tensor.data_type in refused:
             yield f"{_where(node)} computes with '{name}', which is {_name(tensor.data_type)}"
     to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), None)

@@ -22,6 +22,7 @@ from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import FolderKind, check_not_input
 from mar_edge.files.regular_file import read_text
 from mar_edge.manifest import Manifest, Variant
+from mar_edge.model_spec import ModelSpec
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """Execution provider of ONNX Runtime: TensorRT on a GPU, OpenVINO on an x86 CPU, or none, on any CPU."""
@@ -90,11 +91,12 @@ def write_triton(
         Names of the models.
 
     Raises:
-        ExportError: if no graph suits the accelerator, or a requested one cannot be served.
+        ExportError: if the model is streaming, no graph suits the accelerator, or a requested one cannot be served.
         OutputError: if the folder cannot be written.
     """
     how = serving or Serving()
     manifest = bundle.manifest
+    _check_servable(manifest)
     models = {_model_name(manifest, variant): variant for variant in _suited(bundle, variants, how.accelerator)}
     check_not_input(out, [bundle.path])
     with written_whole(out, REPOSITORY, force=force) as folder:
@@ -108,6 +110,19 @@ def write_triton(
         mark = json.dumps({"schema": SCHEMA, "files": written}, indent=2)
         (folder / MARKER).write_text(mark + "\n", encoding="utf-8")
     return list(models)
+
+
+def _check_servable(spec: ModelSpec) -> None:
+    """Check that the server can run a model.
+
+    Raises:
+        ExportError: if it is streaming.
+    """
+    if spec.streaming:
+        raise ExportError(
+            f"{spec.name} is a streaming model, and Triton would have to keep every stream's keys and values between its "
+            "requests; serve a windowed model of the same classes, or run this one on the device: mar-edge run"
+        )
 
 
 def _suited(bundle: Bundle, variants: Sequence[Variant] | None, accelerator: Accelerator) -> list[Variant]:

@@ -13,7 +13,7 @@ from torch import nn
 from mar_edge.bundle import Bundle
 from mar_edge.errors import CheckpointError
 from mar_edge.model.checkpoint import CheckpointInfo
-from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.config import ModelConfig, build, shapes
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.graph_view import GraphView
 from mar_edge.model.mar import MAR
@@ -50,7 +50,7 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
         state, table = _read_state(config, graph)
     except (RuntimeError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"{place} does not have mar-edge's layout: {error}") from error
-    expected_table = {POSITIONS: (config.geometry.tokens, config.width)}
+    expected_table = {POSITIONS: shapes(config)[POSITIONS]}
     check_shapes(config, {name: tuple(array.shape) for name, array in state.items()} | expected_table, place)
     model = build(config)
     try:
@@ -110,8 +110,8 @@ def _read_state(config: ModelConfig, graph: ModelProto) -> tuple[dict[str, _Arra
             norms.append(given)
         elif node.op_type == "Mul" and given and given[0].shape == (model.encoder.embed.out_features,):
             gains.append(given[0])
-        elif node.op_type in ("Add", "Gather"):
-            tables += [table for table in given if table.ndim == 2]
+        elif node.op_type in ("Add", "Gather"):  # a step graph gathers from tables of its clock as well
+            tables += [table for table in given if table.dtype == np.float32 and table.shape[1:] == (config.width,)]
     state: dict[str, _Array] = {}
     parts = dict(model.named_modules())
     for name, (weight, bias) in zip(_of(parts, nn.Linear), linears, strict=True):

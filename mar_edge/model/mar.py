@@ -302,6 +302,12 @@ def pick(tokens: Tensor, indices: Tensor) -> Tensor:
     """Select tokens (B, N, D) by indices (N,) or (B, N) from (B, tokens, D)."""
     if indices.dim() == 1:
         return tokens.index_select(1, indices)
+    if torch.compiler.is_exporting():
+        # torch's gather needs an index for every value of a token, from Expand, whose output may have any size
+        shape = (*indices.shape, tokens.shape[-1])
+        return torch.onnx.ops.symbolic(
+            "GatherND", (tokens, indices[..., None]), {"batch_dims": 1}, dtype=tokens.dtype, shape=shape
+        )
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
 
 

@@ -29,6 +29,10 @@ from mar_edge.model.transformer import Attention
 from mar_edge.model_spec import PERIOD
 
 
+PASS_STEPS = 16
+"""Most time steps of a pass without gradient: the mask of a long sequence as a whole would take gigabytes."""
+
+
 class Pass(NamedTuple):
     """What a pass over consecutive time steps returns.
 
@@ -86,9 +90,17 @@ class StreamingMAR(MAR):
         """Classify clips from an empty state; as `forward`, after every time step: logits (B, steps, classes)."""
         if self.classifier is None:
             raise ValueError("this model has no classifier: it was pre-trained only")
-        logits = self.run(self._steps(frames), self._places(visible.expand(len(frames), -1), frames)).logits
-        assert logits is not None
-        return logits
+        places = self._places(visible.expand(len(frames), -1), frames)
+        found: list[Tensor] = []
+        past: tuple[Tensor, ...] = ()
+        for first in range(0, places.shape[1], PASS_STEPS):
+            length = PASS_STEPS * self.geometry.tubelet_frames
+            part = self._steps(frames[:, first * self.geometry.tubelet_frames :][:, :length])
+            done = self.run(part, places[:, first : first + PASS_STEPS], past=past, clock=first)
+            assert done.logits is not None
+            found.append(done.logits)
+            past = done.kept
+        return torch.cat(found, dim=1)
 
     def run(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ def print_card(manifest: Manifest, console: Console) -> None:
         + (" …" if manifest.labels[LABELS_SHOWN:] else ""),
         "idle label": manifest.idle_label or "none",
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
+        **_streaming(manifest),
         "video files": "frames spread over the entire video"
         if manifest.sampling == "uniform"
         else "frames at that rate",
@@ -48,6 +50,16 @@ def print_card(manifest: Manifest, console: Console) -> None:
     for key, value in rows.items():
         table.add_row(key, value)
     console.print(table)
+
+
+def _streaming(manifest: Manifest) -> dict[str, str]:
+    if not manifest.streaming:
+        return {}
+    steps, frames = manifest.geometry.grid[0], manifest.geometry.tubelet_frames
+    return {
+        "streaming": f"an answer every {counted(frames, 'frame')}, a time step, whose work alone is done (GMACs); "
+        f"attention sees the band of {counted(steps, 'step')} that ends with it"
+    }
 
 
 def _provenance(provenance: dict[str, Any]) -> dict[str, str]:
@@ -93,7 +105,10 @@ def print_variants(manifest: Manifest, console: Console) -> None:
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    for title, tell in (("parity", _compared), ("kept higher", _kept), ("quantised", _quantised)):
+    notes: dict[str, Callable[[Variant], str]] = {"parity": partial(_compared, manifest)}
+    if manifest.streaming:
+        notes["state"] = partial(_state, manifest)
+    for title, tell in {**notes, "kept higher": _kept, "quantised": _quantised}.items():
         for text in _shared(variants, tell):
             rows.add_row(title, text)
             title = ""
@@ -121,9 +136,24 @@ def _titles(variants: Sequence[Variant]) -> str:
     return ", ".join(f"mask {'/'.join(found)} {title}" for title, found in masks.items())
 
 
-def _compared(variant: Variant) -> str:
+def _state(manifest: Manifest, variant: Variant) -> str:
+    return f"{state_bytes(manifest, variant) / 1e6:.3g} MB for a stream, read by every step"
+
+
+def state_bytes(manifest: Manifest, variant: Variant) -> int:
+    """Return the size of the state of one stream of a streaming model; keys and values are in the graph's own precision."""
+    from mar_edge.masking import running_places
+
+    model = manifest.architecture
+    widths = model.get("depth", 0) * model.get("width", 0) + model.get("bridge_depth", 0) * model.get("bridge_width", 0)
+    tokens = running_places(manifest.geometry.grid, variant.mask / 100).shape[1]
+    half = {variant.precision, variant.quantisation.get("rest")} & {"fp16", "bf16"}
+    return 2 * (manifest.geometry.grid[0] - 1) * tokens * int(widths) * (2 if half else 4)
+
+
+def _compared(manifest: Manifest, variant: Variant) -> str:
     parity = variant.parity
-    clips = f"{parity.clips} clip" + ("s" if parity.clips > 1 else "")
+    clips = counted(parity.clips, "answer" if manifest.streaming else "clip")
     reference = f", whose top-1 is {parity.reference_top1:.1%}" if parity.reference_top1 is not None else ""
     return f"{clips} ({parity.source}) against {parity.reference}{reference}"
 

@@ -51,9 +51,12 @@ def print_variants(bundle: Bundle, console: Console) -> None:
         if variant.kept:
             parts = ", ".join(shorten(variant.kept))
             console.say(f"{variant.title} keeps in higher precision: {parts}")
+    if streaming := bundle.manifest.streaming:
+        console.say("GMACs are those of one time step", "dim")
     compared = {(v.parity.reference, v.parity.clips, v.parity.source) for v in bundle.manifest.variants}
     told = "; ".join(
-        f"with {reference} on {counted(clips, 'clip')} ({source})" for reference, clips, source in sorted(compared)
+        f"with {reference} on {counted(clips, 'answer' if streaming else 'clip')} ({source})"
+        for reference, clips, source in sorted(compared)
     )
     console.say(f"{bundle.path}: compared {told}")
 

@@ -28,7 +28,7 @@ def blame_leaves(model: ModelProto, leaves: dict[str, str], sums: dict[str, floa
     passing = passing_tensors(model, leaves)
     maker = {name: node for node in model.graph.node for name in node.output}
     due: defaultdict[str, float] = defaultdict(float)
-    due |= {value.name: 1.0 for value in model.graph.output}
+    due["logits"] = 1.0
     made: defaultdict[str, float] = defaultdict(float)
     taken: defaultdict[str, float] = defaultdict(float)
     for node in reversed(model.graph.node):

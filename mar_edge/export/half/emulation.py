@@ -29,12 +29,17 @@ from mar_edge.telemetry import import_onnxruntime
 def emulate(model: ModelProto) -> ModelProto:
     """Return an FP32 graph for ONNX Runtime in which every tensor is rounded like that of the half graph.
 
+    Keys and values of a step graph are FP32 outside of it, and rounded inside.
+
     Args:
         model: from `half_graph.to_half`; not changed. Its types determine the precision, and which parts are FP32.
     """
     half = {name: kind for name, kind in element_types(model).items() if kind in HALF.values()}
     result = with_inputs_of(model, "emulation")
     result.graph.output.extend(model.graph.output)
+    for value in (*result.graph.input, *result.graph.output):
+        if value.name in half:  # keys and values: the host keeps rounded numbers
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
     nodes: list[NodeProto] = []
     for tensor in model.graph.initializer:
         result.graph.initializer.append(tensor)

@@ -18,18 +18,20 @@ from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from mar_edge.errors import ExportError
 from mar_edge.export.half.parts import PIXELS, check_kept, covered, leaves
 from mar_edge.export.tensor_types import FLOATS, HALF, LARGEST, NUMPY, element_types
 from mar_edge.model.graph_view import part_of
+from mar_edge.runtime.measurement.clip_runner import FRESH, PAST
 
 
 def to_half(model: ModelProto, precision: str, kept: Collection[str]) -> ModelProto:
     """Rewrite a graph so that everything except the pixels and the kept parts computes in half precision.
 
-    `frames` stay uint8 and `logits` float32. Nodes keep their names; casts are named `PART/Cast[_n]` after the FP32 part
+    `frames` stay uint8, and `logits` and a step graph's `bias` float32; its keys and values become half, inputs and outputs.
+    Nodes keep their names; casts are named `PART/Cast[_n]` after the FP32 part
     that they serve.
 
     Args:
@@ -63,29 +65,36 @@ class _Writer:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._written: dict[str, TensorProto] = {}
         self._nodes: list[NodeProto] = []
-        self._made: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+        self._made: dict[str, int] = {value.name: self._outside(value) for value in model.graph.input}
+        self._wanted: dict[str, int] = {value.name: self._outside(value) for value in model.graph.output}
+        self._inside: dict[str, str] = {}  # outputs of the graph that its own nodes use in another type, by name
         self._maker: dict[str, str] = {}
         self._casts: dict[tuple[str, int], str] = {}
         self._names = Counter(node.name for node in model.graph.node)
 
     def write(self) -> ModelProto:
         """Return the graph; weights are converted one by one, so that a large model is not copied in FP32."""
-        wanted = {value.name for value in self._model.graph.output}
         for node in self._model.graph.node:
-            self._write_node(node, wanted)
+            self._write_node(node)
         result = ModelProto()
         result.ir_version = self._model.ir_version
         result.producer_name = self._model.producer_name
         result.opset_import.extend(self._model.opset_import)
         result.metadata_props.extend(self._model.metadata_props)
         result.graph.name = self._model.graph.name
-        result.graph.input.extend(self._model.graph.input)
-        result.graph.output.extend(self._model.graph.output)
+        for given, written in ((self._model.graph.input, result.graph.input), (self._model.graph.output, result.graph.output)):
+            written.extend(given)
+            for value in written:
+                value.type.tensor_type.elem_type = self._outside(value)
         result.graph.node.extend(self._nodes)
         result.graph.initializer.extend(self._written.values())
         return result
 
-    def _write_node(self, node: NodeProto, wanted: set[str]) -> None:
+    def _outside(self, value: ValueInfoProto) -> int:
+        """Return the type of an input or output of the new graph."""
+        return self._half if value.name.startswith((PAST, FRESH)) else int(value.type.tensor_type.elem_type)
+
+    def _write_node(self, node: NodeProto) -> None:
         """Write a node in its type, the casts before it, and the cast of an output of the graph after it."""
         half = node.name not in self._full
         kind = self._half if half else TensorProto.FLOAT
@@ -97,12 +106,13 @@ class _Writer:
         for index, name in enumerate(node.output):
             real = self._types[name] in FLOATS
             made = name
-            if half and real and name in wanted:
+            if real and self._wanted.get(name, kind) != kind:
                 new.output[index] = made = node.name
+                self._inside[name] = made
             self._made[made] = kind if real else self._types[name]
             self._maker[made] = node.name
             if made != name:
-                self._cast(made, TensorProto.FLOAT, node, name)
+                self._cast(made, self._wanted[name], node, name)
 
     def _as(self, name: str, kind: int, node: NodeProto) -> str:
         """Return the name of a tensor in a type, for a node that uses it."""
@@ -112,6 +122,7 @@ class _Writer:
             return name
         if name in self._constants:
             return self._constant(name, kind, node)
+        name = self._inside.get(name, name)
         if self._made[name] == kind:
             return name
         if (name, kind) not in self._casts:
@@ -120,7 +131,7 @@ class _Writer:
 
     def _cast(self, name: str, kind: int, node: NodeProto, output: str = "") -> str:
         """Write a cast, named after the part on its FP32 side."""
-        part = part_of(node.name if kind == TensorProto.FLOAT else self._maker[name])
+        part = part_of(node.name if kind == TensorProto.FLOAT else self._maker.get(name, ""))
         base = f"{part}/Cast"
         self._names[base] += 1
         label = base if self._names[base] == 1 else f"{base}_{self._names[base]}"

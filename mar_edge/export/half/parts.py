@@ -7,13 +7,14 @@ A graph consists of leaves, named by module path if there is a module, otherwise
 | `encoder.embed`, `encoder.positions` | the first matrix product; the sum with the position table |
 | `encoder.blocks.3.norm1`, `.norm2`, `encoder.norm`, `classifier.norm` | layer norms |
 | `encoder.blocks.3.attn.qkv`, `.attn.scores`, `.attn.softmax`, `.attn.mix`, `.attn.proj` | the steps of attention |
+| `encoder.blocks.3.attn.rotary` | the turn of queries and keys by their time, and the keys and values that are kept, in a step graph |
 | `encoder.blocks.3.fc1`, `.gelu`, `.fc2` | the steps of the MLP |
 | `encoder.blocks.3.residual` | both sums with the residual stream, and LayerScale gains |
 | `classifier.reduce`, `classifier.pool`, `classifier.head` | the bridge's first product; the sum over tokens; the last product |
 
 Blocks of the classifier have the same leaves. A name covers itself and all names below it: `encoder.blocks.3.attn` is attention
 with its projection, `classifier` the entire classifier. The part before `encoder.embed`, from pixels to normalised
-tubelets, has no name: it is always FP32.
+tubelets, has no name: it is always FP32. So are the tables of a step graph's clock.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from mar_edge.node_names import PRODUCTS, part_of, product_part
 
 PIXELS = ""
 """The leaf before `encoder.embed`."""
+
+_TURN = ("Concat", "Add", "Sub", "Mul", "Split", "Cast")
 
 _BLOCK = re.compile(r"\.blocks\.\d+$")
 
@@ -44,12 +47,15 @@ def leaves(model: ModelProto) -> dict[str, str]:
     nodes = list(model.graph.node)
     pixels = _pixels(nodes)
     constants = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    turning = _rotary(nodes)
     latest: dict[str, str] = {}  # current product of each attention
     found: dict[str, str] = {}
     for node in nodes:
         part = part_of(node.name)
         if node.name in pixels:
             found[node.name] = PIXELS
+        elif node.name in turning:
+            found[node.name] = f"{part}.rotary"
         elif part.endswith(".attn"):
             if node.op_type in PRODUCTS:
                 latest[part] = product_part(node.name)
@@ -99,9 +105,29 @@ def _pixels(nodes: list[NodeProto]) -> set[str]:
     return {name for name in found if part_of(name) != part_of(embed.name)}
 
 
+def _rotary(nodes: list[NodeProto]) -> set[str]:
+    """Return the names of the nodes in attentions that turn queries and keys, and put what is kept before the new ones.
+
+    Only a step graph has Concat nodes in attention: the turn is what lies between one and the Split before it.
+    """
+    inside = {name: node for node in nodes if part_of(node.name).endswith(".attn") for name in node.output}
+    found: set[str] = set()
+    for node in inside.values():
+        waiting = [node] if node.op_type == "Concat" else []
+        while waiting:
+            here = waiting.pop()
+            if here.name in found or here.op_type not in _TURN:
+                continue
+            found.add(here.name)
+            if here.op_type != "Split":
+                waiting += [inside[name] for name in here.input if name in inside]
+    return found
+
+
 def _part_of_attention(node: NodeProto, part: str, latest: str) -> str:
     """Return the leaf by the product before: attention is written in the order of its computation."""
-    if node.op_type in PRODUCTS or latest.endswith(".mix"):
+    biased = node.op_type == "Add" and latest.endswith(".scores")  # of a step graph
+    if node.op_type in PRODUCTS or latest.endswith(".mix") or biased:
         return latest
     if node.op_type == "Softmax":
         return f"{part}.softmax"

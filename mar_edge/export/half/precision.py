@@ -12,6 +12,7 @@ So a large model needs one FP32 run and one emulated run, and only a model that 
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from mar_edge.export.tensor_types import FLOATS, HALF, LARGEST
 from mar_edge.node_names import PRODUCTS
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.measurement.bounds import BOUNDS, misses
+from mar_edge.runtime.measurement.clip_runner import FRESH, ClipRunner
 
 __all__ = ["OVERFLOW_MARGIN", "PARITY_SHARE", "PRODUCT_COST", "choose_kept", "to_half"]
 
@@ -75,7 +77,8 @@ class _Choice:
     """The measurements of one choice."""
 
     def __init__(self, model: ModelProto, precision: str, clips: NDArray[np.uint8], progress: Progress) -> None:
-        self._model, self._precision, self._clips, self._progress = model, precision, clips, progress
+        self._model, self._precision, self._progress = model, precision, progress
+        self._clips = _sequences(model, clips)
         self._leaves = leaves(model)
         self._products = {self._leaves[node.name] for node in model.graph.node if node.op_type in PRODUCTS}
         self._reference: NDArray[np.float32] = np.zeros(0, np.float32)
@@ -138,7 +141,7 @@ class _Choice:
     def _by_harm(self, kept: Collection[str]) -> list[str]:
         """Return the other leaves, most harmful first."""
         probe = error_probe(self._model, self._leaves, HALF[self._precision], kept)
-        figures = self._run(probe.model, "error of each part")
+        figures = self._run(probe.model, "error of each part", settled=True)
         sums = {name: float(np.sum(values)) for name, values in figures.items()}
         blame = blame_leaves(self._model, self._leaves, sums)
         return sorted(
@@ -147,13 +150,28 @@ class _Choice:
             reverse=True,
         )
 
-    def _run(self, model: ModelProto, title: str) -> dict[str, list[NDArray[np.float32]]]:
-        """Run a graph clip by clip; return each output's values."""
+    def _run(self, model: ModelProto, title: str, *, settled: bool = False) -> dict[str, list[NDArray[np.float32]]]:
+        """Run a graph clip by clip; return each output's values, one for every time step of a step graph.
+
+        Args:
+            model: the graph.
+            title: for progress.
+            settled: leave out the time steps before the band is full: empty slots make errors that nothing sees.
+        """
         running = session(model)
-        names = [output.name for output in running.get_outputs()]
+        runner = ClipRunner.of(running)
+        names = [output.name for output in running.get_outputs() if not output.name.startswith(FRESH)]
+        skipped = runner.layout.slots if settled and runner.layout is not None else 0
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
         for index, clip in enumerate(self._clips, 1):
             self._progress(f"{title}: clip {index} of {len(self._clips)}", 0, 0)
-            for name, value in zip(names, running.run(names, {"frames": clip[None]}), strict=True):
-                found[name].append(value)
+            for values in islice(runner.show(clip, names), skipped, None):
+                for name, value in zip(names, values, strict=True):
+                    found[name].append(value)
         return found
+
+
+def _sequences(model: ModelProto, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return what a graph is shown: clips, or for a step graph one sequence of them all, so that its state is old."""
+    streaming = any(value.name == "step" for value in model.graph.input)
+    return clips.reshape(1, -1, *clips.shape[2:]) if streaming else clips

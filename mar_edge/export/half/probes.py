@@ -14,6 +14,7 @@ from mar_edge.export.half.emulation import round_trip, rounded, with_inputs_of
 from mar_edge.export.half.parts import PIXELS
 from mar_edge.export.half.steps import Speller, Step
 from mar_edge.export.tensor_types import FLOATS, element_types
+from mar_edge.runtime.measurement.clip_runner import FRESH
 
 
 class Probe(NamedTuple):
@@ -86,7 +87,12 @@ def error_probe(model: ModelProto, leaves: dict[str, str], kind: int, kept: Coll
                 nodes += _figure(error, f"{name}/{twins.title}", "ReduceSumSquare", keepdims=0)
     speller = whole.speller
     speller.constants |= alone.speller.constants
-    return Probe(_graph(model, nodes, speller, found), found)
+    return Probe(_graph(model, nodes, speller, [*_kept(model), *found]), found)
+
+
+def _kept(model: ModelProto) -> list[str]:
+    """Return the outputs of a step graph that its next step needs."""
+    return [value.name for value in model.graph.output if value.name.startswith(FRESH)]
 
 
 def passing_tensors(model: ModelProto, leaves: dict[str, str]) -> set[str]:

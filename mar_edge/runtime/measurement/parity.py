@@ -19,18 +19,20 @@ class Verdict(NamedTuple):
         parity: for the manifest.
         missed: the bounds of the precision that the graph misses, one phrase each.
         near_ties: clips that get another class, but whose first two classes are close in FP32.
+        noun: what was compared: clips, or answers of a streaming model.
     """
 
     parity: Parity
     missed: tuple[str, ...]
     near_ties: int
+    noun: str = "clip"
 
     @property
     def remark(self) -> str | None:
         """Notice about labels that changed within the bounds; None if none did."""
         if not self.near_ties:
             return None
-        clips = counted_of(self.near_ties, self.parity.clips, "clip", "gets", "get")
+        clips = counted_of(self.near_ties, self.parity.clips, self.noun, "gets", "get")
         return f"{clips} another class than in fp32, where the two classes nearly tie"
 
 
@@ -42,6 +44,7 @@ def compare(
     source: str,
     reference_name: str,
     targets: NDArray[np.int64] | None = None,
+    noun: str = "clip",
 ) -> Verdict:
     """Compare finite logits, and check them against the bounds of their precision.
 
@@ -52,6 +55,7 @@ def compare(
         source: which clips they are.
         reference_name: what the reference is, see `manifest.Parity`.
         targets: class of each clip (N,); -1 for one without.
+        noun: see `Verdict`.
     """
     expected, got = reference.astype(np.float64), logits.astype(np.float64)
     lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(got, axis=1)
@@ -73,4 +77,4 @@ def compare(
     )
     bounds = BOUNDS[precision]
     near_ties = int(((first != second) & ~clear_clips(expected, bounds)).sum())
-    return Verdict(parity, tuple(misses(reference, logits, bounds, targets=targets)), near_ties)
+    return Verdict(parity, tuple(misses(reference, logits, bounds, targets=targets)), near_ties, noun)

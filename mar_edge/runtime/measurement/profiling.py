@@ -17,6 +17,7 @@ from mar_edge.node_names import block_of, is_ours
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import create_engine
+from mar_edge.runtime.engines.stream_state import StateLayout
 from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.memory import Memory, measure_memory
 from mar_edge.runtime.measurement.timing import ROUNDS, run_in_turns
@@ -34,7 +35,8 @@ class Profile:
         variant: the graph.
         engine: its name.
         failure: why it does not run; None if it does, and only then the other values exist.
-        median_ms: of an inference of one clip.
+        median_ms: of an inference: one clip, or one time step of a streaming model.
+        layout: what a streaming model keeps of a stream; None for a windowed model.
         memory: of a process that does nothing else.
         blocks: milliseconds by block of the model, in order; None if the engine does not report them.
     """
@@ -43,6 +45,7 @@ class Profile:
     engine: str
     failure: str | None = None
     median_ms: float | None = None
+    layout: StateLayout | None = None
     memory: Memory | None = None
     blocks: dict[str, float] | None = None
 
@@ -66,6 +69,8 @@ class Profile:
             "gmacs_per_s": self.gmacs_per_s,
             "held_mb": self.memory.held_mb if self.memory else None,
             "peak_mb": self.memory.peak_mb if self.memory else None,
+            "state_bytes": self.layout.bytes if self.layout else None,
+            "step_bytes": self.layout.step_bytes if self.layout else None,
             "blocks_ms": self.blocks,
         }
 
@@ -145,7 +150,7 @@ def _with_times(
             progress(f"blocks of {one.variant.title} in {one.engine}", 0, 0)
             times = engine.layer_times(clip[None])
             blocks = None if times is None else block_times(times)
-            found[place] = replace(one, median_ms=turn.median_ms, blocks=blocks)
+            found[place] = replace(one, median_ms=turn.median_ms, layout=engine.layout, blocks=blocks)
     finally:
         for engine in loaded.values():
             engine.close()

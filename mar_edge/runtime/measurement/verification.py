@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mar_edge.bundle import Bundle
 from mar_edge.errors import BundleError, EngineError, MarEdgeError, MissingExtraError
@@ -17,6 +18,7 @@ from mar_edge.node_names import part_of
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version
+from mar_edge.runtime.measurement.clip_runner import step_targets
 from mar_edge.runtime.measurement.clip_set import ClipSet
 from mar_edge.runtime.measurement.parity import Verdict, compare
 from mar_edge.runtime.measurement.timing import Turns, run_in_turns
@@ -33,7 +35,7 @@ class Measurement:
         engine: its name.
         engine_version: of the engine; None if it cannot be loaded.
         failure: why it does not run; None if it does, and only then the other values exist.
-        median_ms: of an inference of one clip.
+        median_ms: of an inference: one clip, or one time step of a streaming model.
         speed: relative to FP32 in ONNX Runtime at the same mask, 2 for twice as fast; None without such a graph.
         parity: with FP32 in ONNX Runtime at the same mask; None without such a graph, and for that graph itself.
         missed: the bounds of its precision that it misses.
@@ -220,7 +222,8 @@ def _judge(
             variant.precision,
             source=clips.source,
             reference_name=REFERENCE,
-            targets=clips.labels(),
+            targets=_targets(clips, len(run.logits)),
+            noun="answer" if clips.spec.streaming else "clip",
         )
     precisions = engine.layer_precisions()
     return Measurement(
@@ -235,6 +238,12 @@ def _judge(
         products=None if precisions is None else _count(precisions),
         unkept=None if precisions is None else broken_promise(variant, precisions),
     )
+
+
+def _targets(clips: ClipSet, answers: int) -> NDArray[np.int64] | None:
+    """Return the class of every answer."""
+    labels = clips.labels()
+    return step_targets(labels, clips.spec.geometry.grid[0], answers) if clips.spec.streaming else labels
 
 
 def _is_reference(variant: Variant, engine: str) -> bool:
