@@ -15,11 +15,12 @@ from mar_edge.files.graph_files import PLAIN_NAME, hash_all
 from mar_edge.files.json_text import parse_json
 from mar_edge.model_spec import GraphSpec, ModelSpec, Part
 
-FORMAT = 3
-"""2 added precisions other than fp32, 3 a schema id and weights beside a graph; older bundles can be read unchanged."""
+FORMAT = 4
+"""2 added precisions other than fp32, 3 a schema id and weights beside a graph, 4 int8-bf16 and streaming models; older
+bundles can be read unchanged."""
 
 MAX_VARIANTS = 256
-"""Most graphs of a bundle; four masks in four precisions for three placements are 48."""
+"""Most graphs of a bundle; four masks in five precisions for three placements are 60."""
 
 SCHEMA = "mar-edge/bundle"
 """Marks a manifest of mar-edge; those of format 1 and 2 are recognised only by the hash of their content."""
