@@ -39,7 +39,7 @@ def calibrate(
         source: a bundle, by path or built-in name.
         options: clips and method of the calibration.
         out: the bundle to write; by default `source` itself.
-        masks: mask ratios in percent; by default all that the bundle has in FP32.
+        masks: mask ratios in percent; by default all that it has in FP32.
         precisions: `int8` or `int8-bf16`; by default `int8` and those of the two that the bundle has.
         force: replace more than a bundle, see `files.ownership`.
         progress: called with the current step.
@@ -56,14 +56,13 @@ def calibrate(
         OutputError: if the bundle cannot be written.
     """
     bundle = open_bundle(source)
-    kinds = _kinds(precisions, bundle)
     if out is None and bundle.path.parent == BUILTIN:
         raise OutputError(f"{source} is built in; choose an output for its INT8 graphs: add -o {source}.mar")
     target = out or bundle.path
     _check_target(target, bundle, options, force=force)
     origin = open_origin(bundle.path)
     bases = {variant.mask: variant for variant in bundle.manifest.variants if variant.precision == "fp32"}
-    wanted = _known(masks or bases, bases, bundle)
+    wanted, kinds = _known(masks or bases, bases, bundle), _kinds(precisions, bundle)
     warnings: list[str] = []
     chosen = choose_clips(origin.spec, None, None, options, warn=warnings.append, progress=progress)
     with bundles.writing(target, force=force) as folder:
@@ -77,11 +76,10 @@ def calibrate(
         if not family.quantised:
             raise ExportError(f"no INT8 graph passed, so {target} was not written: {'; '.join(family.failures)}")
         new = {variant.title for variant in family.variants}
-        for variant in old:
-            if variant.title not in new:
-                _take(family, bundle, variant)
-                if variant.placement in options.placements or variant.precision == "int8-bf16":
-                    warnings.append(f"{variant.title}: the existing graph is kept")
+        for variant in [variant for variant in old if variant.title not in new]:
+            _take(family, bundle, variant)
+            if variant.placement in options.placements or variant.precision == "int8-bf16":
+                warnings.append(f"{variant.title}: the existing graph is kept")
         return family.finish("calibration", target, warnings)
 
 

@@ -17,6 +17,7 @@ from onnx import ModelProto, TensorProto
 from mar_edge.bundle import Bundle, open_bundle
 from mar_edge.calibration import scheme
 from mar_edge.errors import EngineError, ExportError
+from mar_edge.export import family as families
 from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.exported import Exported
 from mar_edge.export.exporter import export
@@ -179,6 +180,20 @@ def test_a_graph_that_lies_about_its_precision_is_refused(
     gate = Gate(build(TINY), exported.bundle.manifest, tiny_clips(None, 1))
     with pytest.raises(ExportError, match=says):
         gate.check(variant, tmp_path / variant.file)
+
+
+def test_a_rest_that_cannot_be_bf16_costs_this_graph_alone(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_model: ModelProto, precision: str, *_arguments: Any, **_options: Any) -> tuple[str, ...]:
+        raise ExportError(f"no matrix product of this model can be computed in {precision}")
+
+    monkeypatch.setattr(families, "choose_kept", refused)
+    done = export(weights, tmp_path / "a.mar", precisions=["int8", "int8-bf16"], calibration=DEMO)
+    assert [v.title for v in done.bundle.manifest.variants] == ["mask 50 int8 for cpu"]
+    (failure,) = done.failures
+    assert failure.startswith(f"{TITLE}: no matrix product of this model can be computed in bf16. Next: ")
+    assert failure.endswith("or --precision int8")
 
 
 def test_what_was_to_stay_fp32_must_be_fp32(exported: Exported) -> None:
