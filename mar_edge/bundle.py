@@ -156,6 +156,7 @@ class Bundle:
         variants = [v for v in variants if v.mask == nearest]
         suited = {(v.mask, v.precision) for v in variants if v.suits(engine)}
         variants = [v for v in variants if v.suits(engine) or (v.mask, v.precision) not in suited]
+        variants = [v for v in variants if v.may_run(engine)] or variants
         return sorted(variants, key=lambda v: PRECISIONS.index(v.precision))
 
     def variant(

@@ -20,7 +20,7 @@ FORMAT = 4
 bundles can be read unchanged."""
 
 MAX_VARIANTS = 256
-"""Most graphs of a bundle; four masks in four precisions for three placements are 48."""
+"""Most graphs of a bundle; four masks in five precisions for three placements are 60."""
 
 SCHEMA = "mar-edge/bundle"
 """Marks a manifest of mar-edge; those of format 1 and 2 are recognised only by the hash of their content."""

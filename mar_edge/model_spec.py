@@ -9,9 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from mar_edge.geometry import Geometry
 from mar_edge.printable import plain
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
-PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8")
-"""Precisions, highest first."""
+Precision = Literal["fp32", "fp16", "bf16", "int8-bf16", "int8"]
+PRECISIONS: tuple[str, ...] = ("fp32", "fp16", "bf16", "int8-bf16", "int8")
+"""Precisions, highest first. `int8-bf16` is INT8 whose rest is BF16; the rest of `int8` is FP32, or FP16 for TensorRT."""
 
 Temporal = Literal["window", "causal"]
 """`window`: an inference sees a whole clip. `causal`: a streaming model, whose inference sees one time step and keeps what
@@ -24,6 +24,16 @@ RateFps = Annotated[float, Field(ge=0.001, le=1000)]
 """Frames per second at which clips are sampled."""
 
 Placement = Literal["any", "cpu", "tensorrt"]
+
+
+def number_formats(precision: str) -> tuple[str, ...]:
+    """Return the formats that a precision's matrix products are computed in: (`int8`, `bf16`) for `int8-bf16`, else itself."""
+    return tuple(precision.split("-"))
+
+
+def is_int8(precision: str) -> bool:
+    """Return whether graphs of a precision are created by calibration."""
+    return "int8" in number_formats(precision)
 
 
 def _plain(value: object) -> object:
@@ -101,7 +111,7 @@ class GraphSpec(Part):
 
     Attributes:
         mask: mask ratio in percent.
-        precision: number format that the graph computes in.
+        precision: number format that the graph computes in; one of `PRECISIONS`.
         placement: which engines its Q/DQ nodes were placed for: `cpu` (ONNX Runtime, OpenVINO), `tensorrt`, or `any`.
         kept: parts of the model that were kept in a higher precision after measurement, such as `encoder.blocks.3.norm1`: in FP32,
             or for INT8 in that of the rest of the graph.
@@ -123,3 +133,7 @@ class GraphSpec(Part):
         """Return whether its Q/DQ nodes were placed for an engine; other engines can run it as well."""
         wanted = "tensorrt" if engine.startswith("tensorrt") else "cpu"
         return self.placement in ("any", wanted)
+
+    def may_run(self, engine: str) -> bool:
+        """Return whether an engine may be given it: `int8-bf16` is for CPUs, and INT8 for TensorRT has an FP16 rest."""
+        return not (self.precision == "int8-bf16" and engine.startswith("tensorrt"))

@@ -29,11 +29,11 @@ from mar_edge.runtime.measurement.clip_set import ClipSet
 PLACEMENTS: tuple[Placement, ...] = ("cpu", "tensorrt")
 
 Rest = Callable[[ModelProto], tuple[ModelProto, tuple[str, ...]]]
-"""Converts the non-INT8 part to half precision: takes an INT8 graph, and returns it with an FP16 rest, and the parts that stay
-FP32."""
+"""Converts the non-INT8 part to half precision: takes an INT8 graph, and returns it with an FP16 or BF16 rest, and the parts that
+stay FP32."""
 
-Halve = Callable[[ModelProto], Rest]
-"""Returns the `Rest` of the INT8 graphs of an FP32 graph."""
+Halve = Callable[[ModelProto, str], Rest]
+"""Returns the `Rest` of the INT8 graphs of an FP32 graph, in `fp16` or `bf16`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Calibrated:
     Attributes:
         file: the graph.
         placement: which engines its Q/DQ was placed for.
-        kept: blocks that stayed FP32, and the last products of attentions that INT8 cannot represent.
+        kept: blocks that are not INT8, and the last products of attentions that INT8 cannot represent.
         quantisation: how it was created, for the manifest.
         damages: of each block when only it is INT8, the worst one first; empty if not measured.
         rows: the choices of `kept` that were tried, the chosen one last.
@@ -60,8 +60,8 @@ class Calibrated:
 class Calibration:
     """The INT8 graphs of one FP32 graph; ranges and equalisation are chosen on creation.
 
-    On a CPU the rest of an INT8 graph is FP32. On a GPU that would be slower than FP16, so there the rest is FP16, and
-    queries, keys and values come from three products.
+    On a CPU the rest of an INT8 graph is FP32, or BF16 for `int8-bf16`. On a GPU FP32 would be slower than FP16, so there the
+    rest is FP16, and queries, keys and values come from three products.
 
     Args:
         graph_path: the FP32 graph, its nodes named by part.
@@ -71,7 +71,7 @@ class Calibration:
             least.
         target_drop: loss in points that may remain, see `trade_off.loss_of`; None for only the bounds of INT8.
         measure_blocks: whether each block's damage is measured even if no block need be kept.
-        halve: converts the rest of TensorRT's graph to FP16; None leaves it FP32.
+        halve: converts the rest of TensorRT's graph to FP16, and that of `int8-bf16` to BF16; None leaves TensorRT's FP32.
         cache: folder that stores statistics between calls; None for none.
         progress: called with the current step.
         threads: of ONNX Runtime; None for all cores.
@@ -110,8 +110,9 @@ class Calibration:
         self._scheme = schemes.choose(METHODS if method == "auto" else (method,))
         self._residuals = schemes.residuals_pay(self._scheme)
         self._damages: tuple[Damage, ...] = ()
+        self._rests: dict[str, Rest] = {}
 
-    def candidates(self, placement: Placement, out: Path) -> Iterator[Calibrated]:
+    def candidates(self, placement: Placement, out: Path, precision: str = "int8") -> Iterator[Calibrated]:
         """Write one INT8 graph after another; each replaces the previous one.
 
         The first has as few blocks in FP32 as needed to keep the bounds of INT8 and the target on the calibration's
@@ -120,7 +121,8 @@ class Calibration:
 
         Args:
             placement: engines that they are for.
-            out: folder for the graph, `NAME-int8[-PLACEMENT].onnx` for a graph `NAME-fp32.onnx`.
+            out: folder for the graph, `NAME-PRECISION[-PLACEMENT].onnx` for a graph `NAME-fp32.onnx`.
+            precision: `int8`, or `int8-bf16` with placement `cpu`.
 
         Yields:
             The graphs; none if no graph with INT8 keeps the bounds.
@@ -151,7 +153,7 @@ class Calibration:
             if skip:
                 skip -= 1
                 continue
-            yield self._write(placement, out, rows)
+            yield self._write(placement, out, rows, precision)
             skip, step = step - 1, 2 * step
 
     def _measure_blocks(self, placement: Placement) -> tuple[Damage, ...]:
@@ -169,9 +171,11 @@ class Calibration:
             self._damages = tuple(found)
         return self._damages
 
-    def _write(self, placement: Placement, out: Path, rows: list[Row]) -> Calibrated:
+    def _write(self, placement: Placement, out: Path, rows: list[Row], precision: str) -> Calibrated:
         scheme = self._scheme
         kept = _without_doubles(scheme.diffuse, rows[-1].kept)
+        if precision == "int8-bf16":
+            kept = _with_scores(kept)
         base = self._separated if placement == "tensorrt" else scheme.model
         graph = quantise(base, scheme.thresholds, placement=placement, kept=kept, residuals=self._residuals)
         about: dict[str, Any] = {
@@ -182,12 +186,16 @@ class Calibration:
             "residuals": self._residuals and placement == "tensorrt",
             "int8_share": round(int8_share(self._view, placement, kept), 4),
         }
-        if self._halve is not None and placement == "tensorrt":
-            graph, in_fp32 = self._rest(graph)
-            about |= {"rest": "fp16", "in_fp32": list(in_fp32)}
+        rest = _rest_of(precision, placement)
+        if rest is not None and (self._halve is not None or rest == "bf16"):
+            assert self._halve is not None, "int8-bf16 needs halve"
+            if rest not in self._rests:
+                self._rests[rest] = self._halve(base, rest)
+            graph, in_fp32 = self._rests[rest](graph)
+            about |= {"rest": rest, "in_fp32": list(in_fp32)}
         if self._damages:
             about["sensitivity"] = [damage._asdict() for damage in self._damages]
-        file = out / _name(self._path, placement)
+        file = out / _name(self._path, placement, precision)
         _write(graph, file)
         return Calibrated(file, placement, kept, about, self._damages, tuple(rows))
 
@@ -195,10 +203,22 @@ class Calibration:
     def _separated(self) -> ModelProto:
         return separate_qkv(self._scheme.model)
 
-    @cached_property
-    def _rest(self) -> Rest:
-        assert self._halve is not None
-        return self._halve(self._separated)
+
+def _rest_of(precision: str, placement: Placement) -> str | None:
+    """Return the half precision of what is not INT8; None if it is FP32."""
+    if precision == "int8-bf16":
+        return "bf16"
+    return "fp16" if placement == "tensorrt" else None
+
+
+def _with_scores(kept: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the first product of each attention whose last one is kept.
+
+    OpenVINO 2026.4 fuses an attention into one kernel, and cannot compile it if the first product is INT8 and the last one
+    BF16 ("BrgemmCPU node has incompatible input element types").
+    """
+    mixes = [part for part in kept if part.endswith(".mix")]
+    return (*(f"{part.removesuffix('.mix')}.scores" for part in mixes), *kept)
 
 
 def _without_doubles(steps: tuple[str, ...], blocks: tuple[str, ...]) -> tuple[str, ...]:
@@ -206,9 +226,9 @@ def _without_doubles(steps: tuple[str, ...], blocks: tuple[str, ...]) -> tuple[s
     return (*(step for step in steps if block_of(step) not in blocks), *blocks)
 
 
-def _name(graph_path: Path, placement: Placement) -> str:
-    base = graph_path.stem.removesuffix("-fp32")
-    return f"{base}-int8.onnx" if placement == "any" else f"{base}-int8-{placement}.onnx"
+def _name(graph_path: Path, placement: Placement, precision: str) -> str:
+    base = f"{graph_path.stem.removesuffix('-fp32')}-{precision}"
+    return f"{base}.onnx" if placement == "any" else f"{base}-{placement}.onnx"
 
 
 def _write(model: ModelProto, path: Path) -> None:

@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
-from mar_edge.cli.options import CalibrateMethodOption, ForceOption, MasksOption, TargetDropOption
+from mar_edge.cli.options import CalibrateMethodOption, ForceOption, MasksOption, TargetDropOption, one_of
 from mar_edge.cli.views.progress_bar import progress_bar
+
+Int8Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        metavar="int8|int8-bf16",
+        callback=one_of(("int8", "int8-bf16")),
+        help="int8-bf16 is INT8 whose rest is BF16, for CPUs that have BF16; repeat for both. Default: int8, and what the "
+        "bundle has.",
+    ),
+]
 
 
 def calibrate(
@@ -27,6 +38,7 @@ def calibrate(
         typer.Option("-o", "--out", metavar="NAME.mar", help="Write a new bundle; default: change BUNDLE."),
     ] = None,
     mask: MasksOption = None,
+    precision: Int8Option = None,
     clips: Annotated[
         int | None, typer.Option("--clips", min=1, metavar="N", help="Clips to measure on; default 64.")
     ] = None,
@@ -60,7 +72,7 @@ def calibrate(
     )
     console = Console()
     with progress_bar(console) as progress:
-        calibrated = start(bundle, options, out=out, masks=mask, force=force, progress=progress)
+        calibrated = start(bundle, options, out=out, masks=mask, precisions=precision, force=force, progress=progress)
     print_quantised(calibrated, out or Path(bundle), target_drop, console, force=force)
     print_variants(calibrated.bundle, console)
     tell_failures(calibrated, console)

@@ -25,7 +25,7 @@ MasksOption = Annotated[
 ]
 PrecisionOption = Annotated[
     list[str] | None,
-    typer.Option("--precision", help="fp32, fp16, bf16 or int8; repeat for more graphs. Default: fp32."),
+    typer.Option("--precision", help="fp32, fp16, bf16, int8-bf16 or int8; repeat for more graphs. Default: fp32."),
 ]
 DataOption = Annotated[
     Path | None,

@@ -14,7 +14,7 @@ MaskChoice = Literal["auto", "0", "25", "50", "75"]
 EngineChoice = Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 BuildChoice = Literal["tensorrt", "tensorrt-rtx"]
 CalibrateMethod = Literal["auto", "minmax", "percentile", "entropy", "mse"]
-PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "bf16", "int8-bf16", "int8"]
 
 ModelOption = Annotated[
     str, typer.Option("--model", metavar="NAME|PATH", help="A built-in model or a bundle's folder.")
@@ -35,7 +35,7 @@ PrecisionOption = Annotated[
 ]
 
 
-def _one_of(known: tuple[str, ...]) -> Callable[[list[str] | None], list[str] | None]:
+def one_of(known: tuple[str, ...]) -> Callable[[list[str] | None], list[str] | None]:
     """Return a check of an option that may be repeated; typer has choices for single ones only."""
 
     def check(given: list[str] | None) -> list[str] | None:
@@ -53,7 +53,7 @@ EnginesOption = Annotated[
     typer.Option(
         "--engine",
         metavar="|".join(get_args(EngineChoice)[1:]),
-        callback=_one_of(get_args(EngineChoice)[1:]),
+        callback=one_of(get_args(EngineChoice)[1:]),
         help="Only this engine; repeat for more. Default: all installed engines.",
     ),
 ]
@@ -66,7 +66,7 @@ PrecisionsOption = Annotated[
     typer.Option(
         "--precision",
         metavar="|".join(get_args(PrecisionChoice)[1:]),
-        callback=_one_of(get_args(PrecisionChoice)[1:]),
+        callback=one_of(get_args(PrecisionChoice)[1:]),
         help="Only graphs of this precision; repeat for more. Default: all.",
     ),
 ]

@@ -104,9 +104,10 @@ def _check_held(found: Sequence[Measurement], bundle: Bundle) -> None:
 def _next_step(bundle: Bundle, missed: Sequence[Measurement]) -> str:
     """Return the next step for graphs that miss their bounds."""
     from mar_edge.bundle import BUILTIN
+    from mar_edge.model_spec import is_int8
     from mar_edge.runtime.measurement.choice import called
 
-    if any(measurement.variant.precision == "int8" for measurement in missed):
+    if any(is_int8(measurement.variant.precision) for measurement in missed):
         name = called(bundle)
         out = f" -o {name}.mar" if bundle.path.parent == BUILTIN else ""
         return (
@@ -245,12 +246,14 @@ def _share(value: float | None) -> str:
 
 def _runs_in(measurement: Measurement) -> str:
     """Return the precision of all matrix products, or how many have that of the graph: `int8`, `int8 38/39`."""
+    from mar_edge.model_spec import number_formats
+
     counts = measurement.products
     if not counts:
         return "?"
     if len(counts) == 1:
         return next(iter(counts))
-    precision = measurement.variant.precision
+    precision = number_formats(measurement.variant.precision)[0]
     return f"{precision} {counts.get(precision, 0)}/{sum(counts.values())}"
 
 

@@ -20,7 +20,8 @@ def for_export(precision: str, clips: ClipChoice) -> str:
         return "Next: --precision bf16, or --precision fp32"
     if precision == "bf16":
         return "Next: --precision fp32"
-    return f"Next: {_more('--calibrate', '--calibration-clips', clips)}, or --precision fp16"
+    other = "int8" if precision == "int8-bf16" else "fp16"
+    return f"Next: {_more('--calibrate', '--calibration-clips', clips)}, or --precision {other}"
 
 
 def for_calibration(bundle: str) -> Advice:

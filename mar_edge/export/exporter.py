@@ -17,7 +17,7 @@ from mar_edge.export.source_model import open_origin
 from mar_edge.files.ownership import check_not_input, check_replaceable
 from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.deployed import nearest_mask
-from mar_edge.model_spec import PRECISIONS
+from mar_edge.model_spec import PRECISIONS, is_int8
 from mar_edge.reporting import Progress, no_progress
 
 
@@ -65,7 +65,7 @@ def export(
     if any(wanted):
         origin.config.geometry.check_cells()
     replaced.check(_keys(wanted, kinds, calibration))
-    if calibration is not None and "int8" not in kinds:
+    if calibration is not None and not any(map(is_int8, kinds)):
         data, calibration = data or calibration.data, None
     check_not_input(out, [data, None if calibration is None else calibration.data])
     warnings: list[str] = []
@@ -84,7 +84,9 @@ def _keys(
     """Yield mask, precision and placement of every graph that is to be written."""
     for mask in masks:
         for precision in precisions:
-            if precision == "int8":
+            if precision == "int8-bf16":
+                yield mask, precision, "cpu"
+            elif precision == "int8":
                 yield from (
                     (mask, precision, one) for one in (calibration.placements if calibration is not None else ())
                 )
@@ -100,8 +102,8 @@ def _check_asked(masks: Sequence[int], precisions: Sequence[str], calibration: C
     for precision in precisions:
         if precision not in PRECISIONS:
             raise ExportError(f"precision '{precision}' is not one of {', '.join(PRECISIONS)}")
-    if "int8" in precisions and calibration is None:
+    if calibration is None and (wanted := next(filter(is_int8, precisions), None)):
         raise ExportError(
-            "int8 needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "
+            f"{wanted} needs clips to measure activations on; add --calibrate CLIPS, a folder of some 64 videos "
             "like those at run time"
         )

@@ -30,7 +30,7 @@ from mar_edge.export.half.precision import choose_kept, to_half
 from mar_edge.export.source_model import Origin
 from mar_edge.files.graph_files import hash_file, remove_graph
 from mar_edge.manifest import Parity, Variant
-from mar_edge.model_spec import PRECISIONS, Placement
+from mar_edge.model_spec import PRECISIONS, Placement, is_int8
 from mar_edge.reporting import Progress, Warn
 from mar_edge.runtime.engines.registry import engine_version
 from mar_edge.version import __version__
@@ -102,14 +102,20 @@ class Family:
         for precision in precisions:
             if precision in ("fp16", "bf16"):
                 self._write_half(base, mask, precision)
-            elif precision == "int8":
-                assert calibration is not None
-                self.write_int8(base, mask, calibration)
+        if quantised := [precision for precision in precisions if is_int8(precision)]:
+            assert calibration is not None
+            self.write_int8(base, mask, calibration, quantised)
         if "fp32" not in precisions:
             remove_graph(base)
 
-    def write_int8(self, base: Path, mask: int, options: CalibrationOptions) -> None:
-        """Write the INT8 graphs of a graph in FP32.
+    def write_int8(self, base: Path, mask: int, options: CalibrationOptions, precisions: Sequence[str]) -> None:
+        """Write the INT8 graphs of a graph in FP32, after one calibration.
+
+        Args:
+            base: the graph.
+            mask: mask ratio in percent.
+            options: of the calibration.
+            precisions: `int8` for each placement of the options, `int8-bf16` for CPUs.
 
         Raises:
             SourceError: if a video of the calibration cannot be read.
@@ -117,7 +123,7 @@ class Family:
         """
         self.progress(f"mask {mask} int8", 0, 0)
         assert self.clips.calibration is not None
-        with self._named(f"mask {mask} int8", "int8"):
+        with self._named(f"mask {mask} {' and '.join(precisions)}", precisions[0]):
             calibration = Calibration(
                 base,
                 self.clips.calibration,
@@ -128,9 +134,10 @@ class Family:
                 cache=options.cache,
                 progress=self.progress,
             )
-            for placement in options.placements:
-                with self._named(f"mask {mask} int8 for {placement}", "int8"):
-                    self._write_placement(calibration, mask, placement, options.target_drop)
+            for precision in precisions:
+                for placement in options.placements if precision == "int8" else ("cpu",):
+                    with self._named(f"mask {mask} {precision} for {placement}", precision):
+                        self._write_quantised(calibration, mask, precision, placement, options.target_drop)
 
     def finish(self, made: str, out: Path, warnings: Sequence[str]) -> Exported:
         """Write the manifest.
@@ -159,19 +166,19 @@ class Family:
             del model
             self.variants.append(self._check(unmeasured(path, mask, precision, kept=kept)))
 
-    def _write_placement(
-        self, calibration: Calibration, mask: int, placement: Placement, target_drop: float | None
+    def _write_quantised(
+        self, calibration: Calibration, mask: int, precision: str, placement: Placement, target_drop: float | None
     ) -> None:
-        """Write the passing INT8 graph with the fewest blocks in FP32 for some engines.
+        """Write the passing INT8 graph with the fewest blocks in higher precision for some engines.
 
         Raises:
             ExportError: if none passes.
         """
         reasons: list[str] = []
-        for graph in calibration.candidates(placement, self.folder):
+        for graph in calibration.candidates(placement, self.folder, precision):
             about = {"placement": placement, "kept": graph.kept, "quantisation": graph.quantisation}
             try:
-                variant = self._check(unmeasured(graph.file, mask, "int8", **about))
+                variant = self._check(unmeasured(graph.file, mask, precision, **about))
             except ExportError as error:
                 remove_graph(graph.file)
                 reasons.append(str(error))
@@ -198,10 +205,10 @@ class Family:
                 f"{100 * graph.quantisation['int8_share']:.0f} % of its work is INT8); otherwise {reasons[0]}"
             )
 
-    def _halve(self, base: ModelProto) -> Rest:
-        """Choose how the rest of INT8 graphs becomes FP16; see `calibration.calibrate.Halve`."""
-        kept = self._choose_kept(base, "fp16")
-        return lambda graph: (to_half(graph, "fp16", kept), kept)
+    def _halve(self, base: ModelProto, precision: str) -> Rest:
+        """Choose how the rest of INT8 graphs becomes FP16 or BF16; see `calibration.calibrate.Halve`."""
+        kept = self._choose_kept(base, precision)
+        return lambda graph: (to_half(graph, precision, kept), kept)
 
     def _choose_kept(self, model: ModelProto, precision: str) -> tuple[str, ...]:
         self.progress(f"{precision}: choosing the parts that stay in fp32", 0, 0)

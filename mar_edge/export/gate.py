@@ -54,7 +54,7 @@ class Gate:
     def check(self, variant: Variant, path: Path) -> Verdict:
         """Return how much a graph differs from torch.
 
-        Graphs with FP16 or BF16 are run with every such tensor rounded, since engines on a CPU may compute them
+        Graphs with FP16 or BF16, also beside INT8, are run with every such tensor rounded, since engines on a CPU may compute them
         in FP32 and hide an overflow.
 
         Args:
@@ -65,7 +65,8 @@ class Gate:
             ExportError: if it misses a bound of its precision, or does not compute in it; the message states why.
         """
         graph = onnx.load(str(path))
-        if wrong := check_precision(graph, variant.precision, variant.kept):
+        in_fp32 = variant.quantisation.get("in_fp32", ())
+        if wrong := check_precision(graph, variant.precision, variant.kept, in_fp32):
             raise ExportError(f"it does not compute in {variant.precision}: {'; '.join(wrong[:3])}")
         if set(HALF.values()) & set(element_types(graph).values()):
             logits = emulated_logits(graph, self._sequences)

@@ -25,7 +25,9 @@ _FORBIDDEN_IN_FP32 = {
 }
 
 
-def check_precision(model: ModelProto, precision: str, kept: Collection[str]) -> list[str]:
+def check_precision(
+    model: ModelProto, precision: str, kept: Collection[str], in_fp32: Collection[str] = ()
+) -> list[str]:
     """Report what in a graph does not have its nominal precision; empty if nothing.
 
     * fp32: no tensor except the frames is half or INT8.
@@ -33,21 +35,25 @@ def check_precision(model: ModelProto, precision: str, kept: Collection[str]) ->
       compute in FP32.
     * int8: every product with weights that is not kept has INT8 tokens and weights, through DequantizeLinear; the kept
       ones do not; products of attention are INT8 in both inputs or in none; no bias is quantised.
+    * int8-bf16: likewise, and all other operators compute in BF16, except the pixels and what stays FP32.
 
     Args:
         model: of any precision.
-        precision: `fp32`, `fp16`, `bf16` or `int8`.
-        kept: parts that must be FP32, see `half_parts`.
+        precision: one of `PRECISIONS`.
+        kept: parts that must be FP32, see `half_parts`; for INT8 those that must not be INT8.
+        in_fp32: parts of `int8-bf16` that must be FP32.
     """
     try:
         found = leaves(model)
-        check_kept(found.values(), kept)
+        check_kept(found.values(), [*kept, *in_fp32])
     except ExportError as error:
         return [str(error)]
     if precision == "fp32":
         return _check_fp32(model)
     if precision == "int8":
         return _check_int8(model, kept, found)
+    if precision == "int8-bf16":
+        return [*_check_int8(model, kept, found), *_check_half(model, "bf16", in_fp32, found, beside_int8=True)]
     return _check_half(model, precision, kept, found)
 
 
@@ -57,18 +63,23 @@ def _check_fp32(model: ModelProto) -> list[str]:
     return _told(others, "tensors are half or INT8")
 
 
-def _check_half(model: ModelProto, precision: str, kept: Collection[str], found: dict[str, str]) -> list[str]:
+def _check_half(
+    model: ModelProto, precision: str, kept: Collection[str], found: dict[str, str], *, beside_int8: bool = False
+) -> list[str]:
     types = element_types(model)
+    others = {TensorProto.INT64, *((TensorProto.INT8,) if beside_int8 else ())}
     wrong: dict[tuple[int, int], list[str]] = {}
-    products = 0
+    computing = 0  # the products, or beside INT8 all operators
     for node in model.graph.node:
         leaf = found[node.name]
         if node.op_type == "Cast" or not _takes_floats(node, types):
             continue
         wanted = int(TensorProto.FLOAT) if leaf == PIXELS or covered(leaf, kept) else HALF[precision]
-        products += node.op_type in PRODUCTS and wanted == HALF[precision]
+        computing += wanted == HALF[precision] and (
+            node.op_type not in _QDQ if beside_int8 else node.op_type in PRODUCTS
+        )
         for name in (*node.input, *node.output):
-            if name and types[name] != wanted and types[name] != TensorProto.INT64:
+            if name and types[name] != wanted and types[name] not in others:
                 wrong.setdefault((types[name], wanted), []).append(node.name)
     problems: list[str] = []
     for (kind, wanted), names in wrong.items():
@@ -76,8 +87,8 @@ def _check_half(model: ModelProto, precision: str, kept: Collection[str], found:
             list(dict.fromkeys(names)),
             f"operators have inputs or outputs in {NAMES.get(kind, f'type {kind}')} that should be {NAMES[wanted]}",
         )
-    if not products:
-        problems.append(f"no matrix product is {precision}")
+    if not computing:
+        problems.append(f"no {'operator' if beside_int8 else 'matrix product'} is {precision}")
     return problems
 
 

@@ -119,6 +119,8 @@ class Profile(_Part):
             problems.append(f"module is {self.module}, but engine is {self.engine}")
         if "bf16" in self.precisions and float(self.compute_capability or BF16_CAPABILITY) < BF16_CAPABILITY:
             problems.append(f"precisions has bf16, which compute capability {self.compute_capability} does not support")
+        if "int8-bf16" in self.precisions:
+            problems.append("precisions has int8-bf16, which is for CPUs; int8 has an fp16 rest on GPUs")
         return problems
 
     def _of_lists(self) -> list[str]:

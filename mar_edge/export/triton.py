@@ -22,7 +22,7 @@ from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import FolderKind, check_not_input
 from mar_edge.files.regular_file import read_text
 from mar_edge.manifest import Manifest, Variant
-from mar_edge.model_spec import ModelSpec
+from mar_edge.model_spec import ModelSpec, number_formats
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """Execution provider of ONNX Runtime: TensorRT on a GPU, OpenVINO on an x86 CPU, or none, on any CPU."""
@@ -129,12 +129,12 @@ def _suited(bundle: Bundle, variants: Sequence[Variant] | None, accelerator: Acc
     manifest = bundle.manifest
     if variants is None:
         engine = "onnxruntime" if accelerator == "none" else accelerator
-        variants = [v for v in manifest.variants if v.suits(engine) and v.precision != "bf16"]
+        variants = [v for v in manifest.variants if v.suits(engine) and "bf16" not in number_formats(v.precision)]
     if not variants:
         have = ", ".join(v.title for v in manifest.variants)
         raise ExportError(f"{manifest.name} has no graph that Triton can serve with {accelerator}; it has {have}")
     for variant in variants:
-        if variant.precision == "bf16":
+        if "bf16" in number_formats(variant.precision):
             raise ExportError(f"Triton's ONNX Runtime backend cannot serve {variant.title}; export fp16 or int8")
     return list(variants)
 

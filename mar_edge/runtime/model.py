@@ -166,7 +166,7 @@ def load(
         engine: `onnxruntime`, `openvino`, `tensorrt`, `tensorrt-rtx`, or `auto`: what `mar-edge verify` found fastest on
             this device; without a measurement ONNX Runtime, which is always installed.
         mask: mask ratio in percent, or `auto`: as trained.
-        precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`: what `mar-edge verify` found fastest on this device among
+        precision: `fp32`, `fp16`, `bf16`, `int8-bf16`, `int8`, or `auto`: what `mar-edge verify` found fastest on this device among
             those within their bounds; without a measurement `fp32`.
         threads: CPU threads for one inference; None for all cores. What was verified with another number of threads does not
             count for `auto`.

@@ -101,6 +101,7 @@ def test_every_problem_of_a_profile_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"precisions": ["int8-bf16"]}, "precisions has int8-bf16, which is for CPUs"),
         ({"precisions": ["fp16", "bf16"]}, "precisions has bf16, which compute capability 7.5 does not support"),
         ({"tensorrt": None, "workspace_mib": None}, "engine tensorrt needs tensorrt; engine tensorrt needs workspace_mib"),
         ({"build": "tensorrt-rtx"}, "build is tensorrt-rtx, but engine is tensorrt"),

@@ -69,7 +69,9 @@ def test_a_repository_serves_the_graph_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_the_server_is_told(family: Callable[..., Bundle], tmp_path: Path) -> None:
-    bundle = family(("fp32", "any"), ("fp16", "any"), ("bf16", "any"), ("int8", "cpu"), ("int8", "tensorrt"))
+    bundle = family(
+        ("fp32", "any"), ("fp16", "any"), ("bf16", "any"), ("int8-bf16", "cpu"), ("int8", "cpu"), ("int8", "tensorrt")
+    )
     serving = Serving(max_batch=16, queue_delay_ms=2.5, instances=2, workspace_mib=512)
     names = write_triton(bundle, tmp_path / "gpu", serving=serving)
     assert names == ["fake_mask50_fp32", "fake_mask50_fp16", "fake_mask50_int8_tensorrt"]

@@ -23,6 +23,7 @@ from mar_edge.manifest import Manifest, Parity, Variant
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import describe
+from mar_edge.model_spec import is_int8
 from mar_edge.node_names import part_of
 from mar_edge.runtime.measurement.clip_set import open_clips
 
@@ -87,10 +88,11 @@ def set_head_weight(value: float) -> Callable[[ModelProto], None]:
 def _write_variant(folder: Path, base: Path, mask: int, precision: str) -> Variant:
     file = f"mask{mask}-{precision}.onnx"
     model = onnx.load(base)
-    if precision == "int8":
+    if is_int8(precision):
         manifest = describe(base, TINY, INFO)
         thresholds = ranges(collect(base, open_clips(manifest, count=4), cache=None), "minmax")
-        onnx.save(quantise(model, thresholds, placement="cpu"), folder / file)
+        quantised = quantise(model, thresholds, placement="cpu")
+        onnx.save(quantised if precision == "int8" else to_half(quantised, "bf16", ()), folder / file)
     elif precision != "fp32":
         onnx.save(to_half(model, precision, ()), folder / file)
     return _variant(folder, file, mask, precision, base)
@@ -101,6 +103,7 @@ def _variant(folder: Path, file: str, mask: int, precision: str, base: Path) -> 
         file=file,
         mask=mask,
         precision=precision,  # type: ignore[arg-type]
+        placement="cpu" if precision == "int8-bf16" else "any",
         sha256=hash_file(folder / file),
         size_bytes=(folder / file).stat().st_size,
         gmacs=count_macs(base) / 1e9,

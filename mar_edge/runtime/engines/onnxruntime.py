@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError
-from mar_edge.model_spec import GraphSpec, ModelSpec
+from mar_edge.model_spec import GraphSpec, ModelSpec, number_formats
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.graph_tensors import GraphTensor, check_tensors
 from mar_edge.runtime.engines.step_buffers import StepBuffers
@@ -81,7 +81,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             return ort.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except self._errors as error:
-            if self.variant.precision == "bf16" and "NOT_IMPLEMENTED" in str(error):
+            if "bf16" in number_formats(self.variant.precision) and "NOT_IMPLEMENTED" in str(error):
                 raise EngineError(
                     "ONNX Runtime has no bf16 kernels for this CPU. Choose another precision, or --engine openvino"
                 ) from error

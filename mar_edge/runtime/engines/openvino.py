@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError
 from mar_edge.extras import require
-from mar_edge.model_spec import GraphSpec, ModelSpec
+from mar_edge.model_spec import GraphSpec, ModelSpec, number_formats
 from mar_edge.node_names import is_product
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.graph_tensors import GraphTensor, check_tensors
@@ -42,7 +42,7 @@ class OpenVinoEngine(Engine):
         threads: CPU threads for one inference; None for all cores.
 
     Raises:
-        EngineError: if OpenVINO rejects the graph, or the graph is BF16 and the CPU does not support BF16.
+        EngineError: if OpenVINO rejects the graph, or the graph contains BF16 and the CPU does not support BF16.
         MissingExtraError: if OpenVINO is not installed.
     """
 
@@ -56,7 +56,8 @@ class OpenVinoEngine(Engine):
         except (ImportError, OSError) as error:
             raise EngineError(f"OpenVINO is installed but cannot be loaded: {_last_line(error)}") from error
 
-        if variant.precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        needs_bf16 = "bf16" in number_formats(variant.precision)
+        if needs_bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError(
                 f"this CPU ({self._core.get_property('CPU', 'FULL_DEVICE_NAME')}) has no BF16 arithmetic. "
                 "Choose another precision"

@@ -18,7 +18,7 @@ from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
 from mar_edge.files.regular_file import read_text
 from mar_edge.manifest import Variant
-from mar_edge.model_spec import PRECISIONS
+from mar_edge.model_spec import PRECISIONS, number_formats
 from mar_edge.runtime.device import cache as device_cache
 from mar_edge.runtime.device.identity import device_key
 from mar_edge.runtime.engines.registry import ENGINES, engine_version
@@ -90,7 +90,8 @@ def choose(
     What is named is used. For what is left to `auto`, the fastest pair that verify measured on this device is used, with
     as many threads, if it stayed within its bounds; among those within `MARGIN` of it the highest precision, so that an
     INT8 graph that is slower than another precision is never used. Without a measurement it is ONNX Runtime and the
-    highest precision, FP32 if it exists; a bundle with BF16 only uses OpenVINO, as ONNX Runtime does not support BF16.
+    highest precision that it supports, FP32 if it exists; a bundle with nothing but BF16 in its graphs uses OpenVINO, as ONNX
+    Runtime does not support BF16.
 
     Raises:
         BundleError: if the bundle has no such graph.
@@ -116,9 +117,9 @@ def choose(
         return Choice(
             best.engine, variant, f"{best.speed:.2f}x the speed of fp32 in onnxruntime here, measured {best.day}"
         )
-    variant = bundle.variant(mask, precision, engine="onnxruntime" if engine == "auto" else engine)
+    variant = _unmeasured(bundle, mask, precision, engine)
     if engine == "auto":
-        engine = "openvino" if variant.precision == "bf16" else "onnxruntime"
+        engine = "openvino" if "bf16" in number_formats(variant.precision) else "onnxruntime"
     if options:
         why_not = "no other graph stayed within its bounds here when mar-edge verify measured it"
     elif remembered:
@@ -126,6 +127,14 @@ def choose(
             f"measured here, but not this engine, mask and precision as they are now. Run: {_command(bundle, threads)}"
         )
     return Choice(engine, variant, why_not or _why_unmeasured(bundle, threads))
+
+
+def _unmeasured(bundle: Bundle, mask: int | Literal["auto"], precision: str, engine: str) -> Variant:
+    """Return the graph of the highest precision; for ONNX Runtime one without BF16, if there is one."""
+    if engine not in ("auto", "onnxruntime"):
+        return bundle.variant(mask, precision, engine=engine)
+    options = bundle.candidates(mask, precision, engine="onnxruntime")
+    return next((option for option in options if "bf16" not in number_formats(option.precision)), options[0])
 
 
 def remember(bundle: Bundle, measurements: Collection[Measurement], *, threads: int | None = None) -> Path:

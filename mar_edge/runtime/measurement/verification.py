@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mar_edge.bundle import Bundle
 from mar_edge.errors import BundleError, EngineError, MarEdgeError, MissingExtraError
 from mar_edge.manifest import Parity, Variant
-from mar_edge.model_spec import PRECISIONS
+from mar_edge.model_spec import PRECISIONS, number_formats
 from mar_edge.node_names import part_of
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.engines.engine import Engine
@@ -265,18 +265,27 @@ def broken_promise(variant: Variant, precisions: dict[str, str]) -> str | None:
     Returns:
         One phrase; None if there are none.
     """
-    other = [name for name, kind in precisions.items() if kind != variant.precision and not _may_differ(variant, name)]
+    wanted = number_formats(variant.precision)[0]
+    other = [name for name, kind in precisions.items() if kind != wanted and not _may_differ(variant, name, kind)]
     if not other:
         return None
     kinds = " and ".join(sorted({precisions[name] for name in other}))
     names = "" if len(other) == len(precisions) else f": {', '.join(other[:3])}{', ...' if other[3:] else ''}"
-    return f"{len(other)} of {len(precisions)} matrix products run in {kinds}, not in {variant.precision}{names}"
+    return f"{len(other)} of {len(precisions)} matrix products run in {kinds}, not in {wanted}{names}"
 
 
-def _may_differ(variant: Variant, name: str) -> bool:
+def _may_differ(variant: Variant, name: str, kind: str) -> bool:
     part = part_of(name)
     # TensorRT fuses attention in INT8 only up to some number of tokens, so its graphs may leave it out
     if variant.precision == "int8" and variant.placement == "tensorrt" and part.endswith(".attn"):
         return True
-    # a kept name may be a step within a part, as `encoder.blocks.3.attn.scores`, or hold parts
-    return any(f"{part}.".startswith(f"{kept}.") or kept.startswith(f"{part}.") for kept in variant.kept)
+    if not _is_named(part, variant.kept):
+        return False
+    # what is not INT8 in `int8-bf16` is BF16, or FP32 where the export chose that
+    in_fp32 = variant.quantisation.get("in_fp32", ())
+    return variant.precision != "int8-bf16" or kind == "bf16" or (kind == "fp32" and _is_named(part, in_fp32))
+
+
+def _is_named(part: str, names: Collection[str]) -> bool:
+    """Return whether a part is one of the names, or in one; or holds one, as a step `encoder.blocks.3.attn.scores`."""
+    return any(f"{part}.".startswith(f"{name}.") or name.startswith(f"{part}.") for name in names)

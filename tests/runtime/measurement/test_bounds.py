@@ -15,7 +15,7 @@ Logits = NDArray[np.float32]
 
 CLIPS = 64
 
-NOISE = {"fp32": 1e-6, "fp16": 5e-4, "bf16": 5e-3, "int8": 0.015}
+NOISE = {"fp32": 1e-6, "fp16": 5e-4, "bf16": 5e-3, "int8-bf16": 0.016, "int8": 0.015}
 """What rounding does to a logit of a small model, as deviation; measured on two-class models for INT8."""
 
 

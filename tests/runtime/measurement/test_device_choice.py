@@ -200,6 +200,40 @@ def test_bf16_alone_goes_to_openvino(tmp_path: Path) -> None:
     assert taken(bundle) == taken(bundle, precision="bf16") == ("openvino", "bf16")
 
 
+def test_int8_bf16_is_taken_where_it_is_fastest_and_never_in_onnx_runtime(tmp_path: Path) -> None:
+    bundle = bundle_with(tmp_path / "other.mar", "fp32", "int8-bf16", "int8")
+
+    def speeds(mixed: float, int8: float) -> list[Measurement]:
+        found = measured(bundle, onnxruntime_fp32=1, openvino_int8=int8)
+        variant = bundle.variant(50, "int8-bf16")
+        ran = {"median_ms": 100 / abs(mixed), "speed": abs(mixed), "missed": ("KL",) if mixed < 0 else ()}
+        return [
+            *found,
+            Measurement(variant, "openvino", VERSIONS["openvino"], parity=PARITY, **ran),  # type: ignore[arg-type]
+            Measurement(variant, "onnxruntime", VERSIONS["onnxruntime"], failure="ONNX Runtime has no bf16 kernels"),
+        ]
+
+    remember(bundle, speeds(3.3, 3))
+    assert taken(bundle) == ("openvino", "int8-bf16")
+    remember(bundle, speeds(3, 3.1))  # the higher precision, as int8 gains too little
+    assert taken(bundle) == ("openvino", "int8-bf16")
+    remember(bundle, speeds(3, 3.3))
+    assert taken(bundle) == ("openvino", "int8")
+    remember(bundle, speeds(-4, 3))  # it missed its bounds
+    assert taken(bundle) == ("openvino", "int8")
+
+
+def test_without_a_measurement_onnx_runtime_is_not_given_bf16(tmp_path: Path) -> None:
+    bundle = bundle_with(tmp_path / "other.mar", "bf16", "int8-bf16", "int8")
+    assert taken(bundle) == taken(bundle, engine="onnxruntime") == ("onnxruntime", "int8")
+    assert taken(bundle, precision="int8-bf16") == ("openvino", "int8-bf16")
+    assert taken(bundle_with(tmp_path / "alone.mar", "int8-bf16")) == ("openvino", "int8-bf16")
+
+
+def test_tensorrt_is_not_given_int8_bf16(tmp_path: Path) -> None:
+    assert taken(bundle_with(tmp_path / "a.mar", "int8-bf16", "int8"), engine="tensorrt") == ("tensorrt", "int8")
+
+
 def test_an_unknown_engine_is_named(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="unknown engine 'tpu'; choose from auto, onnxruntime, openvino"):
         choose(bundle, engine="tpu")

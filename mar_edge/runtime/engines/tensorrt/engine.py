@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.errors import EngineError
 from mar_edge.manifest import Variant
 from mar_edge.model_spec import ModelSpec
 from mar_edge.reporting import Warn
@@ -71,6 +72,10 @@ class TensorRTEngine(Engine):
     ) -> None:
         super().__init__(spec, variant, path)
         self.name = module.replace("_", "-")
+        if not variant.may_run(self.name):
+            raise EngineError(
+                f"{variant.title} is for CPUs, not for {self.name}. Choose another precision, or --engine openvino"
+            )
         dialect = tensorrt_versions.load(self.name)
         place = CudaPlace(device, extra=self.name)
         key = key_of(variant, dialect, place.gpu, batch=batch, workspace_mib=workspace_mib)

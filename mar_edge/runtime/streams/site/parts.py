@@ -43,14 +43,14 @@ class ModelPart(Part):
         model: a built-in name or a bundle's path.
         engine: `auto`, `onnxruntime`, `openvino`, `tensorrt` or `tensorrt-rtx`.
         mask: mask ratio in percent, or `auto`: as trained.
-        precision: `fp32`, `fp16`, `bf16`, `int8`, or `auto`.
+        precision: `fp32`, `fp16`, `bf16`, `int8-bf16`, `int8`, or `auto`.
         threads: CPU threads for one inference; `null` for all cores.
     """
 
     model: str = Field(min_length=1)
     engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"] = "auto"
     mask: Literal["auto", 0, 25, 50, 75] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8-bf16", "int8"] = "auto"
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
 
 
