@@ -26,9 +26,11 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import SourceCode, SourceError, SourceTimeoutError
 from mar_edge.geometry import Geometry
+from mar_edge.masking import running_places
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.results import Kind, Record
 
@@ -264,15 +266,18 @@ class FakeEngine(Engine):
 
     Args:
         labels: class names; the first is the idle class.
-        answer: returns the label for a clip, uint8 (T, H, W, 3); by default the class by its brightness, dark to bright.
-        delay_s: how long an inference takes, seconds, for each clip.
-        frames: length of a window.
+        answer: returns the label for a clip, uint8 (T, H, W, 3), or for a time step of a streaming model; by default the
+            class by its brightness, dark to bright.
+        delay_s: how long an inference takes, seconds, for each clip or time step.
+        frames: length of a window, or of a streaming model's band.
         size_px: side of the pictures that the model takes.
         rate_fps: frames per second that the model expects.
         keep: whether to keep the clips.
+        streaming: whether it is of a streaming model, which sees one time step of two frames at a time and keeps a state: the
+            mean brightness of each step, 0 to 1, in keys and values of one attention.
 
     Attributes:
-        clips: clips that were inferred, uint8 (T, H, W, 3), if they are kept.
+        clips: clips or time steps that were inferred, uint8 (T, H, W, 3), if they are kept.
         inferences: how many were inferred.
     """
 
@@ -288,12 +293,14 @@ class FakeEngine(Engine):
         size_px: int = 32,
         rate_fps: float = 10.0,
         keep: bool = True,
+        streaming: bool = False,
     ) -> None:
         spec = ModelSpec(
             name="fake",
             description="an engine for tests",
             licence="Apache-2.0",
             labels=list(labels),
+            temporal="causal" if streaming else "window",
             geometry=Geometry(frames=frames, height_px=size_px, width_px=size_px, patch_px=8),
             rate_fps=rate_fps,
             resize="stretch",
@@ -303,6 +310,11 @@ class FakeEngine(Engine):
             provenance={},
         )
         super().__init__(spec, GraphSpec(mask=50, precision="fp32", gmacs=0.001), Path("fake.onnx"))
+        if streaming:
+            places = running_places(spec.geometry.grid, self.variant.mask / 100)
+            self.layout = StateLayout(
+                tuple(map(tuple, places.tolist())), spec.geometry.grid[0] - 1, attentions=((1, 4),)
+            )
         self.clips: list[NDArray[np.uint8]] = []
         self.inferences = 0
         self.delay_s = delay_s
@@ -323,6 +335,13 @@ class FakeEngine(Engine):
         logits = np.zeros((len(frames), len(self.spec.labels)), np.float32)
         for row, clip in enumerate(frames):
             logits[row, self.spec.labels.index(self._answer(clip))] = 8.0
+        return logits
+
+    def _step(self, frames: NDArray[np.uint8], states: Sequence[StreamState]) -> NDArray[np.float32]:
+        logits = self._infer(frames)
+        for step, state in zip(frames, states, strict=True):
+            brightness = np.float32(step.mean() / 255)
+            state.write([np.full(shape, brightness, np.float32) for shape in state.layout.shapes(1)])
         return logits
 
 
