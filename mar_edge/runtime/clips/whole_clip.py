@@ -154,7 +154,8 @@ class WholeClip:
             repeats += max(0, sampled.places - 1)
             taken = []
             if sampled.pictures is not None:
-                taken = [_Sample(sampled.pictures, self._read, frame.time_s)] * sampled.places
+                taken = [_Sample(sampled.pictures, self._read, frame.time_s)]
+                taken *= min(sampled.places, self._spec.geometry.frames)
             yield taken, sampled.cut is not None
         if breaks:
             gaps = "a gap or a change" if breaks == 1 else f"{counted(breaks, 'gap')} or changes"

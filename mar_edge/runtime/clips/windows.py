@@ -28,8 +28,8 @@ class Sampled:
 
     Attributes:
         pictures: uint8 (crops, H, W, 3) RGB in the model's size; None for a frame between two samples.
-        places: number of places of the window that it fills: 0 for a frame between two samples, more than 1
-            where frames are missing.
+        places: number of places that it fills, of which a window has room for its length: 0 for a frame between two
+            samples, more than 1 where frames are missing.
         cut: why no window may contain both this frame and an earlier one; None if one may.
     """
 
@@ -80,7 +80,7 @@ class Intake:
                 f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
             )
         cut = frame.cut or self._break(frame.size_px, time_s)
-        places = min(self._sampler.places(time_s, anew=cut is not None), self._spec.geometry.frames)
+        places = self._sampler.places(time_s, anew=cut is not None)
         pictures = self._pictures(frame, out) if places else None
         if cut is not None:  # nothing was changed before here
             self._sampler.reset()
@@ -114,7 +114,7 @@ class Step:
     """How a frame changed a window.
 
     Attributes:
-        places: number of places that it filled.
+        places: number of places that it filled, those that it filled again included.
         full: whether the window contains a complete clip.
         cut: why the window was emptied before; None if it was not.
     """
@@ -152,7 +152,7 @@ class Window:
             self._empty()
         self._seen += not frame.held
         if sampled.pictures is not None:
-            for _ in range(sampled.places):
+            for _ in range(min(sampled.places, self._frames.frames)):
                 self._frames.push(sampled.pictures[0])
                 self._origins.append((self._seen, frame.held))
         return Step(sampled.places, self._frames.full, sampled.cut)
@@ -161,6 +161,10 @@ class Window:
     def clip(self) -> NDArray[np.uint8]:
         """The clip, uint8 (T, H, W, 3) RGB, as a view that the next frame changes; only when the window is full."""
         return self._frames.window()
+
+    def newest(self, count: int, behind: int = 0) -> NDArray[np.uint8]:
+        """Return neighbouring frames, see `RingBuffer.newest`."""
+        return self._frames.newest(count, behind)
 
     @property
     def doubt(self) -> str | None:
