@@ -11,6 +11,7 @@ from typing import NoReturn, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted
 from mar_edge.errors import EngineError, FrameError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
@@ -129,10 +130,13 @@ class Engine(ABC):
         self.check_process()
         layout = self._layout()
         self._check_frames(frames, self.spec.geometry.tubelet_frames)
-        if len(states) != len(frames) or any(state.layout != layout for state in states):
+        if len({id(state) for state in states}) != len(frames) or len(states) != len(frames):
             raise EngineError(
-                f"{len(frames)} time steps need as many states of this engine's own mask and precision; "
-                "use new_state, and take_over for a change of the mask"
+                f"{counted(len(frames), 'time step')} came with {counted(len(states), 'state')}; give each its stream's own"
+            )
+        if not all(state.layout == layout and self._can_use(state) for state in states):
+            raise EngineError(
+                "this state is of another engine, mask or precision; get one from new_state, and call its take_over"
             )
         for state in states:
             state.begin()
@@ -145,6 +149,10 @@ class Engine(ABC):
         for state in states:
             state.finish()
         return logits
+
+    def _can_use(self, state: StreamState) -> bool:
+        """Return whether the engine can read a state of its layout where it is kept."""
+        return type(state) is StreamState
 
     def _layout(self) -> StateLayout:
         if self.layout is None:
@@ -181,7 +189,7 @@ class Engine(ABC):
         """Measure the time of each step.
 
         Args:
-            frames: one clip, as `infer` takes it.
+            frames: one clip, as `infer` takes it; of a streaming model its last time step is run, from an empty state.
             runs: inferences that the median is taken over, after one warm-up.
 
         Returns:
@@ -189,6 +197,10 @@ class Engine(ABC):
             in it; a step that the engine added has another name. None if the engine does not report it.
         """
         return None
+
+    def _last_step(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the last time step (tubelet frames, H, W, 3) of a clip (1, T, H, W, 3)."""
+        return frames[0, -self.spec.geometry.tubelet_frames :]
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph of a windowed model on checked frames."""

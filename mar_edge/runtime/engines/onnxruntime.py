@@ -6,19 +6,21 @@ import json
 import statistics
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.counting import counted
 from mar_edge.errors import EngineError
-from mar_edge.masking import running_places
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.engine import Engine
-from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
+from mar_edge.runtime.engines.graph_tensors import GraphTensor, check_tensors
+from mar_edge.runtime.engines.step_buffers import StepBuffers
+from mar_edge.runtime.engines.stream_state import StreamState
 from mar_edge.telemetry import import_onnxruntime
 
 _INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
@@ -35,6 +37,9 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
 class OnnxRuntimeEngine(Engine):
     """ONNX Runtime on the CPU.
 
+    May be used by several threads. Steps of a streaming model run one at a time, and read and write the memory of
+    their stream's state in place.
+
     Args:
         spec: the model.
         variant: which of its graphs it is.
@@ -49,16 +54,15 @@ class OnnxRuntimeEngine(Engine):
         self._errors = onnxruntime_errors()
         self._threads = threads
         self._session = self._open()
-        frames, logits = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        if spec.streaming:
-            self.layout = _layout(spec, variant, self._session)
-        self.max_batch = frames.shape[0] if isinstance(frames.shape[0], int) else sys.maxsize
-        wanted = ("tensor(uint8)", [spec.input_frames, *self._shape[1:]], [self._classes])
-        if (frames.type, frames.shape[1:], logits.shape[1:]) != wanted:
-            raise EngineError(
-                f"{path} takes {frames.type} {frames.shape} and returns {logits.shape}; its manifest states "
-                f"clips {list(self._shape)} and {counted(self._classes, 'label')}. Export the bundle again"
-            )
+        inputs, outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
+        self.layout = check_tensors(spec, variant, path, inputs, outputs)
+        if self.layout is None:
+            batch = self._session.get_inputs()[0].shape[0]
+            self.max_batch = batch if isinstance(batch, int) else sys.maxsize
+        else:
+            self._buffers = StepBuffers(spec, self.layout)
+            self._bindings: WeakKeyDictionary[StreamState, _Binding] = WeakKeyDictionary()
+            self._turn = threading.Lock()
 
     def _open(self, profile: Path | None = None) -> Any:
         """Load the graph; a profile of every inference is written to files whose names begin with `profile`."""
@@ -89,28 +93,26 @@ class OnnxRuntimeEngine(Engine):
         return logits
 
     def _step(self, frames: NDArray[np.uint8], states: Sequence[StreamState]) -> NDArray[np.float32]:
-        layout = self._layout()
-        feeds: dict[str, NDArray[Any]] = {
-            "frames": frames,
-            "step": np.array([state.clock for state in states], np.int64),
-            "bias": np.concatenate([state.bias for state in states]),
-        }
-        for index, name in enumerate(layout.names):
-            kept = [state.fetch()[index] for state in states]
-            feeds[f"past_{name}"] = kept[0] if len(kept) == 1 else np.concatenate(kept)
-        names = ["logits", *(f"new_{name}" for name in layout.names)]
+        # in turn: a batch costs as much, and would need the states in one piece of memory
+        with self._turn:
+            return np.concatenate([self._one_step(step, state) for step, state in zip(frames, states, strict=True)])
+
+    def _one_step(self, frames: NDArray[np.uint8], state: StreamState) -> NDArray[np.float32]:
+        """Run a step (tubelet frames, H, W, 3) of one stream."""
+        self._buffers.fill(frames, state)
         try:
-            logits, *fresh = self._session.run(names, feeds)
+            if state not in self._bindings:
+                self._bindings[state] = _Binding(self._session, self._buffers.inputs(state), self._buffers.outputs)
+            self._bindings[state].run()
         except self._errors as error:
             raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
-        for row, state in enumerate(states):
-            state.write([new[row : row + 1] for new in fresh])
-        return np.asarray(logits, np.float32)
+        state.write(self._buffers.fresh)
+        return self._buffers.logits.copy()
 
     def layer_precisions(self) -> dict[str, str] | None:
         """See `Engine.layer_precisions`; read from a profile, which has the input types of every kernel."""
         self.check_process()
-        events = self._profile(np.zeros((1, *self._shape), np.uint8), runs=1)
+        events = self._profile(self._feeds(np.zeros((1, *self._shape), np.uint8)), runs=1)
         if events is None:
             return None
         found = {}
@@ -127,7 +129,7 @@ class OnnxRuntimeEngine(Engine):
     def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
         """See `Engine.layer_times`."""
         self.check_process()
-        events = self._profile(frames, runs=runs + 1)
+        events = self._profile(self._feeds(frames), runs=runs + 1)
         if events is None:
             return None
         times: dict[str, list[float]] = {}
@@ -135,7 +137,16 @@ class OnnxRuntimeEngine(Engine):
             times.setdefault(event["name"].removesuffix(_KERNEL), []).append(event["dur"] / 1000)
         return {name: statistics.median(took[1:]) for name, took in times.items()}
 
-    def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]] | None:
+    def _feeds(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Return the inputs of one inference on a clip; of a step graph those of its last step, from an empty state."""
+        if self.layout is None:
+            return {"frames": frames}
+        buffers, state = StepBuffers(self.spec, self.layout), self.new_state()
+        state.begin()
+        buffers.fill(self._last_step(frames), state)
+        return buffers.inputs(state)
+
+    def _profile(self, feeds: dict[str, NDArray[Any]], *, runs: int) -> list[dict[str, Any]] | None:
         """Return what ONNX Runtime records about every kernel it runs, in a separate session.
 
         It writes a file, and reports no error if the disk is full; None if that file is missing or incomplete.
@@ -145,7 +156,7 @@ class OnnxRuntimeEngine(Engine):
                 session = self._open(Path(folder) / "profile")
                 try:
                     for _ in range(runs):
-                        session.run(["logits"], {"frames": frames})
+                        session.run(None, feeds)
                 except self._errors as error:
                     raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
                 events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -154,13 +165,35 @@ class OnnxRuntimeEngine(Engine):
         return [event for event in events if event["cat"] == "Node" and event["name"].endswith(_KERNEL)]
 
 
-def _layout(spec: ModelSpec, variant: GraphSpec, session: Any) -> StateLayout:
-    """Return what a step graph keeps."""
-    kinds = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(bfloat16)": "bfloat16"}
-    past = [given for given in session.get_inputs() if given.name.startswith("past_k")]
-    return StateLayout(
-        places=tuple(map(tuple, running_places(spec.geometry.grid, variant.mask / 100).tolist())),
-        slots=spec.geometry.grid[0] - 1,
-        attentions=tuple((given.shape[1], given.shape[3]) for given in past),
-        kind=kinds[past[0].type],
-    )
+class _Binding:
+    """A session bound to memory that it reads and writes in place.
+
+    Args:
+        session: of ONNX Runtime.
+        inputs, outputs: memory by the name of the input or output.
+    """
+
+    def __init__(self, session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> None:
+        self._session, self._binding = session, session.io_binding()
+        from_numpy = import_onnxruntime().OrtValue.ortvalue_from_numpy
+        # the binding itself does not keep the arrays alive
+        self._inputs = {name: from_numpy(array) for name, array in inputs.items()}
+        self._outputs = {name: from_numpy(array) for name, array in outputs.items()}
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+
+    def run(self) -> None:
+        """Run the graph."""
+        self._session.run_with_iobinding(self._binding)
+
+
+def _tensors(values: Sequence[Any]) -> list[GraphTensor]:
+    """Return the inputs or outputs of a session."""
+    kinds = {"float": "float32", "double": "float64"}  # it spells the others as NumPy does
+    found = []
+    for value in values:
+        kind = value.type.removeprefix("tensor(").removesuffix(")")
+        found.append(GraphTensor(value.name, kinds.get(kind, kind), tuple(value.shape[1:])))
+    return found

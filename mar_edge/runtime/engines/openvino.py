@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import statistics
 import threading
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.counting import counted
 from mar_edge.errors import EngineError
 from mar_edge.extras import require
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.node_names import is_product
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.graph_tensors import GraphTensor, check_tensors
 from mar_edge.runtime.engines.openvino_core import openvino_core
+from mar_edge.runtime.engines.step_buffers import StepBuffers
+from mar_edge.runtime.engines.stream_state import StreamState
 from mar_edge.telemetry import import_openvino
 
 _PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
@@ -66,8 +70,11 @@ class OpenVinoEngine(Engine):
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._compiled = self._compile()
-        self._request = self._compiled.create_infer_request()
         self._turn = threading.Lock()
+        if self.layout is None:
+            self._request = self._compiled.create_infer_request()
+        else:
+            self._request = _StepRequest(self._compiled, self._names, StepBuffers(spec, self.layout))
 
     def _compile(self, **more: Any) -> Any:
         """Read and compile the graph for batches of one: OpenVINO fuses more when it knows all shapes."""
@@ -76,16 +83,11 @@ class OpenVinoEngine(Engine):
         try:
             reader = frontend.FrontEndManager().load_by_framework("onnx")  # read_model would try every format it knows
             model = reader.convert(reader.load(str(self.path)))
-            (frames,), (logits,) = model.inputs, model.outputs
-            taken = frames.element_type.get_type_name(), frames.partial_shape
-            fits = taken[0] == "u8" and taken[1].compatible(openvino.PartialShape([-1, *self._shape]))
-            if fits:
-                model.reshape({0: [1, *self._shape]})
-            if not fits or list(logits.partial_shape.to_shape()) != [1, self._classes]:
-                raise EngineError(
-                    f"{self.path} takes {taken[0]} {taken[1]} and returns {logits.partial_shape}; its manifest "
-                    f"states clips {list(self._shape)} and {counted(self._classes, 'label')}. Export the bundle again"
-                )
+            inputs, outputs = _tensors(model.inputs), _tensors(model.outputs)
+            self.layout = check_tensors(self.spec, self.variant, self.path, inputs, outputs)
+            # by these names from now on: OpenVINO adds others, of nodes that it removes
+            self._names = [tensor.name for tensor in inputs], [tensor.name for tensor in outputs]
+            model.reshape({index: [1, *tensor.shape] for index, tensor in enumerate(inputs)})
             return self._core.compile_model(model, "CPU", {**self._options, **more})
         except (
             RuntimeError,
@@ -106,6 +108,16 @@ class OpenVinoEngine(Engine):
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO failed on {self.path.name}: {_last_line(error)}") from error
 
+    def _step(self, frames: NDArray[np.uint8], states: Sequence[StreamState]) -> NDArray[np.float32]:
+        # in turn: a batch costs as much, and would need the states in one piece of memory
+        with self._turn:
+            try:
+                return np.concatenate(
+                    [self._request.step(step, state) for step, state in zip(frames, states, strict=True)]
+                )
+            except RuntimeError as error:
+                raise EngineError(f"OpenVINO failed on {self.path.name}: {_last_line(error)}") from error
+
     def layer_precisions(self) -> dict[str, str]:
         """See `Engine.layer_precisions`; read from the graph that OpenVINO compiled."""
         self.check_process()
@@ -122,13 +134,81 @@ class OpenVinoEngine(Engine):
     def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float]:
         """See `Engine.layer_times`."""
         self.check_process()
-        request = self._compile(PERF_COUNT=True).create_infer_request()
+        compiled = self._compile(PERF_COUNT=True)
+        request, feeds = compiled.create_infer_request(), {0: frames}
+        if self.layout is not None:
+            stepping = _StepRequest(compiled, self._names, StepBuffers(self.spec, self.layout))
+            request, feeds = stepping.request, {}
+            state = self.new_state()
+            state.begin()
+            stepping.bind(self._last_step(frames), state)
         times: dict[str, list[float]] = {}
         for run in range(runs + 1):
-            request.infer({0: frames})
+            request.infer(feeds)
             for layer in request.get_profiling_info() if run else ():
                 times.setdefault(layer.node_name, []).append(1000 * layer.real_time.total_seconds())
         return {name: statistics.median(took) for name, took in times.items()}
+
+
+class _StepRequest:
+    """An inference request of a step graph, which reads and writes the host's memory in place.
+
+    Args:
+        compiled: the graph.
+        names: of its inputs and outputs, in order.
+        buffers: what is not a stream's own.
+
+    Attributes:
+        request: OpenVINO's.
+    """
+
+    def __init__(self, compiled: Any, names: tuple[list[str], list[str]], buffers: StepBuffers) -> None:
+        self.request = compiled.create_infer_request()
+        self._inputs, outputs = names
+        self._buffers, self._kind = buffers, buffers.kind
+        self._bound: weakref.ref[StreamState] | None = None
+        self._memory: dict[str, NDArray[Any]] = {}  # OpenVINO's tensors do not keep it alive
+        for index, name in enumerate(outputs):
+            self.request.set_output_tensor(index, self._share(name, buffers.outputs[name]))
+
+    def bind(self, frames: NDArray[np.uint8], state: StreamState) -> None:
+        """Prepare a step (tubelet frames, H, W, 3) of a stream, whose memory is the input from now on."""
+        self._buffers.fill(frames, state)
+        if self._bound is None or self._bound() is not state:
+            memory = self._buffers.inputs(state)
+            for index, name in enumerate(self._inputs):
+                self.request.set_input_tensor(index, self._share(name, memory[name]))
+            self._bound, self._memory = weakref.ref(state), memory
+
+    def step(self, frames: NDArray[np.uint8], state: StreamState) -> NDArray[np.float32]:
+        """Run a step of a stream and write its keys and values.
+
+        Returns:
+            Logits (1, classes), the caller's own.
+        """
+        self.bind(frames, state)
+        self.request.start_async()  # `infer` would copy every output
+        self.request.wait()
+        state.write(self._buffers.fresh)
+        return self._buffers.logits.copy()
+
+    def _share(self, name: str, array: NDArray[Any]) -> Any:
+        """Return a tensor of OpenVINO over an array's memory; BF16 is in it as bits."""
+        openvino = import_openvino()
+        if name.startswith(("past_", "new_")) and self._kind == "bfloat16":
+            return openvino.Tensor(array, openvino.Shape(array.shape), openvino.Type.bf16)
+        return openvino.Tensor(array, shared_memory=True)
+
+
+def _tensors(ports: Sequence[Any]) -> list[GraphTensor]:
+    """Return the inputs or outputs of a model as it was read."""
+    kinds = {"u8": "uint8", "i64": "int64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+    found = []
+    for port in ports:
+        kind, shape = port.element_type.get_type_name(), list(port.partial_shape)[1:]
+        dims = tuple(dim.get_length() if dim.is_static else str(dim) for dim in shape)
+        found.append(GraphTensor(port.any_name, kinds.get(kind, kind), dims))
+    return found
 
 
 def _is_product(name: str) -> bool:

@@ -80,7 +80,8 @@ class StreamState:
         held: number of the step in each slot, int64 (slots,); `EMPTY` for none.
         attended: which tokens of each slot exist, bool (slots, N); after a change to a lower mask some do not.
         bias: float32 (1, 1, 1, (slots + 1) * N) for the graph; the newest N are the step's own.
-        kept: keys and values in turn for every attention, (1, heads, slots * N, head width) of the layout's kind.
+        kept: keys and values in turn for every attention, (1, heads, slots * N, head width) of the layout's kind, in the host's
+            memory; always the same arrays, so that an engine can read them in place. Empty if an engine keeps them elsewhere.
         warm: share of the band that the newest answer saw, above 0 to 1.
     """
 
@@ -115,10 +116,14 @@ class StreamState:
         self.bias[0, 0, 0, : seen.size] = np.where(seen, np.float32(0), UNSEEN).ravel()
         self._target, self._seen = self.slot, int(inside.sum())
 
+    def take_slot(self) -> int:
+        """Return the slot that the step's keys and values go into. What was in it is lost, even if the step fails."""
+        self.held[self._target] = EMPTY
+        return self._target
+
     def write(self, fresh: Sequence[NDArray[Any]]) -> None:
         """Write the step's keys and values, (1, heads, N, head width) each, into its slot."""
-        first = self._target * self.layout.tokens
-        self.held[self._target] = EMPTY
+        first = self.take_slot() * self.layout.tokens
         for kept, new in zip(self.kept, fresh, strict=True):
             kept[:, :, first : first + self.layout.tokens] = new
 
@@ -156,7 +161,9 @@ class StreamState:
         Raises:
             EngineError: if it is of another layout; the state is as it was before.
         """
-        expected = {name: (kept.shape, kept.dtype) for name, kept in zip(self.layout.names, self.fetch(), strict=True)}
+        layout = self.layout
+        kind, shapes = np.dtype(KINDS[layout.kind]), layout.shapes(layout.slots)
+        expected: dict[str, Any] = {name: (shape, kind) for name, shape in zip(layout.names, shapes, strict=True)}
         expected |= {"held": (self.held.shape, self.held.dtype), "attended": (self.attended.shape, self.attended.dtype)}
         expected |= {"step": ((), np.dtype(np.int64)), "warm": ((), np.dtype(np.float64))}
         found = {name: (np.shape(array), np.asarray(array).dtype) for name, array in arrays.items()}
@@ -168,7 +175,7 @@ class StreamState:
             )
         self.step, self.warm = int(arrays["step"]), float(arrays["warm"])
         self.held[:], self.attended[:] = arrays["held"], arrays["attended"]
-        self.store([np.asarray(arrays[name]) for name in self.layout.names])
+        self.store([np.asarray(arrays[name]) for name in layout.names])
 
     def fetch(self) -> list[NDArray[Any]]:
         """Return keys and values in the host's memory, in the order of `StateLayout.names`; not to be written to."""
