@@ -10,7 +10,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.counting import counted
+from mar_edge.counting import counted, counted_of
 from mar_edge.errors import FrameError, MarEdgeError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
@@ -20,6 +20,9 @@ from mar_edge.runtime.frame import Color, Frame
 
 FEWEST_PICTURES = 5
 """A window of fewer distinct pictures shows no motion that a model could recognise."""
+
+LEAST_WARM = 0.5
+"""Share of its band that a streaming model must have seen for a reliable answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,16 @@ def doubt(pictures: int, frames: int) -> str | None:
     if pictures >= min(FEWEST_PICTURES, frames):
         return None
     return f"only {counted(pictures, 'distinct picture')} in a window of {counted(frames, 'frame')}"
+
+
+def cold_doubt(steps: int, band: int) -> str | None:
+    """Return why a streaming model has seen too little; None if it has seen enough.
+
+    Args:
+        steps: time steps of the band that it has seen.
+        band: time steps that an answer depends on directly.
+    """
+    return None if steps >= LEAST_WARM * band else f"only {counted_of(steps, band, 'time step')} seen"
 
 
 def to_model(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.counting import counted_of
 from mar_edge.errors import OptionError
 from mar_edge.masking import PLACES
+from mar_edge.runtime.clips.windows import cold_doubt
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.stream_state import StreamState
 from mar_edge.runtime.results import Event, Prediction
@@ -22,9 +22,6 @@ from mar_edge.runtime.streams.skip_gate import THRESHOLD, SkipGate
 from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 TOP = 5
-
-LEAST_WARM = 0.5
-"""Share of the band that a streaming model must have seen before an event may begin."""
 
 
 class Recogniser:
@@ -62,7 +59,9 @@ class Recogniser:
         self.reused = 0
         self.engine = engine
         self.state: StreamState | None = engine.new_state() if engine.spec.streaming else None
-        self.last: NDArray[np.float32] | None = None  # logits of the newest step that ran since the begin or the last break
+        self.last: NDArray[np.float32] | None = (
+            None  # logits of the newest step that ran since the begin or the last break
+        )
         self.gate = _gate(engine, skip_still)
         self.decision = Decision(engine.spec, stream=stream, smoothing_s=smoothing_s, rule=rule)
         self._stream = stream
@@ -120,7 +119,8 @@ class Recogniser:
             inference_ms: how long the engine took for it, in milliseconds.
             reused: whether the logits are those of an earlier step, because nothing has moved.
         """
-        doubt = self._doubt() or seen.doubt
+        cold = None if self.state is None else cold_doubt(len(self._known), self._band)
+        doubt = cold or seen.doubt
         scores, events = self.decision.update(
             logits,
             seen.time_s,
@@ -178,11 +178,6 @@ class Recogniser:
         self._known.append(step)
         while self._known[0] <= step - self._band:
             self._known.popleft()
-
-    def _doubt(self) -> str | None:
-        if self.warm >= LEAST_WARM:
-            return None
-        return f"only {counted_of(len(self._known), self._band, 'time step')} seen"
 
 
 def infer(engine: Engine, inputs: Sequence[tuple[Recogniser, ModelInput]]) -> NDArray[np.float32]:

@@ -22,8 +22,8 @@ from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.dial import DialOptions
+from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed

@@ -221,7 +221,5 @@ class RunningStream:
             lost = ", ".join(f"{cause} {count}" for cause, count in self._slot.dropped.items() if count)
             why = f"{counted(self._feed.inputs, what)} came, but none was recognised (dropped: {lost or 'none'})"
         else:
-            why = (
-                f"no {least_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
-            )
+            why = f"no {least_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
         self._notify("nothing", f"{self.name}: {why}")

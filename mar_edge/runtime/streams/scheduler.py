@@ -78,9 +78,7 @@ class Lane:
             if not self.abandoned:
                 self.quiet = False
                 if seen.predicts:
-                    self.on_result(
-                        self.recogniser.predict(seen, logits, inference_ms=inference_ms, reused=reused)
-                    )
+                    self.on_result(self.recogniser.predict(seen, logits, inference_ms=inference_ms, reused=reused))
 
     def end(self, error: MarEdgeError | None) -> None:
         """Report what is left, and the end; later results are of no interest. Only the first call counts."""
