@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
@@ -15,9 +15,10 @@ from mar_edge.counting import counted_of
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warn
-from mar_edge.runtime.clips.whole_clip import Views, WholeClip
-from mar_edge.runtime.clips.windows import doubt
+from mar_edge.runtime.clips.clip_answers import answer
+from mar_edge.runtime.clips.whole_clip import Views, WholeClip, check_views
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.engine_set import EngineSet, Unloaded
 from mar_edge.runtime.engines.registry import MOST_THREADS, create_engine
 from mar_edge.runtime.measurement.choice import choose
 from mar_edge.runtime.results import ClipResult, Event
@@ -35,10 +36,18 @@ class Model:
     Args:
         engine: a loaded graph.
         reason: why this engine and graph were chosen, for messages.
+        others: graphs of other masks that can be loaded, by mask in percent.
+
+    Attributes:
+        engine, reason: as given.
+        engines: the engines of all masks; those that are loaded are shared by sessions and streams.
     """
 
-    def __init__(self, engine: Engine, reason: str = "as asked") -> None:
+    def __init__(
+        self, engine: Engine, reason: str = "as asked", *, others: Mapping[int, Unloaded] | None = None
+    ) -> None:
         self.engine = engine
+        self.engines = EngineSet(engine, others)
         self.reason = reason
         self._load_again: Callable[[], Model] | None = None
 
@@ -67,14 +76,31 @@ class Model:
         """The graph in use."""
         return self.engine.variant
 
+    @property
+    def masks(self) -> tuple[int, ...]:
+        """Mask ratios in percent that a session may change to: of the same precision, in the same engine."""
+        return self.engines.masks
+
+    def load_masks(self, *masks: int) -> None:
+        """Load graphs of other masks ahead, so that a change to them takes no time.
+
+        Args:
+            *masks: in percent; all by default.
+
+        Raises:
+            OptionError: if the model has no such graph.
+            BundleError, EngineError: if it cannot be loaded.
+        """
+        self.engines.load(masks or None)
+
     def session(self, **options: Any) -> Session:
         """Return a session to use in your own loop.
 
         Args:
-            **options: those of `Session`: stream, hop, smoothing_s, rule.
+            **options: those of `Session`: stream, hop, smoothing_s, rule, mask, skip_still, dial.
         """
         self.engine.check_process()
-        return Session(self.engine, **options)
+        return Session(self.engines, **options)
 
     def stream(
         self,
@@ -90,7 +116,8 @@ class Model:
             source: camera number, file path, network address, `"demo"`, frames, or a source object; see `open_source`.
             on_event: called with every event, including the one that the end of the stream cuts off.
             on_warning: called with what the operator should know.
-            **options: those of `Runner.add`: name, hop, smoothing_s, rule, max_age_s, max_retries, stall_s, realtime, max_s.
+            **options: those of `Runner.add`: name, hop, smoothing_s, rule, max_age_s, max_retries, stall_s, realtime, max_s,
+                skip_still, dial.
 
         Returns:
             Predictions in order of time, to iterate over; its `stop` ends it from any thread.
@@ -108,7 +135,8 @@ class Model:
 
         Args:
             clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
-            views: (clips, crops) to average as in multi-view evaluation; see `WholeClip` for the default.
+            views: (clips, crops) to average as in multi-view evaluation; see `WholeClip` for the default. A streaming model runs
+                through the whole clip in each crop, and its answers are averaged from the first full band on.
 
         Raises:
             SourceError: if the file cannot be read.
@@ -116,22 +144,19 @@ class Model:
             OptionError: if the views are invalid.
         """
         self.engine.check_process()
+        check_views(views, self.spec)
         whole = WholeClip(clip_file(clip) if isinstance(clip, (str, Path)) else clip, self.spec, views)
-        logits: list[NDArray[np.float32]] = []
-        doubts: list[str] = []
-        for view in whole:
-            logits.append(self.engine.infer(view.frames[None])[0])
-            if why := doubt(view.pictures, len(view.frames)):
-                doubts.append(why)
-        scores = softmax(np.stack(logits)).mean(axis=0)
-        unsure = f"{counted_of(len(doubts), len(logits), 'window')}: {doubts[0]}" if doubts else None
-        if doubts and len(logits) == 1:
+        found = answer(self.engine, whole)
+        scores = softmax(found.logits).mean(axis=0)
+        doubts, count = found.doubts, len(found.logits)
+        unsure = f"{counted_of(len(doubts), count, found.noun)}: {doubts[0]}" if doubts else None
+        if doubts and count == 1:
             unsure = doubts[0]
-        mostly = 2 * len(doubts) > len(logits)
+        mostly = 2 * len(doubts) > count
         return ClipResult(
             path=whole.name,
             scores=dict(zip(self.labels, scores.tolist(), strict=True)),
-            views=len(logits),
+            views=found.views,
             duration_s=whole.duration_s,
             repeated_frames=whole.repeated_frames,
             doubt=unsure if mostly else None,
@@ -180,7 +205,13 @@ def load(
     check_choice(mask, threads)
     bundle = open_bundle(name_or_path)
     choice = choose(bundle, engine=engine, mask=mask, precision=precision, threads=threads)
-    model = Model(create_engine(bundle, choice.variant, choice.engine, threads=threads), choice.reason)
+    others: dict[int, Unloaded] = {}
+    for percent in {
+        variant.mask for variant in bundle.manifest.variants if variant.precision == choice.variant.precision
+    }:
+        graph = bundle.variant(percent, choice.variant.precision, engine=choice.engine)
+        others[percent] = Unloaded(graph.gmacs, partial(create_engine, bundle, graph, choice.engine, threads=threads))
+    model = Model(create_engine(bundle, choice.variant, choice.engine, threads=threads), choice.reason, others=others)
     model._load_again = partial(
         load,
         bundle.path.absolute(),

@@ -101,7 +101,7 @@ class Prediction:
 
     Attributes:
         stream: name of the source.
-        time_s: time stamp of the window's newest frame, seconds.
+        time_s: time stamp of the newest frame that it saw, seconds.
         frame: index of that frame among all frames of the stream; repeats of a held one are not counted.
         label: class with the highest smoothed score; the rule's idle class if the window shows none that is known.
         score: that score, 0 to 1.
@@ -112,6 +112,9 @@ class Prediction:
         engine: engine that ran it.
         captured_at: when that frame arrived, UTC; None for a recording.
         doubt: why the window shows too little for a reliable answer; None if it shows enough.
+        streaming: whether a streaming model made it.
+        warm: share of the band that a streaming model has seen, up to 1; 1 for a windowed model.
+        reused: whether it repeats the last answer of a streaming model, because nothing has moved.
         events: events that started or ended with this prediction.
         truth: what a scripted source shows with that frame; None for a real one.
         truth_since_s: since when.
@@ -129,6 +132,9 @@ class Prediction:
     inference_ms: float = 0.0
     captured_at: datetime | None = None
     doubt: str | None = None
+    streaming: bool = False
+    warm: float = 1.0
+    reused: bool = False
     events: tuple[Event, ...] = ()
     truth: str | None = None
     truth_since_s: float = 0.0
@@ -157,6 +163,8 @@ class Prediction:
             "reliable": self.reliable,
             **_at("captured_at", self.captured_at),
             **({"doubt": self.doubt} if self.doubt else {}),
+            **({"warm": round(self.warm, 4)} if self.streaming else {}),
+            **({"reused": True} if self.reused else {}),
         }
 
 
@@ -167,7 +175,7 @@ class Notice:
     Attributes:
         stream: name of the source; the output's name if it is about an output.
         code: what it is about, for programs: a `SourceCode` while a source is lost, `live` when it is back, `window` for a
-            break that the window must not span, `slow-source`, `output` ...
+            break that the window must not span, `slow-source`, `output`, `mask` when a dial has changed the mask ...
         message: one sentence for people, with the next step; without credentials.
     """
 
@@ -219,7 +227,8 @@ class StreamStatus:
         message: the same for people; None otherwise.
         frames: frames that arrived; repeats of a held one are not counted.
         sampled: frames among them that the model takes.
-        inferences: windows that were inferred.
+        inferences: windows that were inferred; of a streaming model time steps, as below.
+        reused: time steps that did not run because nothing moved.
         events: events that ended.
         warnings: notices.
         dropped: what was lost, by cause: `source` for frames that a live source replaced before they were read, `newer`
@@ -241,6 +250,7 @@ class StreamStatus:
     frames: int = 0
     sampled: int = 0
     inferences: int = 0
+    reused: int = 0
     events: int = 0
     warnings: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -269,6 +279,7 @@ class StreamStatus:
             "source_s": round(self.source_s, 4),
             "elapsed_s": round(self.elapsed_s, 4),
             "latency_ms": None if self.latency_ms is None else round(self.latency_ms, 2),
+            **({"reused": self.reused} if self.reused else {}),
             **({} if self.agreement is None else {"agreement": round(self.agreement, 4)}),
         }
 

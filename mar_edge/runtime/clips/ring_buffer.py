@@ -55,6 +55,21 @@ class RingBuffer:
             raise ValueError(f"the window holds {self._held} of {self.frames} frames")
         return self._data[self._next : self._next + self.frames]
 
+    def newest(self, count: int, behind: int = 0) -> NDArray[np.uint8]:
+        """Return neighbouring pictures (count, H, W, 3), oldest first, as a view that the next push changes.
+
+        Args:
+            count: how many.
+            behind: newer ones that are left out.
+
+        Raises:
+            ValueError: if so many are not held.
+        """
+        if count + behind > self._held:
+            raise ValueError(f"the window holds {self._held} of {count + behind} frames")
+        end = self._next + self.frames - behind
+        return self._data[end - count : end]
+
     def clear(self) -> None:
         """Empty the window."""
         self._held = 0

@@ -1,7 +1,8 @@
-"""The windows of a whole clip: what a model is shown to classify it."""
+"""The windows or time steps of a whole clip: what a model is shown to classify it."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,20 @@ class View(NamedTuple):
     pictures: int
 
 
+class TimeStep(NamedTuple):
+    """One time step of a clip, in every crop that is run at once.
+
+    Attributes:
+        frames: uint8 (crops, frames of a tubelet, H, W, 3) RGB.
+        begins: whether no state may span this step and the one before: it is the first one, or follows a break.
+        pictures: distinct pictures among the frames of the newest band.
+    """
+
+    frames: NDArray[np.uint8]
+    begins: bool
+    pictures: int
+
+
 class _Sample(NamedTuple):
     """A place of a window.
 
@@ -49,7 +64,9 @@ class _Sample(NamedTuple):
 
 
 class WholeClip:
-    """The windows of a clip, made as those of a stream are. Iterating decodes it, and holds no more than a window.
+    """The windows of a clip, or its time steps, made as those of a stream are.
+
+    Iterating decodes it, and holds no more than a window.
 
     Args:
         clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
@@ -71,7 +88,7 @@ class WholeClip:
     """
 
     def __init__(self, clip: str | Path | NDArray[np.uint8], spec: ModelSpec, views: Views | None = None) -> None:
-        check_views(views, spec)
+        _check_form(views, spec)
         self._file = Path(clip) if isinstance(clip, (str, Path)) else None
         self._pictures = None if isinstance(clip, (str, Path)) else _check_clip(clip)
         self.name = "frames" if self._file is None else str(clip)
@@ -91,6 +108,42 @@ class WholeClip:
         """
         self.warnings.clear()
         return self._spread() if self._spec.sampling == "uniform" else self._dense()
+
+    def time_steps(self) -> Iterator[TimeStep]:
+        """Give the time steps of a streaming model, in order of time; of a clip that is sampled uniformly view by view.
+
+        A clip, or its last part without a gap, is run through to its last whole time step.
+
+        Raises:
+            SourceError: if the file cannot be read.
+        """
+        self.warnings.clear()
+        length = self._spec.geometry.tubelet_frames
+        if self._spec.sampling == "uniform":
+            for view in self._spread():
+                for first in range(0, len(view.frames), length):
+                    yield TimeStep(view.frames[None, first : first + length], not first, view.pictures)
+            return
+        recent: deque[int] = deque(maxlen=self._spec.geometry.frames)
+        open_step: list[_Sample] = []
+        begins, given = True, False
+        for samples, broken in self._samples():
+            if broken:
+                recent.clear()
+                open_step, begins = [], True
+            for sample in samples:
+                recent.append(sample.origin)
+                open_step = [*open_step[len(open_step) // length * length :], sample]
+                if len(open_step) == length:
+                    yield _time_step(open_step, begins, recent)
+                    begins, given = False, True
+        self.repeated_frames = 0 if given else length - len(open_step)
+        if not given:  # a picture, or a few of them, each alone
+            last = open_step[-1:] * self.repeated_frames
+            self.warnings.append(
+                f"{self.name} has no time step of {counted(length, 'frame')} without a gap; its last frame was repeated"
+            )
+            yield _time_step([*open_step, *last], True, recent)
 
     def _dense(self) -> Iterator[View]:
         """Give windows of neighbouring samples, none across a break."""
@@ -154,7 +207,8 @@ class WholeClip:
             repeats += max(0, sampled.places - 1)
             taken = []
             if sampled.pictures is not None:
-                taken = [_Sample(sampled.pictures, self._read, frame.time_s)] * sampled.places
+                taken = [_Sample(sampled.pictures, self._read, frame.time_s)]
+                taken *= min(sampled.places, self._spec.geometry.frames)
             yield taken, sampled.cut is not None
         if breaks:
             gaps = "a gap or a change" if breaks == 1 else f"{counted(breaks, 'gap')} or changes"
@@ -200,11 +254,20 @@ class WholeClip:
 
 
 def check_views(views: Views | None, spec: ModelSpec) -> None:
-    """Check that (clips, crops) can be made for a model; None always can.
+    """Check that (clips, crops) can be averaged for a model; None always can.
 
     Raises:
         OptionError: if they cannot; the message states why.
     """
+    _check_form(views, spec)
+    if views is not None and views[0] > 1 and spec.streaming and spec.sampling == "dense":
+        raise OptionError(
+            f"{spec.name} is a streaming model, which runs through the whole clip once, so {views[0]} clips are not supported; "
+            f"use views 1x{views[1]}"
+        )
+
+
+def _check_form(views: Views | None, spec: ModelSpec) -> None:
     if views is None:
         return
     if len(views) != 2 or views[0] < 1 or views[1] not in (1, 3):
@@ -220,6 +283,11 @@ def _views(samples: list[_Sample]) -> Iterator[View]:
     pictures = len({sample.origin for sample in samples})
     for crop in np.stack([sample.crops for sample in samples], axis=1):  # (T, H, W, 3) of (crops, T, H, W, 3)
         yield View(np.ascontiguousarray(crop), pictures)
+
+
+def _time_step(samples: list[_Sample], begins: bool, recent: deque[int]) -> TimeStep:
+    frames = np.stack([sample.crops for sample in samples], axis=1)  # (crops, T, H, W, 3)
+    return TimeStep(np.ascontiguousarray(frames), begins, len(set(recent)))
 
 
 def _check_clip(clip: object) -> NDArray[np.uint8]:

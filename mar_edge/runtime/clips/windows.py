@@ -10,7 +10,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.counting import counted
+from mar_edge.counting import counted, counted_of
 from mar_edge.errors import FrameError, MarEdgeError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
@@ -21,6 +21,9 @@ from mar_edge.runtime.frame import Color, Frame
 FEWEST_PICTURES = 5
 """A window of fewer distinct pictures shows no motion that a model could recognise."""
 
+LEAST_WARM = 0.5
+"""Share of its band that a streaming model must have seen for a reliable answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
@@ -28,8 +31,8 @@ class Sampled:
 
     Attributes:
         pictures: uint8 (crops, H, W, 3) RGB in the model's size; None for a frame between two samples.
-        places: number of places of the window that it fills: 0 for a frame between two samples, more than 1
-            where frames are missing.
+        places: number of places that it fills, of which a window has room for its length: 0 for a frame between two
+            samples, more than 1 where frames are missing.
         cut: why no window may contain both this frame and an earlier one; None if one may.
     """
 
@@ -80,7 +83,7 @@ class Intake:
                 f"time_s went backwards from {self._last_s:.3f} to {time_s:.3f} s; call reset() for a new stream"
             )
         cut = frame.cut or self._break(frame.size_px, time_s)
-        places = min(self._sampler.places(time_s, anew=cut is not None), self._spec.geometry.frames)
+        places = self._sampler.places(time_s, anew=cut is not None)
         pictures = self._pictures(frame, out) if places else None
         if cut is not None:  # nothing was changed before here
             self._sampler.reset()
@@ -114,7 +117,7 @@ class Step:
     """How a frame changed a window.
 
     Attributes:
-        places: number of places that it filled.
+        places: number of places that it filled, those that it filled again included.
         full: whether the window contains a complete clip.
         cut: why the window was emptied before; None if it was not.
     """
@@ -152,7 +155,7 @@ class Window:
             self._empty()
         self._seen += not frame.held
         if sampled.pictures is not None:
-            for _ in range(sampled.places):
+            for _ in range(min(sampled.places, self._frames.frames)):
                 self._frames.push(sampled.pictures[0])
                 self._origins.append((self._seen, frame.held))
         return Step(sampled.places, self._frames.full, sampled.cut)
@@ -161,6 +164,10 @@ class Window:
     def clip(self) -> NDArray[np.uint8]:
         """The clip, uint8 (T, H, W, 3) RGB, as a view that the next frame changes; only when the window is full."""
         return self._frames.window()
+
+    def newest(self, count: int, behind: int = 0) -> NDArray[np.uint8]:
+        """Return neighbouring frames, see `RingBuffer.newest`."""
+        return self._frames.newest(count, behind)
 
     @property
     def doubt(self) -> str | None:
@@ -196,6 +203,16 @@ def doubt(pictures: int, frames: int) -> str | None:
     if pictures >= min(FEWEST_PICTURES, frames):
         return None
     return f"only {counted(pictures, 'distinct picture')} in a window of {counted(frames, 'frame')}"
+
+
+def cold_doubt(steps: int, band: int) -> str | None:
+    """Return why a streaming model has seen too little; None if it has seen enough.
+
+    Args:
+        steps: time steps of the band that it has seen.
+        band: time steps that an answer depends on directly.
+    """
+    return None if steps >= LEAST_WARM * band else f"only {counted_of(steps, band, 'time step')} seen"
 
 
 def to_model(

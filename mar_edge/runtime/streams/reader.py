@@ -233,7 +233,7 @@ class Reader:
                 "frames are repeated, and recognition may suffer",
             )
         self._take_warnings()
-        return fed.input is None or self._slot.put(fed.input.kept())
+        return not fed.inputs or self._slot.put([one.kept() for one in fed.inputs])
 
     def _back(self) -> None:
         """Note that frames come."""

@@ -16,12 +16,15 @@ from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError, OptionError
 from mar_edge.printable import printable
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.engine_set import EngineSet
 from mar_edge.runtime.results import Notice, Record, StreamStatus
 from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.distribution import Distribution
+from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed
 from mar_edge.runtime.streams.read_options import STALL_S, ReadOptions
@@ -36,7 +39,7 @@ STOP_S = 2.0
 
 
 class LoadedModel(Protocol):
-    """What `mar_edge.load` returns."""
+    """What `mar_edge.load` returns. With `engines`, an `EngineSet`, its mask may change."""
 
     @property
     def engine(self) -> Engine:
@@ -94,6 +97,8 @@ class Runner:
         stall_s: float = STALL_S,
         realtime: bool = False,
         max_s: float | None = None,
+        skip_still: float | None = None,
+        dial: DialOptions | None = None,
     ) -> str:
         """Begin to recognise a source.
 
@@ -101,7 +106,8 @@ class Runner:
             source: see `open_source`.
             model: a loaded model; one may serve any number of streams.
             name: of the stream, in its results; by default the source's.
-            hop: sampled frames between two inferences; by default an eighth of the window.
+            hop: sampled frames between two predictions; by default an eighth of the window. A streaming model runs every
+                time step, and predicts after a multiple of its frames.
             smoothing_s: time constant of the score average, seconds.
             rule: when events begin and end.
             max_age_s: a live window that is older is not inferred, seconds; None for no limit.
@@ -109,6 +115,10 @@ class Runner:
             stall_s: time without a frame after which a live source is connected again, seconds.
             realtime: play a recording as if it were live.
             max_s: time after which the stream ends, seconds: since its start for a live one, of the recording otherwise.
+            skip_still: difference in grey levels, above 0 to 255, up to which a time step of a streaming model shows nothing
+                new and repeats the last answer, marked `reused`; True for a measured default, None to run every step.
+            dial: what recognition may spend; the mask is chosen accordingly between inferences. All streams of a model share
+                it. The graphs of all masks are loaded before this returns.
 
         Returns:
             The stream's name.
@@ -116,9 +126,12 @@ class Runner:
         Raises:
             SourceError: if the source is unknown.
             OptionError: if an option is invalid, or another stream has the name.
-            EngineError: if the model was loaded in another process.
+            EngineError: if the model was loaded in another process, or a graph for the dial cannot be loaded.
         """
-        engine = _usable_engine(model)
+        engines = _usable_engines(model)
+        engine = engines.first
+        if dial is not None and dial.limited:
+            engines.load()
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
         with self._changed:
@@ -129,7 +142,8 @@ class Runner:
                 name,
                 opened,
                 Feed(engine.spec, hop=hop),
-                Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule),
+                Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still),
+                self._in_use_of(engines, dial),
                 options,
                 max_age_s,
                 distribution=self._distribution,
@@ -304,10 +318,26 @@ class Runner:
             return name
         return _numbered(printable(without_credentials(source.name)), self._streams)
 
+    def _in_use_of(self, engines: EngineSet, dial: DialOptions | None) -> EngineInUse:
+        """Return what the streams of a model share.
+
+        Raises:
+            OptionError: if another stream has set the dial otherwise.
+        """
+        for stream in self._streams.values():
+            if stream.engine is engines.first:
+                if stream.in_use.dial != (dial if dial is not None and dial.limited else None):
+                    raise OptionError(
+                        f"stream '{stream.name}' has the same model with another dial; streams of one model share it, so give "
+                        "all of them the same, or load the model once more"
+                    )
+                return stream.in_use
+        return EngineInUse(engines, dial=dial)
+
     def _begin(self, stream: RunningStream) -> None:
         scheduler = self._schedulers.get(id(stream.engine))
         while scheduler is None or not stream.begin(scheduler):  # one whose engine failed may not be forgotten yet
-            scheduler = self._schedulers[id(stream.engine)] = Scheduler(stream.engine)
+            scheduler = self._schedulers[id(stream.engine)] = Scheduler(stream.in_use)
         if self._stopped:  # by a signal's handler, meanwhile
             stream.stop()
 
@@ -339,11 +369,12 @@ class Runner:
         self._distribution.emit(notice, keep=False)
 
 
-def _usable_engine(model: LoadedModel) -> Engine:
+def _usable_engines(model: LoadedModel) -> EngineSet:
     if not hasattr(model, "engine"):
         raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
     model.engine.check_process()
-    return model.engine
+    engines = getattr(model, "engines", None)
+    return engines if isinstance(engines, EngineSet) else EngineSet(model.engine)
 
 
 def _numbered(name: str, taken: Collection[str]) -> str:

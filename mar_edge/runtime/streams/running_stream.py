@@ -14,6 +14,7 @@ from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.results import Event, EventEnded, Notice, Prediction, ShownFrame, StreamStatus
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.distribution import Distribution
+from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.feed import Feed, utc_now
 from mar_edge.runtime.streams.read_options import ReadOptions
 from mar_edge.runtime.streams.reader import Reader
@@ -35,13 +36,15 @@ class RunningStream:
         source: what to read.
         feed: makes the model's inputs.
         recogniser: the stream's decision.
+        in_use: the model's engine, which other streams may share.
         options: how to read.
         max_age_s: an older input of a live stream is dropped, seconds; None for no limit.
         distribution: where its records go.
         on_end: called once, after the last record but the summary.
 
     Attributes:
-        engine: what runs the graph.
+        engine: the model's engine that was loaded first.
+        in_use: as given.
         error: why it ended; None if it did not, or ended well.
         began_s: `time.monotonic()` at its beginning.
     """
@@ -52,13 +55,14 @@ class RunningStream:
         source: Source,
         feed: Feed,
         recogniser: Recogniser,
+        in_use: EngineInUse,
         options: ReadOptions,
         max_age_s: float | None,
         *,
         distribution: Distribution,
         on_end: Callable[[RunningStream], None],
     ) -> None:
-        self.name, self.source, self.engine = name, source, recogniser.engine
+        self.name, self.source, self.engine, self.in_use = name, source, recogniser.engine, in_use
         self.error: MarEdgeError | None = None
         self.began_s = time.monotonic()
         self._feed, self._recogniser = feed, recogniser
@@ -75,6 +79,7 @@ class RunningStream:
             max_gap_s=feed.max_gap_s,
             on_result=self._on_result,
             on_events=self._on_events,
+            notify=self._notify_of_all,
             on_end=self._on_end,
         )
         self._warnings = 0
@@ -137,6 +142,7 @@ class RunningStream:
             frames=self._feed.frames,
             sampled=reader.sampled,
             inferences=self._recogniser.inferences,
+            reused=self._recogniser.reused,
             events=self._events,
             warnings=self._warnings,
             dropped={cause: count for cause, count in dropped.items() if count},
@@ -151,6 +157,10 @@ class RunningStream:
     def _notify(self, code: str, message: str) -> None:
         self._warnings += 1
         self._distribution.emit(Notice(stream=self.name, code=code, message=message), keep=not self.source.live)
+
+    def _notify_of_all(self, code: str, message: str) -> None:
+        """Tell what concerns all streams of the model."""
+        self._notify(code, f"{self.name}: {message}")
 
     def _on_frame(self, frame: Frame) -> None:
         live = self.source.live
@@ -196,21 +206,20 @@ class RunningStream:
         """Say why a stream that ended well has no result."""
         if self._recogniser.inferences or self.error is not None:
             return
-        window_s, source_s = self.engine.spec.window_s, self._reader.newest_s
+        spec, source_s = self.engine.spec, self._reader.newest_s
+        what, least_s = ("time step" if spec.streaming else "window"), spec.input_frames / spec.rate_fps
         invalid = self._reader.dropped["invalid"]
         if not self._feed.frames and invalid:
             why = f"{counted(invalid, 'frame')} arrived, and none could be used, so nothing was recognised"
         elif not self._feed.frames:
             why = "no frame arrived, so nothing was recognised"
-        elif source_s < window_s:
-            why = f"{source_s:.2f} s received, shorter than one window of {window_s:.2f} s; nothing was recognised"
+        elif source_s < least_s:
+            why = f"{source_s:.2f} s received, shorter than one {what} of {least_s:.2f} s; nothing was recognised"
             if not self.source.live:
                 why += ". For a short clip run: mar-edge classify CLIP, which repeats frames"
         elif self._feed.inputs:
             lost = ", ".join(f"{cause} {count}" for cause, count in self._slot.dropped.items() if count)
-            why = f"{counted(self._feed.inputs, 'window')} came, but none was recognised (dropped: {lost or 'none'})"
+            why = f"{counted(self._feed.inputs, what)} came, but none was recognised (dropped: {lost or 'none'})"
         else:
-            why = (
-                f"no {window_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
-            )
+            why = f"no {least_s:.2f} s without a gap, so nothing was recognised; it has too few frames or too many gaps"
         self._notify("nothing", f"{self.name}: {why}")

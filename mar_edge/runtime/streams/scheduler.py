@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, MarEdgeError, OptionError
-from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.batching import LARGEST, BatchChoice
+from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.feed import ModelInput
-from mar_edge.runtime.streams.recogniser import Recogniser
+from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.slot import Cut, End, Item, Slot
 
 MAX_AGE_S = 0.5
@@ -35,6 +36,7 @@ class Lane:
         max_gap_s: a live stream without a frame for this time is broken, seconds.
         on_result: called with every prediction, from the engine's thread.
         on_events: called with events that end without one.
+        notify: called with a code and a sentence for the operator.
         on_end: called once after the last of them, with the error if the engine failed.
         served_s: `time.monotonic()` at its last inference.
         turn: held while a result is reported.
@@ -52,6 +54,7 @@ class Lane:
     max_gap_s: float
     on_result: Callable[[Prediction], None]
     on_events: Callable[[tuple[Event, ...]], None]
+    notify: Callable[[str, str], None]
     on_end: Callable[[MarEdgeError | None], None]
     served_s: float = field(default=0.0, init=False)
     turn: threading.RLock = field(default_factory=threading.RLock, init=False)  # a signal's handler may stop the runner
@@ -63,15 +66,23 @@ class Lane:
         if self.max_age_s is not None and not self.max_age_s > 0:
             raise OptionError(f"max_age_s is {self.max_age_s!r}; use more than 0 seconds, or None for no limit")
 
-    def cut(self) -> None:
+    def end_events(self) -> None:
         """End the open event, and report it."""
         with self.turn:
-            if not self.abandoned and (events := self.recogniser.cut()):
+            if not self.abandoned and (events := self.recogniser.end_events()):
                 self.on_events(events)
+
+    def answer(self, seen: ModelInput, logits: NDArray[np.float32], *, inference_ms: float, reused: bool) -> None:
+        """Report the prediction for an input if one is wanted; see `Recogniser.predict`."""
+        with self.turn:
+            if not self.abandoned:
+                self.quiet = False
+                if seen.predicts:
+                    self.on_result(self.recogniser.predict(seen, logits, inference_ms=inference_ms, reused=reused))
 
     def end(self, error: MarEdgeError | None) -> None:
         """Report what is left, and the end; later results are of no interest. Only the first call counts."""
-        self.cut()
+        self.end_events()
         with self.turn:
             ended, self.abandoned = self.abandoned, True
         if not ended:
@@ -79,23 +90,22 @@ class Lane:
 
 
 class Scheduler:
-    """Runs an engine for any number of streams, the one that was served longest ago first.
+    """Runs a model for any number of streams, the one that was served longest ago first.
 
     Args:
-        engine: a loaded graph; used by this thread alone.
-
-    Attributes:
-        batching: how many inputs one inference takes.
+        in_use: the model's engine; used by this thread alone. All streams share one mask, as they share the device.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, in_use: EngineInUse) -> None:
         self.changed = threading.Condition()
-        self.batching = BatchChoice(min(LARGEST, engine.max_batch))
-        self._engine = engine
+        self._in_use = in_use
+        self._in_use.tell = self._tell
+        self._batching: dict[int, BatchChoice] = {}
+        self._name = in_use.engine.name
         self._lanes: list[Lane] = []
         self._stopped = False
         self._looked_s = 0.0
-        self._thread = threading.Thread(target=self._run, name=f"mar-edge {engine.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"mar-edge {self._name}", daemon=True)
         self._thread.start()
 
     def add(self, lane: Lane) -> bool:
@@ -121,6 +131,12 @@ class Scheduler:
         self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
 
+    @property
+    def batching(self) -> BatchChoice:
+        """How many inputs one inference takes at the present mask."""
+        engine = self._in_use.engine
+        return self._batching.setdefault(engine.variant.mask, BatchChoice(min(LARGEST, engine.max_batch)))
+
     def _run(self) -> None:
         error: MarEdgeError | None = None
         try:
@@ -129,7 +145,7 @@ class Scheduler:
         except MarEdgeError as failure:
             error = failure
         except BaseException as failure:  # a mistake of ours, or sys.exit in a user's engine: no stream has ended well
-            error = EngineError(f"{self._engine.name}: a result was lost: {type(failure).__name__}: {failure}")
+            error = EngineError(f"{self._name}: a result was lost: {type(failure).__name__}: {failure}")
         finally:
             with self.changed:
                 self._stopped = True
@@ -137,6 +153,7 @@ class Scheduler:
             for lane in lanes:
                 lane.slot.close()
                 lane.end(error)
+                lane.recogniser.release()
 
     def _next(self) -> list[tuple[Lane, Item]] | None:
         """Wait for something to do; return it, or None when stopped."""
@@ -177,29 +194,39 @@ class Scheduler:
             self._infer(inputs)
         for lane, item in taken:
             if isinstance(item, Cut):
-                lane.cut()
+                lane.recogniser.cut_off()
+                lane.end_events()
             elif isinstance(item, End):
                 with self.changed:
                     self._lanes.remove(lane)
                 lane.end(None)
+                lane.recogniser.release()
 
     def _infer(self, inputs: list[tuple[Lane, ModelInput]]) -> None:
-        clips = inputs[0][1].clip[None] if len(inputs) == 1 else np.stack([item.clip for _, item in inputs])
+        began_s = time.monotonic()
+        moved: list[tuple[Lane, ModelInput]] = []
+        for lane, item in inputs:
+            lane.served_s = began_s
+            repeated = lane.recogniser.repeat(item)
+            if repeated is None:
+                moved.append((lane, item))
+            else:
+                lane.answer(item, repeated, inference_ms=0.0, reused=True)
+        if not moved:
+            return
         began_s = time.monotonic()
         try:
-            answers = self._engine.infer(clips)
+            answers = infer(self._in_use.engine, [(lane.recogniser, item) for lane, item in moved])
         except Exception as error:
             if isinstance(error, MarEdgeError):
                 raise
-            raise EngineError(f"{self._engine.name} failed: {type(error).__name__}: {error}") from error
+            raise EngineError(f"{self._name} failed: {type(error).__name__}: {error}") from error
         took_s = time.monotonic() - began_s
-        self.batching.note(len(inputs), took_s)
-        for (lane, item), logits in zip(inputs, answers, strict=True):
-            lane.served_s = began_s
-            with lane.turn:
-                if not lane.abandoned:
-                    lane.quiet = False
-                    lane.on_result(lane.recogniser.predict(item, logits, inference_ms=1000 * took_s / len(inputs)))
+        self.batching.note(len(moved), took_s)
+        inference_ms = 1000 * took_s / len(moved)
+        for (lane, item), logits in zip(moved, answers, strict=True):
+            lane.answer(item, logits, inference_ms=inference_ms, reused=False)
+        self._in_use.note(inference_ms)
 
     def _break_quiet_streams(self) -> None:
         """End the events of live streams that have had no frame for too long; they need not wait for the next frame."""
@@ -207,4 +234,8 @@ class Scheduler:
         for lane in list(self._lanes):
             if lane.slot.live and lane.silence_s() > lane.max_gap_s and not lane.quiet:
                 lane.quiet = True
-                lane.cut()
+                lane.end_events()
+
+    def _tell(self, code: str, message: str) -> None:
+        for lane in list(self._lanes):
+            lane.notify(code, message)

@@ -13,47 +13,64 @@ from mar_edge.errors import EngineError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import check_frame
 from mar_edge.runtime.engines.engine import Engine
+from mar_edge.runtime.engines.engine_set import EngineSet
 from mar_edge.runtime.frame import Color, Frame
 from mar_edge.runtime.results import Event, Prediction
+from mar_edge.runtime.streams.dial import DialOptions
+from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
-from mar_edge.runtime.streams.feed import Feed
-from mar_edge.runtime.streams.recogniser import Recogniser
+from mar_edge.runtime.streams.feed import Feed, ModelInput
+from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 
 class Session:
     """Recognition on one stream of frames: a window, an engine and a decision.
 
-    A gap in time or a change of the frames' size empties the window: no window spans it. `push` returns when the inference
+    A gap in time or a change of the frames' size empties the window, and the state of a streaming model: none spans it. `push` returns when the inference
     has ended; frames that are not pushed meanwhile are missing. For a source that does not wait, see `Model.stream`.
     Not thread-safe; use one session for each stream and thread.
 
     Args:
-        engine: what runs the graph.
+        engine: what runs the graph; or the engines of several masks, among which `set_mask` and the dial choose.
         stream: name of the stream, for its results.
-        hop: sampled frames between two inferences; by default an eighth of the window.
+        hop: sampled frames between two predictions; by default an eighth of the window. A streaming model runs every time
+            step, and predicts after a multiple of its frames.
         smoothing_s: time constant of the score average, seconds.
         rule: when events begin and end.
+        mask: mask ratio to begin with, percent; None for that of the engine that is loaded.
+        skip_still: difference in grey levels, above 0 to 255, up to which a time step of a streaming model shows nothing new
+            and repeats the last answer, marked `reused`; True for a measured default, None to run every step.
+        dial: what recognition may spend; the mask is chosen accordingly between inferences. The graphs of all masks are
+            loaded at once.
 
     Attributes:
         warnings: what the operator should know, the newest 100 that were not read yet.
-        hop: sampled frames between two inferences.
+        hop: sampled frames between two predictions.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | EngineSet,
         *,
         stream: str = "session",
         hop: int | None = None,
         smoothing_s: float = SMOOTHING_S,
         rule: EventRule | None = None,
+        mask: int | None = None,
+        skip_still: float | None = None,
+        dial: DialOptions | None = None,
     ) -> None:
         self.stream = without_credentials(stream)
         self.warnings = Warnings()
-        self._engine = engine
-        self._feed = Feed(engine.spec, hop=hop)
-        self._recogniser = Recogniser(engine, stream=self.stream, smoothing_s=smoothing_s, rule=rule)
+        engines = engine if isinstance(engine, EngineSet) else EngineSet(engine)
+        self._in_use = EngineInUse(engines, mask=mask, dial=dial)
+        self._in_use.tell = self._tell
+        self._spec = engines.first.spec
+        self._feed = Feed(self._spec, hop=hop)
+        self._recogniser = Recogniser(
+            self._in_use.engine, stream=self.stream, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still
+        )
         self.hop = self._feed.hop
         self._warned_at = -1
         self._inferred_s = 0.0  # how long the inferences took since the window was full
@@ -88,13 +105,14 @@ class Session:
                 does while nothing moves.
 
         Returns:
-            A prediction when the window is full and has moved by `hop` sampled frames, else None.
+            A prediction when the window is full and has moved by `hop` sampled frames, else None. A streaming model predicts
+            from its first time step on; `Prediction.warm` tells how much of its band it has seen.
 
         Raises:
             FrameError: on a wrong shape, type or time; the session is as it was before.
             EngineError: if the engine fails, or was loaded in another process.
         """
-        self._engine.check_process()
+        self._in_use.engine.check_process()
         picture = check_frame(frame)
         arrived_s = time.monotonic() if arrived_s is None else arrived_s
         fed = self._feed.add(Frame(picture=picture, time_s=time_s, color=color, arrived_s=arrived_s, held=held))
@@ -102,13 +120,29 @@ class Session:
             self._cut(fed.cut)
         if fed.slow:
             self._warn_slow()
-        if fed.input is None:
-            return None
-        began_s = time.monotonic()
-        logits = self._engine.infer(fed.input.clip[None])[0]
-        took_s = time.monotonic() - began_s
-        self._inferred_s = max(self._inferred_s, took_s)
-        return self._recogniser.predict(fed.input, logits, inference_ms=1000 * took_s)
+        predictions = [self._recognise(one) for one in fed.inputs]
+        return predictions[-1] if predictions else None
+
+    @property
+    def mask(self) -> int:
+        """Mask ratio of the next inference, percent."""
+        return self._in_use.engine.variant.mask
+
+    def set_mask(self, mask: int) -> None:
+        """Change the mask ratio of the next inference on; what the model keeps of the stream stays.
+
+        A mask that was not used before is loaded, which may take seconds; see `Model.load_masks`. A streaming model goes on
+        with the tokens that both masks show: after a change to a lower mask it needs a band of time steps to see all.
+
+        Args:
+            mask: percent.
+
+        Raises:
+            OptionError: if the model has no graph of that mask in this precision, or a dial chooses the mask.
+            BundleError, EngineError: if the graph cannot be loaded.
+        """
+        self._in_use.set_mask(mask)
+        self._recogniser.use(self._in_use.engine)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse to be pickled: a session holds an engine."""
@@ -122,7 +156,23 @@ class Session:
     def finish(self) -> tuple[Event, ...]:
         """End the stream; return the events that no prediction has reported yet."""
         self._feed.reset()
-        return self._recogniser.cut()
+        self._recogniser.cut_off()
+        return self._recogniser.end_events()
+
+    def _recognise(self, seen: ModelInput) -> Prediction | None:
+        repeated = self._recogniser.repeat(seen)
+        if repeated is not None:
+            return self._recogniser.predict(seen, repeated, inference_ms=0.0, reused=True) if seen.predicts else None
+        began_s = time.monotonic()
+        logits = infer(self._in_use.engine, [(self._recogniser, seen)])[0]
+        took_s = time.monotonic() - began_s
+        self._inferred_s = max(self._inferred_s, took_s)
+        found = self._recogniser.predict(seen, logits, inference_ms=1000 * took_s) if seen.predicts else None
+        self._in_use.note(1000 * took_s)
+        return found
+
+    def _tell(self, _code: str, message: str) -> None:
+        self.warnings(f"{self.stream}: {message}")
 
     def _cut(self, reason: str) -> None:
         if self._warned_at != self.inferences:  # once until the next result, however many gaps there are
@@ -131,7 +181,7 @@ class Session:
         self._recogniser.cut_off()
 
     def _warn_slow(self) -> None:
-        rate_fps = self._engine.spec.rate_fps
+        rate_fps = self._spec.rate_fps
         if self._inferred_s > self._feed.max_gap_s / 3:
             why = (
                 f"an inference takes {1000 * self._inferred_s:.0f} ms, and no frame is pushed meanwhile; "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from mar_edge.runtime.streams.feed import ModelInput
 
@@ -24,10 +25,11 @@ Item = ModelInput | Cut | End
 
 
 class Slot:
-    """Holds at most one input that is ready, and the break before it.
+    """Holds at most what one frame made ready, an input or several, and the break before it.
 
-    For a live stream the newest input replaces one that still waits: a slow engine skips inputs, it never thins them out.
-    A stream that waits, as a file does, is held until its input is taken.
+    For a live stream the newest one replaces what still waits: a slow engine skips windows, it never thins them out. Of a
+    streaming model it skips time steps; their numbers tell the model's state which are missing. A stream that waits, as a
+    file does, is held until its inputs are taken.
 
     Args:
         live: whether the newest input wins.
@@ -44,29 +46,33 @@ class Slot:
         self.longest_wait_s = 0.0
         self.changed = threading.Condition()
         self._cut = False
-        self._input: ModelInput | None = None
+        self._inputs: deque[ModelInput] = deque()
         self._ended = False
         self._closed = False
+        self._owes = False  # an input that would have made a prediction was dropped
         self._waiting_since_s: float | None = None
 
     @property
     def waits(self) -> bool:
         """Whether something is there to be taken. Call it with the condition held."""
-        return self._cut or self._input is not None or self._ended
+        return self._cut or bool(self._inputs) or self._ended
 
-    def put(self, ready: ModelInput) -> bool:
-        """Hand an input over, a copy of its own; return whether more are wanted."""
+    def put(self, ready: Sequence[ModelInput]) -> bool:
+        """Hand over what a frame made ready, copies of its own; return whether more is wanted."""
         with self.changed:
             if self.live:
-                self.dropped["newer"] += self._input is not None
+                self._drop("newer")
             else:
-                self.changed.wait_for(lambda: self._closed or self._input is None)
+                self.changed.wait_for(lambda: self._closed or not self._inputs)
             if self._closed:
-                self.dropped["stopped"] += 1
+                self.dropped["stopped"] += len(ready)
                 return False
             if self._waiting_since_s is None:
                 self._waiting_since_s = time.monotonic()
-            self._input = ready
+            self._inputs.extend(ready)
+            if self._owes:
+                self._inputs[-1] = replace(self._inputs[-1], predicts=True)
+                self._owes = False
             self.changed.notify_all()
             return True
 
@@ -74,11 +80,11 @@ class Slot:
         """Hand a break over, at once for a live stream: an input that waits is dropped."""
         with self.changed:
             if self.live:
-                self.dropped["cut"] += self._input is not None
-                self._input = self._waiting_since_s = None
+                self._drop("cut")
+                self._waiting_since_s = None
             else:
-                self.changed.wait_for(lambda: self._closed or self._input is None)
-            self._cut = True
+                self.changed.wait_for(lambda: self._closed or not self._inputs)
+            self._cut, self._owes = True, False
             self.changed.notify_all()
 
     def end(self) -> None:
@@ -91,9 +97,8 @@ class Slot:
         """Drop what waits, and say that nothing more is wanted."""
         with self.changed:
             self._closed = True
-            if self._input is not None:
-                self.dropped["stopped"] += 1
-            self._input, self._ended = None, True
+            self._drop("stopped")
+            self._ended = True
             self.changed.notify_all()
 
     def take(self, max_age_s: float | None) -> Item | None:
@@ -106,13 +111,13 @@ class Slot:
         if self._cut:
             self._cut = False
             return Cut()
-        ready, self._input = self._input, None
-        if ready is not None:
+        if self._inputs:
             self.changed.notify_all()
-            if self.live and max_age_s is not None and now_s - ready.arrived_s > max_age_s:
-                self.dropped["age"] += 1
+            if self.live and max_age_s is not None and now_s - self._inputs[-1].arrived_s > max_age_s:
+                self._drop("age")
                 self._waiting_since_s = None
                 return None
+            ready = self._inputs.popleft()
             if self._waiting_since_s is not None:
                 self.longest_wait_s = max(self.longest_wait_s, now_s - self._waiting_since_s)
             self._waiting_since_s = None
@@ -121,3 +126,9 @@ class Slot:
             self._ended = False
             return End()
         return None
+
+    def _drop(self, cause: str) -> None:
+        """Drop what waits."""
+        self.dropped[cause] += len(self._inputs)
+        self._owes |= any(one.predicts for one in self._inputs)
+        self._inputs.clear()
