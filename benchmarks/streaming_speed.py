@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def hugging_face(name: str) -> list[Candidate]:
         print("transformers is not installed; its row is left out", file=sys.stderr)
         return []
     import torch
-    from transformers import VideoMAEConfig, VideoMAEForVideoClassification
+    from transformers import VideoMAEConfig, VideoMAEForVideoClassification  # type: ignore[import-not-found]
 
     from mar_edge.model.config import preset
     from mar_edge.model.torch_engine import count_macs
@@ -192,12 +193,9 @@ def of_bundle(
                 print(f"{variant.title} in {name}: {error}", file=sys.stderr)
                 continue
             if spec.streaming:
-                states = [engine.new_state()]
-                predict = lambda engine=engine, states=states: engine.step(frames, states)  # noqa: E731
-                kind = "step"
+                kind, predict = "step", partial(engine.step, frames, [engine.new_state()])
             else:
-                predict = lambda engine=engine: engine.infer(frames)  # noqa: E731
-                kind = "window" if variant.mask else "dense"
+                kind, predict = "window" if variant.mask else "dense", partial(engine.infer, frames)
             found.append(Candidate(kind, variant.mask, variant.precision, name, variant.gmacs, predict))
     return found
 
