@@ -26,7 +26,13 @@ MOMENT_S = 6.5
 NEWEST, BAND = 15, 8
 """The time step that is shown as it is computed, and how many an answer sees."""
 
-INK, PAPER, HIDDEN = "#242b35", "#ffffff", 230
+OLDEST = NEWEST - BAND + 1
+
+INK, HIDDEN = "#242b35", 230
+
+SIDE = 112
+MIDDLES = [80 + 130 * column for column in range(BAND + 1)]
+"""Width and middles of the columns, pixels."""
 
 
 def live_view(path: Path) -> None:
@@ -50,101 +56,106 @@ def live_view(path: Path) -> None:
 
 def streaming(path: Path) -> None:
     """Draw what a streaming model keeps of the steps before, and what it computes of the newest one."""
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-
-    figure = new_figure(12, 5.7)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, 1200), ylim=(570, 0))
-    axes.axis("off")
-    shape = {"boxstyle": "round,pad=0,rounding_size=8", "linewidth": 2}
-
-    def write(x: float, y: float, text: str, color: str = INK, size: float = 10.5, weight: str = "normal") -> None:
-        axes.text(x, y, text, color=color, fontsize=size, weight=weight, ha="center", va="center", linespacing=1.35)
-
-    def box(x: float, y: float, width: float, height: float, edge: str, fill: str, line: str = "-") -> None:
-        axes.add_patch(FancyBboxPatch((x, y), width, height, edgecolor=edge, facecolor=fill, linestyle=line, **shape))
-
-    def arrow(start: tuple[float, float], end: tuple[float, float], color: str, bend: float = 0.0) -> None:
-        style = {"arrowstyle": "-|>", "mutation_scale": 20, "linewidth": 2.4, "shrinkA": 0, "shrinkB": 0}
-        axes.add_patch(FancyArrowPatch(start, end, color=color, connectionstyle=f"arc3,rad={bend}", **style))
-
-    oldest = NEWEST - BAND + 1
-    left, pitch, side = 24, 130, 112
-    middle = [left + pitch * index + side / 2 for index in range(BAND + 1)]
-    write(middle[0], 36, "not seen any more", GREY)
-    write(
-        (middle[1] + middle[-2]) / 2, 36, f"the {BAND - 1} steps before: computed once, never again", BLUE, 13, "bold"
-    )
-    write(middle[-1], 36, "new", ORANGE, 13, "bold")
-    for index, (x, panel) in enumerate(zip(middle, _masked_steps(BAND + 1), strict=True)):
-        step = oldest - 1 + index
-        color = GREY if not index else ORANGE if step == NEWEST else BLUE
-        extent = (x - side / 2, x + side / 2, 60 + side * 0.75, 60)
-        axes.imshow(panel, extent=extent, aspect="auto", alpha=1 if index else 0.3)
-        axes.add_patch(
-            Rectangle(
-                (extent[0], 60), side, side * 0.75, fill=False, edgecolor=color, linewidth=1.5 + (step == NEWEST) * 2
-            )
-        )
-        write(x, 164, f"time step {step}", color)
-
-    top, height = 270, 84
-    write(
-        (middle[0] + middle[6]) / 2,
-        244,
-        "state of the stream: keys and values of these steps, in slots of any order",
-        BLUE,
-        13,
-        "bold",
-    )
-    for slot in range(BAND - 1):
-        step = next(one for one in range(oldest, NEWEST) if one % (BAND - 1) == slot)
-        box(
-            middle[slot] - side / 2,
-            top,
-            side,
-            height,
-            ORANGE if step == oldest else BLUE,
-            "#e8f0fa",
-            "--" if step == oldest else "-",
-        )
-        write(middle[slot], top + 24, f"slot {slot}", GREY, 9.5)
-        write(middle[slot], top + 54, f"step {step}", BLUE, 13, "bold")
-
-    network = (middle[7] - 40, top - 50, middle[8] + side / 2, top + height + 50)
-    box(network[0], network[1], network[2] - network[0], network[3] - network[1], ORANGE, "#fdf3e4")
-    x = (network[0] + network[2]) / 2
-    write(x, network[1] + 30, "encoder and bridge", ORANGE, 13, "bold")
-    write(
-        x,
-        network[1] + 108,
-        f"run for the visible\ntubelets of step {NEWEST} alone,\nwhich attend to each other\nand to all that is kept",
-        INK,
-        11,
-    )
-    arrow((middle[8], 176), (middle[8], network[1] - 4), ORANGE)
-    arrow((middle[6] + side / 2 + 6, top + height / 2), (network[0] - 4, top + height / 2), BLUE)
-    arrow((x, network[3] + 4), (x, network[3] + 58), ORANGE)
-    write(x, network[3] + 82, f"answer after step {NEWEST}", INK, 13, "bold")
-    target = middle[oldest % (BAND - 1)]
-    axes.plot([network[0] + 40, network[0] + 40, target], [network[3] + 4, 440, 440], color=ORANGE, linewidth=2.4)
-    arrow((target, 441), (target, top + height + 4), ORANGE)
-    write(
-        (target + network[0]) / 2,
-        462,
-        f"keys and values of step {NEWEST} overwrite the oldest, those of step {oldest}",
-        ORANGE,
-        13,
-        "bold",
-    )
-    write(
-        (left + 1180) / 2,
+    canvas = Canvas(1200, 570)
+    _draw_steps(canvas)
+    _draw_state(canvas)
+    _draw_network(canvas)
+    canvas.write(
+        600,
         540,
-        "The mask shows half of each step's tubelets and moves on with every step, so all places are seen in turn; the grey ones are never computed.",
+        "The mask shows half of each step's tubelets and moves on with every step, so all places are seen in turn; "
+        "the grey ones are never computed.",
         GREY,
     )
-    figure.savefig(path, dpi=110, facecolor=PAPER, metadata={"Software": "mar-edge docs/make/pictures.py"})
+    canvas.save(path)
+
+
+class Canvas:
+    """A figure that is drawn on in pixels, from the upper left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._figure = new_figure(width / 100, height / 100)
+        self._figure.set_layout_engine("none")
+        self.axes = self._figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
+        self.axes.axis("off")
+
+    def write(self, x: float, y: float, text: str, color: str = INK, *, size: float = 10.5) -> None:
+        """Write centred text."""
+        self.axes.text(x, y, text, color=color, fontsize=size, ha="center", va="center", linespacing=1.35)
+
+    def title(self, x: float, y: float, text: str, color: str) -> None:
+        """Write a centred title."""
+        self.axes.text(x, y, text, color=color, fontsize=13, weight="bold", ha="center", va="center")
+
+    def box(self, x: float, y: float, width: float, height: float, *, edge: str, fill: str, line: str = "-") -> None:
+        """Draw a box with round corners."""
+        from matplotlib.patches import FancyBboxPatch
+
+        style = "round,pad=0,rounding_size=8"
+        box = FancyBboxPatch((x, y), width, height, style, edgecolor=edge, facecolor=fill, linestyle=line, linewidth=2)
+        self.axes.add_patch(box)
+
+    def arrow(self, *corners: tuple[float, float], color: str) -> None:
+        """Draw an arrow through some corners."""
+        from matplotlib.patches import FancyArrowPatch
+
+        before, end = corners[-2:]
+        self.axes.plot(*zip(*corners[:-1], strict=True), color=color, linewidth=2.4)
+        style = {"arrowstyle": "-|>", "mutation_scale": 20, "linewidth": 2.4, "shrinkA": 0, "shrinkB": 0}
+        self.axes.add_patch(FancyArrowPatch(before, end, color=color, **style))
+
+    def save(self, path: Path) -> None:
+        """Write a PNG."""
+        self._figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": "docs/make/pictures.py"})
+
+
+def _draw_steps(canvas: Canvas) -> None:
+    """Draw the time steps: one that is not seen any more, those that are kept, and the newest."""
+    canvas.write(MIDDLES[0], 36, "not seen any more", GREY)
+    known = f"the {BAND - 1} steps before: computed once, never again"
+    canvas.title((MIDDLES[1] + MIDDLES[-2]) / 2, 36, known, BLUE)
+    canvas.title(MIDDLES[-1], 36, "new", ORANGE)
+    top, bottom = 60, 60 + SIDE * 0.75
+    for step, x, panel in zip(range(OLDEST - 1, NEWEST + 1), MIDDLES, _masked_steps(BAND + 1), strict=True):
+        color = GREY if step < OLDEST else BLUE if step < NEWEST else ORANGE
+        left, right = x - SIDE / 2, x + SIDE / 2
+        extent = (left, right, bottom, top)
+        canvas.axes.imshow(panel, extent=extent, aspect="auto", alpha=0.3 if step < OLDEST else 1)
+        outline = [left, right, right, left, left], [top, top, bottom, bottom, top]
+        canvas.axes.plot(*outline, color=color, linewidth=3.5 if step == NEWEST else 1.5)
+        canvas.write(x, 164, f"time step {step}", color)
+
+
+def _draw_state(canvas: Canvas) -> None:
+    """Draw the slots as they are before the newest step is written: over the oldest one."""
+    name = "state of the stream: keys and values of these steps, in slots of any order"
+    canvas.title((MIDDLES[0] + MIDDLES[BAND - 2]) / 2, 244, name, BLUE)
+    for step in range(OLDEST, NEWEST):
+        slot = step % (BAND - 1)
+        x = MIDDLES[slot]
+        edge, line = (ORANGE, "--") if step == OLDEST else (BLUE, "-")
+        canvas.box(x - SIDE / 2, 270, SIDE, 84, edge=edge, fill="#e8f0fa", line=line)
+        canvas.write(x, 294, f"slot {slot}", GREY, size=9.5)
+        canvas.title(x, 324, f"step {step}", BLUE)
+
+
+def _draw_network(canvas: Canvas) -> None:
+    """Draw what runs, what it reads, and where its results go."""
+    left, right, top, bottom = MIDDLES[-2] - 40, MIDDLES[-1] + SIDE / 2, 220, 404
+    x, overwritten = (left + right) / 2, MIDDLES[OLDEST % (BAND - 1)]
+    canvas.box(left, top, right - left, bottom - top, edge=ORANGE, fill="#fdf3e4")
+    canvas.title(x, top + 30, "encoder and bridge", ORANGE)
+    work = f"run for the visible\ntubelets of step {NEWEST} alone,\nwhich attend to each other\nand to all that is kept"
+    canvas.write(x, top + 108, work, size=11)
+    canvas.arrow((MIDDLES[-1], 176), (MIDDLES[-1], top - 4), color=ORANGE)
+    canvas.arrow((MIDDLES[-3] + SIDE / 2 + 6, 312), (left - 4, 312), color=BLUE)
+    canvas.arrow((x, bottom + 4), (x, bottom + 58), color=ORANGE)
+    canvas.title(x, bottom + 82, f"answer after step {NEWEST}", INK)
+    corners = (left + 40, bottom + 4), (left + 40, 440), (overwritten, 440), (overwritten, 358)
+    canvas.arrow(*corners, color=ORANGE)
+    written = f"keys and values of step {NEWEST} overwrite the oldest, those of step {OLDEST}"
+    canvas.title((overwritten + left) / 2, 462, written, ORANGE)
 
 
 def _masked_steps(count: int) -> list[NDArray[np.uint8]]:
