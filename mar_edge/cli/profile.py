@@ -78,7 +78,15 @@ def _print_totals(same: list[Profile], console: Console) -> None:
     table = Table(box=None, padding=(0, 1, 0, 0), title=title, title_justify="left")
     table.add_column("graph")
     table.add_column("engine")
-    columns = ["ms", "speed", "GMACs/s", "file MB", "held MB", "peak MB", *(["reads MB", "writes MB"] if streaming else [])]
+    columns = [
+        "ms",
+        "speed",
+        "GMACs/s",
+        "file MB",
+        "held MB",
+        "peak MB",
+        *(["reads MB", "writes MB"] if streaming else []),
+    ]
     for column in columns:
         table.add_column(column, justify="right")
     base = next((one.median_ms for one in same if (one.variant.precision, one.engine) == ("fp32", "onnxruntime")), None)

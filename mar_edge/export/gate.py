@@ -46,7 +46,7 @@ class Gate:
         self._sequences: list[NDArray[np.uint8]] = list(self.frames)
         self._targets = clips.labels()
         if spec.streaming:
-            self._sequences.append(joined(self.frames, SEQUENCE_STEPS, spec.geometry.tubelet_frames))
+            self._sequences.append(joined(list(self.frames), SEQUENCE_STEPS, spec.geometry.tubelet_frames))
             steps = spec.geometry.grid[0]
             self._targets = step_targets(self._targets, steps, steps * len(self.frames) + SEQUENCE_STEPS)
         self._reference = lru_cache(maxsize=None)(self._run_torch)
@@ -82,7 +82,8 @@ class Gate:
             self._reference(variant.mask),
             logits,
             variant.precision,
-            source=self._source + (f", and {SEQUENCE_STEPS} time steps of them in a row" if self._spec.streaming else ""),
+            source=self._source
+            + (f", and {SEQUENCE_STEPS} time steps of them in a row" if self._spec.streaming else ""),
             reference_name="torch fp32",
             targets=self._targets,
             noun="answer" if self._spec.streaming else "clip",

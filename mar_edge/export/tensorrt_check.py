@@ -84,8 +84,7 @@ def _header(graph: GraphView) -> Iterator[str]:
         if opset.domain in ("", "ai.onnx") and opset.version not in OPSETS:
             yield f"operator set {opset.version} is not one of {OPSETS.start} to {OPSETS.stop - 1}"
     kinds = {
-        value.name: value.type.tensor_type.elem_type
-        for value in [*graph.model.graph.input, *graph.model.graph.output]
+        value.name: value.type.tensor_type.elem_type for value in [*graph.model.graph.input, *graph.model.graph.output]
     }
     wanted: dict[str, int | None] = {"frames": TensorProto.UINT8, "logits": TensorProto.FLOAT}
     allowed = "frames UINT8 and logits FLOAT"

@@ -29,7 +29,6 @@ from mar_edge.model.mar import (
 from mar_edge.model.transformer import Attention
 from mar_edge.model_spec import PERIOD
 
-
 PASS_STEPS = 16
 """Most time steps of a pass without gradient: the mask of a long sequence as a whole would take gigabytes."""
 

@@ -82,7 +82,10 @@ class _Writer:
         result.opset_import.extend(self._model.opset_import)
         result.metadata_props.extend(self._model.metadata_props)
         result.graph.name = self._model.graph.name
-        for given, written in ((self._model.graph.input, result.graph.input), (self._model.graph.output, result.graph.output)):
+        for given, written in (
+            (self._model.graph.input, result.graph.input),
+            (self._model.graph.output, result.graph.output),
+        ):
             written.extend(given)
             for value in written:
                 value.type.tensor_type.elem_type = self._outside(value)
