@@ -40,8 +40,8 @@ def test_a_missing_manifest_is_found(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_to_update(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="has format 4, and this mar-edge reads up to 3.*--upgrade"):
-        open_bundle(write_bundle(tmp_path / "fake.mar", format=4))
+    with pytest.raises(BundleError, match="has format 5, and this mar-edge reads up to 4.*--upgrade"):
+        open_bundle(write_bundle(tmp_path / "fake.mar", format=5))
 
 
 @pytest.mark.parametrize(
