@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +26,8 @@ from mar_edge.telemetry import import_onnxruntime
 _INT8_OPERATORS = ("QLinear", "QGemm", "MatMulInteger", "DynamicQuantize")
 _PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
 _KERNEL = "_kernel_time"
+_BFLOAT16 = 16
+"""ONNX's number of the format (`TensorProto.BFLOAT16`); the package `onnx` is not needed at run time."""
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
@@ -51,7 +53,7 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path, *, threads: int | None = None) -> None:
         super().__init__(spec, variant, path)
-        self._errors = onnxruntime_errors()
+        self._errors = (RuntimeError, *onnxruntime_errors())  # a session that is bound to memory raises both
         self._threads = threads
         self._session = self._open()
         inputs, outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
@@ -102,7 +104,7 @@ class OnnxRuntimeEngine(Engine):
         self._buffers.fill(frames, state)
         try:
             if state not in self._bindings:
-                self._bindings[state] = _Binding(self._session, self._buffers.inputs(state), self._buffers.outputs)
+                self._bindings[state] = _Binding(self._session, self._buffers, state)
             self._bindings[state].run()
         except self._errors as error:
             raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
@@ -112,7 +114,7 @@ class OnnxRuntimeEngine(Engine):
     def layer_precisions(self) -> dict[str, str] | None:
         """See `Engine.layer_precisions`; read from a profile, which has the input types of every kernel."""
         self.check_process()
-        events = self._profile(self._feeds(np.zeros((1, *self._shape), np.uint8)), runs=1)
+        events = self._profile(np.zeros((1, *self._shape), np.uint8), runs=1)
         if events is None:
             return None
         found = {}
@@ -129,7 +131,7 @@ class OnnxRuntimeEngine(Engine):
     def layer_times(self, frames: NDArray[np.uint8], runs: int = 5) -> dict[str, float] | None:
         """See `Engine.layer_times`."""
         self.check_process()
-        events = self._profile(self._feeds(frames), runs=runs + 1)
+        events = self._profile(frames, runs=runs + 1)
         if events is None:
             return None
         times: dict[str, list[float]] = {}
@@ -137,16 +139,16 @@ class OnnxRuntimeEngine(Engine):
             times.setdefault(event["name"].removesuffix(_KERNEL), []).append(event["dur"] / 1000)
         return {name: statistics.median(took[1:]) for name, took in times.items()}
 
-    def _feeds(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Return the inputs of one inference on a clip; of a step graph those of its last step, from an empty state."""
+    def _inference(self, session: Any, frames: NDArray[np.uint8]) -> Callable[[], object]:
+        """Return what runs a session on a clip; of a step graph on its last step, from an empty state."""
         if self.layout is None:
-            return {"frames": frames}
+            return lambda: session.run(None, {"frames": frames})
         buffers, state = StepBuffers(self.spec, self.layout), self.new_state()
         state.begin()
         buffers.fill(self._last_step(frames), state)
-        return buffers.inputs(state)
+        return _Binding(session, buffers, state).run
 
-    def _profile(self, feeds: dict[str, NDArray[Any]], *, runs: int) -> list[dict[str, Any]] | None:
+    def _profile(self, frames: NDArray[np.uint8], *, runs: int) -> list[dict[str, Any]] | None:
         """Return what ONNX Runtime records about every kernel it runs, in a separate session.
 
         It writes a file, and reports no error if the disk is full; None if that file is missing or incomplete.
@@ -155,8 +157,9 @@ class OnnxRuntimeEngine(Engine):
             with tempfile.TemporaryDirectory() as folder:
                 session = self._open(Path(folder) / "profile")
                 try:
+                    infer = self._inference(session, frames)
                     for _ in range(runs):
-                        session.run(None, feeds)
+                        infer()
                 except self._errors as error:
                     raise EngineError(f"ONNX Runtime failed on {self.path.name}: {error}") from error
                 events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
@@ -166,19 +169,19 @@ class OnnxRuntimeEngine(Engine):
 
 
 class _Binding:
-    """A session bound to memory that it reads and writes in place.
+    """A session that is bound to the memory of a stream's steps, which it reads and writes in place.
 
     Args:
         session: of ONNX Runtime.
-        inputs, outputs: memory by the name of the input or output.
+        buffers: what is not the stream's own.
+        state: of the stream; its arrays are kept, not the state.
     """
 
-    def __init__(self, session: Any, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, session: Any, buffers: StepBuffers, state: StreamState) -> None:
         self._session, self._binding = session, session.io_binding()
-        from_numpy = import_onnxruntime().OrtValue.ortvalue_from_numpy
         # the binding itself does not keep the arrays alive
-        self._inputs = {name: from_numpy(array) for name, array in inputs.items()}
-        self._outputs = {name: from_numpy(array) for name, array in outputs.items()}
+        self._inputs = {name: _share(name, array, buffers.kind) for name, array in buffers.inputs(state).items()}
+        self._outputs = {name: _share(name, array, buffers.kind) for name, array in buffers.outputs.items()}
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         for name, value in self._outputs.items():
@@ -187,6 +190,14 @@ class _Binding:
     def run(self) -> None:
         """Run the graph."""
         self._session.run_with_iobinding(self._binding)
+
+
+def _share(name: str, array: NDArray[Any], kind: str) -> Any:
+    """Return a value of ONNX Runtime in an array's memory; keys and values are of a number format, BF16 as bits."""
+    value = import_onnxruntime().OrtValue
+    if name.startswith(("past_", "new_")) and kind == "bfloat16":
+        return value.ortvalue_from_numpy_with_onnx_type(array, _BFLOAT16)
+    return value.ortvalue_from_numpy(array)
 
 
 def _tensors(values: Sequence[Any]) -> list[GraphTensor]:

@@ -42,10 +42,25 @@ class Machine:
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self._local = threading.local()
         self._handles = iter(range(0x1000, 1 << 40, 0x1000))
+        self._next_address = 1 << 40
 
     def handle(self) -> int:
         """Return a number that nothing else has."""
         return next(self._handles)
+
+    def allocate(self, size: int) -> int:
+        """Return the address of new memory, which holds rubbish, as memory does."""
+        address = self._next_address
+        self._next_address += -(-size // 512) * 512 + 512
+        self.memory[address] = bytearray(b"\xff" * size)
+        return address
+
+    def at(self, address: int, size: int = 1) -> memoryview | None:
+        """Return bytes of the GPU's memory, which can be written; None if they are not all of one allocation."""
+        for base, memory in self.memory.items():
+            if base <= address and address + size <= base + len(memory):
+                return memoryview(memory)[address - base : address - base + size]
+        return None
 
     def call(self, name: str) -> bool:
         """Note a call, and tell whether it is to fail."""

@@ -138,8 +138,7 @@ class Allocation:
     """Memory of the GPU."""
 
     def __init__(self, size: int) -> None:
-        self.context, self.address, self.valid = owner(), machine.handle(), True
-        machine.memory[self.address] = bytearray(size)
+        self.context, self.address, self.valid = owner(), machine.allocate(size), True
         machine.live["memory"] += 1
 
     def __int__(self) -> int:
@@ -263,3 +262,80 @@ def memcpy_htod_async(dest: Allocation, src: Any, stream: Stream) -> None:
 
 def memcpy_dtoh_async(dest: Any, src: Allocation, stream: Stream) -> None:
     copy("memcpy_dtoh_async", dest, src, stream, to_gpu=False)
+
+
+def memset_d8(dest: int, data: int, count: int) -> None:
+    called("memset_d8")
+    owner()
+    part(dest, count, "memset_d8")[:] = bytes([data]) * count
+
+
+def memcpy_htod(dest: int, src: Any) -> None:
+    called("memcpy_htod")
+    owner()
+    part(dest, src.nbytes, "memcpy_htod")[:] = src.tobytes()
+
+
+def memcpy_dtoh(dest: Any, src: int) -> None:
+    called("memcpy_dtoh")
+    owner()
+    dest[...] = np.frombuffer(bytes(part(src, dest.nbytes, "memcpy_dtoh")), dest.dtype).reshape(dest.shape)
+
+
+def part(address: int, size: int, name: str) -> memoryview:
+    """Return memory of the GPU, when all work on it is done: these calls wait for it."""
+    for stream in list(machine.streams.values()):
+        if stream.work:
+            stream.synchronize()
+    found = machine.at(address, size)
+    if found is None:
+        raise LogicError(f"{name} failed: invalid argument")
+    return found
+
+
+class Memcpy3D:
+    """A copy of rows in slices, within the GPU's memory, by the rules of `CUDA_MEMCPY3D`."""
+
+    def __init__(self) -> None:
+        for side in ("src", "dst"):
+            for name in ("x_in_bytes", "y", "z", "pitch", "height"):
+                setattr(self, f"{side}_{name}", 0)
+        self.width_in_bytes = self.height = self.depth = 0
+
+    def set_src_device(self, devptr: int) -> None:
+        self.src = devptr
+
+    def set_dst_device(self, devptr: int) -> None:
+        self.dst = devptr
+
+    def __call__(self, stream: Stream) -> None:
+        called("Memcpy3D")
+        if owner() is not stream.context:
+            machine.broken.append("Memcpy3D on a stream of another context")
+        source, target = self._rows("src"), self._rows("dst")
+
+        def work() -> None:
+            for here, there in zip(source, target, strict=True):
+                taken, given = machine.at(here, self.width_in_bytes), machine.at(there, self.width_in_bytes)
+                if taken is None or given is None:
+                    machine.broken.append("a copy of memory that was freed")
+                else:
+                    given[:] = bytes(taken)
+
+        stream.add(work)
+
+    def _rows(self, side: str) -> list[int]:
+        """Return the address of every row."""
+        x, y, z, pitch, height = (
+            getattr(self, f"{side}_{name}") for name in ("x_in_bytes", "y", "z", "pitch", "height")
+        )
+        base = getattr(self, side)
+        rows = [
+            base + ((z + plane) * height + y + row) * pitch + x
+            for plane in range(self.depth)
+            for row in range(self.height)
+        ]
+        fits = x + self.width_in_bytes <= pitch and (self.depth < 2 or y + self.height <= height) and rows
+        if not fits or any(machine.at(row, self.width_in_bytes) is None for row in rows):
+            raise LogicError("cuMemcpy3DAsync failed: invalid argument")
+        return rows

@@ -97,6 +97,8 @@ class OnnxParser:
             onnx.TensorProto.UINT8: trt.uint8,
             onnx.TensorProto.FLOAT: trt.float32,
             onnx.TensorProto.INT64: trt.DataType.INT64,
+            onnx.TensorProto.FLOAT16: trt.DataType.HALF,
+            onnx.TensorProto.BFLOAT16: trt.DataType.BF16,
         }
         for values, tensors in ((graph.input, self._network._inputs), (graph.output, self._network._outputs)):
             for value in values:
@@ -239,7 +241,9 @@ class Builder:
             "gpu": "any" if rtx else machine.gpus[machine.current.number if machine.current else 0][0],
             "workspace": {pool.name: size for pool, size in config._pools.items()},
             "targets": [target.name for target in config._targets],
-            "profile": [list(shape) for shape in config._profiles[0]._shapes["frames"]],
+            "profile": {
+                name: [list(shape) for shape in shapes] for name, shapes in config._profiles[0]._shapes.items()
+            },
             "inputs": [[t.name, int(t.dtype), list(t.shape)] for t in network._inputs],
             "outputs": [[t.name, int(t.dtype), list(t.shape)] for t in network._outputs],
             "layers": layers,

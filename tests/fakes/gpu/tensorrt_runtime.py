@@ -25,6 +25,10 @@ rtx = False
 """Whether it is TensorRT-RTX."""
 
 
+KINDS = {"UINT8": np.uint8, "INT64": np.int64, "FLOAT": np.float32, "HALF": np.float16, "BF16": np.uint16}
+"""NumPy type of each of TensorRT's; NumPy has no BF16, so its bits are kept."""
+
+
 class Tracked:
     """Something whose end is noted."""
 
@@ -96,7 +100,7 @@ class ICudaEngine(Tracked):
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
         assert profile_index == 0
-        return [tuple(shape) for shape in self._values["profile"]]
+        return [tuple(shape) for shape in self._values["profile"][name]]
 
     def create_runtime_config(self) -> Any:
         return None if machine.call("create_runtime_config") else trt.IRuntimeConfig()
@@ -165,8 +169,8 @@ class IExecutionContext(Tracked):
         import onnxruntime
 
         self._engine, self._config = engine, config
-        self._shape: tuple[int, ...] | None = None
-        self._ran: set[tuple[int, ...]] = set()
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._ran: set[tuple[tuple[int, ...], ...]] = set()
         self._addresses: dict[str, int] = {}
         self._session = onnxruntime.InferenceSession(engine._graph, providers=["CPUExecutionProvider"])
         self._born("execution context")
@@ -174,16 +178,18 @@ class IExecutionContext(Tracked):
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         if machine.call("set_input_shape"):
             return False
-        low, _, high = self._engine._values["profile"]
-        if name != "frames" or not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
+        low, _, high = self._engine._values["profile"].get(name, ((), (), ()))
+        if len(low) != len(shape) or not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
             say(self._engine._logger, f"Error Code 3: API Usage Error (shape {shape} is not in the profile)")
             return False
-        self._shape = tuple(shape)
+        self._shapes[name] = tuple(shape)
         return True
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
-        if machine.call("set_tensor_address") or name not in self._engine._tensors or memory not in machine.memory:
+        if machine.call("set_tensor_address") or name not in self._engine._tensors or machine.at(memory) is None:
             return False
+        if memory % 256:
+            machine.broken.append(f"{name} is not at a multiple of 256 bytes")
         self._addresses[name] = memory
         return True
 
@@ -193,22 +199,47 @@ class IExecutionContext(Tracked):
         if stream is None or machine.call("execute_async_v3"):
             say(self._engine._logger, "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (invalid argument)")
             return False
-        if self._shape is None or set(self._addresses) != set(self._engine._tensors):
+        inputs = [name for name, _, _ in self._engine._values["inputs"]]
+        if set(self._shapes) != set(inputs) or set(self._addresses) != set(self._engine._tensors):
             say(self._engine._logger, "Error Code 3: API Usage Error (shape or address was not set)")
             return False
-        if stream.capture is not None and (self._shape not in self._ran or rtx):
+        shapes = dict(self._shapes)
+        if len({shape[0] for shape in shapes.values()}) != 1:
+            say(self._engine._logger, "Error Code 7: Internal Error (IShuffleLayer: reshaping failed for tensor)")
+            return False
+        ran = tuple(shapes.values())
+        if stream.capture is not None and (ran not in self._ran or rtx):
             say(self._engine._logger, "Error Code 1: Cuda Runtime (operation not permitted when capturing)")
             return False
-        shape = self._shape
-        source, target = (machine.memory[self._addresses[name]] for name in ("frames", "logits"))
+        addresses = dict(self._addresses)  # a captured graph keeps them
 
         def work() -> None:
-            frames = np.frombuffer(bytes(source[: int(np.prod(shape))]), np.uint8).reshape(shape)
-            logits = self._session.run(None, {"frames": frames})[0]
-            target[: logits.nbytes] = logits.tobytes()
+            memory = {}
+            for name, (_, shape) in self._engine._tensors.items():
+                whole = shapes.get(name, (next(iter(shapes.values()))[0], *shape[1:]))
+                dtype = np.dtype(KINDS[self._engine.get_tensor_dtype(name).name])
+                part = machine.at(addresses[name], int(np.prod(whole)) * dtype.itemsize)
+                if part is None:
+                    machine.broken.append(f"an inference used memory of {name} that was freed")
+                    return
+                memory[name] = np.frombuffer(part, dtype).reshape(whole)
+            self._compute(memory, inputs)
 
         stream.add(work)
-        self._ran.add(shape)
+        self._ran.add(ran)
         if self._config is not None and self._config._cache is not None:
             self._config._cache._data = f"kernels of {version}".encode()
         return True
+
+    def _compute(self, memory: dict[str, Any], inputs: list[str]) -> None:
+        """Run the graph on these arrays; BF16 is in them as bits."""
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        for name, array in memory.items():
+            if array.dtype == np.uint16:
+                value = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, 16)
+            else:
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            (binding.bind_ortvalue_input if name in inputs else binding.bind_ortvalue_output)(name, value)
+        self._session.run_with_iobinding(binding)

@@ -139,7 +139,7 @@ def test_a_graph_with_other_inputs_is_refused(tmp_path: Path) -> None:
         ir_version=9,
     )
     onnx.save(model, tmp_path / "graph.onnx")
-    with pytest.raises(EngineError, match=r"has x .* expected frames uint8 \(batch, T, H, W, 3\) and logits float32"):
+    with pytest.raises(EngineError, match=r"has x .* expected frames uint8 \(batch, T, H, W, 3\) and logits float32,"):
         tensorrt_build.build(tmp_path / "graph.onnx", module=RTX)
 
 

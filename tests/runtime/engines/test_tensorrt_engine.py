@@ -9,8 +9,7 @@ import multiprocessing
 import subprocess
 import sys
 import threading
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -26,21 +25,15 @@ from mar_edge.files.graph_files import hash_file
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.engines.tensorrt import cache as tensorrt_cache
 from mar_edge.runtime.engines.tensorrt import cuda as tensorrt_cuda
-from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
 from mar_edge.runtime.engines.tensorrt import versions as tensorrt_versions
 from mar_edge.runtime.engines.tensorrt.cache import build_to_file
 from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 from tests.conftest import ROOT
 from tests.fakes.bundle import manifest
-from tests.fakes.gpu.cuda import DriverLibrary, ForeignContext, Machine, make_driver
+from tests.fakes.gpu.computer import JETSON, ORIN, RTX, T4, TENSORRT
+from tests.fakes.gpu.cuda import ForeignContext, Machine
 from tests.fakes.gpu.graph import CLIP, write_graph
-from tests.fakes.gpu.tensorrt import VERSIONS, make_module
-
-MEMORY = 1 << 22
-ORIN = ("Orin", (8, 7), MEMORY)
-T4 = ("Tesla T4", (7, 5), MEMORY)
-
-TENSORRT, JETSON, RTX = "tensorrt 11.4.0.106", "tensorrt 10.3.0", "tensorrt_rtx 1.7.1.116"
+from tests.fakes.gpu.tensorrt import VERSIONS
 
 
 def write_bundle(folder: Path, kind: int = TensorProto.FLOAT, **changes: object) -> Bundle:
@@ -64,32 +57,6 @@ def bundle(tmp_path: Path) -> Bundle:
 def clips(rng: np.random.Generator) -> NDArray[np.uint8]:
     """Seven clips."""
     return rng.integers(0, 256, (7, *CLIP), dtype=np.uint8)
-
-
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Machine]]:
-    """Put a version on a computer with these GPUs; what is broken or left over fails the test."""
-    monkeypatch.setenv("MAR_EDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("MAR_EDGE_CUDA_DEVICE", raising=False)
-    machines: list[Machine] = []
-
-    def make(version: str, *gpus: tuple[str, tuple[int, int], int], machine: Machine | None = None) -> Machine:
-        machine = machine or Machine(*(gpus or (ORIN,)))
-        driver, package = make_driver(machine), types.ModuleType("pycuda")
-        package.__spec__, package.driver = driver.__spec__, driver  # type: ignore[attr-defined]
-        module = make_module(version, machine)
-        monkeypatch.setitem(sys.modules, "pycuda", package)
-        monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(tensorrt_cuda_graph, "open_driver", lambda: DriverLibrary(machine))
-        monkeypatch.setattr(tensorrt_cuda, "_primaries", {})
-        machines.append(machine)
-        return machine
-
-    yield make
-    gc.collect()
-    for machine in machines:
-        assert not machine.broken
 
 
 def load(bundle: Bundle, said: list[str] | None = None, **options: object) -> TensorRTEngine:
@@ -256,7 +223,8 @@ os.environ["MAR_EDGE_CACHE"] = {str(tmp_path / "cache")!r}
 from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
 from tests.fakes.gpu.cuda import DriverLibrary, Machine, make_driver
 from tests.fakes.gpu.tensorrt import make_module
-from tests.runtime.engines.test_tensorrt_engine import ORIN, TENSORRT, load, write_bundle
+from tests.fakes.gpu.computer import ORIN, TENSORRT
+from tests.runtime.engines.test_tensorrt_engine import load, write_bundle
 machine = Machine(ORIN)
 package = types.ModuleType("pycuda")
 package.driver = sys.modules["pycuda.driver"] = make_driver(machine)
@@ -532,7 +500,7 @@ def test_an_engine_built_ahead_is_found(install: Callable[..., Machine], bundle:
     assert built.layers.summary() == "1 in fp32"
     header = json.loads(out.read_bytes().split(b"\n")[0])
     assert header["workspace"] == {"WORKSPACE": 256 << 20}
-    assert [shape[0] for shape in header["profile"]] == [1, 2, 4]
+    assert [shape[0] for shape in header["profile"]["frames"]] == [1, 2, 4]
     said: list[str] = []
     load(bundle, said).close()
     assert not said

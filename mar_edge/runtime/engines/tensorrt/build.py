@@ -51,9 +51,9 @@ def build(
     """Build an engine on the current CUDA device; TensorRT-RTX needs none.
 
     Args:
-        graph: ONNX file with input `frames` and output `logits`, whose nodes are named `PART/OPERATOR`.
+        graph: ONNX file with input `frames` and output `logits`, or a step graph, whose nodes are named `PART/OPERATOR`.
         module: `tensorrt` or `tensorrt-rtx`.
-        batch: profile of the batch.
+        batch: profile of the batch, of clips or of time steps of different streams.
         workspace_mib: memory that one layer may use in addition to its tensors; None for all available memory.
         timing_cache: file of measured kernels, read and added to; not used by RTX.
         compute_capabilities: GPUs to build for, such as `8.6`, for RTX only; by default all from 8.0 on.
@@ -138,12 +138,24 @@ def _parse(graph: Path, network: Any, dialect: Dialect, logger: Any) -> None:
         raise EngineError(f"{dialect.title} cannot read {graph.name}: {_name_errors(found) or explain(logger.errors)}")
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    have = [(tensor.name, tensor.dtype) for tensor in [*inputs, *outputs]]
-    if have != [("frames", trt.uint8), ("logits", trt.float32)] or tuple(inputs[0].shape)[:1] != (-1,):
-        told = ", ".join(f"{tensor.name} {tensor.dtype} {tuple(tensor.shape)}" for tensor in [*inputs, *outputs])
+    _check_tensors(graph, inputs, outputs, trt)
+
+
+def _check_tensors(graph: Path, inputs: list[Any], outputs: list[Any], trt: Any) -> None:
+    """Check that a graph is of clips or of time steps; which sizes belong to its model is checked when it is loaded."""
+    new = [tensor for tensor in outputs if tensor.name.startswith("new_")]
+    takes = [("frames", trt.uint8)]
+    if new:
+        takes += [("step", trt.DataType.INT64), ("bias", trt.float32)]
+        takes += [(f"past_{tensor.name.removeprefix('new_')}", tensor.dtype) for tensor in new]
+    returns = [("logits", trt.float32), *((tensor.name, tensor.dtype) for tensor in new)]
+    found = [[(tensor.name, tensor.dtype) for tensor in tensors] for tensors in (inputs, outputs)]
+    if found != [takes, returns] or any(tuple(tensor.shape)[:1] != (-1,) for tensor in inputs):
+        told = [f"{tensor.name} {tensor.dtype} {tuple(tensor.shape)}" for tensor in [*inputs, *outputs]]
+        more = f" and {len(told) - 8} more" if len(told) > 8 else ""
         raise EngineError(
-            f"{graph.name} has {told}; expected frames uint8 (batch, T, H, W, 3) and logits float32. "
-            "Export the bundle again"
+            f"{graph.name} has {', '.join(told[:8])}{more}; expected frames uint8 (batch, T, H, W, 3) and logits float32, "
+            "and for a step graph step, bias, and past_X for every new_X. Export the bundle again"
         )
 
 
@@ -178,11 +190,14 @@ def _configure(config: Any, dialect: Dialect, workspace_mib: int | None, compute
 
 
 def _set_profile(builder: Any, network: Any, config: Any, batch: Batch) -> None:
-    clip = tuple(network.get_input(0).shape)[1:]
+    """Give every input the same batches."""
     profile = builder.create_optimization_profile()
-    profile.set_shape("frames", *((clips, *clip) for clips in batch))
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        profile.set_shape(tensor.name, *((size, *tuple(tensor.shape)[1:]) for size in batch))
     if config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT rejects a batch of {':'.join(map(str, batch))} clips of {clip}")
+        shape = tuple(network.get_input(0).shape)[1:]
+        raise EngineError(f"TensorRT rejects a batch of {':'.join(map(str, batch))} times {shape}")
 
 
 @contextlib.contextmanager

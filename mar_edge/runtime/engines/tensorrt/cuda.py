@@ -64,6 +64,10 @@ class CudaPlace:
         except self.cuda.Error as error:
             raise EngineError(f"GPU {self.number} cannot be used: {explain([str(error)])}") from error
 
+    def shares(self, other: CudaPlace) -> bool:
+        """Return whether memory of another place can be used here: it is of the same context."""
+        return self._context is other._context
+
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
         """Make the context current in this thread, and afterwards what was current before.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from math import prod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError, OutputError
 from mar_edge.files.atomic_file import write_whole
+from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warn
+from mar_edge.runtime.engines.graph_tensors import GraphTensor, check_tensors
+from mar_edge.runtime.engines.stream_state import StateLayout
 from mar_edge.runtime.engines.tensorrt.cuda import CudaPlace
 from mar_edge.runtime.engines.tensorrt.cuda_graph import CudaGraph
 from mar_edge.runtime.engines.tensorrt.layers import LayerReport, inspect_engine
@@ -36,8 +39,9 @@ class GpuSession:
         data: the serialised engine.
         dialect: the module that built it.
         place: GPU and context.
-        clip: shape of a clip, (T, H, W, 3).
-        classes: number of logits.
+        spec: the model.
+        variant: which of its graphs it is.
+        path: the file of the graph.
         say: called with what the operator should know.
         kernels: file of compiled kernels, for TensorRT-RTX.
 
@@ -51,15 +55,16 @@ class GpuSession:
         data: bytes,
         dialect: Dialect,
         place: CudaPlace,
-        clip: tuple[int, ...],
-        classes: int,
+        spec: ModelSpec,
+        variant: GraphSpec,
+        path: Path,
         *,
         say: Warn,
         kernels: Path | None = None,
     ) -> None:
         self._trt, self._title, self._place, self._say = dialect.trt, dialect.title, place, say
         self._captures = dialect.release.cuda_graph == "captured"
-        self._clip, self._classes, self._kernels = clip, classes, kernels
+        self._spec, self._variant, self._path, self._kernels = spec, variant, path, kernels
         self._logger = make_logger(dialect.trt)
         self._turn = threading.Lock()
         self._graph: CudaGraph | None = None
@@ -67,6 +72,8 @@ class GpuSession:
         self._batch = 0  # batch that the execution context is set to
         self._kernels_size = 0
         self._cache: Any = None
+        self._host: dict[str, NDArray[Any]] = {}  # pinned memory by the name of the input or output
+        self._gpu: dict[str, Any] = {}
         self._undo = contextlib.ExitStack()  # frees in reverse order
         self._closed = False
         try:
@@ -81,6 +88,11 @@ class GpuSession:
     def largest_batch(self) -> int:
         """Most clips of one inference, as the engine was built."""
         return self._largest
+
+    @property
+    def layout(self) -> StateLayout | None:
+        """What a streaming model keeps of a stream; None for a windowed model."""
+        return self._layout
 
     def _load(self, data: bytes) -> None:
         """Create the engine and its execution context."""
@@ -116,23 +128,26 @@ class GpuSession:
 
     def _allocate(self) -> None:
         """Create the stream and the buffers, and pass their addresses to the execution context."""
-        cuda = self._place.cuda
-        self._stream = self._held("_stream", cuda.Stream())
-        self._frames, frames_gpu = self._buffers((self._largest, *self._clip), np.uint8)
-        self._logits, logits_gpu = self._buffers((self._largest, self._classes), np.float32)
-        for name, memory in (("frames", frames_gpu), ("logits", logits_gpu)):
-            if not self._execution.set_tensor_address(name, int(memory)):
-                raise EngineError(f"{self._title} rejects the buffer of {name}: {explain(self._logger.errors)}")
-        self._frames_gpu, self._logits_gpu = frames_gpu, logits_gpu
+        self._stream = self._held("_stream", self._place.cuda.Stream())
+        for tensor in [*self._inputs, *self._outputs]:
+            if not tensor.name.startswith(("past_", "new_")):
+                self._add_buffers(tensor)
 
-    def _buffers(self, shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], Any]:
-        """Return pinned memory of the host, and memory of the GPU, of one shape."""
+    def _add_buffers(self, tensor: GraphTensor) -> None:
+        """Allocate pinned memory of the host and memory of the GPU for the largest batch of an input or output."""
         cuda = self._place.cuda
-        host = cuda.pagelocked_empty(shape, dtype)
+        sizes = [size for size in tensor.shape if isinstance(size, int)]
+        host = cuda.pagelocked_empty((self._largest, *sizes), np.dtype(tensor.kind))
         self._undo.callback(host.base.free)
-        device = cuda.mem_alloc(prod(shape) * np.dtype(dtype).itemsize)
+        host[...] = 0  # a batch that is filled up reads all of it
+        device = cuda.mem_alloc(host.nbytes)
         self._undo.callback(device.free)
-        return host, device
+        self._host[tensor.name], self._gpu[tensor.name] = host, device
+        self._set_address(tensor.name, int(device))
+
+    def _set_address(self, name: str, address: int) -> None:
+        if not self._execution.set_tensor_address(name, address):
+            raise EngineError(f"{self._title} rejects the buffer of {name}: {explain(self._logger.errors)}")
 
     def _held(self, name: str, thing: Any, error: type[EngineError] = EngineError) -> Any:
         """Return what was created; it is freed in reverse order of these calls, by dropping the reference."""
@@ -142,16 +157,19 @@ class GpuSession:
         return thing
 
     def _check_tensors(self) -> None:
-        """Check that the engine matches its graph."""
-        trt, names = self._trt, [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        have = [
-            (name, self._engine.get_tensor_dtype(name), tuple(self._engine.get_tensor_shape(name))[1:])
-            for name in names
-        ]
-        if have != [("frames", trt.uint8, self._clip), ("logits", trt.float32, (self._classes,))]:
-            raise DamagedEngineError(
-                f"the engine has {have}; expected frames uint8 {self._clip} and {self._classes} logits float32"
-            )
+        """Check that the engine is one of this model's graph."""
+        tensors = [self._tensor(self._engine.get_tensor_name(index)) for index in range(self._engine.num_io_tensors)]
+        self._outputs = [tensor for tensor in tensors if tensor.name.startswith(("logits", "new_"))]
+        self._inputs = [tensor for tensor in tensors if tensor not in self._outputs]
+        try:
+            self._layout = check_tensors(self._spec, self._variant, self._path, self._inputs, self._outputs)
+        except EngineError as error:
+            raise DamagedEngineError(f"the engine of {error}") from error
+
+    def _tensor(self, name: str) -> GraphTensor:
+        # no name for the engine here: the traceback of an error would keep it alive
+        kind = kind_of(self._engine.get_tensor_dtype(name))
+        return GraphTensor(name, kind, tuple(self._engine.get_tensor_shape(name))[1:])
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run clips (B, T, H, W, 3); more than the engine takes at once are run in turn.
@@ -162,56 +180,74 @@ class GpuSession:
         Raises:
             EngineError: if it is closed, or the GPU fails.
         """
+        logits = np.empty((len(frames), len(self._spec.labels)), np.float32)
+        with self._running():
+            for start in range(0, len(frames), self._largest):
+                clips = frames[start : start + self._largest]
+                self._host["frames"][: len(clips)] = clips
+                self._run(max(len(clips), self._smallest))
+                logits[start : start + len(clips)] = self._host["logits"][: len(clips)]
+        return logits
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """Wait for our turn, with the context current; afterwards keep what was compiled for it."""
         with self._turn:
             if self._closed:
                 raise EngineError("this engine is closed; load the model again")
-            logits = np.empty((len(frames), self._classes), np.float32)
             with self._place.current():
-                for start in range(0, len(frames), self._largest):
-                    clips = frames[start : start + self._largest]
-                    self._frames[: len(clips)] = clips
-                    self._run(max(len(clips), self._smallest))
-                    logits[start : start + len(clips)] = self._logits[: len(clips)]
+                yield
                 if not self._kernels_size:
                     self._keep_kernels()  # now: a robot is switched off without closing the engine
-            return logits
 
     def _run(self, batch: int) -> None:
         """Run the inference on the buffers, and wait for it."""
-        if batch != self._batch:
-            shape = (batch, *self._clip)
-            if not self._execution.set_input_shape("frames", shape):
-                raise EngineError(f"{self._title} rejects frames of shape {shape}: {explain(self._logger.errors)}")
-            self._batch = batch
+        self._set_batch(batch)
         self._inferences += 1
         # before a capture, TensorRT must have run once with this shape
         if self._captures and self._smallest == self._largest and self._inferences == 2:
-            self._capture()
+            self._graph = self._capture()
+            if self._graph is not None:
+                self._undo.callback(self._graph.close)
         if self._graph is not None:
             self._graph.launch()
         else:
             self._enqueue()
         self._stream.synchronize()
 
+    def _set_batch(self, batch: int) -> None:
+        if batch == self._batch:
+            return
+        self._batch = 0  # should one be rejected
+        for tensor in self._inputs:
+            shape = (batch, *tensor.shape)
+            if not self._execution.set_input_shape(tensor.name, shape):
+                raise EngineError(
+                    f"{self._title} rejects {tensor.name} of shape {shape}: {explain(self._logger.errors)}"
+                )
+        self._batch = batch
+
     def _enqueue(self) -> None:
-        """Enqueue the copy to the GPU, the inference, and the copy back."""
+        """Enqueue the copies to the GPU, the inference, and the copy back."""
         cuda, batch = self._place.cuda, self._batch
-        cuda.memcpy_htod_async(self._frames_gpu, self._frames[:batch], self._stream)
+        for name, host in self._host.items():
+            if name != "logits":
+                cuda.memcpy_htod_async(self._gpu[name], host[:batch], self._stream)
         if not self._execution.execute_async_v3(self._stream.handle):
             raise EngineError(f"{self._title} failed: {explain(self._logger.errors)}")
-        cuda.memcpy_dtoh_async(self._logits[:batch], self._logits_gpu, self._stream)
+        cuda.memcpy_dtoh_async(self._host["logits"][:batch], self._gpu["logits"], self._stream)
 
-    def _capture(self) -> None:
+    def _capture(self) -> CudaGraph | None:
+        """Return what `_enqueue` enqueues as a CUDA graph; None if it cannot be captured, which is said once."""
         try:
-            graph = CudaGraph(self._stream.handle, self._enqueue)
+            return CudaGraph(self._stream.handle, self._enqueue)
         except (EngineError, AttributeError, self._place.cuda.Error) as error:
+            self._captures = False
             self._say(
                 f"{self._title}: no CUDA graph could be captured, so every inference takes a little longer: {error}"
             )
             self._logger.errors.clear()
-            return
-        self._graph = graph
-        self._undo.callback(graph.close)
+            return None
 
     def _keep_kernels(self) -> None:
         """Keep the kernels that TensorRT-RTX compiled, if there are new ones."""
@@ -240,3 +276,9 @@ class GpuSession:
             with self._place.current(), self._undo:
                 if self._inferences:
                     self._keep_kernels()
+
+
+def kind_of(dtype: Any) -> str:
+    """Return TensorRT's number format by NumPy's name."""
+    kinds = {"UINT8": "uint8", "INT64": "int64", "FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+    return kinds.get(dtype.name, str(dtype.name))
