@@ -23,7 +23,7 @@ from mar_edge.model.mar import (
     PixelDecoder,
     Positions,
 )
-from mar_edge.model.streaming import StreamingMAR, single_step
+from mar_edge.model.streaming import StreamingMAR
 from mar_edge.model_spec import ModelSpec, Temporal
 
 ClassifierKind = Literal["bridge", "mean_pool", "first_token", "none"]
@@ -203,9 +203,8 @@ def build(config: ModelConfig) -> MAR:
 
     Linear weights are Xavier-uniform with zero bias, as in ViTs and VideoMAE.
     """
-    causal = config.temporal == "causal"
     encoder = Encoder(
-        single_step(config.geometry) if causal else config.geometry,
+        input_geometry(config),
         width=config.width,
         depth=config.depth,
         heads=config.heads,
@@ -229,7 +228,10 @@ def build(config: ModelConfig) -> MAR:
             positions=config.positions,
         )
     classifier = _classifier(config)
-    model = StreamingMAR(encoder, classifier, decoder, config.geometry) if causal else MAR(encoder, classifier, decoder)
+    if config.temporal == "causal":
+        model: MAR = StreamingMAR(encoder, classifier, decoder, config.geometry)
+    else:
+        model = MAR(encoder, classifier, decoder)
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -238,6 +240,12 @@ def build(config: ModelConfig) -> MAR:
     if decoder is not None:
         nn.init.normal_(decoder.mask_token, std=0.02)
     return model
+
+
+def input_geometry(config: ModelConfig) -> Geometry:
+    """Return the geometry of what one inference sees: a clip, or a time step."""
+    geometry = config.geometry
+    return replace(geometry, frames=geometry.tubelet_frames) if config.temporal == "causal" else geometry
 
 
 def _classifier(config: ModelConfig) -> nn.Module | None:

@@ -7,7 +7,6 @@ it has no time, which is in the attention (see `band`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -264,11 +263,6 @@ def running_tokens(geometry: Geometry, mask_ratio: float, steps: int) -> Tensor:
     _, rows, columns = geometry.grid
     places = torch.from_numpy(running_places(geometry.grid, mask_ratio))
     return torch.cat([places[step % PLACES] + step * rows * columns for step in range(steps)])
-
-
-def single_step(geometry: Geometry) -> Geometry:
-    """Return the geometry of one time step."""
-    return replace(geometry, frames=geometry.tubelet_frames)
 
 
 def attentions(part: Encoder | BridgingClassifier) -> list[Attention]:

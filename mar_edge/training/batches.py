@@ -30,6 +30,7 @@ from mar_edge.files.yaml_part import Part, refuse
 from mar_edge.geometry import Grid
 from mar_edge.masking import (
     MASK_RATIOS,
+    PLACES,
     Mask,
     MaskKind,
     cell_running_mask,
@@ -38,8 +39,9 @@ from mar_edge.masking import (
     visible_indices,
 )
 from mar_edge.training.augmentation.mixing import MixPart, mix
-from mar_edge.training.clip_source import ClipSource
+from mar_edge.training.clip_source import ClipSource, Sample
 from mar_edge.training.objective import Batch
+from mar_edge.training.streaming import StreamingPart
 
 PREFETCH = 3
 """Batches that every loader process makes ahead."""
@@ -151,6 +153,7 @@ class Batches(Dataset[Batch]):
         batch: clips in this process's part.
         accumulate: forward passes in an optimiser step.
         rank: which part.
+        streaming: for a streaming model; None for a windowed one.
     """
 
     def __init__(
@@ -165,7 +168,9 @@ class Batches(Dataset[Batch]):
         batch: int,
         accumulate: int,
         rank: Rank,
+        streaming: StreamingPart | None = None,
     ) -> None:
+        self._streaming = streaming
         self._source, self._order, self._seed = source, order, seed
         self._grid, self._mask, self._mixing = grid, mask, mixing
         self._batch, self._accumulate, self._rank = batch, accumulate, rank
@@ -182,6 +187,10 @@ class Batches(Dataset[Batch]):
         if targets.size:
             targets[np.arange(self._batch), [sample.label for sample in samples]] = 1
             clips, targets = mix(clips, targets, self._mixing, rngs)
+        skipped = np.zeros((self._batch, self._grid[0]), np.bool_)
+        if self._streaming is not None:
+            skipped = np.stack([self._streaming.draw_skipped(self._grid[0], rng) for rng in rngs])
+            targets = self._at_every_step(samples, targets)
         known = all(sample.flow is not None for sample in samples)
         flows = np.stack([sample.flow for sample in samples if sample.flow is not None]) if known else None
         return Batch(
@@ -190,11 +199,21 @@ class Batches(Dataset[Batch]):
             flows=torch.zeros(self._batch, 0, 2) if flows is None else torch.from_numpy(flows).flatten(1, 3),
             visible=torch.from_numpy(np.stack([visible_indices(mask) for mask in masks])),
             masked=torch.from_numpy(np.stack([masked_indices(mask) for mask in masks])),
+            skipped=torch.from_numpy(skipped),
             files=tuple(sample.file for sample in samples),
         )
 
+    def _at_every_step(self, samples: list[Sample], targets: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the targets (B, steps, classes) of clips whose class changes; otherwise those given (B, classes)."""
+        classes = [sample.steps for sample in samples if sample.steps is not None]
+        if not targets.size or len(classes) < len(samples):
+            return targets
+        return np.eye(targets.shape[1], dtype=np.float32)[np.stack(classes)]
+
     def _draw_mask(self, step: int, rng: np.random.Generator) -> Mask:
         settings = self._mask
+        if self._streaming is not None:  # its mask runs with the clock, from any phase
+            return cell_running_mask(self._grid, settings.ratio, int(rng.integers(PLACES)))
         if settings.fixed_from is not None and step >= settings.fixed_from:
             return settings.test_mask(self._grid)
         return training_mask(self._grid, settings.ratio, rng, settings.kind)

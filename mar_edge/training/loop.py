@@ -157,7 +157,7 @@ class Trainer:
     def _figures(self, losses: Losses, batch: Batch) -> dict[str, float]:
         figures = {"loss": float(losses.total.detach()), **{name: float(part) for name, part in losses.parts.items()}}
         if losses.logits.shape[1]:
-            right = losses.logits.argmax(dim=1) == batch.targets.argmax(dim=1)
+            right = losses.logits.argmax(dim=1) == batch.last_targets.argmax(dim=1)
             figures["top1"] = float(right.float().mean())
         if self._fabric.world_size == 1:
             return figures
@@ -207,7 +207,7 @@ class Trainer:
         return evaluation
 
     def _judge(self, model: MAR, val: VideoClips) -> Evaluation:
-        mask = self._recipe.mask.test_mask(self._config.geometry.grid)
+        mask = self._recipe.mask.test_mask(self._recipe.clip.grid)
         return validate(model, val, mask, self._fabric, batch=self._recipe.trainer.clips)
 
     def _weights(self) -> MAR:
@@ -273,12 +273,13 @@ class Trainer:
             self._data.train,
             self._data.order,
             seed=self._recipe.seed,
-            grid=self._config.geometry.grid,
+            grid=self._recipe.clip.grid,
             mask=self._recipe.mask,
             mixing=self._recipe.mix,
             batch=settings.clips,
             accumulate=settings.accumulate,
             rank=Rank(self._fabric.global_rank, self._fabric.world_size),
+            streaming=self._recipe.streaming,
         )
         workers = settings.workers
         if workers is None:

@@ -42,14 +42,20 @@ def make_objective(
         rng = np.random.default_rng([recipe.seed, 2])
         indices = rng.integers(0, len(data.train.classes), PATCH_CLIPS)
         clips = np.stack([data.train.sample(int(index), rng).clip for index in indices])
-        shown = visible_indices(recipe.mask.test_mask(config.geometry.grid))
+        grid = model.encoder.geometry.grid  # of a clip, or of a time step
+        shown = visible_indices(recipe.mask.test_mask(grid))
         init_patch_embedding(model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
     notes = [] if goes_on else take_weights(model, recipe.start)
     distil = recipe.objective.distil
     weights = data.class_weights() if recipe.objective.class_weights == "balanced" else None
     teacher = None if distil is None else _teacher(distil, config, data.labels)
     return Objective(
-        model, recipe.objective, class_weights=weights, teacher=teacher, flow_channels=data.train.flow_channels
+        model,
+        recipe.objective,
+        class_weights=weights,
+        teacher=teacher,
+        flow_channels=data.train.flow_channels,
+        carry=recipe.streaming is not None and recipe.streaming.carry,
     ), notes
 
 
@@ -67,6 +73,8 @@ def check_teacher(settings: DistilPart, its_config: ModelConfig, config: ModelCo
     """
     if its_config.classifier == "none":
         raise CheckpointError(f"the teacher {settings.teacher} was pre-trained only and has no classifier")
+    if its_config.temporal == "causal":
+        raise RecipeError(f"the teacher {settings.teacher} is a streaming model; a teacher sees whole clips")
     if its_config.geometry != config.geometry:
         raise RecipeError(
             f"the teacher {settings.teacher} takes clips of {its_config.geometry}, the student {config.geometry}; both must be the same"

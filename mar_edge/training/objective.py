@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from mar_edge.files.yaml_part import Part, Share
 from mar_edge.model.mar import MAR, JointOutput, pick
+from mar_edge.model.streaming import StreamingMAR
+from mar_edge.training.streaming import step_weights
 
 FLOW_SCALE = 0.004
 """Flow, in picture widths, around which its target changes from linear to logarithmic."""
@@ -57,19 +59,34 @@ class Batch:
 
     Args:
         clips: uint8 (B, T, H, W, 3) RGB.
-        targets: float32 (B, classes), each summing to 1; (B, 0) for pre-training.
+        targets: float32 (B, classes), each summing to 1; (B, steps, classes) if they differ from step to step; (B, 0) for
+            pre-training.
         flows: float32 (B, tokens, channels), in picture widths, as the source defines; (B, 0, channels) if unknown.
         visible: token indices (B, N).
         masked: token indices (B, M).
         files: source of each clip.
+        skipped: time steps that a streaming model misses, bool (B, steps); None for none.
     """
 
     def __init__(
-        self, *, clips: Tensor, targets: Tensor, flows: Tensor, visible: Tensor, masked: Tensor, files: tuple[str, ...]
+        self,
+        *,
+        clips: Tensor,
+        targets: Tensor,
+        flows: Tensor,
+        visible: Tensor,
+        masked: Tensor,
+        files: tuple[str, ...],
+        skipped: Tensor | None = None,
     ) -> None:
         self.clips, self.targets, self.flows = clips, targets, flows
-        self.visible, self.masked = visible, masked
+        self.visible, self.masked, self.skipped = visible, masked, skipped
         self.files = files
+
+    @property
+    def last_targets(self) -> Tensor:
+        """What is right at the end of the clips, (B, classes)."""
+        return self.targets[:, -1] if self.targets.dim() == 3 else self.targets
 
     def to(self, *args: Any, **kwargs: Any) -> Batch:
         """Return the batch on another device, as Tensor.to."""
@@ -90,7 +107,8 @@ class Losses(NamedTuple):
     Attributes:
         total: the loss to minimise.
         parts: the unweighted parts by name, detached.
-        logits: (B, classes), detached; (B, 0) for a model without classifier.
+        logits: (B, classes), detached, of a streaming model those after the last step; (B, 0) for a model without
+            classifier.
     """
 
     total: Tensor
@@ -107,6 +125,7 @@ class Objective(nn.Module):
         class_weights: (classes,) for the cross entropy; None for equal ones.
         teacher: the dense teacher, in evaluation mode; None without distillation.
         flow_channels: number of flow values per token.
+        carry: see `StreamingPart`.
     """
 
     class_weights: Tensor | None
@@ -119,8 +138,10 @@ class Objective(nn.Module):
         class_weights: Tensor | None = None,
         teacher: MAR | None = None,
         flow_channels: int = 2,
+        carry: bool = False,
     ) -> None:
         super().__init__()
+        self._carry = carry
         self.model = model
         self.settings = settings
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -139,13 +160,13 @@ class Objective(nn.Module):
         """Return the losses of a batch."""
         settings = self.settings
         masked = batch.masked if settings.reconstruction_weight else batch.masked[:, :0]
-        output = self.model.joint(batch.clips, batch.visible, masked)
+        if isinstance(self.model, StreamingMAR):
+            output = self.model.joint(batch.clips, batch.visible, masked, skipped=batch.skipped, carry=self._carry)
+        else:
+            output = self.model.joint(batch.clips, batch.visible, masked)
         terms: list[tuple[str, Tensor, float]] = []
         if output.logits is not None:
-            loss = F.cross_entropy(
-                output.logits.float(), batch.targets, self.class_weights, label_smoothing=settings.label_smoothing
-            )
-            terms.append(("classification", loss, 1.0))
+            terms.append(("classification", self._classification(output.logits.float(), batch), 1.0))
         if output.pixels is not None and output.target is not None:
             loss = F.mse_loss(output.pixels.float(), output.target)
             terms.append(("reconstruction", loss, settings.reconstruction_weight))
@@ -155,23 +176,50 @@ class Objective(nn.Module):
         if self._teacher and settings.distil is not None:
             terms += self._distil(output, batch, settings.distil)
         total = torch.stack([weight * loss for _, loss, weight in terms]).sum()
-        logits = batch.targets[:, :0] if output.logits is None else output.logits.detach().float()
-        return Losses(total, {name: loss.detach() for name, loss, _ in terms}, logits)
+        said = batch.last_targets[:, :0] if output.logits is None else output.logits.detach().float()
+        return Losses(total, {name: loss.detach() for name, loss, _ in terms}, said[:, -1] if said.dim() == 3 else said)
+
+    def _classification(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the cross entropy; of a streaming model over all time steps."""
+        smoothing = self.settings.label_smoothing
+        if not isinstance(self.model, StreamingMAR):
+            return F.cross_entropy(logits, batch.targets, self.class_weights, label_smoothing=smoothing)
+        steps = logits.shape[1]
+        targets = batch.targets if batch.targets.dim() == 3 else batch.targets[:, None].expand_as(logits)
+        losses = F.cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten(0, 1),
+            self.class_weights,
+            label_smoothing=smoothing,
+            reduction="none",
+        )
+        weights = step_weights(steps, self.model.band, batch.skipped, len(logits)).to(logits.device)
+        return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1)
 
     def _distil(self, output: JointOutput, batch: Batch, settings: DistilPart) -> list[tuple[str, Tensor, float]]:
         teacher = self._teacher[0].to(batch.clips.device)
+        clips, visible, logits, tokens = batch.clips, batch.visible, output.logits, output.tokens
+        if isinstance(
+            self.model, StreamingMAR
+        ):  # each window is a clip of the teacher, judged after its last time step
+            band = self.model.band
+            steps = clips.shape[1] // self.model.geometry.tubelet_frames
+            clips = clips.reshape(-1, self.model.geometry.frames, *clips.shape[2:])
+            visible = self.model.by_window(visible, steps)
+            logits = None if logits is None else logits[:, band - 1 :: band].flatten(0, 1)
+            tokens = tokens.reshape(*visible.shape, -1)
         with torch.no_grad():
-            everywhere = torch.arange(teacher.encoder.geometry.tokens, device=batch.clips.device)
-            said = teacher.joint(batch.clips, everywhere.expand(len(batch.clips), -1), batch.masked[:, :0])
+            everywhere = torch.arange(teacher.encoder.geometry.tokens, device=clips.device)
+            said = teacher.joint(clips, everywhere.expand(len(clips), -1), batch.masked[:, :0])
         terms: list[tuple[str, Tensor, float]] = []
-        if settings.logits_weight and output.logits is not None and said.logits is not None:
-            ours = F.log_softmax(output.logits.float() / settings.temperature, dim=1)
+        if settings.logits_weight and logits is not None and said.logits is not None:
+            ours = F.log_softmax(logits.float() / settings.temperature, dim=1)
             theirs = F.log_softmax(said.logits.float() / settings.temperature, dim=1)
             divergence = F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
             terms.append(("distillation", divergence * settings.temperature**2, settings.logits_weight))
         if self.token_map is not None:
-            wanted = F.layer_norm(pick(said.tokens.float(), batch.visible), said.tokens.shape[-1:])
-            terms.append(("tokens", F.mse_loss(self.token_map(output.tokens).float(), wanted), settings.tokens_weight))
+            wanted = F.layer_norm(pick(said.tokens.float(), visible), said.tokens.shape[-1:])
+            terms.append(("tokens", F.mse_loss(self.token_map(tokens).float(), wanted), settings.tokens_weight))
         return terms
 
 

@@ -13,9 +13,9 @@ from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.files.yaml_part import Part, Seed, refuse
 from mar_edge.files.yaml_problems import explain
 from mar_edge.geometry import Geometry
-from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width
+from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, temporal_problem
 from mar_edge.model.mar import InputNorm, Positions
-from mar_edge.model_spec import Name
+from mar_edge.model_spec import Name, Temporal
 from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
@@ -24,6 +24,7 @@ from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
 from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
 from mar_edge.training.start import StartPart
+from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.videos import VideosPart
 
@@ -49,8 +50,11 @@ class ModelPart(Part):
         bridge_width, bridge_depth, bridge_heads: the bridging classifier.
         decoder_width, decoder_depth, decoder_heads: the pixel decoder, for training only; depth 0 for none.
         drop_path: probability of skipping the last encoder block's branches; it grows linearly from 0 at the first.
-        input_norm: `imagenet`, fixed channel means; `clip`, square root and each clip's own mean and deviation, for dark footage.
+        input_norm: `imagenet`, fixed channel means; `clip`, square root and each clip's own mean and deviation, for dark
+            footage; `step`, the same of each time step, for streaming models.
         positions: `flat`, MAR's table by token number; `grid`, one by time step, row and column.
+        temporal: `window`, or `causal` for a streaming model, which sees one time step at a time and keeps a state;
+            `frames` are those that an answer sees directly.
     """
 
     frames: int = 16
@@ -69,11 +73,13 @@ class ModelPart(Part):
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     input_norm: InputNorm = "imagenet"
     positions: Positions = "flat"
+    temporal: Temporal = "window"
 
     @model_validator(mode="after")
     def _fits(self) -> ModelPart:
         refuse(
             self._of_the_size(),
+            temporal_problem(self.temporal, self.classifier, self.input_norm),
             self._of_the_heads("", True),
             self._of_the_heads("bridge_", self.classifier == "bridge"),
             self._of_the_heads("decoder_", self.decoder_depth > 0),
@@ -180,6 +186,7 @@ class Recipe(Part):
         seed: of all random numbers; the filming and drawing of clips have their own.
         attribution: sources of the pictures and videos; written to the model's provenance.
         idle_label: the class that is never reported as an event.
+        streaming: training of a streaming model; null for its defaults.
         augment, mix: augmentation of videos; clips of `camera_moves` have their own symmetries.
     """
 
@@ -191,6 +198,7 @@ class Recipe(Part):
     idle_label: Name | None = None
     seed: Seed = 0
     model: ModelPart
+    streaming: StreamingPart | None = None
     start: StartPart = StartPart()
     mask: MaskPart = MaskPart()
     data: Annotated[CameraMovesPart | VideosPart, Field(discriminator="kind")]
@@ -207,10 +215,43 @@ class Recipe(Part):
         """The file it was read from; None for a recipe created in Python."""
         return self._file
 
+    @property
+    def clip(self) -> Geometry:
+        """Geometry of a training clip."""
+        return self.model.geometry if self.streaming is None else self.streaming.clip(self.model.geometry)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _streams(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("streaming") is None:
+            model = values.get("model")
+            causal = (
+                model.get("temporal") if isinstance(model, dict) else getattr(model, "temporal", None)
+            ) == "causal"
+            return {**values, "streaming": StreamingPart()} if causal else values
+        return values
+
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        refuse(*self._of_the_task(), *self._of_the_data(), *self._of_the_strategy())
+        refuse(*self._of_the_task(), *self._of_the_model(), *self._of_the_data(), *self._of_the_strategy())
         return self
+
+    def _of_the_model(self) -> Iterator[tuple[str, str]]:
+        if self.streaming is None:
+            return
+        if self.model.temporal != "causal":
+            yield "streaming", "is for model.temporal causal; leave it out"
+            return
+        try:
+            self.clip.check_cells()
+        except GeometryError as error:
+            yield "streaming.windows", str(error)
+        if self.mask.kind != "cell_running":
+            yield "mask.kind", f"'{self.mask.kind}' is for windows; a causal model has the cell running mask"
+        if self.mask.fixed_from is not None:
+            yield "mask.fixed_from", "is for windows; the mask of a causal model runs with the clock"
+        if isinstance(self.data, VideosPart) and self.data.sampling == "uniform":
+            yield "data.sampling", "'uniform' spreads the frames over the video; a causal model needs 'dense'"
 
     def _of_the_task(self) -> Iterator[tuple[str, str]]:
         if self.task != "pretrain":

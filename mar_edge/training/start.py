@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mar_edge.bundle import open_bundle
 from mar_edge.counting import counted, form
@@ -17,6 +17,7 @@ from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
+from mar_edge.model.streaming import StreamingMAR
 from mar_edge.model.transformer import Attention
 
 
@@ -58,6 +59,8 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
             "Set width, depth, heads, frames and patch_px of model as in that checkpoint"
         )
     theirs, ours = source.state_dict(), model.state_dict()
+    if isinstance(model, StreamingMAR) and not isinstance(source, StreamingMAR):
+        theirs[_POSITIONS] = _of_one_step(theirs[_POSITIONS], source.encoder.geometry.grid[0])
     wanted = {name for name in ours if settings.parts == "all" or name.startswith("encoder.")}
     fits = {name for name in wanted if name in theirs and theirs[name].shape == ours[name].shape}
     model.load_state_dict({name: theirs[name] if name in fits else tensor for name, tensor in ours.items()})
@@ -77,8 +80,14 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     return notes
 
 
+def _of_one_step(table: Tensor, steps: int) -> Tensor:
+    """Return the positions of a clip's middle time step: what is left of a windowed model's table without time."""
+    return table.reshape(steps, -1, table.shape[1])[steps // 2]
+
+
+_POSITIONS = "encoder.positions"
 _PARTS = {
-    "encoder.positions": "position table",
+    _POSITIONS: "position table",
     "encoder.norm.": "encoder's last norm",
     "classifier.": "classifier",
     "decoder.": "decoder",
@@ -88,7 +97,7 @@ _PARTS = {
 def _other_encoder(model: MAR, source: MAR) -> list[str]:
     """Return the differences of the encoders because of which weights cannot be loaded."""
     theirs, ours = source.state_dict(), model.state_dict()
-    fresh = {"encoder.positions"}
+    fresh = {_POSITIONS}
     if isinstance(source.encoder.norm, nn.Identity):  # a mean-pooling head, which contains the norm, follows
         fresh |= {"encoder.norm.weight", "encoder.norm.bias"}
     other = [

@@ -83,7 +83,7 @@ def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> Traini
         assert isinstance(recipe.data, CameraMovesPart)
         films = camera_moves.prepare(
             recipe.data,
-            geometry=recipe.model.geometry,
+            geometry=recipe.clip,
             progress=progress,
         )
         notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
@@ -96,7 +96,7 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     opened = open_videos(
         data,
         split,
-        geometry=recipe.model.geometry,
+        geometry=recipe.clip,
         augment=recipe.augment,
         flow=bool(recipe.objective.flow_weight),
         progress=progress,

@@ -49,14 +49,14 @@ def disk_needs(recipe: Recipe, split: Split | None, trace: StepTrace) -> list[Di
     needs = [DiskNeed("trainer.out", recipe.trainer.out, run_bytes, "")]
     data = recipe.data
     if not isinstance(data, VideosPart):
-        films_bytes = data.clips * math.prod(recipe.model.geometry.clip_shape)
+        films_bytes = data.clips * math.prod(recipe.clip.clip_shape)
         return [*needs, DiskNeed("data.cache", data.cache, films_bytes, "fewer data.clips")]
     if data.cache is None or split is None:
         return needs
     videos_bytes = sum(
-        missing_bytes(videos, sizing, data.cache) for videos, sizing in sizings(data, split, recipe.model.geometry)
+        missing_bytes(videos, sizing, data.cache) for videos, sizing in sizings(data, split, recipe.clip)
     )
-    figures_bytes = data.figures.clips * math.prod(recipe.model.geometry.clip_shape) if data.figures else 0
+    figures_bytes = data.figures.clips * math.prod(recipe.clip.clip_shape) if data.figures else 0
     advice = "a smaller data.cache_px, data.cache=null to decode at every step"
     return [*needs, DiskNeed("data.cache", data.cache, videos_bytes + figures_bytes, advice)]
 

@@ -12,7 +12,7 @@ import torch
 
 from mar_edge.counting import counted
 from mar_edge.errors import TrainingError
-from mar_edge.model.config import ModelConfig
+from mar_edge.model.config import ModelConfig, input_geometry
 from mar_edge.model.deployed import nearest_mask
 from mar_edge.model.torch_engine import count_macs
 from mar_edge.training import room
@@ -192,6 +192,8 @@ class _Planner:
                 hidden=recipe.mask.ratio,
                 flow_channels=FLOW_CHANNELS if videos else CameraMoves.flow_channels,
                 teacher=self._teacher_of(config),
+                clip=recipe.clip,
+                carry=recipe.streaming is not None and recipe.streaming.carry,
                 device=place.device,
             )
         )
@@ -199,7 +201,7 @@ class _Planner:
         return trace, memory_need(
             trace,
             batch=settings.clips,
-            geometry=config.geometry,
+            geometry=recipe.clip,
             device=place.device,
             processes=Processes(place.here, settings.workers or 0),
             averaged=recipe.optimiser.ema is not None,
@@ -213,7 +215,8 @@ class _Planner:
         """Return the memory that is needed once before the first step."""
         if not recipe.start.patches_from_data:
             return 0
-        visible = config.geometry.tokens - round(config.geometry.tokens * recipe.mask.ratio)
+        tokens = input_geometry(config).tokens
+        visible = tokens - round(tokens * recipe.mask.ratio)
         return trace_patch_init(config, clips=PATCH_CLIPS, visible=visible)
 
     def _fits(self, recipe: Recipe, share: float = 1.0) -> MemoryNeed | None:
@@ -239,7 +242,7 @@ class _Planner:
             return recipe
         workers = default_workers(self._place.here)
         if self._room.shared is not None:
-            batch_bytes = recipe.trainer.clips * math.prod(recipe.model.geometry.clip_shape)
+            batch_bytes = recipe.trainer.clips * math.prod(recipe.clip.clip_shape)
             while workers and self._place.here * (workers * PREFETCH + 1) * batch_bytes > self._room.shared:
                 workers -= 1
         return changed_trainer(recipe, workers=workers)
@@ -289,7 +292,7 @@ class _Planner:
         return None if self._teacher is None else replace(self._teacher, geometry=config.geometry)
 
     def _speed(self, recipe: Recipe, config: ModelConfig) -> float:
-        tokens = config.geometry.tokens
+        tokens = recipe.clip.tokens
         return macs_per_s(
             config,
             tokens=max(1, tokens - round(tokens * recipe.mask.ratio)),

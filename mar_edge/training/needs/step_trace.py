@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.training.objective import Batch, Objective, ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart, make_optimisers
@@ -69,6 +70,8 @@ class StepSettings:
         hidden: share of hidden tokens.
         flow_channels: number of flow values per token.
         teacher: architecture of the teacher; None without distillation.
+        clip: geometry of a training clip.
+        carry: see `StreamingPart`.
         device: where it runs.
     """
 
@@ -81,6 +84,8 @@ class StepSettings:
     hidden: float
     flow_channels: int
     teacher: ModelConfig | None
+    clip: Geometry
+    carry: bool
     device: torch.device
 
 
@@ -143,7 +148,7 @@ def trace_patch_init(config: ModelConfig, *, clips: int, visible: int) -> int:
     with FakeTensorMode(), _Live() as live, torch.no_grad():
         encoder = build(replace(config, depth=1, decoder_depth=0)).encoder
         before = live.bytes
-        frames = torch.empty(clips, *config.geometry.clip_shape, dtype=torch.uint8)
+        frames = torch.empty(clips, *config.geometry.clip_shape, dtype=torch.uint8)  # of a streaming model more windows
         init_patch_embedding(encoder, frames, torch.empty(visible, dtype=torch.int64))
         clips_bytes = int(frames.untyped_storage().nbytes())
     # the clips are drawn into a list first, and then stacked
@@ -163,6 +168,7 @@ def _trace(settings: StepSettings) -> StepTrace:
             class_weights=None if weights is None else torch.tensor(weights),
             teacher=None if settings.teacher is None else build(settings.teacher),
             flow_channels=settings.flow_channels,
+            carry=settings.carry,
         )
         optimisers = make_optimisers(objective, OptimiserPart(kind=settings.optimiser), depth=config.depth)
         _make_state(objective, optimisers)
@@ -192,7 +198,7 @@ def _make_state(objective: Objective, optimisers: list[torch.optim.Optimizer]) -
 
 
 def _batch(settings: StepSettings) -> Batch:
-    geometry, batch = settings.config.geometry, settings.batch
+    geometry, batch = settings.clip, settings.batch
     hidden = round(geometry.tokens * settings.hidden)
     flows = geometry.tokens if settings.objective.flow_weight else 0
     return Batch(
@@ -201,6 +207,7 @@ def _batch(settings: StepSettings) -> Batch:
         flows=torch.empty(batch, flows, settings.flow_channels),
         visible=torch.empty(batch, geometry.tokens - hidden, dtype=torch.int64),
         masked=torch.empty(batch, hidden, dtype=torch.int64),
+        skipped=torch.empty(batch, geometry.grid[0], dtype=torch.bool),
         files=(),
     )
 
