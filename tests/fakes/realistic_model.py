@@ -139,9 +139,9 @@ def _linear_to(size: float) -> Callable[..., Tensor]:
     return hook
 
 
-def _attention_to_spread(attention: Any, inputs: tuple[Tensor]) -> None:
+def _attention_to_spread(attention: Any, inputs: tuple[Any, ...]) -> None:
     """Scale queries and keys so that a token's scores have their spread."""
-    (x,) = inputs
+    x = inputs[0]
     width = x.shape[-1]
     query, key = (
         (x @ attention.qkv.weight[start : start + width].T).unflatten(-1, (attention.heads, -1)).transpose(1, 2)

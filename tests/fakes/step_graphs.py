@@ -72,17 +72,18 @@ def write_steps(folder: Path, *, masks: Sequence[int] = (50,), kept: Sequence[st
             precision = {"float16": "fp16", "bfloat16": "bf16"}[kind]
             path = place / f"mask{masks[0]}-{precision}.onnx"
             onnx.save(_keep_in(onnx.load(place / f"mask{masks[0]}-fp32.onnx"), kind), path)
-            variants.append(_variant(path, masks[0], precision))
+            variants.append(_variant(path, masks[0], precision, kept=("encoder", "classifier")))
         manifest = Manifest.of(describe(place, STEPPING, INFO), variants)
         bundles.write_manifest(place, manifest.model_dump(mode="json", exclude={"format"}))
     return Bundle(folder)
 
 
-def _variant(path: Path, mask: int, precision: str) -> Variant:
+def _variant(path: Path, mask: int, precision: str, kept: tuple[str, ...] = ()) -> Variant:
     return Variant(
         file=path.name,
         mask=mask,
         precision=precision,  # type: ignore[arg-type]
+        kept=kept,
         sha256=hash_file(path),
         size_bytes=path.stat().st_size,
         gmacs=count_macs(path) / 1e9,

@@ -145,10 +145,12 @@ def state_bytes(manifest: Manifest, variant: Variant) -> int:
     from mar_edge.masking import running_places
 
     model = manifest.architecture
-    widths = model.get("depth", 0) * model.get("width", 0) + model.get("bridge_depth", 0) * model.get("bridge_width", 0)
-    tokens = running_places(manifest.geometry.grid, variant.mask / 100).shape[1]
+    widths: int = model.get("depth", 0) * model.get("width", 0) + model.get("bridge_depth", 0) * model.get(
+        "bridge_width", 0
+    )
+    tokens = int(running_places(manifest.geometry.grid, variant.mask / 100).shape[1])
     half = {variant.precision, variant.quantisation.get("rest")} & {"fp16", "bf16"}
-    return int(2 * (manifest.geometry.grid[0] - 1) * tokens * widths * (2 if half else 4))
+    return 2 * (manifest.geometry.grid[0] - 1) * tokens * widths * (2 if half else 4)
 
 
 def _compared(manifest: Manifest, variant: Variant) -> str:

@@ -160,7 +160,9 @@ class _Choice:
         """
         running = session(model)
         runner = ClipRunner.of(running)
-        names = [output.name for output in running.get_outputs() if not output.name.startswith(FRESH)]
+        kept = () if runner.layout is None else runner.layout.names
+        fresh = {f"{FRESH}{name}" for name in kept}
+        names = [output.name for output in running.get_outputs() if output.name not in fresh]
         skipped = runner.layout.slots if settled and runner.layout is not None else 0
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
         for index, clip in enumerate(self._clips, 1):

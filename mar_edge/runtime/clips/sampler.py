@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 EARLY = 0.25
 """Share of a period by which a frame may come before its tick, so that a jittery camera at the model's rate loses none."""
 
 MIN_GAP_S = 0.5
+
+
+@dataclass(frozen=True)
+class SamplerState:
+    """Where a sampler stands.
+
+    Attributes:
+        start_s: time of the first tick; None before the first frame.
+        last_s: time of the newest frame; None before the first one.
+        ticks: served so far.
+    """
+
+    start_s: float | None
+    last_s: float | None
+    ticks: int
 
 
 class Sampler:
@@ -34,6 +50,16 @@ class Sampler:
         self._start_s = math.nan
         self._last_s = math.nan
         self._ticks = 0
+
+    def state(self) -> SamplerState:
+        """Return where it stands."""
+        start_s, last_s = (None if math.isnan(one) else one for one in (self._start_s, self._last_s))
+        return SamplerState(start_s, last_s, self._ticks)
+
+    def restore(self, state: SamplerState) -> None:
+        """Go on where another one of the same rate stood."""
+        self._start_s, self._last_s = (math.nan if one is None else one for one in (state.start_s, state.last_s))
+        self._ticks = state.ticks
 
     def is_gap(self, time_s: float) -> bool:
         """Whether a frame at `time_s` comes after a gap that is too long."""

@@ -15,7 +15,7 @@ from mar_edge.errors import FrameError, MarEdgeError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.preprocess import check_frame, crop_views, preprocess
 from mar_edge.runtime.clips.ring_buffer import RingBuffer
-from mar_edge.runtime.clips.sampler import Sampler
+from mar_edge.runtime.clips.sampler import Sampler, SamplerState
 from mar_edge.runtime.frame import Color, Frame
 
 FEWEST_PICTURES = 5
@@ -23,6 +23,36 @@ FEWEST_PICTURES = 5
 
 LEAST_WARM = 0.5
 """Share of its band that a streaming model must have seen for a reliable answer."""
+
+
+@dataclass(frozen=True)
+class IntakeState:
+    """Where an intake stands.
+
+    Attributes:
+        sampler: where its sampler stands.
+        last_s: time of the newest frame, seconds; None before the first one.
+        size_px: (width, height) of that frame.
+    """
+
+    sampler: SamplerState
+    last_s: float | None
+    size_px: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class WindowState:
+    """Where a window stands, without its pictures.
+
+    Attributes:
+        intake: where its intake stands.
+        origins: which frame fills each place, and whether it is held there.
+        seen: frames so far.
+    """
+
+    intake: IntakeState
+    origins: tuple[tuple[int, bool], ...]
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +92,16 @@ class Intake:
         self._sampler.reset()
         self._last_s = -math.inf
         self._size_px: tuple[int, int] | None = None
+
+    def state(self) -> IntakeState:
+        """Return where it stands."""
+        return IntakeState(self._sampler.state(), self._last_s if math.isfinite(self._last_s) else None, self._size_px)
+
+    def restore(self, state: IntakeState) -> None:
+        """Go on where another one for the same model stood."""
+        self._sampler.restore(state.sampler)
+        self._last_s = -math.inf if state.last_s is None else state.last_s
+        self._size_px = state.size_px
 
     def add(self, frame: Frame, out: NDArray[np.uint8] | None = None) -> Sampled:
         """Add a frame; one between two samples is not converted.
@@ -178,6 +218,33 @@ class Window:
     def holds(self) -> bool:
         """Whether some of the clip is a picture that the source held."""
         return any(held for _, held in self._origins)
+
+    def state(self) -> WindowState:
+        """Return where it stands."""
+        return WindowState(self._intake.state(), tuple(self._origins), self._seen)
+
+    @property
+    def pictures(self) -> NDArray[np.uint8]:
+        """What it holds, uint8 (frames, H, W, 3) RGB, oldest first; a view that the next frame changes."""
+        return self._frames.newest(len(self._frames))
+
+    def restore(self, state: WindowState, pictures: NDArray[np.uint8]) -> None:
+        """Go on where another one for the same model stood.
+
+        Raises:
+            ValueError: if the pictures are not those of the state.
+        """
+        shape = self._frames.newest(0).shape[1:]
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != shape or len(pictures) != len(state.origins):
+            raise ValueError(f"its pictures are {pictures.dtype} {pictures.shape}")
+        if len(pictures) > self._frames.frames:
+            raise ValueError(f"it has {counted(len(pictures), 'picture')}, and a window {self._frames.frames}")
+        self._empty()
+        for picture, origin in zip(pictures, state.origins, strict=True):
+            self._frames.push(picture)
+            self._origins.append(origin)
+        self._intake.restore(state.intake)
+        self._seen = state.seen
 
     def reset(self) -> None:
         """Empty the window; time may begin anywhere."""

@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from mar_edge.model_spec import ModelSpec
-from mar_edge.runtime.results import Event
+from mar_edge.runtime.results import Event, EventEnded, EventStarted
 from mar_edge.runtime.streams.event_rule import EventRule
-from mar_edge.runtime.streams.events import EventDetector, new_event_id
-from mar_edge.runtime.streams.smoothing import Smoother, energy, softmax
+from mar_edge.runtime.streams.events import DetectorState, EventDetector, new_event_id
+from mar_edge.runtime.streams.smoothing import Smoother, SmootherState, energy, softmax
 
 UNKNOWN = "unknown"
 """Label of an unknown window if the model has no idle class."""
+
+
+@dataclass(frozen=True)
+class DecisionState:
+    """Where a decision stands.
+
+    Attributes:
+        scores: where the average of the scores stands.
+        energy: where that of the energy stands.
+        detector: where the detector of events stands.
+        waiting: events that no prediction has reported yet.
+        label, score, known: see `Decision`.
+    """
+
+    scores: SmootherState
+    energy: SmootherState
+    detector: DetectorState
+    waiting: tuple[Annotated[EventEnded | EventStarted, Field(union_mode="left_to_right")], ...]
+    label: str
+    score: float
+    known: bool
 
 
 class Decision:
@@ -96,6 +120,33 @@ class Decision:
         self._waiting += self._detector.cut()
         self._smoother.reset()
         self._energy.reset()
+
+    def state(self) -> DecisionState:
+        """Return where it stands."""
+        return DecisionState(
+            scores=self._smoother.state(),
+            energy=self._energy.state(),
+            detector=self._detector.state(),
+            waiting=self._waiting,
+            label=self.label,
+            score=self.score,
+            known=self.known,
+        )
+
+    def restore(self, state: DecisionState) -> None:
+        """Go on where another one for the same model stood.
+
+        Raises:
+            ValueError: if it is of another model.
+        """
+        known = {*self._labels, UNKNOWN}
+        if strange := ({state.label} | state.detector.labels | {event.label for event in state.waiting}) - known:
+            raise ValueError(f"it has a class {sorted(strange)[0]!r}, which the model does not have")
+        self._smoother.restore(state.scores, (len(self._labels),))
+        self._energy.restore(state.energy, ())
+        self._detector.restore(state.detector)
+        self._waiting = state.waiting
+        self.label, self.score, self.known = state.label, state.score, state.known
 
     def take_events(self) -> tuple[Event, ...]:
         """Return the events that were not returned yet, in order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,7 +21,7 @@ def new_event_id() -> str:
 
 
 @dataclass
-class _Open:
+class OpenEvent:
     """An event that may go on: in progress, or within the merge gap after `end_s`."""
 
     label: str
@@ -31,6 +31,28 @@ class _Open:
     id: str = ""
     started_at: datetime | None = None
     end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """Where a detector stands.
+
+    Attributes:
+        event: in progress, or within its merge gap; None for none.
+        candidate: shorter than the minimum so far; None for none.
+        ended_s: when the last event of each class ended, seconds.
+        clock: a time and the same moment, UTC; None for a recording.
+    """
+
+    event: OpenEvent | None
+    candidate: OpenEvent | None
+    ended_s: dict[str, float]
+    clock: tuple[float, datetime] | None
+
+    @property
+    def labels(self) -> set[str]:
+        """The classes that it names."""
+        return {*self.ended_s, *(one.label for one in (self.event, self.candidate) if one is not None)}
 
 
 class EventDetector:
@@ -46,8 +68,8 @@ class EventDetector:
         self.stream = stream
         self.rule = rule
         self._new_id = new_id
-        self._event: _Open | None = None  # its start was reported
-        self._candidate: _Open | None = None  # shorter than the minimum so far; only while no event is in progress
+        self._event: OpenEvent | None = None  # its start was reported
+        self._candidate: OpenEvent | None = None  # shorter than the minimum so far; only while no event is in progress
         self._ended_s: dict[str, float] = {}  # by label, for the cool-down
         self._clock: tuple[float, datetime] | None = None
         self._told: list[Event] = []
@@ -87,13 +109,23 @@ class EventDetector:
             self._settle(time_s)
         return self._take()
 
+    def state(self) -> DetectorState:
+        """Return where it stands."""
+        event, candidate = (None if one is None else replace(one) for one in (self._event, self._candidate))
+        return DetectorState(event, candidate, dict(self._ended_s), self._clock)
+
+    def restore(self, state: DetectorState) -> None:
+        """Go on where another one of the same rule stood."""
+        self._event, self._candidate = (None if one is None else replace(one) for one in (state.event, state.candidate))
+        self._ended_s, self._clock = dict(state.ended_s), state.clock
+
     def cut(self) -> tuple[Event, ...]:
         """End the event in progress at the time it was last seen: the stream ended, was lost or has a gap."""
         self._candidate = None
         self._end()
         return self._take()
 
-    def _follow(self, one: _Open, score: float, time_s: float) -> None:
+    def _follow(self, one: OpenEvent, score: float, time_s: float) -> None:
         if score < self.rule.offset_of(one.label):
             one.end_s = time_s
         else:
@@ -110,7 +142,7 @@ class EventDetector:
         if event is not None and label == event.label:  # within its merge gap, or it would be settled
             event.end_s, event.last_s, event.peak = None, time_s, max(event.peak, score)
         elif not self._cools_down(label, time_s):
-            self._candidate = _Open(label, time_s, time_s, score)
+            self._candidate = OpenEvent(label, time_s, time_s, score)
 
     def _cools_down(self, label: str, time_s: float) -> bool:
         ended_s = self._ended_s.get(label)
@@ -129,7 +161,7 @@ class EventDetector:
         if event is not None and event.end_s is not None and time_s - event.end_s >= self.rule.merge_gap_s:
             self._end()
 
-    def _start(self, event: _Open) -> None:
+    def _start(self, event: OpenEvent) -> None:
         if self._clock is not None:
             time_s, captured_at = self._clock
             event.started_at = captured_at + timedelta(seconds=event.start_s - time_s)

@@ -17,7 +17,7 @@ from mar_edge.counting import counted
 from mar_edge.errors import OptionError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.clips.sampler import Sampler
-from mar_edge.runtime.clips.windows import Step, Window
+from mar_edge.runtime.clips.windows import Step, Window, WindowState
 from mar_edge.runtime.frame import Frame
 
 
@@ -72,6 +72,31 @@ class Fed:
     cut: str | None
     sampled: bool
     slow: bool
+
+
+@dataclass(frozen=True)
+class FeedState:
+    """Where a feed stands, without its pictures.
+
+    Attributes:
+        window: where its window stands.
+        frames, inputs: so far.
+        fresh: sampled frames since the last prediction.
+        places: sampled frames since the begin or the last break.
+        repeats: how far repeated frames exceed the others.
+        told_slow: whether it was said that the source is slow.
+        truth, truth_since_s: see `ModelInput`.
+    """
+
+    window: WindowState
+    frames: int
+    inputs: int
+    fresh: int
+    places: int
+    repeats: int
+    told_slow: bool
+    truth: str | None
+    truth_since_s: float
 
 
 class Feed:
@@ -189,6 +214,42 @@ class Feed:
         """Empty the window; time may begin anywhere."""
         self._window.reset()
         self._fresh = self._places = 0
+
+    def state(self) -> FeedState:
+        """Return where it stands."""
+        return FeedState(
+            window=self._window.state(),
+            frames=self.frames,
+            inputs=self.inputs,
+            fresh=self._fresh,
+            places=self._places,
+            repeats=self._repeats,
+            told_slow=self._told_slow,
+            truth=self._truth,
+            truth_since_s=self._truth_since_s,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a streaming model since the begin or the last break."""
+        return self._places // (self._step_frames or 1)
+
+    @property
+    def pictures(self) -> NDArray[np.uint8]:
+        """The newest sampled frames, as the model sees them, uint8 (frames, H, W, 3); a view."""
+        return self._window.pictures
+
+    def restore(self, state: FeedState, pictures: NDArray[np.uint8]) -> None:
+        """Go on where another one for the same model stood.
+
+        Raises:
+            ValueError: if the pictures are not those of the state.
+        """
+        self._window.restore(state.window, pictures)
+        self.frames, self.inputs = state.frames, state.inputs
+        self._fresh, self._places, self._repeats = state.fresh, state.places, state.repeats
+        self._told_slow = state.told_slow
+        self._truth, self._truth_since_s = state.truth, state.truth_since_s
 
     def release(self) -> None:
         """Give the window's memory back; no frame follows. The counts stay."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,14 @@ from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.decision import Decision
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import ModelInput
+from mar_edge.runtime.streams.session_state import Notes
 from mar_edge.runtime.streams.skip_gate import THRESHOLD, SkipGate
 from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 TOP = 5
+
+_STATE, _LAST, _STILL = "state.", "logits", "still"
+"""Names of arrays, and the beginning of those of the state."""
 
 
 class Recogniser:
@@ -169,6 +174,49 @@ class Recogniser:
         """
         self.decision.cut()
         return self.decision.take_events()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return keys and values, the newest logits, and what the skip gate remembers, as copies, by name."""
+        found: dict[str, NDArray[Any]] = {}
+        if self.state is not None:
+            found |= {f"{_STATE}{name}": array for name, array in self.state.to_arrays().items()}
+        if self.last is not None:
+            found[_LAST] = self.last.copy()
+        if self.gate is not None and (reference := self.gate.state()[0]) is not None:
+            found[_STILL] = reference.copy()
+        return found
+
+    def notes(self) -> dict[str, Any]:
+        """Return where it stands, as fields of `session_state.Notes`."""
+        return {
+            "decision": self.decision.state(),
+            "inferences": self.inferences,
+            "reused": self.reused,
+            "known": tuple(self._known),
+            "gate": None if self.gate is None else self.gate.state()[1],
+        }
+
+    def restore(self, notes: Notes, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where another one of the same model, mask and precision stood.
+
+        Raises:
+            EngineError: if keys and values are of another layout.
+            ValueError: if what is given contradicts itself.
+        """
+        if self.state is not None:
+            own = {name.removeprefix(_STATE): one for name, one in arrays.items() if name.startswith(_STATE)}
+            self.state.from_arrays(own)
+            if self.state.held.max() >= self.state.step or list(notes.known) != sorted(set(notes.known)):
+                raise ValueError("its time steps have no sensible numbers")
+        last = arrays.get(_LAST)
+        if last is not None and (last.dtype != np.float32 or last.shape != (len(self.engine.spec.labels),)):
+            raise ValueError(f"its logits are {last.dtype} {last.shape}")
+        self.last = last
+        if self.gate is not None and notes.gate is not None:
+            self.gate.restore(arrays.get(_STILL), notes.gate)
+        self.decision.restore(notes.decision)
+        self.inferences, self.reused = notes.inferences, notes.reused
+        self._known.extend(notes.known)
 
     def release(self) -> None:
         """Give the state's memory back; no input follows. The counts stay."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.credentials import without_credentials
-from mar_edge.errors import EngineError
+from mar_edge.errors import DataError, EngineError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import check_frame
 from mar_edge.runtime.engines.engine import Engine
@@ -21,6 +22,7 @@ from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed, ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
+from mar_edge.runtime.streams.session_state import Notes, Origin, SessionState
 from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 
@@ -68,9 +70,10 @@ class Session:
         self._in_use.tell = self._tell
         self._spec = engines.first.spec
         self._feed = Feed(self._spec, hop=hop)
-        self._recogniser = Recogniser(
-            self._in_use.engine, stream=self.stream, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still
+        self._new_recogniser = partial(
+            Recogniser, stream=self.stream, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still
         )
+        self._recogniser = self._new_recogniser(self._in_use.engine)
         self.hop = self._feed.hop
         self._warned_at = -1
         self._inferred_s = 0.0  # how long the inferences took since the window was full
@@ -143,6 +146,47 @@ class Session:
         """
         self._in_use.set_mask(mask)
         self._recogniser.use(self._in_use.engine)
+
+    def state(self) -> SessionState:
+        """Return all that the session knows of its stream, as a copy: of the model, the sampled frames, and events.
+
+        `restore` in a session with the same options goes on as if nothing had been between, also in another process, or on
+        another device with the same number format. It is some MB; see `SessionState.save`.
+        """
+        notes = Notes(
+            format="mar-edge/session-state/1",
+            origin=Origin.of(self._in_use.engine),
+            feed=self._feed.state(),
+            **self._recogniser.notes(),
+            warned_at=self._warned_at,
+            inferred_s=self._inferred_s,
+        )
+        return SessionState(notes, {"frames": self._feed.pictures.copy(), **self._recogniser.arrays()})
+
+    def restore(self, state: SessionState) -> None:
+        """Go on from a state; what the session knew of its stream is lost. On an error it is as it was before.
+
+        The time of the next frame must follow that of the state's last one; half a second later, or three sampled frames,
+        it is a gap, which clears what the model keeps.
+
+        Args:
+            state: of a session of the same model, mask and precision.
+
+        Raises:
+            EngineError: if it is of another model, mask or precision.
+            DataError: if it contradicts itself, as of a file that was changed.
+        """
+        state.check(self._in_use.engine)
+        feed, recogniser = Feed(self._spec, hop=self.hop), self._new_recogniser(self._in_use.engine)
+        try:
+            feed.restore(state.notes.feed, state.arrays["frames"])
+            recogniser.restore(state.notes, state.arrays)
+            if recogniser.state is not None and recogniser.state.step > feed.steps:
+                raise ValueError("its time steps have no sensible numbers")
+        except (KeyError, ValueError) as error:
+            raise DataError(f"this session state is damaged: {error}") from error
+        self._feed, self._recogniser = feed, recogniser
+        self._warned_at, self._inferred_s = state.notes.warned_at, state.notes.inferred_s
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse to be pickled: a session holds an engine."""

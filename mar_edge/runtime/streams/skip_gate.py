@@ -84,6 +84,23 @@ class SkipGate:
         self.skipped = 0
         self.difference: float | None = None
 
+    def state(self) -> tuple[NDArray[np.int16] | None, tuple[bool, int, int]]:
+        """Return what it remembers: averages of the last frames that ran, not to be changed; and where it stands."""
+        return self._reference, (self._moved, self._settled, self.skipped)
+
+    def restore(self, reference: NDArray[np.int16] | None, stands: tuple[bool, int, int]) -> None:
+        """Go on where another one for the same model stood.
+
+        Raises:
+            ValueError: if the averages are not of this model's size.
+        """
+        count, (rows, columns), parts = self._shape[0], self._grid, self._quarters
+        shape = (count, rows * parts, columns * parts, 3)
+        if reference is not None and (reference.dtype != np.int16 or reference.shape != shape):
+            raise ValueError(f"its averages are {reference.dtype} {reference.shape}")
+        self._reference = reference
+        self._moved, self._settled, self.skipped = stands
+
     def still(self, frames: NDArray[np.uint8], visible: Sequence[int] | NDArray[np.integer]) -> bool:
         """Return whether the step need not run. Only a step for which this is True counts as skipped.
 

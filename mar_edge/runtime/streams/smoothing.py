@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,19 @@ def energy(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return negated
 
 
+@dataclass(frozen=True)
+class SmootherState:
+    """Where an average stands.
+
+    Attributes:
+        mean: the values; None before the first ones.
+        last_s: when they were added, seconds.
+    """
+
+    mean: tuple[float, ...] | None
+    last_s: float
+
+
 class Smoother:
     """Exponential average of values over time, so that the hop does not change how smooth they are.
 
@@ -48,6 +62,23 @@ class Smoother:
         """Reset."""
         self._mean: NDArray[np.float64] | None = None
         self._last_s = 0.0
+
+    def state(self) -> SmootherState:
+        """Return where it stands."""
+        return SmootherState(None if self._mean is None else tuple(np.ravel(self._mean).tolist()), self._last_s)
+
+    def restore(self, state: SmootherState, shape: tuple[int, ...]) -> None:
+        """Go on where another one stood.
+
+        Args:
+            state: of the other one.
+            shape: of the values.
+
+        Raises:
+            ValueError: if they are not so many.
+        """
+        self._mean = None if state.mean is None else np.array(state.mean, np.float64).reshape(shape)
+        self._last_s = state.last_s
 
     def update(self, values: NDArray[np.float64], time_s: float) -> NDArray[np.float64]:
         """Add the values of a window that ends at `time_s`, such as probabilities (classes,); return the smoothed ones."""

@@ -25,6 +25,10 @@ rtx = False
 """Whether it is TensorRT-RTX."""
 
 
+KINDS = {"UINT8": np.uint8, "INT64": np.int64, "FLOAT": np.float32, "HALF": np.float16, "BF16": np.uint16}
+"""NumPy type of each of TensorRT's; NumPy has no BF16, so its bits are kept."""
+
+
 class Tracked:
     """Something whose end is noted."""
 
@@ -210,15 +214,16 @@ class IExecutionContext(Tracked):
         addresses = dict(self._addresses)  # a captured graph keeps them
 
         def work() -> None:
-            feeds = {name: self._read(name, addresses[name], shapes[name]) for name in inputs}
-            if any(array is None for array in feeds.values()):
-                machine.broken.append("an inference read memory that was freed")
-                return
-            names = [name for name, _, _ in self._engine._values["outputs"]]
-            for name, array in zip(names, self._session.run(names, feeds), strict=True):
-                memory = machine.at(addresses[name], array.nbytes)
-                assert memory is not None, name
-                memory[:] = array.tobytes()
+            memory = {}
+            for name, (_, shape) in self._engine._tensors.items():
+                whole = shapes.get(name, (next(iter(shapes.values()))[0], *shape[1:]))
+                dtype = np.dtype(KINDS[self._engine.get_tensor_dtype(name).name])
+                part = machine.at(addresses[name], int(np.prod(whole)) * dtype.itemsize)
+                if part is None:
+                    machine.broken.append(f"an inference used memory of {name} that was freed")
+                    return
+                memory[name] = np.frombuffer(part, dtype).reshape(whole)
+            self._compute(memory, inputs)
 
         stream.add(work)
         self._ran.add(ran)
@@ -226,9 +231,15 @@ class IExecutionContext(Tracked):
             self._config._cache._data = f"kernels of {version}".encode()
         return True
 
-    def _read(self, name: str, address: int, shape: tuple[int, ...]) -> Any:
-        """Return an input; None if its memory was freed."""
-        kinds = {"UINT8": np.uint8, "INT64": np.int64, "FLOAT": np.float32, "HALF": np.float16}
-        dtype = np.dtype(kinds[self._engine.get_tensor_dtype(name).name])
-        memory = machine.at(address, int(np.prod(shape)) * dtype.itemsize)
-        return None if memory is None else np.frombuffer(bytes(memory), dtype).reshape(shape)
+    def _compute(self, memory: dict[str, Any], inputs: list[str]) -> None:
+        """Run the graph on these arrays; BF16 is in them as bits."""
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        for name, array in memory.items():
+            if array.dtype == np.uint16:
+                value = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array, 16)
+            else:
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            (binding.bind_ortvalue_input if name in inputs else binding.bind_ortvalue_output)(name, value)
+        self._session.run_with_iobinding(binding)

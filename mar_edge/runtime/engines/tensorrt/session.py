@@ -158,18 +158,18 @@ class GpuSession:
 
     def _check_tensors(self) -> None:
         """Check that the engine is one of this model's graph."""
-        engine = self._engine
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        tensors = [
-            GraphTensor(name, kind_of(engine.get_tensor_dtype(name)), tuple(engine.get_tensor_shape(name))[1:])
-            for name in names
-        ]
+        tensors = [self._tensor(self._engine.get_tensor_name(index)) for index in range(self._engine.num_io_tensors)]
         self._outputs = [tensor for tensor in tensors if tensor.name.startswith(("logits", "new_"))]
         self._inputs = [tensor for tensor in tensors if tensor not in self._outputs]
         try:
             self._layout = check_tensors(self._spec, self._variant, self._path, self._inputs, self._outputs)
         except EngineError as error:
             raise DamagedEngineError(f"the engine of {error}") from error
+
+    def _tensor(self, name: str) -> GraphTensor:
+        # no name for the engine here: the traceback of an error would keep it alive
+        kind = kind_of(self._engine.get_tensor_dtype(name))
+        return GraphTensor(name, kind, tuple(self._engine.get_tensor_shape(name))[1:])
 
     def infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run clips (B, T, H, W, 3); more than the engine takes at once are run in turn.
