@@ -102,8 +102,10 @@ class Canvas:
 
         before, end = corners[-2:]
         self.axes.plot(*zip(*corners[:-1], strict=True), color=color, linewidth=2.4)
-        style = {"arrowstyle": "-|>", "mutation_scale": 20, "linewidth": 2.4, "shrinkA": 0, "shrinkB": 0}
-        self.axes.add_patch(FancyArrowPatch(before, end, color=color, **style))
+        head = FancyArrowPatch(
+            before, end, arrowstyle="-|>", mutation_scale=20, shrinkA=0, shrinkB=0, color=color, linewidth=2.4
+        )
+        self.axes.add_patch(head)
 
     def save(self, path: Path) -> None:
         """Write a PNG."""
