@@ -34,7 +34,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def film() -> NDArray[np.uint8]:
     """Forty steps."""
-    return films(1, 40)[0].reshape(40, 1, 2, 32, 32, 3)
+    frames: NDArray[np.uint8] = films(1, 40)[0].reshape(40, 1, 2, 32, 32, 3)
+    return frames
 
 
 @pytest.fixture(scope="module")
