@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.engines.stream_state import StreamState
 from mar_edge.runtime.engines.tensorrt.engine import TensorRTEngine
 from mar_edge.runtime.engines.tensorrt.gpu_state import Block, GpuState, groups
+from tests.conftest import ROOT
 from tests.fakes.gpu.computer import JETSON, MEMORY, ORIN, RTX, T4, TENSORRT
 from tests.fakes.gpu.cuda import Machine
 from tests.fakes.step_graphs import films, write_steps
@@ -153,6 +157,10 @@ def test_a_batch_of_streams_is_gathered_on_the_gpu(
         np.testing.assert_allclose(got, plain.step(frames, [state for _, state in pairs]), atol=1e-5)
         assert machine.calls.count("execute_async_v3") == (2 if batch[2] == 4 else 3)
         assert not {"memcpy_htod", "memcpy_dtoh"} & set(machine.calls)
+    clips = film.reshape(5, 16, 32, 32, 3)
+    machine.calls.clear()
+    np.testing.assert_allclose(engine.every_step(clips), plain.every_step(clips), atol=1e-5)
+    assert machine.calls.count("execute_async_v3") == 8 * (2 if batch[2] == 4 else 3)  # clips in a batch as well
     machine.calls.clear()
     got = engine.step(film[0], [pairs[3][0]])
     np.testing.assert_allclose(got, plain.step(film[0], [pairs[3][1]]), atol=1e-5)
@@ -264,3 +272,47 @@ def test_tensors_begin_where_tensorrt_reads_them(install: Install, bundle: Bundl
         assert isinstance(block, Block)
         assert all(block.tensor(index) % 256 == 0 for index in range(2))
     assert state.blocks[1].rows == 4  # three heads of 896 bytes each do not end at one
+
+
+# in a process of its own, which ends with everything still there
+ENDING = """
+import atexit
+atexit.register(lambda: print(machine.left(), machine.broken))  # runs last
+import sys
+import types
+from pathlib import Path
+import numpy as np
+from mar_edge.bundle import Bundle
+from mar_edge.runtime.engines.tensorrt import cuda_graph as tensorrt_cuda_graph
+from tests.fakes.gpu.computer import ORIN, TENSORRT
+from tests.fakes.gpu.cuda import DriverLibrary, Machine, make_driver
+from tests.fakes.gpu.tensorrt import make_module
+from tests.runtime.engines.test_tensorrt_steps import load
+machine = Machine(ORIN)
+package = types.ModuleType("pycuda")
+package.driver = sys.modules["pycuda.driver"] = make_driver(machine)
+package.__spec__ = package.driver.__spec__
+sys.modules["pycuda"] = package
+sys.modules["tensorrt"] = make_module(TENSORRT, machine)
+tensorrt_cuda_graph.open_driver = lambda: DriverLibrary(machine)
+engine = load(Bundle(Path(sys.argv[1])))
+states = [engine.new_state() for _ in range(2)]
+for _ in range(34):
+    engine.step(np.zeros((1, 2, 32, 32, 3), np.uint8), states[:1])
+print(machine.live["graph"], machine.live["memory"])
+"""
+
+
+def test_states_are_freed_when_the_process_ends(bundle: Bundle, tmp_path: Path) -> None:
+    """States first, then their engine, then the context, although nobody closes them."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, str(bundle.path)],
+        cwd=ROOT,
+        env={**os.environ, "MAR_EDGE_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == ["1 10", "{} []"]
+    assert not done.stderr
