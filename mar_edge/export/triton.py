@@ -22,7 +22,6 @@ from mar_edge.files.graph_files import copy_graph
 from mar_edge.files.ownership import FolderKind, check_not_input
 from mar_edge.files.regular_file import read_text
 from mar_edge.manifest import Manifest, Variant
-from mar_edge.model_spec import ModelSpec
 
 Accelerator = Literal["tensorrt", "openvino", "none"]
 """Execution provider of ONNX Runtime: TensorRT on a GPU, OpenVINO on an x86 CPU, or none, on any CPU."""
@@ -112,15 +111,15 @@ def write_triton(
     return list(models)
 
 
-def _check_servable(spec: ModelSpec) -> None:
+def _check_servable(manifest: Manifest) -> None:
     """Check that the server can run a model.
 
     Raises:
         ExportError: if it is streaming.
     """
-    if spec.streaming:
+    if manifest.streaming:
         raise ExportError(
-            f"{spec.name} is a streaming model, and Triton would have to keep every stream's keys and values between its "
+            f"{manifest.name} is a streaming model, and Triton would have to keep every stream's keys and values between its "
             "requests; serve a windowed model of the same classes, or run this one on the device: mar-edge run"
         )
 
