@@ -17,6 +17,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from typer.testing import CliRunner
 
 from mar_edge.bundle import Bundle
+from mar_edge.calibration.collection import collect_from
 from mar_edge.cli.main import app
 from mar_edge.errors import ExportError
 from mar_edge.export.calibration_options import CalibrationOptions
@@ -37,10 +38,12 @@ from mar_edge.export.tensorrt_check import check
 from mar_edge.export.triton import write_triton
 from mar_edge.model import checkpoint
 from mar_edge.model.bundle_weights import read_bundle
+from mar_edge.model.graph_view import GraphView
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.bounds import BOUNDS, misses
 from mar_edge.runtime.measurement.clip_runner import FRESH, PAST, ClipRunner, joined, step_targets
 from mar_edge.runtime.measurement.clip_set import open_clips
+from mar_edge.runtime.measurement.profiling import Profile
 from mar_edge.runtime.measurement.timing import run_in_turns
 from tests.conftest import need
 from tests.fakes.tiny_stream import STREAM_INFO, TINY_STREAM, tiny_stream
@@ -364,3 +367,25 @@ def test_inputs_of_a_wrong_type_are_named_before_a_build(
     onnx.save(model, tmp_path / "wrong.onnx")
     with pytest.raises(ExportError, match=f"'{name}' is .*; only frames UINT8, step INT64"):
         check(tmp_path / "wrong.onnx")
+
+
+def test_statistics_are_those_of_every_step_with_what_is_kept(
+    halves: Bundle, graph: ModelProto, clips: NDArray[np.uint8]
+) -> None:
+    keys, values = "encoder.blocks.0.attn/Concat_3", "encoder.blocks.1.attn/Concat_4"
+    found = collect_from(
+        GraphView(graph), [keys, values], open_clips(halves.manifest, count=1), key="", cache=None
+    ).tensors
+    runner = ClipRunner.of(session(graph))
+    fresh = list(runner.show(np.concatenate([clips[0]] * 2), ["new_k0", "new_v1"]))  # a clip twice in a row
+    for place, name in enumerate((keys, values)):
+        new = np.stack([step[place] for step in fresh])
+        assert found[name].count == 2 * STEPS * 8 * new[0].size  # of eight slots at every step
+        assert found[name].low == pytest.approx(min(0, new.min()))  # empty slots are 0
+        assert found[name].high == pytest.approx(max(0, new.max()))
+
+
+def test_profile_tells_the_bytes_of_the_state(bundle: Bundle) -> None:
+    variant = bundle.variant(50, "fp32")
+    told = Profile(variant, "onnxruntime", layout=create_engine(bundle, variant).layout).to_json()
+    assert told["state_bytes"] == 7 * told["step_bytes"] == 4 * 7 * 8 * 2 * 2 * (48 + 64)
