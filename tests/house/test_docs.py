@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -22,6 +23,8 @@ import mar_edge
 import mar_edge.testing
 from mar_edge.training.recipe import load
 from tests.conftest import ROOT
+from tests.fakes.step_graphs import write_steps
+from tests.fakes.video_files import write_video
 
 ROOMS = ("benchmarks", "calibration", "export", "runtime", "training")
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / room / "README.md" for room in ROOMS)])
@@ -129,6 +132,46 @@ def test_every_page_is_in_the_site() -> None:
 def test_every_guide_says_what_is_not_proven() -> None:
     for page in [ROOT / "docs" / "quickstart.md", *(ROOT / "docs" / "how-to").glob("*.md")]:
         assert "\n## What is not proven\n" in page.read_text(encoding="utf-8"), page.name
+
+
+@pytest.fixture(scope="module")
+def moves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `moves.mar` is the streaming model that the pages use."""
+    folder = tmp_path_factory.mktemp("moves")
+    write_steps(folder / "moves.mar", masks=(50, 75))
+    return folder
+
+
+def test_the_code_for_a_step_graph_does_what_the_engine_does(moves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(moves)
+    page = ROOT / "docs" / "explanation" / "streaming.md"
+    (block,) = [block for where, block in code_blocks("python") if where == page]
+    names: dict[str, Any] = {}
+    exec(compile(block, str(page), "exec"), names)
+    engine = mar_edge.load("moves.mar", engine="onnxruntime", mask=50).engine
+    steps = np.random.default_rng(0).integers(0, 256, (70, 1, 2, 32, 32, 3), np.uint8)  # the clock begins again
+    state = engine.new_state()
+    for number, frames in enumerate(steps):
+        if (
+            20 <= number < 23 or 30 <= number < 45
+        ):  # steps that did not run; the second time all that is kept is too old
+            state.skip()
+        else:
+            np.testing.assert_allclose(names["run_step"](number, frames), engine.step(frames, [state]), atol=1e-5)
+
+
+def test_the_code_for_a_session_of_a_streaming_model_runs(
+    moves: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(moves)
+    page = ROOT / "docs" / "how-to" / "streaming.md"
+    (block,) = [block for where, block in code_blocks("python") if where == page]
+    write_video(moves / "clip.mp4", [number / 10 for number in range(40)])
+    names: dict[str, Any] = {}
+    exec(compile(block, str(page), "exec"), names)
+    assert len(capsys.readouterr().out.splitlines()) > 5  # results of a full band
+    assert names["session"].mask == 75
+    assert names["session"].frames == 40  # restored
 
 
 class Robot:
