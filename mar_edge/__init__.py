@@ -65,9 +65,11 @@ if TYPE_CHECKING:
     from mar_edge.runtime.sources.network.source import NetworkSource
     from mar_edge.runtime.sources.open import open_source
     from mar_edge.runtime.sources.source import Connection, Reading, Source
+    from mar_edge.runtime.streams.dial import DialOptions
     from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
     from mar_edge.runtime.streams.runner import Runner
     from mar_edge.runtime.streams.session import Session
+    from mar_edge.runtime.streams.session_state import SessionState
     from mar_edge.runtime.streams.stream import Stream
 
 switch_off()  # telemetry of our dependencies; must run before any of them loads
@@ -79,6 +81,7 @@ _HOMES = {
     "ClipResult": "runtime.results",
     "Connection": "runtime.sources.source",
     "DemoSource": "runtime.sources.demo.demo",
+    "DialOptions": "runtime.streams.dial",
     "Engine": "runtime.engines.engine",
     "Evaluation": "evaluation.evaluation",
     "Event": "runtime.results",
@@ -102,6 +105,7 @@ _HOMES = {
     "Runner": "runtime.streams.runner",
     "Serving": "export.triton",
     "Session": "runtime.streams.session",
+    "SessionState": "runtime.streams.session_state",
     "ShownFrame": "runtime.results",
     "Sink": "runtime.sinks.sink",
     "Source": "runtime.sources.source",
@@ -131,6 +135,7 @@ __all__ = [
     "Connection",
     "DataError",
     "DemoSource",
+    "DialOptions",
     "Engine",
     "EngineError",
     "Evaluation",
@@ -163,6 +168,7 @@ __all__ = [
     "Runner",
     "Serving",
     "Session",
+    "SessionState",
     "ShownFrame",
     "Sink",
     "Source",

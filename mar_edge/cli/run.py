@@ -40,7 +40,36 @@ ConfigOption = Annotated[
     ),
 ]
 HopOption = Annotated[
-    int | None, typer.Option("--hop", min=1, metavar="FRAMES", help="Sampled frames between two inferences.")
+    int | None,
+    typer.Option(
+        "--hop",
+        min=1,
+        metavar="FRAMES",
+        help="Sampled frames between two predictions; a streaming model takes multiples of its time step.",
+    ),
+]
+SkipStillOption = Annotated[
+    float | None,
+    typer.Option(
+        "--skip-still",
+        metavar="LEVEL",
+        help="A streaming model repeats its answer while nothing changes by more than this many grey levels, such as 2.",
+    ),
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option("--budget-ms", metavar="MS", help="Take a higher mask where an inference takes longer than this."),
+]
+MaxCpuOption = Annotated[
+    float | None,
+    typer.Option("--max-cpu", metavar="PERCENT", help="Take a higher mask where the machine's cores are busier."),
+]
+MaxTemperatureOption = Annotated[
+    float | None,
+    typer.Option("--max-temperature", metavar="CELSIUS", help="Take a higher mask where a chip is hotter than this."),
+]
+SaveBatteryOption = Annotated[
+    bool, typer.Option("--save-battery", help="Take the highest mask while the device lives on its battery.")
 ]
 MaxSecondsOption = Annotated[
     float | None, typer.Option("--max-seconds", min=0, metavar="S", help="Stop after this many seconds.")
@@ -111,6 +140,11 @@ def run(
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
     hop: HopOption = None,
+    skip_still: SkipStillOption = None,
+    budget_ms: BudgetOption = None,
+    max_cpu: MaxCpuOption = None,
+    max_temperature: MaxTemperatureOption = None,
+    save_battery: SaveBatteryOption = False,
     max_seconds: MaxSecondsOption = None,
     realtime: RealtimeOption = False,
     max_age_ms: MaxAgeOption = 500.0,
@@ -138,6 +172,7 @@ def run(
     from mar_edge.cli.live_run import LiveRun, StreamPlan
     from mar_edge.cli.options import load_model
     from mar_edge.cli.outputs import add_outputs, outputs_of_options
+    from mar_edge.runtime.streams.dial import DialOptions
 
     outputs = outputs_of_options(
         json=(json, {"rotate": json_rotate}),
@@ -149,13 +184,15 @@ def run(
     )
     sources = [*([] if camera is None else [camera]), *(_open_raw(source or [], stdin_format))]
     loaded = load_model(model, engine, mask, precision)
-    options = {
+    options: dict[str, Any] = {
         "hop": hop,
         "max_s": max_seconds,
         "realtime": realtime,
         "max_age_s": max_age_ms / 1000,
         "max_retries": max_retries,
     }
+    dial = DialOptions(budget_ms=budget_ms, max_cpu=max_cpu, battery=save_battery, max_temperature_c=max_temperature)
+    options |= {"skip_still": skip_still, "dial": dial if dial.limited else None}
     plans = [StreamPlan(source=one, model=loaded, options=options) for one in sources]
     live = LiveRun(plans, show=show, print_events=json is None)
     add_outputs(live.runner, outputs, names=live.names, inputs=[*(source or []), model], force=force)

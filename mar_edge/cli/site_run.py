@@ -83,7 +83,11 @@ class SiteRun:
             except MarEdgeError as error:
                 raise type(error)(f"{site.place_of(stream.name)}: {error}") from error
             self._models[part] = model
-        return StreamPlan(source=stream.source, model=model, options={**stream.options(), "max_s": self._max_s})
+        return StreamPlan(
+            source=stream.source,
+            model=model,
+            options={**stream.options(), "dial": part.dial.options(), "max_s": self._max_s},
+        )
 
     def _tell(self, code: str, message: str) -> None:
         self._live.runner.notify(Notice(stream=self._path.name, code=code, message=message))

@@ -57,6 +57,7 @@ class LiveView:
         self._title, self._foot, self._console = title, foot, console
         self._predictions: dict[str, Prediction] = {}
         self._running: dict[str, EventStarted] = {}
+        self._masks: dict[str, int] = {}  # the first mask of each stream, which the foot tells
         self._events: deque[EventEnded] = deque(maxlen=4)
         self._rates: dict[str, deque[tuple[float, int]]] = {}
         self._live = Live(
@@ -79,6 +80,7 @@ class LiveView:
         """Take over a result, without drawing."""
         if isinstance(record, Prediction):
             self._predictions[record.stream] = record
+            self._masks.setdefault(record.stream, record.mask)
         elif isinstance(record, EventStarted):
             self._running[record.stream] = record
         else:
@@ -130,6 +132,12 @@ class LiveView:
         state = f"{stream.source_s:7.2f} s   {self._rate(stream)} frames/s   latency {_latency(shown)}   {drops(stream.dropped)}"
         if stream.reconnects:
             state += f"   reconnects {stream.reconnects}"
+        if shown is not None and shown.mask != self._masks[shown.stream]:
+            state += f"   mask {shown.mask} %"
+        if shown is not None and shown.warm < 1:
+            state += f"   {shown.warm:.0%} of the window seen"
+        if shown is not None and shown.reused:
+            state += "   still"
         if shown is not None and shown.truth is not None:
             state += f"   scripted: {shown.truth}"
         lost = [literal(f"{stream.state}: {stream.message}", style="bold red")] if stream.state == "lost" else []

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mar_edge.files.yaml_part import Part, refuse
 from mar_edge.runtime.engines.registry import MOST_THREADS
+from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule, problems_of
 from mar_edge.runtime.streams.read_options import STALL_S
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S
@@ -36,6 +37,32 @@ Address = Annotated[str, Field(min_length=1, repr=False)]
 """What may contain a password."""
 
 
+class DialPart(Part):
+    """What recognition may spend: where it is more, a higher mask is taken. Without any limit the mask stays.
+
+    Attributes:
+        budget_ms: time of an inference, milliseconds.
+        max_cpu: use of all cores of the machine, by all processes, percent.
+        max_temperature_c: of the hottest chip, degrees Celsius.
+        save_battery: take the highest mask while the device lives on its battery.
+    """
+
+    budget_ms: Annotated[float, Field(gt=0, le=3_600_000)] | None = None
+    max_cpu: Annotated[float, Field(gt=0, le=100)] | None = None
+    max_temperature_c: Annotated[float, Field(gt=0, le=150)] | None = None
+    save_battery: bool = False
+
+    def options(self) -> DialOptions | None:
+        """Return the library's options; None without any limit."""
+        found = DialOptions(
+            budget_ms=self.budget_ms,
+            max_cpu=self.max_cpu,
+            battery=self.save_battery,
+            max_temperature_c=self.max_temperature_c,
+        )
+        return found if found.limited else None
+
+
 class ModelPart(Part):
     """A model under a name that streams use. Streams with the same model and options share one.
 
@@ -45,6 +72,7 @@ class ModelPart(Part):
         mask: mask ratio in percent, or `auto`: as trained.
         precision: `fp32`, `fp16`, `bf16`, `int8-bf16`, `int8`, or `auto`.
         threads: CPU threads for one inference; `null` for all cores.
+        dial: what recognition may spend.
     """
 
     model: str = Field(min_length=1)
@@ -52,6 +80,7 @@ class ModelPart(Part):
     mask: Literal["auto", 0, 25, 50, 75] = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8-bf16", "int8"] = "auto"
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+    dial: DialPart = DialPart()
 
 
 class ClassPart(Part):
@@ -110,7 +139,10 @@ class StreamPart(Part):
         name: its name in results, topics and file names: letters, digits, spaces, `.`, `_` and `-`.
         source: what `--source` takes, or a camera's number.
         model: a name of `models`, a built-in name or a bundle's path.
-        hop: sampled frames between two inferences; `null` for an eighth of the window.
+        hop: sampled frames between two predictions; `null` for an eighth of the window. A streaming model takes multiples of
+            its time step.
+        skip_still: a streaming model repeats its answer while nothing changes by more than this many grey levels, such as 2;
+            `null` to run every time step.
         smoothing_s: time constant of the score average, seconds.
         max_age_ms: a live window that is older is not inferred, milliseconds; `null` for no limit.
         max_retries: failed attempts in a row after which a live source is given up; `null` for never.
@@ -123,6 +155,7 @@ class StreamPart(Part):
     source: Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)] = Field(repr=False)
     model: str = Field(default="egomotion", min_length=1)
     hop: Annotated[int, Field(ge=1)] | None = None
+    skip_still: Annotated[float, Field(gt=0, le=255)] | None = None
     smoothing_s: Seconds = SMOOTHING_S
     max_age_ms: Annotated[float, Field(gt=0)] | None = 1000 * MAX_AGE_S
     max_retries: Annotated[int, Field(ge=0)] | None = None
@@ -135,6 +168,7 @@ class StreamPart(Part):
         return {
             "name": self.name,
             "hop": self.hop,
+            "skip_still": self.skip_still,
             "smoothing_s": self.smoothing_s,
             "rule": self.events.rule(),
             "max_age_s": None if self.max_age_ms is None else self.max_age_ms / 1000,
