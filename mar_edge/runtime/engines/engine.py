@@ -94,15 +94,15 @@ class Engine(ABC):
             EngineError: as `step`.
         """
         length = self.spec.geometry.tubelet_frames
-        if frames.ndim != 5 or not frames.shape[1] or frames.shape[1] % length:
+        if frames.ndim != 5 or not frames.shape[0] or not frames.shape[1] or frames.shape[1] % length:
             raise FrameError(f"clips of shape {frames.shape} are not of whole time steps of {length} frames")
-        states = [self.new_state() for _ in frames]
-        steps = frames.reshape(len(frames), -1, length, *frames.shape[2:])
-        logits = [
-            np.concatenate([self.step(steps[i : i + 1, step], states[i : i + 1]) for i in range(len(frames))])
-            for step in range(steps.shape[1])
-        ]
-        return np.stack(logits, axis=1)
+        clips = frames.reshape(len(frames), -1, length, *frames.shape[2:])
+        logits = []
+        for first in range(0, len(clips), self.max_batch):  # no more states than the engine runs at once
+            steps = clips[first : first + self.max_batch].swapaxes(0, 1)
+            states = [self.new_state() for _ in steps[0]]
+            logits.append(np.stack([self.step(step, states) for step in steps], axis=1))
+        return np.concatenate(logits)
 
     def new_state(self) -> StreamState:
         """Return an empty state for a stream of a streaming model.

@@ -62,7 +62,8 @@ def check_tensors(
 
 def _layout(spec: ModelSpec, variant: GraphSpec, inputs: Sequence[GraphTensor]) -> StateLayout:
     """Return what a step graph keeps: as many attentions, as wide and in the number format that it has."""
-    keys = [tensor for tensor in inputs if tensor.name.startswith("past_k")]
+    by_name = {tensor.name: tensor for tensor in inputs}
+    keys = [by_name[name] for name in (f"past_k{index}" for index in range(len(inputs))) if name in by_name]
     sizes = [(key.shape[0], key.shape[-1]) if len(key.shape) == 3 else (0, 0) for key in keys]
     return StateLayout(
         places=tuple(map(tuple, running_places(spec.geometry.grid, variant.mask / 100).tolist())),

@@ -53,7 +53,8 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self, spec: ModelSpec, variant: GraphSpec, path: Path, *, threads: int | None = None) -> None:
         super().__init__(spec, variant, path)
-        self._errors = (RuntimeError, *onnxruntime_errors())  # a session that is bound to memory raises both
+        # a session that is bound to memory raises both
+        self._errors: tuple[type[Exception], ...] = (RuntimeError, *onnxruntime_errors())
         self._threads = threads
         self._session = self._open()
         inputs, outputs = _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())

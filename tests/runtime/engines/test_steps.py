@@ -215,7 +215,8 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing(make: Make) ->
             engine.step(step, states)
     with pytest.raises(EngineError, match="2 time steps came with 2 states; give each its stream's own"):
         engine.step(np.concatenate([step, step]), [state, state])
-    for frames in (step[:, :1], step.astype(np.float32), step[..., :1], step[:0]):
+    strange: list[Any] = [step[:, :1], step.astype(np.float32), step[..., :1], step[:0]]
+    for frames in strange:
         with pytest.raises(FrameError, match="the graph expects uint8"):
             engine.step(frames, [state] * len(frames))
     assert all(np.array_equal(array, kept[name]) for name, array in state.to_arrays().items())

@@ -29,6 +29,7 @@ from mar_edge.runtime.engines.tensorrt.messages import make_logger
 from tests.conftest import need
 from tests.fakes.gpu.real_builder import RTX, build_engine
 from tests.fakes.gpu.tensorrt import API
+from tests.fakes.step_graphs import write_steps
 from tests.fakes.tiny_model import TINY
 
 
@@ -63,6 +64,26 @@ def test_a_dense_videomae_graph_builds(tmp_path: Path) -> None:
     config: ModelConfig = replace(TINY, classifier="mean_pool", decoder_depth=0, layer_scale=True)
     write_graph(build(config), 0.0, tmp_path / "graph.onnx")
     assert len(build_engine(tmp_path / "graph.onnx").data) > 10_000
+
+
+def test_a_step_graph_builds(tmp_path: Path) -> None:
+    bundle = write_steps(tmp_path / "steps.mar", masks=(50,), kept=("float16",))
+    for variant in bundle.manifest.variants:  # with keys and values in FP32 and in FP16
+        graph = bundle.graph_path(variant)
+        built = tensorrt_build.build(graph, module=RTX, batch=(1, 1, 4), precision="fp32")
+        assert built.layers is not None
+        products = {node.name for node in onnx.load(graph).graph.node if node.op_type in ("MatMul", "Gemm")}
+        assert set(built.layers.products) == products
+    model = onnx.load(graph)
+    del model.graph.input[1]  # the clock
+    for node in model.graph.node:
+        node.input[:] = ["bias_clock" if name == "step" else name for name in node.input]
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), "bias_clock"))
+    onnx.save(model, tmp_path / "graph.onnx")
+    with pytest.raises(
+        EngineError, match=r"has frames .* and \d more; .* for a step graph step, bias, and past_X for every"
+    ):
+        tensorrt_build.build(tmp_path / "graph.onnx", module=RTX)
 
 
 def test_egomotion_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

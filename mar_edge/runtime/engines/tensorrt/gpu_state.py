@@ -65,8 +65,12 @@ class Block:
         self.bytes = len(group.names) * self.rows * self.pitch
         self._memory = cuda.mem_alloc(self.bytes)
         self.address = int(self._memory)
-        # not attended, but what is not a number there would be one in the sums as well
-        cuda.memset_d8(self.address, 0, self.bytes)
+        try:
+            # not attended, but what is not a number there would be none in the sums either
+            cuda.memset_d8(self.address, 0, self.bytes)
+        except cuda.Error:
+            self.free()
+            raise
 
     def tensor(self, index: int) -> int:
         """Return the address of a tensor."""
