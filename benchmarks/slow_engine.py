@@ -108,7 +108,7 @@ def windows_of(clip: Path, spec: ModelSpec) -> set[str]:
     found = set()
     with Reading(open_source(clip)) as reading:
         for frame in reading:
-            if (ready := feed.add(frame).input) is not None:
+            for ready in feed.add(frame).inputs:
                 found.add(digest(ready.clip))
     return found
 
