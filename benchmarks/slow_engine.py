@@ -108,8 +108,7 @@ def windows_of(clip: Path, spec: ModelSpec) -> set[str]:
     found = set()
     with Reading(open_source(clip)) as reading:
         for frame in reading:
-            for ready in feed.add(frame).inputs:
-                found.add(digest(ready.clip))
+            found |= {digest(ready.clip) for ready in feed.add(frame).inputs}
     return found
 
 
