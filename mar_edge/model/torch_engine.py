@@ -52,6 +52,7 @@ class TorchEngine(Engine):
         self._graph = _graph(model, variant.mask / 100).to(self._device)
         if isinstance(model, StreamingMAR):
             self.layout = _layout(model, variant.mask / 100)
+            self.max_batch = 8  # a time step alone is little work
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         logits = self._run(torch.tensor(frames))  # a copy: the session owns the window

@@ -167,6 +167,7 @@ def test_errors_are_one_line_and_exit_1(tmp_path: Path) -> None:
     fails_with("cannot write", "run", "--source", good, "--json", good / "out.json")
     fails_with("--show needs a display", "run", "--source", good, "--show")
     fails_with("hop 99", "run", "--source", good, "--hop", "99")
+    fails_with("budget_ms is 0.0; it must be above 0", "run", "--source", good, "--budget-ms", "0")
     fails_with("has no graph with mask 0", "run", "--source", good, "--mask", "0")
     fails_with("demo has no option 'colour'", "run", "--source", "demo:colour=red")
     fails_with("no such checkpoint", "export", tmp_path / "no.safetensors", "-o", tmp_path / "a.mar")

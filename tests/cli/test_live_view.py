@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,18 @@ def test_a_lost_stream_does_not_show_what_it_saw_before() -> None:
     live, lost = drawn(100, *states, predictions=seen)
     assert "pan_left" in live
     assert "pan_left" not in lost
+
+
+def test_one_stream_shows_its_mask_and_how_much_a_streaming_model_has_seen() -> None:
+    first = Prediction(
+        stream="a", time_s=1.0, frame=1, label="pan_left", score=0.9, top=(("pan_left", 0.9),), latency_ms=1,
+        mask=50, engine="fake", streaming=True, warm=0.25,
+    )  # fmt: skip
+    state = StreamStatus(stream="a", model="m", state="live")
+    assert any("25% of the window seen" in row and "mask" not in row for row in drawn(200, state, predictions=(first,)))
+    later = replace(first, mask=75, warm=1.0, reused=True)
+    rows = drawn(200, state, predictions=(first, later))
+    assert any("mask 75 %   still" in row and "seen" not in row for row in rows)
 
 
 def test_a_summary_is_one_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
+from mar_edge.model.streaming import StreamingMAR, running_tokens
 from mar_edge.runtime.clips.segments import Sampling
 from mar_edge.runtime.model import Model
 from tests.fakes.bundle import BrightnessEngine, write_bundle
@@ -107,6 +108,41 @@ def test_a_checkpoint_is_a_model_like_any_other(weights: Path, videos: Path, tmp
     ours, theirs = ([(p.time_s, p.score) for p in each.stream(clip, hop=2)] for each in (model, bundle))
     assert len(ours) > 2
     assert np.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_streaming_checkpoint_is_evaluated_step_by_step(videos: Path, tmp_path: Path) -> None:
+    config = replace(TINY, temporal="causal", input_norm="step")
+    torch.manual_seed(0)
+    causal = build(config).eval()
+    for parameter in causal.parameters():
+        parameter.data *= 1.5
+    path = tmp_path / "causal.safetensors"
+    checkpoint.save(path, causal, config, INFO)
+    model = open_model(path, mask=75)
+    assert model.spec.streaming and model.masks == (0, 25, 50, 75)
+    result = evaluate(model, read_videos(videos, LABELS), views=(1, 3))
+    assert result.windows == 12 * 3
+    assert len({tuple(row) for row in result.scores.round(4).tolist()}) > 3
+    with pytest.raises(OptionError, match="use views 1x1"):
+        evaluate(model, read_videos(videos, LABELS), views=(2, 1))
+    # step by step is what the model does in one pass
+    rng = np.random.default_rng(0)
+    clip = rng.integers(0, 256, (2, 24, 32, 32, 3), dtype=np.uint8)
+    visible = running_tokens(config.geometry, 0.75, 12)
+    assert isinstance(causal, StreamingMAR)
+    with torch.inference_mode():
+        expected = causal.every_step(torch.from_numpy(clip), visible).numpy()
+    assert np.abs(model.engine.every_step(clip) - expected).max() <= 1e-5 * np.abs(expected).max()
+    states = [model.engine.new_state() for _ in clip]
+    together = np.stack([model.engine.step(clip[:, 2 * step : 2 * step + 2], states) for step in range(12)], axis=1)
+    assert np.abs(together - expected).max() <= 1e-5 * np.abs(expected).max()
+    session = model.session()
+    found = [session.push(frame, index / 10, color="rgb") for index, frame in enumerate(clip[0])]
+    assert sum(one is not None for one in found) == 12
+    session.set_mask(0)
+    assert session.mask == 0 and session.push(clip[1, 0], 2.4) is None
+    after = session.push(clip[1, 1], 2.5)
+    assert after is not None and after.mask == 0
 
 
 def test_sampling_goes_from_checkpoint_to_bundle_and_old_bundles_are_dense(weights: Path, tmp_path: Path) -> None:

@@ -192,16 +192,19 @@ class Robot:
         raise AssertionError(why)  # nothing shakes
 
 
-def test_the_code_for_a_robots_loop_runs() -> None:
+def test_the_code_for_a_robots_loop_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / "how-to" / "robot-loop.md"
     blocks = [block for where, block in code_blocks("python") if where == page]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     pictures = [np.full((48, 64, 3), shade, np.uint8) for shade in range(90)]
     results: list[mar_edge.Prediction] = []
     own_loop = {"camera": [(picture, number / 30) for number, picture in enumerate(pictures)], "act_on": results.append}
     exec(compile(blocks[0], str(page), "exec"), own_loop)
     assert results
-    for block, robot in ((blocks[1], Robot(30)), (blocks[2], Robot(5))):
+    exec(compile(blocks[1], str(page), "exec"), {})
+    assert (tmp_path / "door.npz").stat().st_size > 1000
+    for block, robot in ((blocks[2], Robot(30)), (blocks[3], Robot(5))):
         cameras = {
             name: mar_edge.testing.ScriptedSource([mar_edge.testing.Play(30)])
             for name in ("source", "left_camera", "right_camera")
@@ -210,7 +213,7 @@ def test_the_code_for_a_robots_loop_runs() -> None:
         assert any(robot.steps)
         assert all(camera.open == 0 for camera in cameras.values())
     tests: dict[str, object] = {}
-    exec(compile(blocks[3], str(page), "exec"), tests)
+    exec(compile(blocks[4], str(page), "exec"), tests)
     for name, test in list(tests.items()):
         if name.startswith("test_") and callable(test):
             test()

@@ -80,6 +80,7 @@ class LiveView:
         """Take over a result, without drawing."""
         if isinstance(record, Prediction):
             self._predictions[record.stream] = record
+            self._masks.setdefault(record.stream, record.mask)
         elif isinstance(record, EventStarted):
             self._running[record.stream] = record
         else:
@@ -131,7 +132,7 @@ class LiveView:
         state = f"{stream.source_s:7.2f} s   {self._rate(stream)} frames/s   latency {_latency(shown)}   {drops(stream.dropped)}"
         if stream.reconnects:
             state += f"   reconnects {stream.reconnects}"
-        if shown is not None and shown.mask != self._masks.setdefault(shown.stream, shown.mask):
+        if shown is not None and shown.mask != self._masks[shown.stream]:
             state += f"   mask {shown.mask} %"
         if shown is not None and shown.warm < 1:
             state += f"   {shown.warm:.0%} of the window seen"

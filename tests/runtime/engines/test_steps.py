@@ -344,12 +344,12 @@ def test_an_engine_and_its_states_stay_in_their_process(make: Make, monkeypatch:
 def test_a_thousand_steps_need_no_more_memory_and_forget_the_old(make: Make) -> None:
     engine, (film,) = make(), films(1, 50)
     state, steps = engine.new_state(), steps_of(film)
-    count = 200 if engine.name == "tensorrt" else 1000  # the fake is slow
+    count = 80 if engine.name == "tensorrt" else 1000  # the fake is slow
     tracemalloc.start()
     try:
         for number in range(count):
             last = engine.step(steps[number % 50][None], [state])
-            if number == 99:
+            if number == count // 2:
                 gc.collect()
                 before, native = tracemalloc.get_traced_memory()[0], _resident_bytes()
         gc.collect()

@@ -21,6 +21,7 @@ from mar_edge.runtime.engines.registry import ENGINES
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import Prediction, StreamStatus
 from mar_edge.runtime.streams.decision import Decision
+from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.site.outputs import (
@@ -71,6 +72,20 @@ def refused(folder: Path, text: str) -> list[str]:
     return message.replace(f"{folder}/", "").split("; site.yaml:")
 
 
+def test_a_model_has_a_dial_and_a_stream_may_skip_still_steps(tmp_path: Path) -> None:
+    dial = "{budget_ms: 20, max_cpu: 80, max_temperature_c: 85, save_battery: true}"
+    text = GOOD.replace("threads: 1}", f"threads: 1, dial: {dial}}}").replace("    hop: 4\n", "    skip_still: 2\n")
+    site = read(tmp_path, text)
+    gate, yard = site.streams
+    wanted = DialOptions(budget_ms=20, max_cpu=80, max_temperature_c=85, battery=True)
+    assert site.model_of(gate).dial.options() == wanted
+    assert site.model_of(yard).dial.options() is None
+    assert (gate.options()["skip_still"], yard.options()["skip_still"]) == (2, None)
+    assert site.changes(read(tmp_path, text.replace("budget_ms: 20", "budget_ms: 30"))).changed[0].name == "gate"
+    (problem,) = refused(tmp_path, text.replace("max_cpu: 80", "max_cpu: 120"))
+    assert "max_cpu" in problem and "100" in problem
+
+
 def test_a_site_is_what_the_file_says(tmp_path: Path) -> None:
     site = read(tmp_path, GOOD)
     gate, yard = site.streams
@@ -81,6 +96,7 @@ def test_a_site_is_what_the_file_says(tmp_path: Path) -> None:
     assert gate.options() == {
         "name": "gate",
         "hop": 4,
+        "skip_still": None,
         "smoothing_s": 0.3,
         "rule": EventRule(onset=0.7, classes={"pan_left": ClassRule(onset=0.9)}),
         "max_age_s": 0.5,
