@@ -20,6 +20,7 @@ from mar_edge.cli.options import (
 
 if TYPE_CHECKING:
     from mar_edge.runtime.sources.source import Source
+    from mar_edge.runtime.streams.dial import DialOptions
 
 CameraOption = Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")]
 SourcesOption = Annotated[
@@ -165,23 +166,15 @@ def run(
     _check_usage(locals())
     interrupt_on_signals()  # a stop by a service manager and a closed terminal end it as cleanly as Ctrl-C
     if config is not None:
-        from mar_edge.cli.site_run import SiteRun
-
-        SiteRun(config, show=show, force=force, max_s=max_seconds).run()
-        return
+        return _run_site(config, show=show, force=force, max_s=max_seconds)
     from mar_edge.cli.live_run import LiveRun, StreamPlan
     from mar_edge.cli.options import load_model
     from mar_edge.cli.outputs import add_outputs, outputs_of_options
-    from mar_edge.runtime.streams.dial import DialOptions
 
     outputs = outputs_of_options(
-        json=(json, {"rotate": json_rotate}),
-        video=(video, {}),
-        clips=(clips, {"keep": clips_keep}),
-        mqtt=(mqtt, {}),
-        webhook=(webhook, {}),
-        metrics=(metrics, {}),
-    )
+        json=(json, {"rotate": json_rotate}), video=(video, {}), clips=(clips, {"keep": clips_keep}),
+        mqtt=(mqtt, {}), webhook=(webhook, {}), metrics=(metrics, {}),
+    )  # fmt: skip
     sources = [*([] if camera is None else [camera]), *(_open_raw(source or [], stdin_format))]
     loaded = load_model(model, engine, mask, precision)
     options: dict[str, Any] = {
@@ -190,13 +183,29 @@ def run(
         "realtime": realtime,
         "max_age_s": max_age_ms / 1000,
         "max_retries": max_retries,
+        "skip_still": skip_still,
+        "dial": _dial(budget_ms, max_cpu, max_temperature, save_battery),
     }
-    dial = DialOptions(budget_ms=budget_ms, max_cpu=max_cpu, battery=save_battery, max_temperature_c=max_temperature)
-    options |= {"skip_still": skip_still, "dial": dial if dial.limited else None}
     plans = [StreamPlan(source=one, model=loaded, options=options) for one in sources]
     live = LiveRun(plans, show=show, print_events=json is None)
     add_outputs(live.runner, outputs, names=live.names, inputs=[*(source or []), model], force=force)
     live.run()
+
+
+def _run_site(config: Path, *, show: bool, force: bool, max_s: float | None) -> None:
+    from mar_edge.cli.site_run import SiteRun
+
+    SiteRun(config, show=show, force=force, max_s=max_s).run()
+
+
+def _dial(
+    budget_ms: float | None, max_cpu: float | None, max_temperature: float | None, save_battery: bool
+) -> DialOptions | None:
+    """Return what recognition may spend; None without any limit."""
+    from mar_edge.runtime.streams.dial import DialOptions
+
+    dial = DialOptions(budget_ms=budget_ms, max_cpu=max_cpu, battery=save_battery, max_temperature_c=max_temperature)
+    return dial if dial.limited else None
 
 
 def _check_usage(given: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.profiling import Profile
 from mar_edge.runtime.measurement.timing import run_in_turns
 from tests.conftest import need
-from tests.fakes.tiny_stream import STREAM_INFO, TINY_STREAM, tiny_stream
+from tests.fakes.tiny_model import STREAM_INFO, TINY_STREAM, tiny_stream
 
 CLIPS = 3
 STEPS = 8

@@ -81,5 +81,5 @@ class Scoreboard:
         console.print(
             literal("Agreed: ")
             + literal(f"{self.agreement:.1%}", style="bold")
-            + f" of {counted(self.total, 'window')} within one move (a window is {self._window_s:g} s)."
+            + f" of {counted(self.total, 'prediction')} that lie {self._window_s:g} s or more within a move."
         )

@@ -35,7 +35,7 @@ class BatterySensor:
     def __init__(self, root: Path = Path("/")) -> None:
         self._folder = root / "sys/class/power_supply"
         if self.read() is None:
-            raise OptionError("this device reports no battery in /sys/class/power_supply. Leave out --battery")
+            raise OptionError("this device reports no battery in /sys/class/power_supply. Leave out --save-battery")
 
     def read(self) -> Charge | None:
         """Return the state of the batteries; None if there is none, or it cannot be read."""

@@ -257,7 +257,10 @@ def _gate(engine: Engine, skip_still: float | None) -> SkipGate | None:
     if skip_still is None or skip_still is False:
         return None
     if not engine.spec.streaming:
-        raise OptionError(f"skip_still is for streaming models; {engine.spec.name} sees whole windows, so leave it out")
+        raise OptionError(
+            f"only steps of a streaming model can be skipped; {engine.spec.name} sees whole windows. Leave out skip_still "
+            "(--skip-still)"
+        )
     if not isinstance(skip_still, (int, float)):
         raise OptionError(f"skip_still is {skip_still!r}; use grey levels, such as {THRESHOLD:g}, or True for that")
     return SkipGate(THRESHOLD if skip_still is True else float(skip_still), geometry=engine.spec.geometry)

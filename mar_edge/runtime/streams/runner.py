@@ -138,22 +138,22 @@ class Runner:
             if self._stopped:
                 raise OptionError("this runner was stopped. Create another one")
             name = self._free_name(name, opened)
-            stream = RunningStream(
-                name,
-                opened,
-                Feed(engine.spec, hop=hop),
-                Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still),
-                self._in_use_of(engines, dial),
-                options,
-                max_age_s,
-                distribution=self._distribution,
-                on_end=self._has_ended,
-            )
-            self._ended.pop(name, None)
-            self._streams[name] = stream
-            if self._started:
-                self._begin(stream)
+            feed = Feed(engine.spec, hop=hop)
+            recogniser = Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still)
+            in_use = self._in_use_of(engines, dial)
+            self._take(RunningStream(name, opened, feed, recogniser, in_use, options, max_age_s, **self._hooks))
         return name
+
+    @property
+    def _hooks(self) -> dict[str, Any]:
+        """Where a stream's records and its end go."""
+        return {"distribution": self._distribution, "on_end": self._has_ended}
+
+    def _take(self, stream: RunningStream) -> None:
+        self._ended.pop(stream.name, None)
+        self._streams[stream.name] = stream
+        if self._started:
+            self._begin(stream)
 
     def start(self) -> None:
         """Begin to read. May be called again."""

@@ -325,7 +325,8 @@ def _work(recipe: Recipe, config: ModelConfig) -> str:
     if config.classifier == "none":
         return ""
     mask = nearest_mask(recipe.mask.ratio)
-    return f", {count_macs(config, mask / 100) / 1e9:.3g} GMACs per clip at mask {mask} %"
+    work = "time step" if config.temporal == "causal" else "clip"
+    return f", {count_macs(config, mask / 100) / 1e9:.3g} GMACs per {work} at mask {mask} %"
 
 
 def _steps(recipe: Recipe, split: Split | None, clips: int) -> int:

@@ -128,5 +128,5 @@ def test_the_charge_of_the_batteries(
 @pytest.mark.parametrize("files", [{}, {"type": "Mains", "online": "1"}, battery("3", "Discharging", scope="Device")])
 def test_a_device_without_a_battery_is_told(tmp_path: Path, files: dict[str, str]) -> None:
     write(tmp_path, {f"sys/class/power_supply/s/{name}": text for name, text in files.items()})
-    with pytest.raises(OptionError, match=r"reports no battery.*power_supply.*Leave out --battery"):
+    with pytest.raises(OptionError, match=r"reports no battery.*power_supply.*Leave out --save-battery"):
         BatterySensor(tmp_path)

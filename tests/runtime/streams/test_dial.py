@@ -376,5 +376,5 @@ def test_masks_that_do_not_fit_are_refused(masks: list[int], more: dict[str, Any
 
 def test_a_device_without_the_sensor_is_told_when_the_dial_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mar_edge.runtime.device.battery.BatterySensor.read", lambda sensor: None)
-    with pytest.raises(OptionError, match="Leave out --battery"):
+    with pytest.raises(OptionError, match="Leave out --save-battery"):
         Dial(DialOptions(battery=20), MASKS)

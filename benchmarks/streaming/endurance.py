@@ -1,6 +1,6 @@
 """A stream that runs long, and many streams on one core, of a streaming model.
 
-    python benchmarks/streaming_endurance.py [BUNDLE] [--steps 100000] [--streams 64] [--seconds 20] [--engine onnxruntime]
+    python benchmarks/streaming/endurance.py [BUNDLE] [--steps 100000] [--streams 64] [--seconds 20] [--engine onnxruntime]
 
 Steps: one stream runs on; memory is read, and every tenth of the way the answers of 128 further steps are compared with
 those of a fresh state that is given only these. How many of them must be equal follows from the model: an answer depends on

@@ -1,6 +1,6 @@
 """How long after a camera begins another move a model says so, live, with the smoothing that users have.
 
-    python benchmarks/time_to_detect.py [BUNDLE ...] [--films 300] [--shared ../shared] [--out FILE.md]
+    python benchmarks/streaming/time_to_detect.py [BUNDLE ...] [--films 300] [--shared ../shared] [--out FILE.md]
 
 Films of 6.4 s with two or three moves, over drawn scenes, pictures and real footage that training never saw, are pushed
 through a session of each model. For every change after the first window, the time runs from the first frame of the new
