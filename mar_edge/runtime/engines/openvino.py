@@ -161,7 +161,7 @@ def single_times(means: Sequence[float]) -> list[float]:
         means: after each run, in any unit.
     """
     totals = [mean * run for run, mean in enumerate(means, start=1)]
-    return [after - before for before, after in zip([0.0, *totals], totals)]
+    return [after - before for before, after in zip([0.0, *totals], totals, strict=False)]
 
 
 class _StepRequest:
