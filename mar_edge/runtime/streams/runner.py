@@ -72,6 +72,7 @@ class Runner:
         self._streams: dict[str, RunningStream] = {}
         self._ended: dict[str, RunningStream] = {}
         self._schedulers: dict[int, Scheduler] = {}
+        self._leaving: list[Scheduler] = []  # without a stream; they end by themselves, and are waited for at the end
         self._distribution = Distribution()
         self._started = self._stopped = False
         self._process = os.getpid()
@@ -290,7 +291,7 @@ class Runner:
         limit_s = STOP_S if timeout_s is None else timeout_s
         well = self._end(streams, began_s + 0.6 * limit_s)
         with self._changed:
-            schedulers, self._schedulers = list(self._schedulers.values()), {}
+            schedulers, self._schedulers = [*self._schedulers.values(), *self._leaving], {}
         for scheduler in schedulers:
             scheduler.stop()
         self._distribution.end_queues()
@@ -360,6 +361,7 @@ class Runner:
                 scheduler := self._schedulers.pop(id(stream.engine), None)
             ):
                 scheduler.stop()
+                self._leaving = [scheduler, *(one for one in self._leaving if not one.join(0))]
             if not self._streams:
                 self._distribution.end_queues()
             self._changed.notify_all()

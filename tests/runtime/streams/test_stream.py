@@ -20,6 +20,7 @@ from mar_edge.runtime.results import EventEnded, EventStarted
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.stream import Stream
 from tests.fakes.bundle import BrightnessEngine
@@ -55,6 +56,22 @@ def stop_later(stream: Stream, after_s: float = 0.3) -> threading.Timer:
     timer = threading.Timer(after_s, stream.stop)
     timer.start()
     return timer
+
+
+def test_a_stream_that_has_ended_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that still gives memory back to torch, which aborts a program that ends meanwhile."""
+    release = Recogniser.release
+
+    def slowly(recogniser: Recogniser) -> None:
+        time.sleep(0.3)
+        release(recogniser)
+
+    monkeypatch.setattr(Recogniser, "release", slowly)
+    before = set(threading.enumerate())
+    engine = BrightnessEngine(tmp_path / "fake.mar")
+    frames = [(np.zeros((48, 64, 3), np.uint8), index / 10) for index in range(40)]
+    assert list(Model(engine).stream(frames))
+    assert set(threading.enumerate()) == before
 
 
 def test_leaving_the_loop_gives_the_camera_back(start: Start) -> None:
