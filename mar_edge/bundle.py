@@ -188,6 +188,10 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             )
         if len(str(path)) < 200 and (why := why_special(path)):
             raise BundleError(f"{path} {why}; a bundle is a folder NAME{SUFFIX}")
+        if len(path.parts) > 1 or path.suffix == SUFFIX:
+            raise BundleError(
+                f"unknown model '{str(name_or_path)[:200]}': there is no such folder. Run: mar-edge models, for those built in"
+            )
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"built in: {', '.join(names)}"

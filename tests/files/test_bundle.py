@@ -78,6 +78,15 @@ def test_names_too_long_for_the_file_system() -> None:
         open_bundle("x" * 5000)
 
 
+@pytest.mark.parametrize("name", ["runs/egomotion.mar", "egomotion.mar"])
+def test_a_path_where_nothing_is_is_no_misspelt_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match=r"there is no such folder. Run: mar-edge models"):
+        open_bundle(name)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00\xff"])
 def test_a_manifest_that_is_no_json_object(tmp_path: Path, text: str) -> None:
     folder = write_bundle(tmp_path / "fake.mar")

@@ -77,7 +77,7 @@ class SkipGate:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what ran: the stream began anew, or its state was cleared."""
+        """Forget what ran: the stream began anew, its state was cleared, or the mask changed."""
         self._reference: NDArray[np.int16] | None = None
         self._moved = True
         self._settled = 0
