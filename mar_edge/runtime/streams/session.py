@@ -170,7 +170,8 @@ class Session:
         it is a gap, which clears what the model keeps.
 
         Args:
-            state: of a session of the same model, mask and precision.
+            state: of a session of the same model, mask and precision. Where a dial chooses the mask, begin with that of
+                the state: `model.session(mask=state.mask, dial=...)`.
 
         Raises:
             EngineError: if it is of another model, mask or precision.

@@ -143,7 +143,7 @@ class SessionState:
         for name, value in theirs.items():
             if value != ours[name]:
                 advice = (
-                    f"Run: session.set_mask({value})"
+                    f"Run: session.set_mask({value}); or begin with it: model.session(mask={value})"
                     if name == "mask"
                     else "Restore it in a session of the same model, mask and precision"
                 )

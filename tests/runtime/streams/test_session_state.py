@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import DataError, EngineError, MarEdgeError, OutputError
 from mar_edge.runtime.results import EventEnded, EventStarted, Prediction
+from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.session_state import SessionState
@@ -106,6 +107,18 @@ def test_a_state_of_another_mask_is_refused_until_the_mask_is_set() -> None:
     session.set_mask(other.state().mask)
     session.restore(other.state())
     assert told(push(session, film(30, 60))) == told(push(other, film(30, 60)))
+
+
+def test_a_session_with_a_dial_begins_with_the_mask_of_a_state() -> None:
+    dial = DialOptions(budget_ms=1e6)
+    other = Session(engines(50, 75), mask=75)
+    push(other, film(0, 30))
+    state = other.state()
+    with pytest.raises(EngineError, match=r"or begin with it: model.session\(mask=75\)"):
+        Session(engines(50, 75), dial=dial).restore(state)
+    session = Session(engines(50, 75), mask=state.mask, dial=dial)
+    session.restore(state)
+    assert told(push(session, film(30, 40))) == told(push(other, film(30, 40)))
 
 
 @pytest.mark.parametrize(
