@@ -70,3 +70,10 @@ def test_a_summary_is_one_line_where_there_is_no_terminal(capsys: pytest.Capture
         terminal.write(StreamStatus(stream="x" * 90, model="m", state="ended", frames=3))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("median latency - ms")
+    assert "reused" not in line
+
+
+def test_a_summary_counts_the_steps_that_did_not_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with Terminal("", "", window_s=1.6, events=True) as terminal:
+        terminal.write(StreamStatus(stream="a", model="m", state="ended", frames=390, inferences=43, reused=22))
+    assert "a: 390 frames, 43 inferences, 22 reused, 0 events" in capsys.readouterr().err

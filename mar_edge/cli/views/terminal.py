@@ -78,11 +78,12 @@ class Terminal:
 
     def _summarise(self, stream: StreamStatus, scoreboard: Scoreboard | None) -> None:
         latency = "-" if stream.latency_ms is None else f"{stream.latency_ms:.2f}"
+        reused = f", {stream.reused} reused" if stream.reused else ""
         back = f", {counted(stream.reconnects, 'reconnect')}" if stream.reconnects else ""
         self.console.print(
             literal("")
             + literal(stream.stream, style="bold")
-            + f": {counted(stream.frames, 'frame')}, {counted(stream.inferences, 'inference')}, "
+            + f": {counted(stream.frames, 'frame')}, {counted(stream.inferences, 'inference')}{reused}, "
             f"{counted(stream.events, 'event')}, {drops(stream.dropped)}{back}, median latency {latency} ms",
             soft_wrap=True,  # as `Console.say`
         )

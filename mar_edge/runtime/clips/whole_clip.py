@@ -275,7 +275,8 @@ def _check_form(views: Views | None, spec: ModelSpec) -> None:
             f"views {'x'.join(map(str, views))} is invalid; give clips x crops with 1 or 3 crops, as in 5x3"
         )
     if views[1] == 3 and spec.resize == "stretch":
-        raise OptionError(f"{spec.name} sees the whole picture, so crops are not supported; use views like 5x1")
+        instead = "views 1x1" if spec.streaming and spec.sampling == "dense" else "views like 5x1"
+        raise OptionError(f"{spec.name} sees the whole picture, so crops are not supported; use {instead}")
 
 
 def _views(samples: list[_Sample]) -> Iterator[View]:

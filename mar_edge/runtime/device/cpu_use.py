@@ -40,18 +40,19 @@ class CpuSensor:
                 "a limit of the CPU needs Linux: this system has no /proc/stat to read the use from. Leave out --max-cpu"
             )
         self._before = counts
+        self._last = CpuUse(0.0, 0.0)
 
     def read(self) -> CpuUse | None:
-        """Return the use since the reading before; None if it cannot be read, or no time has passed."""
+        """Return the use since the reading before, or that reading again if no tick of the clock has passed; None if it cannot be read."""
         counts = self._counts()
         if counts is None:
             return None
         total, busy, own = (now - before for now, before in zip(counts, self._before, strict=True))
-        if total <= 0:
-            return None
+        if total > 0:
+            machine, process = (min(100.0, max(0.0, 100 * part / total)) for part in (busy, own))
+            self._last = CpuUse(max(machine, process), process)
         self._before = counts
-        machine, process = (min(100.0, max(0.0, 100 * part / total)) for part in (busy, own))
-        return CpuUse(max(machine, process), process)
+        return self._last
 
     def _counts(self) -> tuple[int, int, int] | None:
         """Return clock ticks of all cores: in total, busy, and of this process."""

@@ -143,12 +143,25 @@ class OpenVinoEngine(Engine):
             state = self.new_state()
             state.begin()
             stepping.bind(self._last_step(frames), state)
-        times: dict[str, list[float]] = {}
-        for run in range(runs + 1):
+        means: dict[str, list[float]] = {}
+        for _ in range(runs + 1):
             request.infer(feeds)
-            for layer in request.get_profiling_info() if run else ():
-                times.setdefault(layer.node_name, []).append(1000 * layer.real_time.total_seconds())
-        return {name: statistics.median(took) for name, took in times.items()}
+            for layer in request.get_profiling_info():
+                means.setdefault(layer.node_name, []).append(1000 * layer.real_time.total_seconds())
+        return {name: max(0.0, statistics.median(single_times(found)[1:])) for name, found in means.items()}
+
+
+def single_times(means: Sequence[float]) -> list[float]:
+    """Return the time of each run, of its mean with all runs before: that is what OpenVINO counts.
+
+    The first run takes many times as long as the others, and would be in every mean. Whole microseconds are counted, so a
+    single time is wrong by up to the number of its run in microseconds, and may be negative.
+
+    Args:
+        means: after each run, in any unit.
+    """
+    totals = [mean * run for run, mean in enumerate(means, start=1)]
+    return [after - before for before, after in zip([0.0, *totals], totals, strict=False)]
 
 
 class _StepRequest:

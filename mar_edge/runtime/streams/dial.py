@@ -62,7 +62,7 @@ class DialOptions:
             if value is None or (name == "battery" and isinstance(value, bool)):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least < value <= most:
-                raise OptionError(f"{name} is {value!r}; it must be above {least:g} and at most {most:g} {unit}")
+                raise OptionError(f"{name} is {value!r}; it must be above {least:g} and at most {most:.0f} {unit}")
 
     @property
     def limited(self) -> bool:

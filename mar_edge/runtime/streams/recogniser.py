@@ -86,6 +86,8 @@ class Recogniser:
             state = engine.new_state()
             state.take_over(self.state)
             self.state = state
+        if self.gate is not None:
+            self.gate.reset()  # the last answer is that of the other mask
         self.engine = engine
 
     def repeat(self, seen: ModelInput) -> NDArray[np.float32] | None:

@@ -33,9 +33,15 @@ def test_the_use_of_the_cpu_is_that_since_the_reading_before(tmp_path: Path) -> 
     write_cpu(tmp_path, busy=1600, idle=9400, own=650)
     use = sensor.read()
     assert use is not None and use == pytest.approx((60.0, 25.0))
-    assert sensor.read() is None  # no time has passed
+    assert sensor.read() == use  # no time has passed
     write_cpu(tmp_path, busy=1600, idle=9500, own=650)
     assert sensor.read() == (0.0, 0.0)
+
+
+def test_a_sensor_that_is_read_at_once_can_be_read(tmp_path: Path) -> None:
+    """As by a dial whose first inference takes less than a tick: nothing is broken, and no operator needs to be told."""
+    write_cpu(tmp_path, busy=1000, idle=9000, own=400)
+    assert CpuSensor(tmp_path).read() == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("damage", ["", "cpu 1 2", "intr 1 2 3 4 5 6 7 8", "cpu a b c d e f g h"])

@@ -14,6 +14,7 @@ import pytest
 
 from mar_edge.bundle import Bundle
 from mar_edge.errors import EngineError, FrameError, MissingExtraError
+from mar_edge.runtime.engines.openvino import single_times
 from mar_edge.runtime.engines.registry import available_engines, create_engine, engine_version, load_graph
 from mar_edge.telemetry import import_openvino
 from tests.conftest import need
@@ -235,6 +236,29 @@ def test_engines_tell_the_time_of_their_steps(bundle: Bundle, engine: str) -> No
     assert sum(times.values()) > 0
     parts = {name.partition("/")[0] for name in times}
     assert {"encoder.embed", "encoder.blocks.0.attn", "encoder.blocks.1.fc2", "classifier.reduce"} <= parts
+
+
+def test_the_slow_first_run_is_in_no_time_of_openvino() -> None:
+    """It counts means of all runs since the graph was compiled."""
+    took = [3000.0, 100.0, 110.0, 90.0, 4000.0, 100.0]
+    means = [sum(took[: run + 1]) / (run + 1) for run in range(len(took))]
+    assert single_times(means) == pytest.approx(took)
+    assert single_times([]) == []
+
+
+def test_openvino_counts_means_of_all_runs(bundle: Bundle) -> None:
+    """If it counted single runs, `single_times` would make nonsense of them: totals only grow."""
+    engine = create_engine(bundle, bundle.variant(precision="fp32"), "openvino")
+    compiled = engine._compile(PERF_COUNT=True)  # type: ignore[attr-defined]
+    request = compiled.create_infer_request()
+    means: dict[str, list[float]] = {}
+    for _ in range(8):
+        request.infer({0: clips(1)})
+        for layer in request.get_profiling_info():
+            means.setdefault(layer.node_name, []).append(1e6 * layer.real_time.total_seconds())
+    for found in means.values():
+        for run, took_us in enumerate(single_times(found)):
+            assert took_us >= -(run + 2)  # whole microseconds are counted
 
 
 def test_int8_of_onnx_runtime_is_told_apart_from_fp32(bundle: Bundle) -> None:

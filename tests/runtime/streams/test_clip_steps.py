@@ -99,3 +99,5 @@ def test_several_clips_of_one_video_are_refused() -> None:
         OptionError, match="runs through the whole clip once, so 5 clips are not supported; use views 1x1"
     ):
         Model(StatefulEngine()).classify(frames(40), views=(5, 1))
+    with pytest.raises(OptionError, match="crops are not supported; use views 1x1"):
+        Model(StatefulEngine()).classify(frames(40), views=(5, 3))

@@ -311,6 +311,16 @@ def test_still_steps_repeat_the_last_answer() -> None:
     assert engine.ran[-1].step == 30 and session.inferences == len(engine.ran)
 
 
+def test_another_mask_does_not_repeat_the_answer_of_the_mask_before() -> None:
+    session = Session(engines(50, 75), skip_still=True)
+    before = [one for index in range(40) if (one := session.push(picture(7), index / 10))]
+    assert before[-1].reused
+    session.set_mask(75)
+    after = [one for index in range(40, 60) if (one := session.push(picture(7), index / 10))]
+    assert {one.mask for one in after} == {75}
+    assert [one.reused for one in after] == 8 * [False] + 2 * [True]
+
+
 def test_the_runner_skips_still_steps_too() -> None:
     engine = StatefulEngine()
     script = ScriptedSource([Play(6)], live=False, fps=10)
@@ -354,7 +364,7 @@ def test_streams_of_one_model_share_a_dial() -> None:
         (StatefulEngine(), {"skip_still": 0}, "threshold is 0"),
         (StatefulEngine(), {"skip_still": 300}, "threshold is 300"),
         (StatefulEngine(), {"skip_still": "much"}, "use grey levels"),
-        (FakeEngine(), {"skip_still": True}, "is for streaming models; fake sees whole windows"),
+        (FakeEngine(), {"skip_still": True}, "only steps of a streaming model can be skipped; fake sees whole windows"),
         (StatefulEngine(), {"mask": 33}, "no fp32 graph at mask 33"),
     ],
 )
