@@ -1,4 +1,4 @@
-"""The paper's claims at our scale: masks, ratios, classifiers and losses compared under one budget.
+"""The paper's claims at our scale, and what streaming costs: masks, ratios, classifiers, losses and time compared under one budget.
 
     python benchmarks/paper_claims.py egomotion|arid [--seeds 0 1 2] [--only NAME ...] [--out docs/results]
 
@@ -37,6 +37,8 @@ from mar_edge.training.trainer import train
 
 ROOT = Path(__file__).parent.parent
 
+RECIPES = {"egomotion": "egomotion_window.yaml", "arid": "arid.yaml"}
+
 BASE = {
     # drawn scenes alone, so that nothing need be installed; a smaller model, and no flow to learn from, as in the paper
     "egomotion": [
@@ -61,6 +63,15 @@ VARIANTS = {
     "linear head": ["model.classifier=mean_pool"],
     "without reconstruction": ["objective.reconstruction_weight=0"],
 }
+
+CAUSAL = ["model.temporal=causal", "model.input_norm=step"]
+
+STREAMING = {
+    "causal": [*CAUSAL, "streaming.windows=1"],
+    "causal, half as many clips, twice as long": [*CAUSAL, "streaming.windows=2"],
+    "the same, the state carried over": [*CAUSAL, "streaming.windows=2", "streaming.carry=true"],
+}
+"""Streaming models of the same frames in a step; clips of two windows, of which half as many are in a batch."""
 
 OF_THE_RECIPE = {
     "egomotion": {},
@@ -108,14 +119,21 @@ def main() -> None:
 
 def variants(dataset: str) -> dict[str, list[str]]:
     """Return the overrides of every variant."""
-    return {**VARIANTS, **OF_THE_RECIPE[dataset]}
+    return {**VARIANTS, **STREAMING, **OF_THE_RECIPE[dataset]}
 
 
 def load(dataset: str, variant: str, seed: int) -> Recipe:
     """Return the recipe of a run."""
     out = ROOT / "runs" / "claims" / dataset / f"{variant.replace(' ', '_').replace(':', '')}-{seed}"
     overrides = [*BASE[dataset], *variants(dataset)[variant], f"seed={seed}", f"trainer.out={out}"]
-    return recipes.load(ROOT / "training" / f"{dataset}.yaml", overrides)
+    recipe = recipes.load(ROOT / "training" / RECIPES[dataset], overrides)
+    if recipe.streaming is not None and recipe.streaming.windows > 1:
+        longer = recipe.streaming.windows
+        fewer = [f"trainer.batch={recipe.trainer.clips // longer}"]
+        if isinstance(recipe.data, CameraMovesPart):
+            fewer.append(f"data.clips={recipe.data.clips // longer}")
+        recipe = recipes.load(ROOT / "training" / RECIPES[dataset], [*overrides, *fewer])
+    return recipe
 
 
 def one_run(dataset: str, variant: str, seed: int) -> dict[str, object]:

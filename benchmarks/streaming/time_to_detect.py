@@ -1,11 +1,12 @@
 """How long after a camera begins another move a model says so, live, with the smoothing that users have.
 
-    python benchmarks/streaming/time_to_detect.py [BUNDLE ...] [--films 300] [--shared ../shared] [--out FILE.md]
+    python benchmarks/streaming/time_to_detect.py [BUNDLE ...] [--films 300] [--skip-still LEVEL ...] [--out FILE.md]
 
 Films of 6.4 s with two or three moves, over drawn scenes, pictures and real footage that training never saw, are pushed
 through a session of each model. For every change after the first window, the time runs from the first frame of the new
 move to the first prediction that names it; a move that ends before that is missed. Both labels are judged: the smoothed one
-that users see, and the event, which begins after its minimum length.
+that users see, and the event, which begins after its minimum length. With `--skip-still` streaming models run once more, with
+the gate that leaves out still steps.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Delays:
         changes: how many there were.
         still: how many of them were to standing still, which is no event.
         right, answers: predictions that named the move of their newest frame, and all of them.
+        reused, steps: predictions without an inference, and all of them.
     """
 
     label_s: list[float] = field(default_factory=list)
@@ -48,12 +50,15 @@ class Delays:
     still: int = 0
     right: int = 0
     answers: int = 0
+    reused: int = 0
+    steps: int = 0
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("bundles", nargs="*", default=["egomotion"])
     arguments.add_argument("--films", type=int, default=300)
+    arguments.add_argument("--skip-still", type=float, action="append", default=[], help="grey levels; repeat for more")
     arguments.add_argument("--shared", type=Path, default=Path("../shared"))
     arguments.add_argument("--pictures", type=Path, default=Path("/usr/share/backgrounds/gnome"))
     arguments.add_argument("--out", type=Path, default=None)
@@ -62,16 +67,21 @@ def main() -> None:
     made = list(unseen_films(options.films, options.shared, options.pictures))
     lines = [
         "| model | changes | label named after, median (90 %) | missed | event begun after, median | missed "
-        "| predictions that name the newest frame's move |",
-        "|---|---|---|---|---|---|---|",
+        "| predictions that name the newest frame's move | steps left out |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name in options.bundles:
-        found = delays(name, made)
+    runs = [(name, level) for name in options.bundles for level in (None, *options.skip_still)]
+    for name, level in runs:
+        if level is not None and not open_bundle(name).manifest.streaming:
+            continue
+        found = delays(name, made, level)
         events = found.changes - found.still
+        title = name if level is None else f"{name}, --skip-still {level:g}"
         lines.append(
-            f"| {name} | {found.changes} | {middle(found.label_s, found.changes)} "
+            f"| {title} | {found.changes} | {middle(found.label_s, found.changes)} "
             f"({middle(found.label_s, found.changes, 0.9)}) | {missed(found.label_s, found.changes)} "
-            f"| {middle(found.event_s, events)} | {missed(found.event_s, events)} | {found.right / found.answers:.1%} |"
+            f"| {middle(found.event_s, events)} | {missed(found.event_s, events)} | {found.right / found.answers:.1%} "
+            f"| {found.reused / found.steps:.1%} |"
         )
     print("\n".join(lines))
     if options.out:
@@ -97,19 +107,21 @@ def unseen_films(count: int, shared: Path, pictures: Path) -> Iterator[Film]:
     yield from films(groups, [0.4, 0.2, 0.4], count, filming, SEED)
 
 
-def delays(name: str, made: Sequence[Film]) -> Delays:
+def delays(name: str, made: Sequence[Film], skip_still: float | None) -> Delays:
     """Push all films through sessions of a model."""
     bundle = open_bundle(name)
     engine = create_engine(bundle, bundle.variant())
     spec = bundle.manifest
     found = Delays()
     for film in made:
-        session = Session(engine)
+        session = Session(engine, skip_still=skip_still)
         said: list[tuple[int, str]] = []
         begun: list[tuple[int, str]] = []
         for index, frame in enumerate(film.clip):
             if prediction := session.push(frame, index / spec.rate_fps, color="rgb"):
                 said.append((index, prediction.label))
+                found.reused += prediction.reused
+                found.steps += 1
                 begun += [(index, event.label) for event in prediction.events if isinstance(event, EventStarted)]
         judge(film, said, begun, found, spec.geometry.frames, spec.rate_fps)
     return found

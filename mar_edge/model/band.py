@@ -20,6 +20,9 @@ from mar_edge.model_spec import PERIOD
 FASTEST = PERIOD // 4
 """Turns of the fastest channel in `PERIOD` steps: a quarter turn a step."""
 
+TURNED_OF = 4
+"""Channels of a head for each pair that turns with time; a smaller head would know no time."""
+
 
 class Band:
     """What the attentions of one pass share: the time of the tokens, what they may see, and what is kept.
@@ -59,11 +62,11 @@ class Band:
 
 
 def rotary_table(head_width: int) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines (PERIOD, head_width // 4), float32, of every time of the clock.
+    """Return cosines and sines (PERIOD, head_width // TURNED_OF), float32, of every time of the clock.
 
     Channel k makes a whole number of turns in `PERIOD` steps, from 1 to `FASTEST`, evenly spread.
     """
-    count = head_width // 4
+    count = head_width // TURNED_OF
     turns = torch.linspace(1, FASTEST, count, dtype=torch.float64).round()
     angle = torch.arange(PERIOD, dtype=torch.float64)[:, None] * turns * (2 * math.pi / PERIOD)
     return angle.cos().float(), angle.sin().float()

@@ -112,6 +112,8 @@ def _read_state(config: ModelConfig, graph: ModelProto) -> tuple[dict[str, _Arra
             gains.append(given[0])
         elif node.op_type in ("Add", "Gather"):  # a step graph gathers from tables of its clock as well
             tables += [table for table in given if table.dtype == np.float32 and table.shape[1:] == (config.width,)]
+    if not tables:
+        raise ValueError(f"it does not fit its own configuration: no table of positions is {config.width} wide")
     state: dict[str, _Array] = {}
     parts = dict(model.named_modules())
     for name, (weight, bias) in zip(_of(parts, nn.Linear), linears, strict=True):

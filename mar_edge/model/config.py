@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,8 +12,10 @@ import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
+from mar_edge.counting import counted
 from mar_edge.errors import CheckpointError
 from mar_edge.geometry import Geometry
+from mar_edge.model.band import TURNED_OF
 from mar_edge.model.mar import (
     MAR,
     BridgingClassifier,
@@ -24,7 +27,7 @@ from mar_edge.model.mar import (
     Positions,
 )
 from mar_edge.model.streaming import StreamingMAR
-from mar_edge.model_spec import ModelSpec, Temporal
+from mar_edge.model_spec import PERIOD, ModelSpec, Temporal
 
 ClassifierKind = Literal["bridge", "mean_pool", "first_token", "none"]
 
@@ -127,8 +130,15 @@ class ModelConfig:
         return cls.from_dict({**spec.architecture, **given})
 
     def _check_temporal(self) -> None:
-        if problem := temporal_problem(self.temporal, self.classifier, self.input_norm):
-            raise CheckpointError(f"the model configuration cannot be used: {problem[0]} {problem[1]}")
+        heads = [("heads", self.width // self.heads)]
+        if self.classifier == "bridge":
+            heads.append(("bridge_heads", self.bridge_width // self.bridge_heads))
+        problems = [
+            temporal_problem(self.temporal, self.classifier, self.input_norm),
+            *(band_problems(self.geometry, heads) if self.temporal == "causal" else ()),
+        ]
+        for problem in filter(None, problems):
+            raise CheckpointError(f"the model configuration cannot be used: {problem[0]}: {problem[1]}")
 
     def _check_heads(self) -> None:
         used = {"": True, "bridge_": self.classifier == "bridge", "decoder_": self.decoder_depth > 0}
@@ -150,6 +160,29 @@ def temporal_problem(temporal: Temporal, classifier: ClassifierKind, norm: Input
     elif norm == "step":
         return "input_norm", "'step' is for temporal 'causal'; use 'clip' or 'imagenet'"
     return None
+
+
+def band_problems(geometry: Geometry, heads: Iterable[tuple[str, int]]) -> Iterator[tuple[str, str]]:
+    """Yield the fields because of which a causal model's attention cannot tell the time, and why.
+
+    Args:
+        geometry: of the band.
+        heads: field and channels of the heads of every part.
+    """
+    steps, step = geometry.grid[0], geometry.tubelet_frames
+    if not 2 <= steps <= PERIOD:
+        yield (
+            "frames",
+            f"{counted(geometry.frames, 'frame')} are {counted(steps, 'time step')}; a causal model sees 2 to {PERIOD}, the "
+            f"period of its clock: use {2 * step} to {PERIOD * step} frames",
+        )
+    for field_name, channels in heads:
+        if channels < TURNED_OF:
+            yield (
+                field_name,
+                f"leaves {counted(channels, 'channel')} for each head; a causal model needs {TURNED_OF} or more, because a "
+                "part of them holds the time: use fewer heads",
+            )
 
 
 @cache

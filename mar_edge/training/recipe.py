@@ -13,7 +13,7 @@ from mar_edge.errors import GeometryError, RecipeError
 from mar_edge.files.yaml_part import Part, Seed, refuse
 from mar_edge.files.yaml_problems import explain
 from mar_edge.geometry import Geometry
-from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, temporal_problem
+from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, band_problems, temporal_problem
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.model_spec import Name, Temporal
 from mar_edge.runtime.sources.demo.camera_path import LABELS
@@ -84,6 +84,9 @@ class ModelPart(Part):
             self._of_the_heads("bridge_", self.classifier == "bridge"),
             self._of_the_heads("decoder_", self.decoder_depth > 0),
         )
+        if self.temporal == "causal":
+            heads = ("heads", self.width // self.heads), ("bridge_heads", self.bridge_width // self.bridge_heads)
+            refuse(*band_problems(self.geometry, heads))
         return self
 
     def _of_the_size(self) -> tuple[str, str] | None:

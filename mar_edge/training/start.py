@@ -65,9 +65,12 @@ def take_weights(model: MAR, settings: StartPart) -> list[str]:
     fits = {name for name in wanted if name in theirs and theirs[name].shape == ours[name].shape}
     model.load_state_dict({name: theirs[name] if name in fits else tensor for name, tensor in ours.items()})
     notes = []
+    fixed = {name for name, _ in model.named_buffers()}  # position tables, which have no random start
     for part, label in _PARTS.items():
         left = sorted(name for name in wanted - fits if name.startswith(part))
-        if left:
+        if left and fixed.issuperset(left):
+            notes.append(f"{settings.weights}: {left[0]} has another size; this recipe's own table is used")
+        elif left:
             notes.append(
                 f"{settings.weights}: {counted(len(left), 'tensor')} of the {label} {form(len(left), 'does not fit and starts', 'do not fit and start')} from random values, "
                 f"for instance {left[0]}"

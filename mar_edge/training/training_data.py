@@ -86,6 +86,8 @@ def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> Traini
             geometry=recipe.clip,
             progress=progress,
         )
+        if recipe.task == "pretrain":
+            films.labels = ()
         notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
         return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, notes)
     return _open_videos(recipe, recipe.data, split, progress)
@@ -106,6 +108,12 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
         names = ", ".join(broken.video.name for broken in opened.broken)
         notes.append(
             f"{counted(len(opened.broken), 'video')} cannot be read and {form(len(opened.broken), 'is', 'are')} left out: {names}"
+        )
+    if recipe.streaming is not None and (short := opened.train.shorter()):
+        notes.append(
+            f"{short} of {counted(len(opened.train.classes), 'video')} {form(short, 'is', 'are')} shorter than a training clip of "
+            f"{recipe.clip.frames} frames at {data.rate_fps:g} frames/s: the last frame is repeated, and the model learns from a "
+            "picture that stands still. Lower streaming.windows or model.frames, or give longer videos"
         )
     classes = opened.train.classes
     counts = np.bincount(classes, minlength=len(opened.train.labels)) if labelled else np.array([len(classes)])

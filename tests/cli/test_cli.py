@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.conftest import need
+from tests.conftest import ROOT, need
 from tests.fakes.bundle import write_bundle
 from tests.fakes.cameras import PictureCamera
 from tests.fakes.command_line import fails_with, mar_edge, records
@@ -66,9 +66,12 @@ def test_run_on_the_demo_gives_json_on_stdout_alone() -> None:
     predictions = [line for line in lines if line["type"] == "prediction"]
     assert list(predictions[0]) == [
         "type", "stream", "time_s", "frame", "label", "score", "top", "latency_ms", "inference_ms", "mask", "engine", "reliable",
+        "doubt", "warm",
     ]  # fmt: skip
+    assert [line["warm"] for line in predictions[:9]] == [*(step / 8 for step in range(1, 9)), 1.0]
+    assert [line["reliable"] for line in predictions[:5]] == [False, False, False, True, True]
     assert [line["time_s"] for line in predictions] == sorted(line["time_s"] for line in predictions)
-    assert predictions[0]["time_s"] == pytest.approx(1.5, abs=0.1)
+    assert predictions[0]["time_s"] == pytest.approx(0.1, abs=0.05)
     assert predictions[0]["label"] == "still"
     assert lines[-1]["type"] == "summary"
     assert lines[-1]["inferences"] == len(predictions)
@@ -105,11 +108,11 @@ def check_run(path: Path) -> list[dict[str, Any]]:
     if path.name != "corrupted.mp4":
         assert summary["source_s"] == pytest.approx(length_s, abs=0.001)
         assert summary["frames"] == frames
-    if summary["source_s"] > 1.7:
+    if summary["source_s"] > 0.2:
         assert predictions
         assert length_s - predictions[-1]["time_s"] < 0.5
-    elif not predictions:
-        assert any("shorter than one window" in line.get("message", "") for line in lines)
+    else:
+        assert any("shorter than one time step" in line.get("message", "") for line in lines)
     return lines
 
 
@@ -183,33 +186,43 @@ def test_a_bundle_that_was_tampered_with(tmp_path: Path) -> None:
     fails_with("is not the file that was exported", "inspect", folder)
     (folder / "mask50-fp32.onnx").unlink()
     fails_with("lacks mask50-fp32.onnx", "inspect", folder)
-    fails_with("reads up to 3", "inspect", write_bundle(tmp_path / "c.mar", format=7))
+    fails_with("reads up to 4", "inspect", write_bundle(tmp_path / "c.mar", format=7))
 
 
 def test_a_short_video_is_told_and_still_classified(tmp_path: Path) -> None:
     short = write_video(tmp_path / "short.mp4", [index / 30 for index in range(15)])
     ran = mar_edge("run", "--source", short, "--json", "-")
     assert ran.returncode == 0
-    assert any("shorter than one window" in line.get("message", "") for line in records(ran.stdout))
+    predictions = [line for line in records(ran.stdout) if line["type"] == "prediction"]
+    assert [line["doubt"] for line in predictions] == [f"only {seen} of 8 time steps seen" for seen in (1, 2)]
     done = mar_edge("classify", short, "--json", "-")
     assert done.returncode == 0
-    warning, prediction = records(done.stdout)
+    warning, _, prediction = records(done.stdout)
+    assert "has 2 time steps without a gap, fewer than the 8 that an answer depends on" in warning["message"]
+    assert prediction["type"] == "prediction"
+    assert not prediction["reliable"]
+
+
+def test_a_short_video_is_filled_up_for_a_windowed_model(tmp_path: Path) -> None:
+    short = write_video(tmp_path / "short.mp4", [index / 30 for index in range(15)])
+    windowed = ["--model", str(ROOT / "training" / "egomotion_window.mar"), "--json", "-"]
+    ran = mar_edge("run", "--source", short, *windowed)
+    assert any("shorter than one window" in line.get("message", "") for line in records(ran.stdout))
+    warning, prediction = records(mar_edge("classify", short, *windowed).stdout)
     assert (
         "the frame at 0.40 s, the last one at the model's 10 frames per second, was repeated 11 times"
         in warning["message"]
     )
     assert prediction["repeated_frames"] > 0
-    assert prediction["type"] == "prediction"
 
 
 def test_classify_several_clips_and_one_bad(tmp_path: Path, real_clips: Path) -> None:
     good = real_clips / "asl" / "book.mkv"
-    done = mar_edge("classify", good, tmp_path / "missing.mp4", good, "--json", tmp_path / "out.json", "--views", "3x1")
+    done = mar_edge("classify", good, tmp_path / "missing.mp4", good, "--json", tmp_path / "out.json")
     assert done.returncode == 1
     lines = records((tmp_path / "out.json").read_text())
     assert [line["stream"] for line in lines if line["type"] == "prediction"] == [str(good)] * 2
     assert [line["stream"] for line in lines if line["type"] == "warning"] == [str(tmp_path / "missing.mp4")]
-    assert lines[0]["views"] == 3
     assert "1 of 3 clips could not be classified" in done.stderr
 
 

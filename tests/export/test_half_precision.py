@@ -39,6 +39,7 @@ from tests.fakes.tiny_model import TINY
 Clips = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
+WINDOWED = Path(__file__).parents[2] / "training" / "egomotion_window.mar"
 MIXED = ("classifier", "encoder.blocks.0.norm1", "encoder.blocks.0.residual", "encoder.blocks.1.attn.softmax")
 """Kept parts of all kinds: a whole module, a norm, sums, a step of attention."""
 
@@ -97,7 +98,7 @@ def clips() -> Clips:
 @pytest.fixture(scope="module")
 def egomotion(tmp_path_factory: pytest.TempPathFactory) -> ModelProto:
     """The FP32 graph of a trained model, whose pixels are standardised by clip."""
-    model, config, _ = read_bundle(open_bundle("egomotion"))
+    model, config, _ = read_bundle(open_bundle(WINDOWED))
     assert (config.input_norm, config.positions) == ("clip", "grid")
     path = tmp_path_factory.mktemp("egomotion") / "graph.onnx"
     write_graph(model, 0.75, path)
@@ -170,7 +171,7 @@ def test_pixels_are_normalised_in_fp32(egomotion: ModelProto) -> None:
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_egomotion_keeps_its_answers(egomotion: ModelProto, precision: str) -> None:
-    seen = open_clips(open_bundle("egomotion").manifest, count=16).stacked()
+    seen = open_clips(open_bundle(WINDOWED).manifest, count=16).stacked()
     kept = choose_kept(egomotion, precision, seen[:2])
     assert kept == ()
     half = to_half(egomotion, precision, kept)

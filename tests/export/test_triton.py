@@ -19,7 +19,7 @@ from mar_edge.export.triton import Serving, quote, write_triton
 from mar_edge.files.graph_files import hash_file
 from tests.fakes.bundle import manifest, write_bundle
 
-BUILT_IN = "egomotion"
+WINDOWED = Path(__file__).parents[2] / "training" / "egomotion_window.mar"
 
 
 def read(folder: Path) -> Any:
@@ -46,9 +46,9 @@ def family(tmp_path: Path) -> Callable[..., Bundle]:
 
 
 def test_a_repository_serves_the_graph_as_it_is(tmp_path: Path) -> None:
-    bundle = open_bundle(BUILT_IN)
+    bundle = open_bundle(WINDOWED)
     names = write_triton(bundle, tmp_path / "models", variants=[bundle.variant(50, "fp32")])
-    assert names == ["egomotion_mask50_fp32"]
+    assert names == ["egomotion_window_mask50_fp32"]
     folder = tmp_path / "models" / names[0]
     assert hash_file(folder / "1" / "model.onnx") == bundle.variant(50, "fp32").sha256
     assert (folder / "labels.txt").read_text().splitlines() == bundle.manifest.labels

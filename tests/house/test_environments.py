@@ -60,7 +60,7 @@ session = mar_edge.load("egomotion").session()
 results = [session.push(numpy.zeros((48, 64, 3), "uint8"), index / 10) for index in range(20)]
 print(sum(result is not None for result in results), "torch" in sys.modules)
 """
-    assert run(python, code) == "3 False\n"
+    assert run(python, code) == "10 False\n"
 
 
 def test_help_is_quick(python: Path) -> None:
@@ -96,10 +96,10 @@ def test_a_missing_extra_is_one_line_with_the_command() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(mar_edge.__all__) == [
-        "Bundle", "BundleError", "CameraSource", "CheckpointError", "ClassRule", "ClipResult", "Connection", "DataError", "DemoSource", "Engine", "EngineError",
+        "Bundle", "BundleError", "CameraSource", "CheckpointError", "ClassRule", "ClipResult", "Connection", "DataError", "DemoSource", "DialOptions", "Engine", "EngineError",
         "Evaluation", "Event", "EventClips", "EventEnded", "EventRule", "EventStarted", "ExportError", "Frame", "FrameError", "Geometry", "GeometryError", "GraphSpec", "JsonLinesSink",
         "MarEdgeError", "MissingExtraError", "Model", "ModelConfig", "ModelSpec", "NetworkSource", "Notice", "OptionError", "OutputError", "Prediction",
-        "Reading", "RecipeError", "Record", "Recording", "Runner", "Serving", "Session", "ShownFrame", "Sink", "Source", "SourceError", "SourceTimeoutError", "Stream",
+        "Reading", "RecipeError", "Record", "Recording", "Runner", "Serving", "Session", "SessionState", "ShownFrame", "Sink", "Source", "SourceError", "SourceTimeoutError", "Stream",
         "StreamStatus", "TrainingError", "Warnings", "evaluate", "load", "open_bundle", "open_metrics", "open_model", "open_mqtt", "open_source", "open_webhook", "preset", "read_videos", "write_triton",
     ]  # fmt: skip
     for name in set(mar_edge.__all__) - {"Event", "Record"}:  # aliases

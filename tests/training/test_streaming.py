@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from mar_edge.console import Console
-from mar_edge.errors import RecipeError
+from mar_edge.errors import CheckpointError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
@@ -26,8 +26,16 @@ from mar_edge.training.objective import Batch, DistilPart, Objective, ObjectiveP
 from mar_edge.training.start import StartPart, take_weights
 from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.trainer import train
+from mar_edge.training.training_data import open_data, read_lists
+from tests.fakes.films import write_films
 
 QUIET = Console(quiet=True)
+
+
+def nothing(*_: Any) -> None:
+    """Progress that nobody watches."""
+
+
 CONFIG = ModelConfig(
     geometry=Geometry(frames=4, height_px=32, width_px=32),
     width=24, depth=1, heads=2, classes=3,
@@ -237,3 +245,64 @@ def test_without_a_streaming_part_its_defaults_hold(tmp_path: Path) -> None:
     loaded = recipes.load(recipe(tmp_path, streaming=None))
     assert loaded.streaming == StreamingPart()
     assert loaded.clip.frames == 2 * loaded.model.frames
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model__frames": 130}, "model.frames.*130 frames are 65 time steps.*2 to 64.*use 4 to 128 frames"),
+        ({"model__frames": 2}, "model.frames.*2 frames are 1 time step.*2 to 64"),
+        ({"model__heads": 8}, "model.heads.*leaves 3 channels for each head.*4 or more"),
+        ({"model__bridge_heads": 16}, "model.bridge_heads.*leaves 1 channel for each head"),
+    ],
+)
+def test_attention_that_could_not_tell_the_time(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        recipes.load(recipe(tmp_path, **changes))
+    window = {"model__temporal": "window", "model__input_norm": "clip", "streaming": None}
+    recipes.load(recipe(tmp_path, **window, **changes))  # a window knows the time by its position table
+
+
+def test_a_checkpoint_whose_attention_could_not_tell_the_time_is_refused() -> None:
+    for changes in ({"heads": 8}, {"bridge_heads": 8}, {"geometry": Geometry(frames=130, height_px=32, width_px=32)}):
+        values = ModelConfig(**{**vars(CONFIG), **changes}).to_dict()
+        with pytest.raises(CheckpointError, match="cannot be used"):
+            ModelConfig.from_dict(values)
+
+
+def test_a_windowed_model_starts_from_a_streaming_one_with_positions_of_its_own(tmp_path: Path) -> None:
+    info = CheckpointInfo(
+        name="c", description="", licence="x", labels=["a", "b", "c"], rate_fps=10, resize="stretch", mask_ratio=0.5
+    )
+    source = streaming()
+    checkpoint.save(tmp_path / "c.safetensors", source, CONFIG, info)
+    model = build(ModelConfig(**{**vars(CONFIG), "temporal": "window"}))
+    own = model.encoder.positions.clone()
+    notes = take_weights(model, StartPart(weights=str(tmp_path / "c.safetensors")))
+    assert [note.split(": ")[1] for note in notes] == ["encoder.positions has another size; this recipe's own table is used"]
+    assert torch.equal(model.encoder.positions, own)
+    assert torch.equal(model.encoder.embed.weight, source.encoder.embed.weight)
+
+
+def test_pretraining_on_camera_moves_learns_without_their_labels(tmp_path: Path) -> None:
+    path = recipe(tmp_path, task="pretrain", trainer__steps=1)
+    result = train(recipes.load(path, task="pretrain"), QUIET)
+    model, config, info = checkpoint.load(result.checkpoint)
+    assert (config.classifier, config.classes, info.labels) == ("none", 0, [])
+    assert model.classifier is None
+
+
+def test_videos_that_are_shorter_than_a_training_clip_are_told(tmp_path: Path) -> None:
+    listing = write_films(tmp_path / "films", 1)  # 12 frames
+    data = {"kind": "videos", "train": str(listing), "rate_fps": 10, "resize": "stretch", "cache": str(tmp_path / "cache")}
+    loaded = recipes.load(recipe(tmp_path, data=data))
+
+    def notes(windows: int) -> list[str]:
+        read = loaded.model_copy(update={"streaming": StreamingPart(windows=windows)})
+        told = open_data(read, read_lists(read, nothing), nothing).notes
+        return [note for note in told if "shorter" in note]
+
+    assert notes(windows=3) == []
+    assert [note.split(":")[0] for note in notes(windows=4)] == [
+        "2 of 2 videos are shorter than a training clip of 16 frames at 10 frames/s"
+    ]
