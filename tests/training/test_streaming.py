@@ -297,18 +297,20 @@ def test_videos_that_are_shorter_than_a_training_clip_are_told(tmp_path: Path) -
     data = {
         "kind": "videos",
         "train": str(listing),
+        "val": str(listing),
         "rate_fps": 10,
         "resize": "stretch",
         "cache": str(tmp_path / "cache"),
     }
     loaded = recipes.load(recipe(tmp_path, data=data))
 
-    def notes(**streaming: int) -> list[str]:
-        read = loaded.model_copy(update={"streaming": StreamingPart(**streaming)})
+    def notes(*, windows: int) -> list[str]:
+        read = loaded.model_copy(update={"streaming": StreamingPart(windows=windows)})
         told = open_data(read, read_lists(read, nothing), nothing).notes
         return [note for note in told if "shorter" in note]
 
     assert notes(windows=3) == []
     assert [note.split(":")[0] for note in notes(windows=4)] == [
-        "2 of 2 videos are shorter than a training clip of 16 frames at 10 frames/s"
+        "2 of 2 training videos are shorter than a clip of 16 frames at 10 frames/s, the shortest by 4 frames",
+        "2 of 2 validation videos are shorter than a clip of 16 frames at 10 frames/s, the shortest by 4 frames",
     ]
