@@ -88,6 +88,8 @@ class ModelSpec(Part):
             raise ValueError("labels are not distinct")
         if self.idle_label is not None and self.idle_label not in self.labels:
             raise ValueError(f"idle_label '{self.idle_label}' is not one of the labels")
+        if self.streaming and not 2 <= self.geometry.grid[0] <= PERIOD:
+            raise ValueError(f"temporal 'causal' has 2 to {PERIOD} time steps, not {self.geometry.grid[0]}")
         return self
 
     @property

@@ -130,15 +130,14 @@ class ModelConfig:
         return cls.from_dict({**spec.architecture, **given})
 
     def _check_temporal(self) -> None:
-        heads = [("heads", self.width // self.heads)]
-        if self.classifier == "bridge":
-            heads.append(("bridge_heads", self.bridge_width // self.bridge_heads))
-        problems = [
-            temporal_problem(self.temporal, self.classifier, self.input_norm),
-            *(band_problems(self.geometry, heads) if self.temporal == "causal" else ()),
-        ]
-        for problem in filter(None, problems):
-            raise CheckpointError(f"the model configuration cannot be used: {problem[0]}: {problem[1]}")
+        if problem := temporal_problem(self.temporal, self.classifier, self.input_norm):
+            raise CheckpointError(f"the model configuration cannot be used: {problem[0]} {problem[1]}")
+        if self.temporal == "causal":
+            heads = [("heads", self.width // self.heads)]
+            if self.classifier == "bridge":
+                heads.append(("bridge_heads", self.bridge_width // self.bridge_heads))
+            for name, why in band_problems(self.geometry, heads):
+                raise CheckpointError(f"the model configuration cannot be used: {name}: {why}")
 
     def _check_heads(self) -> None:
         used = {"": True, "bridge_": self.classifier == "bridge", "decoder_": self.decoder_depth > 0}

@@ -149,7 +149,8 @@ class Model:
         found = answer(self.engine, whole)
         scores = softmax(found.logits).mean(axis=0)
         doubts, count = found.doubts, len(found.logits)
-        unsure = f"{counted_of(len(doubts), count, found.noun)}: {doubts[0]}" if doubts else None
+        example = "" if len(set(doubts)) == 1 else "for instance "
+        unsure = f"{counted_of(len(doubts), count, found.noun)}: {example}{doubts[0]}" if doubts else None
         if doubts and count == 1:
             unsure = doubts[0]
         mostly = 2 * len(doubts) > count

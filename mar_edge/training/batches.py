@@ -187,9 +187,11 @@ class Batches(Dataset[Batch]):
         if targets.size:
             targets[np.arange(self._batch), [sample.label for sample in samples]] = 1
             clips, targets = mix(clips, targets, self._mixing, rngs)
-        skipped = np.zeros((self._batch, self._grid[0]), np.bool_)
+        skipped = None
         if self._streaming is not None:
-            skipped = np.stack([self._streaming.draw_skipped(self._grid[0], rng) for rng in rngs])
+            if self._streaming.skipped:  # a mask for each clip takes memory in every attention
+                drawn = np.stack([self._streaming.draw_skipped(self._grid[0], rng) for rng in rngs])
+                skipped = torch.from_numpy(drawn)
             targets = self._at_every_step(samples, targets)
         known = all(sample.flow is not None for sample in samples)
         flows = np.stack([sample.flow for sample in samples if sample.flow is not None]) if known else None
@@ -199,7 +201,7 @@ class Batches(Dataset[Batch]):
             flows=torch.zeros(self._batch, 0, 2) if flows is None else torch.from_numpy(flows).flatten(1, 3),
             visible=torch.from_numpy(np.stack([visible_indices(mask) for mask in masks])),
             masked=torch.from_numpy(np.stack([masked_indices(mask) for mask in masks])),
-            skipped=torch.from_numpy(skipped),
+            skipped=skipped,
             files=tuple(sample.file for sample in samples),
         )
 

@@ -20,7 +20,8 @@ class StreamingPart(Part):
     Attributes:
         windows: length of a training clip in windows of `model.frames`. What a stream keeps was computed from earlier
             steps, which saw still earlier ones; a model that knows one window only meets such states live.
-        carry: run a clip window by window, and carry the state over without gradient: less memory for long clips.
+        carry: run a clip window by window, and carry the state over without gradient; saves little memory but for very long
+            clips (8 % of the activations at 8 windows, 23 % at 24).
         skipped: share of the clips in which time steps are missing at random, as live where the engine is busy or the scene
             is still.
     """

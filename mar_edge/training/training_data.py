@@ -109,12 +109,10 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
         notes.append(
             f"{counted(len(opened.broken), 'video')} cannot be read and {form(len(opened.broken), 'is', 'are')} left out: {names}"
         )
-    if recipe.streaming is not None and (short := opened.train.shorter()):
-        notes.append(
-            f"{short} of {counted(len(opened.train.classes), 'video')} {form(short, 'is', 'are')} shorter than a training clip of "
-            f"{recipe.clip.frames} frames at {data.rate_fps:g} frames/s: the last frame is repeated, and the model learns from a "
-            "picture that stands still. Lower streaming.windows or model.frames, or give longer videos"
-        )
+    if recipe.streaming is not None:
+        clip = f"a clip of {recipe.clip.frames} frames at {data.rate_fps:g} frames/s"
+        notes += _short(opened.train, f"training videos are shorter than {clip}")
+        notes += [] if opened.val is None else _short(opened.val, f"validation videos are shorter than {clip}")
     classes = opened.train.classes
     counts = np.bincount(classes, minlength=len(opened.train.labels)) if labelled else np.array([len(classes)])
     empty = [label for label, count in zip(opened.train.labels, counts, strict=False) if not count]
@@ -132,6 +130,17 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     # so that export and verify can report clips that the model was trained on
     seen = {TRAINING_VIDEOS: Fingerprints.of(opened.train.paths).text}
     return TrainingData(source, opened.val, order, opened.train.labels, digest, notes, seen)
+
+
+def _short(clips: VideoClips, so_many: str) -> list[str]:
+    """Return what to know about videos that are shorter than a clip, whose ends stand still."""
+    repeated = clips.repeated_frames()
+    if not (count := np.count_nonzero(repeated)):
+        return []
+    return [
+        f"{count} of {len(repeated)} {so_many}, the shortest by {counted(int(repeated.max()), 'frame')}: the last frame is "
+        "repeated. Lower streaming.windows or model.frames, or give longer videos"
+    ]
 
 
 def _weights(opened: Opened, counts: NDArray[np.int64], data: VideosPart) -> NDArray[np.float64] | None:

@@ -207,10 +207,11 @@ class VideoClips:
             views = dense_views(duration_s, frames, data.rate_fps, data.val_views)
         return np.stack([self._augmentation.plain(self._reader.read(index, times_s)) for times_s in views])
 
-    def shorter(self) -> int:
-        """Return how many videos are shorter than a clip, half a frame allowed."""
-        least_s = (self._geometry.frames - 0.5) / self._data.rate_fps
-        return sum(self._reader.duration_s(index) < least_s for index in range(len(self.classes)))
+    def repeated_frames(self) -> NDArray[np.int64]:
+        """Return how often the last frame of every video is repeated to fill a clip, (N,)."""
+        durations_s = np.array([self._reader.duration_s(index) for index in range(len(self.classes))])
+        found = np.round(durations_s * self._data.rate_fps).astype(np.int64)
+        return np.maximum(0, self._geometry.frames - found)
 
     @property
     def paths(self) -> list[Path]:

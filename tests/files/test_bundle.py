@@ -53,6 +53,10 @@ def test_a_newer_format_says_to_update(tmp_path: Path) -> None:
         ({"rate_fps": 0}, "rate_fps"),
         ({"resize": "tile"}, "resize"),
         ({"geometry": {"frames": 4, "height_px": 30, "width_px": 32, "patch_px": 8}}, "geometry.*24 px or 32 px"),
+        (
+            {"temporal": "causal", "geometry": {"frames": 130, "height_px": 32, "width_px": 32}},
+            "temporal 'causal' has 2 to 64 time steps, not 65",
+        ),
         ({"surprise": 1}, "surprise"),
         ({"format": "one"}, "format 'one'"),
         ({"variants": []}, "variants"),

@@ -260,7 +260,7 @@ def settings(**changes: Any) -> StepSettings:
     )  # fmt: skip
     fixed: dict[str, Any] = {
         "config": config, "objective": ObjectivePart(), "optimiser": "adamw", "precision": "32", "batch": 4, "passes": 1,
-        "hidden": 0.5, "flow_channels": 2, "teacher": None, "clip": geometry, "carry": False, "device": CPU,
+        "hidden": 0.5, "flow_channels": 2, "teacher": None, "clip": geometry, "carry": False, "skips": False, "device": CPU,
     }  # fmt: skip
     return StepSettings(**(fixed | changes))
 

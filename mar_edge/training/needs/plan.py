@@ -194,6 +194,7 @@ class _Planner:
                 teacher=self._teacher_of(config),
                 clip=recipe.clip,
                 carry=recipe.streaming is not None and recipe.streaming.carry,
+                skips=recipe.streaming is not None and recipe.streaming.skipped > 0,
                 device=place.device,
             )
         )

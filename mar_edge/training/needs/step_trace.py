@@ -72,6 +72,7 @@ class StepSettings:
         teacher: architecture of the teacher; None without distillation.
         clip: geometry of a training clip.
         carry: see `StreamingPart`.
+        skips: whether a streaming model's clips miss time steps.
         device: where it runs.
     """
 
@@ -86,6 +87,7 @@ class StepSettings:
     teacher: ModelConfig | None
     clip: Geometry
     carry: bool
+    skips: bool
     device: torch.device
 
 
@@ -207,7 +209,7 @@ def _batch(settings: StepSettings) -> Batch:
         flows=torch.empty(batch, flows, settings.flow_channels),
         visible=torch.empty(batch, geometry.tokens - hidden, dtype=torch.int64),
         masked=torch.empty(batch, hidden, dtype=torch.int64),
-        skipped=torch.empty(batch, geometry.grid[0], dtype=torch.bool),
+        skipped=torch.empty(batch, geometry.grid[0], dtype=torch.bool) if settings.skips else None,
         files=(),
     )
 
