@@ -19,6 +19,7 @@ from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import EventEnded, EventStarted
 from mar_edge.runtime.sources.camera import CameraSource
 from mar_edge.runtime.sources.demo.demo import DemoSource
+from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.runner import Runner
@@ -70,7 +71,7 @@ def test_a_stream_that_has_ended_leaves_no_thread(tmp_path: Path, monkeypatch: p
     before = set(threading.enumerate())
     engine = BrightnessEngine(tmp_path / "fake.mar")
     frames = [(np.zeros((48, 64, 3), np.uint8), index / 10) for index in range(40)]
-    assert list(Model(engine).stream(frames))
+    assert list(Model(engine).stream(open_source(frames)))
     assert set(threading.enumerate()) == before
 
 
