@@ -14,10 +14,10 @@ import typer
 from mar_edge.cli.second_signal import keep_running_at
 from mar_edge.cli.standard_streams import print_line
 from mar_edge.counting import counted
+from mar_edge.errors import MarEdgeError
 from mar_edge.runtime.results import Notice
 
 if TYPE_CHECKING:
-    from mar_edge.errors import MarEdgeError
     from mar_edge.runtime.model import Model
     from mar_edge.runtime.results import StreamStatus
     from mar_edge.runtime.sinks.outlet import Outlet
@@ -61,7 +61,7 @@ class LiveRun:
         from mar_edge.runtime.streams.runner import Runner
 
         self.runner = Runner()
-        self.names = [self.add(plan) for plan in plans]
+        self.names = [self._add_first(plan) for plan in plans]
         models = {id(plan.model): plan.model for plan in plans}
         self._lines = [_about(model) for model in models.values()]
         what = self.names[0] if len(self.names) == 1 else counted(len(self.names), "stream")
@@ -85,6 +85,15 @@ class LiveRun:
     def add(self, plan: StreamPlan) -> str:
         """Add a stream; return its name. See `Runner.add`."""
         return self.runner.add(plan.source, plan.model, **plan.options)
+
+    def _add_first(self, plan: StreamPlan) -> str:
+        """Add a stream; an error says which, if there may be several."""
+        try:
+            return self.add(plan)
+        except MarEdgeError as error:
+            if "name" not in plan.options:
+                raise
+            raise type(error)(f"stream '{plan.options['name']}': {error}") from error
 
     def reload_on_hangup(self, reload: Callable[[], None]) -> None:
         """Call a function of the main thread's after each SIGHUP, instead of ending."""

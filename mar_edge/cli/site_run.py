@@ -9,6 +9,8 @@ from mar_edge.cli.outputs import add_outputs
 from mar_edge.errors import MarEdgeError, OptionError
 from mar_edge.runtime.model import Model, load
 from mar_edge.runtime.results import Notice
+from mar_edge.runtime.streams.feed import Feed
+from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.site.parts import ModelPart, StreamPart
 from mar_edge.runtime.streams.site.site import Changes, Site, read_site
 
@@ -83,10 +85,16 @@ class SiteRun:
             except MarEdgeError as error:
                 raise type(error)(f"{site.place_of(stream.name)}: {error}") from error
             self._models[part] = model
+        options = stream.options()
+        try:  # before anything is changed, as by a file that is read again
+            Feed(model.spec, hop=options["hop"])
+            Recogniser(
+                model.engine, **{name: options[name] for name in ("smoothing_s", "rule", "skip_still")}, stream=""
+            )
+        except OptionError as error:
+            raise OptionError(f"{site.place_of(stream.name)}: {error}") from error
         return StreamPlan(
-            source=stream.source,
-            model=model,
-            options={**stream.options(), "dial": part.dial.options(), "max_s": self._max_s},
+            source=stream.source, model=model, options={**options, "dial": part.dial.options(), "max_s": self._max_s}
         )
 
     def _tell(self, code: str, message: str) -> None:

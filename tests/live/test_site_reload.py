@@ -51,7 +51,13 @@ def test_streams_come_and_go_and_a_broken_file_changes_nothing(tmp_path: Path) -
         goes_on("gate")
         goes_on("roof")
 
-        write_site(site, "gate", "roof", out="other.jsonl", hop=3)
+        write_site(site, "gate", "roof", hop=3)  # the model does not take it
+        command.process.send_signal(signal.SIGHUP)
+        command.until(lambda: said("hop 3 is invalid"), "the second refusal")
+        goes_on("gate")
+        goes_on("roof")
+
+        write_site(site, "gate", "roof", out="other.jsonl", hop=4)
         command.process.send_signal(signal.SIGHUP)
         command.until(lambda: said("2 streams changed (gate, roof), outputs differ"), "the change")
         assert said("the outputs change when mar-edge is started again")
