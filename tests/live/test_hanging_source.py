@@ -28,7 +28,8 @@ main()
 def test_ctrl_c_leaves_it_behind_and_says_so(tmp_path: Path) -> None:
     arguments = ["run", "--source", "driver", "--source", "demo:realtime=yes,size=160x120", "--json", "-"]
     with Command(tmp_path / "run", *arguments, program=(sys.executable, "-c", HANGING)) as command:
-        command.until(lambda: len(command.records("prediction", stream="demo")) > 3, "results beside it")
+        # five results a second, and the source hangs after one
+        command.until(lambda: len(command.records("prediction", stream="demo")) > 8, "results beside it")
         code, took_s = command.stop(signal.SIGINT)
         assert code == 130
         assert took_s < 2.5  # the 2 s, and the end of Python itself

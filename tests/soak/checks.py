@@ -120,7 +120,8 @@ class Checks:
     def _summary(self, life: _Life, record: StreamStatus) -> None:
         if life.open is not None:
             self._wrong(f"{record.stream} ended, and its event {life.open} did not")
-        if (life.predictions, life.events) != (record.inferences, record.events):
+        # a frame after a hole completes several time steps, of which all run and the last one predicts
+        if life.predictions > record.inferences or life.events != record.events:
             self._wrong(f"{record.stream}: {life.predictions} results and {life.events} events, but {record}")
         del self._lives[record.stream]
 

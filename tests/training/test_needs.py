@@ -420,7 +420,7 @@ def test_a_teacher_that_sees_other_clips_is_refused_before_anything(recipe: Path
     with pytest.raises(CheckpointError):
         plan(recipe, f"objective.distil={{teacher: {tmp_path / 'no.safetensors'}}}")
     with pytest.raises(MarEdgeError, match="takes clips of .* the student"):
-        plan(recipe, "objective.distil={teacher: egomotion}")
+        plan(recipe, f"objective.distil={{teacher: {ROOT / 'training' / 'egomotion_window.mar'}}}")
 
 
 def test_the_pace_is_said_once_after_the_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:

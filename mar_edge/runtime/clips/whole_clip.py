@@ -262,8 +262,8 @@ def check_views(views: Views | None, spec: ModelSpec) -> None:
     _check_form(views, spec)
     if views is not None and views[0] > 1 and spec.streaming and spec.sampling == "dense":
         raise OptionError(
-            f"{spec.name} is a streaming model, which runs through the whole clip once, so {views[0]} clips are not supported; "
-            f"use views 1x{views[1]}"
+            f"{spec.name} is a streaming model, which runs through the whole clip once, so views "
+            f"{'x'.join(map(str, views))} are not supported; use 1x{views[1]}"
         )
 
 

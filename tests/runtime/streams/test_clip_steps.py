@@ -95,9 +95,7 @@ def test_a_uniform_model_sees_each_view_from_an_empty_state(tmp_path: Path) -> N
 
 
 def test_several_clips_of_one_video_are_refused() -> None:
-    with pytest.raises(
-        OptionError, match="runs through the whole clip once, so 5 clips are not supported; use views 1x1"
-    ):
+    with pytest.raises(OptionError, match="runs through the whole clip once, so views 5x1 are not supported; use 1x1"):
         Model(StatefulEngine()).classify(frames(40), views=(5, 1))
     with pytest.raises(OptionError, match="crops are not supported; use views 1x1"):
         Model(StatefulEngine()).classify(frames(40), views=(5, 3))
