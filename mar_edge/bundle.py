@@ -190,7 +190,7 @@ def open_bundle(name_or_path: str | Path) -> Bundle:
             raise BundleError(f"{path} {why}; a bundle is a folder NAME{SUFFIX}")
         if len(path.parts) > 1 or path.suffix == SUFFIX:
             raise BundleError(
-                f"unknown model '{str(name_or_path)[:200]}': there is no such folder. For those that are built in run: mar-edge models"
+                f"unknown model '{str(name_or_path)[:200]}': there is no such folder. Run: mar-edge models"
             )
         names = builtin_names()
         near = difflib.get_close_matches(str(name_or_path), names, n=1, cutoff=0.4)
