@@ -59,12 +59,28 @@ def cell_running_mask(grid: Grid, ratio: float, phase: ArrayLike = 0) -> Mask:
     return visible.reshape(t, h, w)
 
 
-def running_places(grid: Grid, ratio: float) -> NDArray[np.int64]:
-    """Return the visible places of a time step at every phase of the cell running mask.
+def deployed_mask(grid: Grid, ratio: float) -> Mask:
+    """Return the mask of a deployed graph: the cell running mask at phase 0; without a mask no cells are needed.
 
     Args:
         grid: tokens as (t, h, w); h and w must be multiples of 2 unless the ratio is 0.
         ratio: share of hidden tokens, one of 0, 0.25, 0.5, 0.75.
+
+    Returns:
+        bool (t, h, w), True = visible.
+
+    Raises:
+        GeometryError: as `cell_running_mask`.
+    """
+    return cell_running_mask(grid, ratio) if ratio else np.ones(_check_grid(grid), np.bool_)
+
+
+def running_places(grid: Grid, ratio: float) -> NDArray[np.int64]:
+    """Return the visible places of a time step at every phase of the cell running mask.
+
+    Args:
+        grid: as for `deployed_mask`.
+        ratio: as for `deployed_mask`.
 
     Returns:
         (PLACES, N): row p for the time steps whose number modulo `PLACES` is p, indices into a time step's h * w places.
@@ -73,10 +89,7 @@ def running_places(grid: Grid, ratio: float) -> NDArray[np.int64]:
         GeometryError: as `cell_running_mask`.
     """
     _, h, w = _check_grid(grid)
-    if not ratio:
-        return np.tile(np.arange(h * w), (PLACES, 1))
-    mask = cell_running_mask((PLACES, h, w), ratio)
-    return np.stack([np.flatnonzero(step) for step in mask])
+    return np.stack([np.flatnonzero(step) for step in deployed_mask((PLACES, h, w), ratio)])
 
 
 def temporal_shuffle(mask: Mask, rng: np.random.Generator) -> Mask:

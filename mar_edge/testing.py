@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import SourceCode, SourceError, SourceTimeoutError
 from mar_edge.geometry import Geometry
-from mar_edge.masking import running_places
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.engines.engine import Engine
@@ -311,10 +310,7 @@ class FakeEngine(Engine):
         )
         super().__init__(spec, GraphSpec(mask=50, precision="fp32", gmacs=0.001), Path("fake.onnx"))
         if streaming:
-            places = running_places(spec.geometry.grid, self.variant.mask / 100)
-            self.layout = StateLayout(
-                tuple(map(tuple, places.tolist())), spec.geometry.grid[0] - 1, attentions=((1, 4),)
-            )
+            self.layout = StateLayout.of(spec.geometry, self.variant.mask / 100, [(1, 4)])
         self.clips: list[NDArray[np.uint8]] = []
         self.inferences = 0
         self.delay_s = delay_s

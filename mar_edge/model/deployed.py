@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mar_edge.errors import CheckpointError
-from mar_edge.masking import MASK_RATIOS, cell_running_mask, visible_indices
+from mar_edge.masking import MASK_RATIOS
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig
 from mar_edge.model.mar import MAR
@@ -37,13 +35,8 @@ class DeployedGraph(nn.Module):
         super().__init__()
         self.model = model
         self._ratio = mask_ratio
-        if isinstance(model, StreamingMAR):
-            self.register_buffer("visible", running_tokens(model.geometry, mask_ratio, model.band))
-            return
-        geometry = model.encoder.geometry
-        # without a mask no cells are needed
-        seen = cell_running_mask(geometry.grid, mask_ratio) if mask_ratio else np.ones(geometry.grid, np.bool_)
-        self.register_buffer("visible", torch.from_numpy(visible_indices(seen)))
+        geometry = model.geometry if isinstance(model, StreamingMAR) else model.encoder.geometry
+        self.register_buffer("visible", running_tokens(geometry, mask_ratio, geometry.grid[0]))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Map uint8 frames (B, T, H, W, 3) to logits (B, classes)."""

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mar_edge.errors import EngineError, OptionError
 from mar_edge.geometry import CELL
-from mar_edge.masking import MASK_RATIOS, running_places
+from mar_edge.masking import MASK_RATIOS
 from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph, check_classifier, describe, nearest_mask
@@ -51,7 +51,8 @@ class TorchEngine(Engine):
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._graph = _graph(model, variant.mask / 100).to(self._device)
         if isinstance(model, StreamingMAR):
-            self.layout = _layout(model, variant.mask / 100)
+            kept = [(one.heads, one.head_width) for part in model.parts for one in attentions(part)]
+            self.layout = StateLayout.of(model.geometry, variant.mask / 100, kept)
             self.max_batch = 8  # a time step alone is little work
 
     def _infer(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -82,15 +83,6 @@ def _graph(model: MAR, mask_ratio: float) -> nn.Module:
     """Return what one inference runs: the whole clip, or the step of a streaming model."""
     graph = StepGraph(model, mask_ratio) if isinstance(model, StreamingMAR) else DeployedGraph(model, mask_ratio)
     return graph.eval()
-
-
-def _layout(model: StreamingMAR, mask_ratio: float) -> StateLayout:
-    places = running_places(model.geometry.grid, mask_ratio)
-    return StateLayout(
-        places=tuple(map(tuple, places.tolist())),
-        slots=model.band - 1,
-        attentions=tuple((one.heads, one.head_width) for part in model.parts for one in attentions(part)),
-    )
 
 
 def open_checkpoint(

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.masking import running_places
 from mar_edge.model_spec import GraphSpec
 from mar_edge.runtime.engines.engine_set import EngineSet, Unloaded
 from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
@@ -43,10 +42,7 @@ class StatefulEngine(FakeEngine):
     def __init__(self, mask: int = 50, **options: Any) -> None:
         super().__init__(streaming=True, keep=False, **options)
         self.variant = GraphSpec(mask=mask, precision="fp32", gmacs=0.001 * (100 - mask))
-        places = running_places(self.spec.geometry.grid, mask / 100)
-        self.layout = StateLayout(
-            tuple(map(tuple, places.tolist())), self.spec.geometry.grid[0] - 1, attentions=((1, 4),)
-        )
+        self.layout = StateLayout.of(self.spec.geometry, mask / 100, [(1, 4)])
         self.ran: list[Ran] = []
         self.batches: list[int] = []
 

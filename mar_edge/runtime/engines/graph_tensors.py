@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from mar_edge.counting import counted
 from mar_edge.errors import EngineError
-from mar_edge.masking import running_places
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.runtime.engines.stream_state import KINDS, StateLayout
 
@@ -65,10 +64,10 @@ def _layout(spec: ModelSpec, variant: GraphSpec, inputs: Sequence[GraphTensor]) 
     by_name = {tensor.name: tensor for tensor in inputs}
     keys = [by_name[name] for name in (f"past_k{index}" for index in range(len(inputs))) if name in by_name]
     sizes = [(key.shape[0], key.shape[-1]) if len(key.shape) == 3 else (0, 0) for key in keys]
-    return StateLayout(
-        places=tuple(map(tuple, running_places(spec.geometry.grid, variant.mask / 100).tolist())),
-        slots=spec.geometry.grid[0] - 1,
-        attentions=tuple((heads, width) for heads, width in sizes if isinstance(heads, int) and isinstance(width, int)),
+    return StateLayout.of(
+        spec.geometry,
+        variant.mask / 100,
+        ((heads, width) for heads, width in sizes if isinstance(heads, int) and isinstance(width, int)),
         kind=keys[0].kind if keys and keys[0].kind in KINDS else "float32",
     )
 

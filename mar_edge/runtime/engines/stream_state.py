@@ -6,7 +6,7 @@ the keys themselves. Which slots are attended is the `bias`: those that are empt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import EngineError
-from mar_edge.masking import PLACES
+from mar_edge.geometry import Geometry
+from mar_edge.masking import PLACES, running_places
 from mar_edge.model_spec import PERIOD
 
 UNSEEN = np.float32(-1e4)
@@ -42,6 +43,24 @@ class StateLayout:
     slots: int
     attentions: tuple[tuple[int, int], ...]
     kind: str = "float32"
+
+    @classmethod
+    def of(
+        cls, geometry: Geometry, mask_ratio: float, attentions: Iterable[tuple[int, int]], kind: str = "float32"
+    ) -> StateLayout:
+        """Return what a model's step graph keeps.
+
+        Args:
+            geometry: of the model.
+            mask_ratio: share of hidden tokens.
+            attentions: heads and head width of every attention.
+            kind: number format of keys and values, one of `KINDS`.
+
+        Raises:
+            GeometryError: if the grid has no cells for the mask.
+        """
+        places = running_places(geometry.grid, mask_ratio)
+        return cls(tuple(map(tuple, places.tolist())), geometry.grid[0] - 1, tuple(attentions), kind)
 
     @property
     def tokens(self) -> int:
