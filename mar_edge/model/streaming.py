@@ -6,14 +6,14 @@ it has no time, which is in the attention (see `band`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mar_edge.geometry import Geometry
-from mar_edge.masking import PLACES, running_places
+from mar_edge.masking import PLACES, deployed_mask, running_places, visible_indices
 from mar_edge.model.band import Band, band_mask, rotary_table
 from mar_edge.model.mar import (
     MAR,
@@ -90,16 +90,8 @@ class StreamingMAR(MAR):
         if self.classifier is None:
             raise ValueError("this model has no classifier: it was pre-trained only")
         places = self._places(visible.expand(len(frames), -1), frames)
-        found: list[Tensor] = []
-        past: tuple[Tensor, ...] = ()
-        for first in range(0, places.shape[1], PASS_STEPS):
-            length = PASS_STEPS * self.geometry.tubelet_frames
-            part = self._steps(frames[:, first * self.geometry.tubelet_frames :][:, :length])
-            done = self.run(part, places[:, first : first + PASS_STEPS], past=past, clock=first)
-            assert done.logits is not None
-            found.append(done.logits)
-            past = done.kept
-        return torch.cat(found, dim=1)
+        passes = self._passes(self._steps(frames), places, PASS_STEPS)
+        return torch.cat([one.logits for one in passes if one.logits is not None], dim=1)
 
     def run(
         self,
@@ -158,22 +150,7 @@ class StreamingMAR(MAR):
             own = band_mask(steps, seen, 1).to(places.device)
             missing = skipped.repeat_interleave(seen, dim=1)[:, None, None]  # (B, 1, 1, steps * N)
             allowed = allowed & (~missing | own)
-        length = self.band if carry else steps
-        passes: list[Pass] = []
-        for first in range(0, steps, length):
-            last = passes[-1].kept if passes else ()
-            kept = min(first, self.band - 1)
-            passes.append(
-                self.run(
-                    tubelets.reshape(len(frames), steps, *tubelets.shape[1:])[:, first : first + length].flatten(0, 1),
-                    places[:, first : first + length],
-                    past=[tensor.detach() for tensor in last],
-                    clock=first,
-                    allowed=allowed[
-                        ..., first * seen : (first + length) * seen, (first - kept) * seen : (first + length) * seen
-                    ],
-                )
-            )
+        passes = list(self._passes(tubelets, places, self.band if carry else steps, allowed))
         logits = [one.logits for one in passes if one.logits is not None]
         tokens = torch.cat([one.tokens for one in passes], dim=1)
         answers = torch.cat(logits, dim=1) if logits else None
@@ -184,6 +161,29 @@ class StreamingMAR(MAR):
         pixels = self.decoder(by_window, self.by_window(visible, steps), sought)
         everything = tubelets.reshape(-1, self.geometry.tokens, tubelets.shape[2])
         return JointOutput(answers, pixels, pixel_target(pick(everything, sought).float()), tokens)
+
+    def _passes(self, tubelets: Tensor, places: Tensor, length: int, allowed: Tensor | None = None) -> Iterator[Pass]:
+        """Run time steps in passes of at most `length`, and carry the state over without gradient.
+
+        Args:
+            tubelets: as for `run`.
+            places: as for `run`.
+            length: time steps of a pass.
+            allowed: as for `run`, (..., steps * N, steps * N) for all of them together.
+        """
+        clips, steps, seen = places.shape
+        by_clip = tubelets.reshape(clips, steps, *tubelets.shape[1:])
+        past: Sequence[Tensor] = ()
+        for first in range(0, steps, length):
+            end, kept = first + length, min(first, self.band - 1)
+            part = (
+                None if allowed is None else allowed[..., first * seen : end * seen, (first - kept) * seen : end * seen]
+            )
+            done = self.run(
+                by_clip[:, first:end].flatten(0, 1), places[:, first:end], past=past, clock=first, allowed=part
+            )
+            past = [tensor.detach() for tensor in done.kept]
+            yield done
 
     def by_window(self, tokens: Tensor, steps: int) -> Tensor:
         """Return token indices of clips (B, steps * N) as those of their windows, (B * windows, band * N)."""
@@ -271,9 +271,7 @@ class StepGraph(nn.Module):
 
 def running_tokens(geometry: Geometry, mask_ratio: float, steps: int) -> Tensor:
     """Return the visible token indices (steps * N,) of consecutive time steps from phase 0."""
-    _, rows, columns = geometry.grid
-    places = torch.from_numpy(running_places(geometry.grid, mask_ratio))
-    return torch.cat([places[step % PLACES] + step * rows * columns for step in range(steps)])
+    return torch.from_numpy(visible_indices(deployed_mask((steps, *geometry.grid[1:]), mask_ratio)))
 
 
 def attentions(part: Encoder | BridgingClassifier) -> list[Attention]:
