@@ -55,7 +55,7 @@ def make_objective(
         class_weights=weights,
         teacher=teacher,
         flow_channels=data.train.flow_channels,
-        carry=recipe.streaming is not None and recipe.streaming.carry,
+        streaming=recipe.streaming,
     ), notes
 
 

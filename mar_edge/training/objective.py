@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mar_edge.files.yaml_part import Part, Share
 from mar_edge.model.mar import MAR, JointOutput, pick
 from mar_edge.model.streaming import StreamingMAR
-from mar_edge.training.streaming import step_weights
+from mar_edge.training.streaming import StreamingPart, step_weights
 
 FLOW_SCALE = 0.004
 """Flow, in picture widths, around which its target changes from linear to logarithmic."""
@@ -125,7 +125,7 @@ class Objective(nn.Module):
         class_weights: (classes,) for the cross entropy; None for equal ones.
         teacher: the dense teacher, in evaluation mode; None without distillation.
         flow_channels: number of flow values per token.
-        carry: see `StreamingPart`.
+        streaming: training of a streaming model; None for its defaults, or a windowed one.
     """
 
     class_weights: Tensor | None
@@ -138,10 +138,10 @@ class Objective(nn.Module):
         class_weights: Tensor | None = None,
         teacher: MAR | None = None,
         flow_channels: int = 2,
-        carry: bool = False,
+        streaming: StreamingPart | None = None,
     ) -> None:
         super().__init__()
-        self._carry = carry
+        self._carry = streaming is not None and streaming.carry
         self.model = model
         self.settings = settings
         self.register_buffer("class_weights", class_weights, persistent=False)

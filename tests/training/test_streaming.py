@@ -134,7 +134,9 @@ def test_the_loss_counts_every_step_less_before_the_band_is_full_and_missing_one
 @pytest.mark.parametrize("carry", [False, True])
 def test_every_part_of_the_loss_reaches_the_model(carry: bool) -> None:
     flows = torch.rand(6, STEPS * 4, 2)
-    objective = Objective(streaming(), ObjectivePart(reconstruction_weight=0.1, flow_weight=0.5), carry=carry)
+    objective = Objective(
+        streaming(), ObjectivePart(reconstruction_weight=0.1, flow_weight=0.5), streaming=StreamingPart(carry=carry)
+    )
     losses = objective(a_batch(flows=flows))
     assert set(losses.parts) == {"classification", "reconstruction", "flow"}
     losses.total.backward()

@@ -193,8 +193,7 @@ class _Planner:
                 flow_channels=FLOW_CHANNELS if videos else CameraMoves.flow_channels,
                 teacher=self._teacher_of(config),
                 clip=recipe.clip,
-                carry=recipe.streaming is not None and recipe.streaming.carry,
-                skips=recipe.streaming is not None and recipe.streaming.skipped > 0,
+                streaming=recipe.streaming,
                 device=place.device,
             )
         )
@@ -218,7 +217,7 @@ class _Planner:
             return 0
         tokens = input_geometry(config).tokens
         visible = tokens - round(tokens * recipe.mask.ratio)
-        return trace_patch_init(config, clips=PATCH_CLIPS, visible=visible)
+        return trace_patch_init(config, recipe.clip, clips=PATCH_CLIPS, visible=visible)
 
     def _fits(self, recipe: Recipe, share: float = 1.0) -> MemoryNeed | None:
         """Return what a recipe needs, if it is available."""

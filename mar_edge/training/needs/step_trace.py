@@ -26,6 +26,7 @@ from mar_edge.model.config import ModelConfig, build
 from mar_edge.training.objective import Batch, Objective, ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart, make_optimisers
 from mar_edge.training.patch_init import init_patch_embedding
+from mar_edge.training.streaming import StreamingPart
 
 TRACED_BLOCKS = 12
 """Deeper stacks are traced with this many blocks and with fewer, and extrapolated per block."""
@@ -71,8 +72,7 @@ class StepSettings:
         flow_channels: number of flow values per token.
         teacher: architecture of the teacher; None without distillation.
         clip: geometry of a training clip.
-        carry: see `StreamingPart`.
-        skips: whether a streaming model's clips miss time steps.
+        streaming: training of a streaming model; None for a windowed one.
         device: where it runs.
     """
 
@@ -86,8 +86,7 @@ class StepSettings:
     flow_channels: int
     teacher: ModelConfig | None
     clip: Geometry
-    carry: bool
-    skips: bool
+    streaming: StreamingPart | None
     device: torch.device
 
 
@@ -145,12 +144,12 @@ def least_bytes(config: ModelConfig, *, batch: int, hidden: float, decodes: bool
 
 
 @lru_cache(maxsize=64)
-def trace_patch_init(config: ModelConfig, *, clips: int, visible: int) -> int:
+def trace_patch_init(config: ModelConfig, clip: Geometry, *, clips: int, visible: int) -> int:
     """Return the peak in bytes of making the patch embedding from clips, besides the model."""
     with FakeTensorMode(), _Live() as live, torch.no_grad():
         encoder = build(replace(config, depth=1, decoder_depth=0)).encoder
         before = live.bytes
-        frames = torch.empty(clips, *config.geometry.clip_shape, dtype=torch.uint8)  # of a streaming model more windows
+        frames = torch.empty(clips, *clip.clip_shape, dtype=torch.uint8)
         init_patch_embedding(encoder, frames, torch.empty(visible, dtype=torch.int64))
         clips_bytes = int(frames.untyped_storage().nbytes())
     # the clips are drawn into a list first, and then stacked
@@ -170,7 +169,7 @@ def _trace(settings: StepSettings) -> StepTrace:
             class_weights=None if weights is None else torch.tensor(weights),
             teacher=None if settings.teacher is None else build(settings.teacher),
             flow_channels=settings.flow_channels,
-            carry=settings.carry,
+            streaming=settings.streaming,
         )
         optimisers = make_optimisers(objective, OptimiserPart(kind=settings.optimiser), depth=config.depth)
         _make_state(objective, optimisers)
@@ -203,13 +202,14 @@ def _batch(settings: StepSettings) -> Batch:
     geometry, batch = settings.clip, settings.batch
     hidden = round(geometry.tokens * settings.hidden)
     flows = geometry.tokens if settings.objective.flow_weight else 0
+    skips = settings.streaming is not None and settings.streaming.skipped > 0
     return Batch(
         clips=torch.empty(batch, *geometry.clip_shape, dtype=torch.uint8),
         targets=torch.empty(batch, settings.config.classes),
         flows=torch.empty(batch, flows, settings.flow_channels),
         visible=torch.empty(batch, geometry.tokens - hidden, dtype=torch.int64),
         masked=torch.empty(batch, hidden, dtype=torch.int64),
-        skipped=torch.empty(batch, geometry.grid[0], dtype=torch.bool) if settings.skips else None,
+        skipped=torch.empty(batch, geometry.grid[0], dtype=torch.bool) if skips else None,
         files=(),
     )
 
