@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import ModelProto, TensorProto
 
 import mar_edge
@@ -30,8 +29,6 @@ from mar_edge.export.exported import Exported
 from mar_edge.export.exporter import export
 from mar_edge.export.half.precision import to_half
 from mar_edge.export.int8 import calibrate
-from mar_edge.model import checkpoint
-from mar_edge.model.config import build
 from mar_edge.runtime.engines.registry import create_engine
 from tests.conftest import ROOT
 from tests.fakes.command_line import fails_with, new_process
@@ -41,15 +38,6 @@ from tests.fakes.video_files import write_video
 
 ALL = ("fp32", "fp16", "bf16", "int8")
 DEMO = CalibrationOptions(clips=8, method="minmax")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights, trained at 50 %."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    checkpoint.save(path, build(TINY), TINY, INFO)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import ModelProto, TensorProto
 
 from mar_edge.bundle import Bundle, open_bundle
@@ -26,7 +25,6 @@ from mar_edge.export.int8 import calibrate
 from mar_edge.export.layer_report import report
 from mar_edge.export.precision_check import check_precision
 from mar_edge.manifest import Variant
-from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.runtime.engines.openvino import OpenVinoEngine
 from mar_edge.runtime.engines.registry import create_engine
@@ -36,19 +34,10 @@ from tests.conftest import need
 from tests.fakes.command_line import fails_with
 from tests.fakes.command_line import mar_edge as run
 from tests.fakes.environment import has_bf16
-from tests.fakes.tiny_model import INFO, TINY, tiny_clips
+from tests.fakes.tiny_model import TINY, tiny_clips
 
 DEMO = CalibrationOptions(clips=4, method="minmax", placements=("cpu",))
 TITLE = "mask 50 int8-bf16 for cpu"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with random weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    checkpoint.save(path, build(TINY), TINY, INFO)
-    return path
 
 
 @pytest.fixture(scope="module")

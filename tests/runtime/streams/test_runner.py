@@ -44,14 +44,7 @@ from mar_edge.testing import (
 EVERY_RECORD: tuple[Kind, ...] = ("prediction", "event", "notice", "summary")
 
 
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    end_s = time.monotonic() + 3
-    while left := [thread.name for thread in set(threading.enumerate()) - before if "mar-edge" in thread.name]:
-        assert time.monotonic() < end_s, left
-        time.sleep(0.01)
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def numbers_of(clip: NDArray[np.uint8]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -25,15 +24,7 @@ from mar_edge.runtime.streams.slot import Slot
 from mar_edge.testing import Act, FakeEngine, ListSink, Lost, Play, ScriptedSource, Silence, numbered
 from tests.fakes.stateful_engine import StatefulEngine, engines
 
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    end_s = time.monotonic() + 3
-    while left := [thread.name for thread in set(threading.enumerate()) - before if "mar-edge" in thread.name]:
-        assert time.monotonic() < end_s, left
-        time.sleep(0.01)
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def picture(number: int, brightness: int = 128, size_px: tuple[int, int] = (64, 48)) -> NDArray[np.uint8]:
