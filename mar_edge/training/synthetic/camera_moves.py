@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mar_edge.counting import counted
 from mar_edge.errors import RecipeError
-from mar_edge.files.yaml_part import Part, Probability, Seed, Share, refuse
+from mar_edge.files.yaml_part import Probability, Seed
 from mar_edge.geometry import Geometry
 from mar_edge.model_spec import RateFps
 from mar_edge.reporting import Progress
@@ -27,30 +25,16 @@ from mar_edge.training.synthetic.film_store import FilmStore, film_all
 from mar_edge.training.synthetic.moves import SHORTEST_S
 from mar_edge.training.synthetic.symmetry import Film
 from mar_edge.training.synthetic.virtual_camera import Filming, films
-from mar_edge.training.synthetic.worlds import (
-    DRAWN_BYTES,
-    PICTURE_BYTES,
-    World,
-    drawn_worlds,
-    picture_files,
-    picture_worlds,
-    video_bytes,
-    video_worlds,
-    videos_below,
-)
+from mar_edge.training.synthetic.worlds_part import WorldsPart
 
 
-class CameraMovesPart(Part):
+class CameraMovesPart(WorldsPart):
     """Clips filmed by a virtual camera (see `virtual_camera`).
 
     Attributes:
         clips: number of clips to film.
         rate_fps: frames per second.
-        pictures, videos: folders to film, in addition to drawn scenes.
-        videos_held_out: names of files in `videos` that training must not use.
-        weights: shares of drawn scenes, pictures and videos.
         chunk: clips in one file.
-        drawn_per_chunk: drawn scenes in one chunk.
         seed: of the filming.
         changing: share of the clips whose move changes, with a class for every time step. They need `frames` for two
             moves of 0.6 s.
@@ -60,21 +44,10 @@ class CameraMovesPart(Part):
     kind: Literal["camera_moves"]
     clips: int = Field(gt=0)
     rate_fps: RateFps = 10.0
-    pictures: tuple[Path, ...] = ()
-    videos: tuple[Path, ...] = ()
-    videos_held_out: tuple[str, ...] = ()
-    weights: tuple[Share, Share, Share] = (0.4, 0.35, 0.25)
     chunk: int = Field(default=6000, gt=0, le=1_000_000)
-    drawn_per_chunk: int = Field(default=250, gt=0, le=1_000_000)
     seed: Seed = 0
     changing: Probability = 0.0
     cache: Path = Path("runs/cache")
-
-    @model_validator(mode="after")
-    def _fits(self) -> CameraMovesPart:
-        if not sum(self.weights):
-            refuse(("weights", "are all 0; give the shares of drawn scenes, pictures and videos"))
-        return self
 
 
 class CameraMoves:
@@ -125,7 +98,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
         clips=data.clips,
         chunk=data.chunk,
         seed=data.seed,
-        process_bytes=functools.partial(_process_bytes, data),
+        process_bytes=data.worlds_bytes,
         progress=progress,
         changing=data.changing > 0,
     )
@@ -143,33 +116,11 @@ def _check_length(data: CameraMovesPart, geometry: Geometry) -> None:
         )
 
 
-def _process_bytes(data: CameraMovesPart) -> int:
-    """Return the memory of the filmed worlds in one process."""
-    drawn, pictures, videos = data.weights
-    total = data.drawn_per_chunk * DRAWN_BYTES if drawn else 0
-    if pictures:
-        total += sum(len(picture_files(folder)) for folder in data.pictures) * PICTURE_BYTES
-    if videos:
-        total += sum(video_bytes(path) for path in _video_files(data))
-    return total
-
-
-def _video_files(data: CameraMovesPart) -> list[Path]:
-    return [path for folder in data.videos for path in videos_below(folder) if path.name not in data.videos_held_out]
-
-
 @dataclass(frozen=True)
 class _Studio:
     data: CameraMovesPart
     filming: Filming
 
     def film(self, count: int, seed: int) -> Iterator[Film]:
-        data = self.data
-        groups = [drawn_worlds(data.drawn_per_chunk, seed), *_worlds(data)]
-        used = [(group, weight) for group, weight in zip(groups, data.weights, strict=True) if group and weight]
-        return films([group for group, _ in used], [weight for _, weight in used], count, self.filming, seed)
-
-
-@lru_cache(maxsize=1)  # pictures and videos are read once in each process
-def _worlds(data: CameraMovesPart) -> tuple[list[World], list[World]]:
-    return list(picture_worlds(data.pictures)), list(video_worlds(_video_files(data)))
+        groups, weights = self.data.worlds(seed)
+        return films(groups, weights, count, self.filming, seed)

@@ -15,8 +15,14 @@ DARKEST = 2.5
 _NOISE = np.random.default_rng(1).normal(0, 1, 1 << 21).astype(np.float32)
 
 
-def degrade(clip: Clip, rng: Rng) -> Clip:
-    """Change light, contrast, sharpness and noise of a clip as cheap cameras do."""
+def degrade(clip: Clip, rng: Rng, *, darkest: float = 0.06) -> Clip:
+    """Change light, contrast, sharpness and noise of a clip as cheap cameras do.
+
+    Args:
+        clip: uint8 (T, S, S, 3).
+        rng: source of all random numbers.
+        darkest: least factor of the light.
+    """
     frames = len(clip)
     x = clip.astype(np.float32)
     if rng.random() < 0.25:
@@ -24,7 +30,9 @@ def degrade(clip: Clip, rng: Rng) -> Clip:
             cv2.GaussianBlur(frame, (0, 0), 0.4 + rng.uniform(0, 0.1), dst=frame)
     if rng.random() < 0.5:
         x = np.float32(255) * (x / np.float32(255)) ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
-    gain = float(rng.uniform(0.5, 1.2)) if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(0.06), np.log(0.5))))
+    gain = (
+        float(rng.uniform(0.5, 1.2)) if rng.random() < 0.7 else float(np.exp(rng.uniform(np.log(darkest), np.log(0.5))))
+    )
     gain = max(gain, DARKEST / max(DARKEST, contrast(x[0])))
     flicker = np.ones(frames)
     if rng.random() < 0.35:

@@ -53,6 +53,67 @@ class Filming:
     changing: float = 0.0
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A world as a camera films it.
+
+    Attributes:
+        world: what it looks at.
+        path: of the camera.
+        level: of the world's pictures.
+        center_px: where the camera starts, in pixels of that level.
+        px_per_width: of that level, that one view width covers at zoom 1.
+        aspect: width / height of the camera's picture, which is squashed into a square.
+        start_s: moment of the world at which the clip starts.
+        exposure_s: how long the shutter is open.
+        filming: the settings.
+    """
+
+    world: World
+    path: CameraPath
+    level: int
+    center_px: tuple[float, float]
+    px_per_width: float
+    aspect: float
+    start_s: float
+    exposure_s: float
+    filming: Filming
+
+    def view(self, time_s: float) -> NDArray[np.uint8]:
+        """Return the view (S, S, 3) at a time, blurred by the camera's motion while the shutter is open."""
+        picture = self.world.at(self.start_s + time_s, self.level)
+        return _view(
+            picture,
+            self.path,
+            time_s,
+            self.exposure_s,
+            self.aspect,
+            self.center_px,
+            self.px_per_width,
+            self.filming,
+        )
+
+
+def draw_shot(
+    world: World, path: CameraPath, time_s: NDArray[np.float64], aspect: float, filming: Filming, rng: Rng
+) -> Shot:
+    """Draw how a world is filmed along a path.
+
+    Args:
+        world: what the camera looks at.
+        path: of the camera.
+        time_s: capture times of the frames.
+        aspect: width / height of the camera's picture.
+        filming: the settings.
+        rng: source of all random numbers.
+    """
+    middle_zoom = _middle_zoom(path, time_s) if filming.changing else 1.0
+    level, center_px, px_per_width = _place(world, path, middle_zoom, aspect, filming, rng)
+    start_s = float(rng.uniform(0, 10))
+    exposure_s = float(rng.choice([0, 0, 0, 0, rng.uniform(0.005, 0.05)]))
+    return Shot(world, path, level, center_px, px_per_width, aspect, start_s, exposure_s, filming)
+
+
 def film(label: str, world: World, objects: list[World], filming: Filming, rng: Rng) -> Film:
     """Film one clip.
 
@@ -70,17 +131,13 @@ def film(label: str, world: World, objects: list[World], filming: Filming, rng: 
     aspect = float(rng.choice([1.0, 4 / 3, 1.5, 16 / 9, 3 / 4]))
     moves = _moves(label, float(time_s[-1]), filming, rng)
     path = draw_path(moves, filming.margin, rng, largest_zoom=LARGEST_ZOOM if filming.changing else None)
-    middle_zoom = _middle_zoom(path, time_s) if filming.changing else 1.0
-    level, center_px, px_per_width = _place(world, path, middle_zoom, aspect, filming, rng)
-    film_start_s = float(rng.uniform(0, 10))
-    exposure_s = float(rng.choice([0, 0, 0, 0, rng.uniform(0.005, 0.05)]))
+    shot = draw_shot(world, path, time_s, aspect, filming, rng)
     largest = 0.75 if set(moves.labels) == {"still"} else 0.5
     scene_objects = [] if filming.clean else draw_objects(objects, path, time_s, largest, rng)
 
     frames = []
     for t in time_s:
-        picture = world.at(film_start_s + t, level)
-        view = _view(picture, path, t, exposure_s, aspect, center_px, px_per_width, filming)
+        view = shot.view(t)
         for item in scene_objects:
             item.paint(view, path.at(t), t, aspect)
         frames.append(view)

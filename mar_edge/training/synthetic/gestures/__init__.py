@@ -1,0 +1,1 @@
+"""Drawn clips of a hand that gestures: exact labels, any number."""

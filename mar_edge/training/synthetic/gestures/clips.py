@@ -1,0 +1,205 @@
+"""The training set of gestures: filmed hands, and everything that must not be taken for one, in memory-mapped chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mar_edge.files.yaml_part import Probability, Seed, refuse
+from mar_edge.geometry import Geometry
+from mar_edge.model_spec import RateFps
+from mar_edge.reporting import Progress
+from mar_edge.runtime.sources.demo.camera_path import LABELS as MOVES
+from mar_edge.training.clip_source import Sample
+from mar_edge.training.optical_flow import FLOW_CHANNELS, token_flow
+from mar_edge.training.synthetic import virtual_camera
+from mar_edge.training.synthetic.figure import ACTIONS
+from mar_edge.training.synthetic.figure_film import film_figure
+from mar_edge.training.synthetic.film_store import FilmStore, film_all
+from mar_edge.training.synthetic.gestures.cutouts import LANDMARKS, Cutout, read_cutouts
+from mar_edge.training.synthetic.gestures.film import film_gestures
+from mar_edge.training.synthetic.gestures.shapes import FURTHER, GESTURES, NONE, Rng
+from mar_edge.training.synthetic.symmetry import Film
+from mar_edge.training.synthetic.virtual_camera import Filming
+from mar_edge.training.synthetic.worlds import World
+from mar_edge.training.synthetic.worlds_part import WorldsPart
+
+HAND_BYTES = 160 * 160 * 4
+"""Memory of a cut-out."""
+
+MIRRORED = {"swipe_left": "swipe_right", "swipe_right": "swipe_left", "tick": None}
+"""Classes that a mirrored clip has instead; a mirrored tick is none of them, so clips with one are not mirrored."""
+
+VERSION = 1
+"""Of the drawing; another one makes new clips instead of taking those of the cache."""
+
+
+class GesturesPart(WorldsPart):
+    """Clips of hands that gesture, with a class for every time step (see `gestures.film`).
+
+    Attributes:
+        clips: number of clips to film.
+        rate_fps: frames per second.
+        hands: folders with cut-outs of hands (see `gestures.cutouts`).
+        further: shapes that are classes of their own, of `square`, `caret`, `star`; otherwise they are `none`.
+        others: share of the clips without a hand: people who walk, sit or jump, and moving cameras.
+        negatives: share of the clips in which a hand makes no gesture.
+        chunk: clips in one file.
+        seed: of the filming.
+        cache: folder for the clips.
+    """
+
+    kind: Literal["gestures"]
+    clips: int = Field(gt=0)
+    rate_fps: RateFps = 10.0
+    hands: tuple[Path, ...] = Field(min_length=1)
+    further: tuple[Literal["square", "caret", "star"], ...] = ()
+    others: Probability = 0.14
+    negatives: Probability = 0.15
+    chunk: int = Field(default=500, gt=0, le=1_000_000)
+    seed: Seed = 0
+    cache: Path = Path("runs/cache")
+
+    def model_post_init(self, context: object, /) -> None:
+        """Check that the shares leave room for gestures."""
+        if self.others + self.negatives >= 1:
+            refuse(("others", f"and negatives are {self.others + self.negatives:g} together, which leaves no gestures"))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes."""
+        return (NONE, *GESTURES, *(shape for shape in FURTHER if shape in self.further))
+
+
+class GestureClips:
+    """Filmed gestures, mirrored at random.
+
+    Attributes:
+        labels: the classes.
+        classes: class index of every clip (N,): that of its last time step.
+        digest: hash of everything that determines the clips.
+    """
+
+    flow_channels = FLOW_CHANNELS
+
+    def __init__(self, store: FilmStore, labels: tuple[str, ...], digest: str, geometry: Geometry) -> None:
+        self.labels, self.digest = labels, digest
+        self.classes = store.labels
+        self._store, self._geometry = store, geometry
+
+    def sample(self, index: int, rng: np.random.Generator) -> Sample:
+        """Return a clip, mirrored with a probability of one half."""
+        film = self._store.film(index)
+        if rng.random() < 0.5 and (mirrored := _mirrored(film, self.labels)) is not None:
+            film = mirrored
+        steps = np.ascontiguousarray(film.steps(self._geometry.tubelet_frames))
+        return Sample(film.clip, film.label, np.ascontiguousarray(film.flow), f"clip {index}", steps)
+
+
+def prepare(data: GesturesPart, *, geometry: Geometry, progress: Progress) -> GestureClips:
+    """Film the training clips, or load them from the cache.
+
+    Args:
+        data: what to film.
+        geometry: of the clips, which may have more frames than the model's.
+        progress: called with the chunks of clips that are done.
+
+    Raises:
+        RecipeError: if a folder has no hands, pictures or videos.
+        OutputError: if the cache cannot be written.
+    """
+    kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry) | {"version": VERSION}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+    for folder in data.hands:  # before any process starts
+        _ = (folder / LANDMARKS).stat() if folder.is_dir() else read_cutouts(folder)
+    store = film_all(
+        data.cache / f"gestures-{digest}",
+        GestureStudio(data, Filming(geometry=geometry, rate_fps=data.rate_fps)),
+        shape=geometry.clip_shape,
+        clips=data.clips,
+        chunk=data.chunk,
+        seed=data.seed,
+        process_bytes=lambda: data.worlds_bytes() + 1000 * len(data.hands) * HAND_BYTES,
+        progress=progress,
+        changing=True,
+    )
+    return GestureClips(store, data.labels, digest, geometry)
+
+
+@dataclass(frozen=True)
+class GestureStudio:
+    """Films clips.
+
+    Attributes:
+        data: what to film.
+        filming: the settings.
+    """
+
+    data: GesturesPart
+    filming: Filming
+
+    def film(self, count: int, seed: int) -> Iterator[Film]:
+        """Film `count` clips in order; the same seed gives the same clips."""
+        data, geometry = self.data, self.filming.geometry
+        rng = np.random.default_rng([seed, 2])
+        groups, weights = data.worlds(seed)
+        everything = [world for group in groups for world in group]
+        share = np.array(weights) / sum(weights)
+        hands = _hands(data.hands)
+        for _ in range(count):
+            group = groups[int(rng.choice(len(groups), p=share))]
+            world = group[int(rng.integers(len(group)))]
+            kind = rng.random()
+            if kind < data.others:
+                clip = clean = self._other(world, everything, rng)
+                classes = np.zeros(len(clip), np.int64)
+            else:
+                negative = kind < data.others + data.negatives
+                clip, clean, classes, *_ = film_gestures(
+                    everything, world, hands, self.filming, data.labels, rng, negative=negative
+                )
+            yield Film(clip, classes, token_flow(clean, geometry))
+
+    def _other(self, world: World, worlds: list[World], rng: Rng) -> NDArray[np.uint8]:
+        """Film something without a hand."""
+        geometry = self.filming.geometry
+        if rng.random() < 0.5:
+            size_px = geometry.width_px
+            return film_figure(
+                str(rng.choice(ACTIONS)),
+                world.at(0, 0),
+                frames=geometry.frames,
+                size_px=size_px,
+                rate_fps=self.filming.rate_fps,
+                rng=rng,
+            )
+        return virtual_camera.film(str(rng.choice(MOVES)), world, worlds, self.filming, rng).clip
+
+
+def _mirrored(film: Film, labels: tuple[str, ...]) -> Film | None:
+    """Return a clip mirrored; None if one of its classes has no mirror image."""
+    table = np.arange(len(labels))
+    for label, other in MIRRORED.items():
+        table[labels.index(label)] = -1 if other is None else labels.index(other)
+    classes = table[film.classes]
+    if (classes < 0).any():
+        return None
+    rows = np.ascontiguousarray(film.clip).reshape(-1, film.clip.shape[2], 3)
+    clip = np.asarray(cv2.flip(rows, 1), dtype=np.uint8).reshape(film.clip.shape)
+    signs = np.array([-1, 1] * (FLOW_CHANNELS // 2), np.float32)
+    return Film(clip, classes, film.flow[:, :, ::-1] * signs)
+
+
+@lru_cache(maxsize=1)  # hands are read once in each process
+def _hands(folders: tuple[Path, ...]) -> list[Cutout]:
+    return [hand for folder in folders for hand in read_cutouts(folder)]
