@@ -16,7 +16,6 @@ from mar_edge.geometry import Geometry
 from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, band_problems, temporal_problem
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.model_spec import Name, Temporal
-from mar_edge.runtime.sources.demo.camera_path import LABELS
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
@@ -26,6 +25,7 @@ from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
 from mar_edge.training.start import StartPart
 from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
+from mar_edge.training.synthetic.gestures.clips import GesturesPart
 from mar_edge.training.videos import VideosPart
 
 Task = Literal["classify", "pretrain"]
@@ -190,7 +190,7 @@ class Recipe(Part):
         attribution: sources of the pictures and videos; written to the model's provenance.
         idle_label: the class that is never reported as an event.
         streaming: training of a streaming model; null for its defaults.
-        augment, mix: augmentation of videos; clips of `camera_moves` have their own symmetries.
+        augment, mix: augmentation of videos; clips of `camera_moves` and `gestures` have their own symmetries.
     """
 
     task: Task = "classify"
@@ -204,7 +204,7 @@ class Recipe(Part):
     streaming: StreamingPart | None = None
     start: StartPart = StartPart()
     mask: MaskPart = MaskPart()
-    data: Annotated[CameraMovesPart | VideosPart, Field(discriminator="kind")]
+    data: Annotated[CameraMovesPart | GesturesPart | VideosPart, Field(discriminator="kind")]
     augment: AugmentPart = AugmentPart()
     mix: MixPart = MixPart()
     objective: ObjectivePart = ObjectivePart()
@@ -241,6 +241,11 @@ class Recipe(Part):
 
     def _of_the_model(self) -> Iterator[tuple[str, str]]:
         if self.streaming is None:
+            if isinstance(self.data, GesturesPart):
+                yield (
+                    "model.temporal",
+                    "must be causal for data.kind gestures: a hand may gesture several times in a clip",
+                )
             return
         if self.model.temporal != "causal":
             yield "streaming", "is for model.temporal causal; leave it out"
@@ -277,12 +282,12 @@ class Recipe(Part):
         yield from ((key, "pre-training has no labels; leave it out") for key in unwanted if unwanted[key])
 
     def _of_the_data(self) -> Iterator[tuple[str, str]]:
-        if isinstance(self.data, CameraMovesPart):
-            if self.idle_label not in (None, *LABELS):
-                yield "idle_label", f"'{self.idle_label}' is not one of {', '.join(LABELS)}"
+        if not isinstance(self.data, VideosPart):
+            if self.idle_label not in (None, *self.data.labels):
+                yield "idle_label", f"'{self.idle_label}' is not one of {', '.join(self.data.labels)}"
             for key, off in (("augment", self.augment == AugmentPart()), ("mix", self.mix == MixPart())):
                 if not off:
-                    yield key, "augment and mix are for data.kind videos; camera moves have their own symmetries"
+                    yield key, "augment and mix are for data.kind videos; filmed clips have their own symmetries"
         elif self.objective.flow_weight and self.mix != MixPart():
             yield "objective.flow_weight", "cannot be combined with mix: a mixture of two clips has no flow"
 

@@ -13,6 +13,7 @@ from mar_edge.counting import counted, form
 from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import DataError, RecipeError
+from mar_edge.geometry import Geometry
 from mar_edge.reporting import Progress
 from mar_edge.runtime.video.listing import list_videos
 from mar_edge.training.batches import Order
@@ -20,7 +21,9 @@ from mar_edge.training.clip_source import Blend, ClipSource
 from mar_edge.training.objective import balanced_weights
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.synthetic import camera_moves
-from mar_edge.training.synthetic.camera_moves import CameraMovesPart
+from mar_edge.training.synthetic.camera_moves import CameraMoves, CameraMovesPart
+from mar_edge.training.synthetic.gestures import clips as gestures
+from mar_edge.training.synthetic.gestures.clips import GestureClips, GesturesPart
 from mar_edge.training.videos import Opened, Split, VideoClips, VideosPart, open_videos, read_split
 
 
@@ -80,17 +83,19 @@ def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> Traini
         OutputError: if a cache cannot be written.
     """
     if not isinstance(recipe.data, VideosPart) or split is None:
-        assert isinstance(recipe.data, CameraMovesPart)
-        films = camera_moves.prepare(
-            recipe.data,
-            geometry=recipe.clip,
-            progress=progress,
-        )
+        assert not isinstance(recipe.data, VideosPart)
+        films = _film(recipe.data, recipe.clip, progress)
         if recipe.task == "pretrain":
             films.labels = ()
         notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
         return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, notes)
     return _open_videos(recipe, recipe.data, split, progress)
+
+
+def _film(data: CameraMovesPart | GesturesPart, geometry: Geometry, progress: Progress) -> CameraMoves | GestureClips:
+    if isinstance(data, GesturesPart):
+        return gestures.prepare(data, geometry=geometry, progress=progress)
+    return camera_moves.prepare(data, geometry=geometry, progress=progress)
 
 
 def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progress) -> TrainingData:

@@ -27,7 +27,7 @@ from mar_edge.training.optical_flow import FLOW_CHANNELS
 from mar_edge.training.recipe import STEP_CLIPS, Recipe, TrainerPart
 from mar_edge.training.room import gigabytes
 from mar_edge.training.start import read_architecture
-from mar_edge.training.synthetic.camera_moves import CameraMoves
+from mar_edge.training.synthetic.camera_moves import CameraMoves, CameraMovesPart
 from mar_edge.training.videos import Split, VideosPart
 
 AIR = 0.85
@@ -180,7 +180,6 @@ class _Planner:
 
     def _need(self, recipe: Recipe) -> tuple[StepTrace, MemoryNeed]:
         config, place, settings = self._config(recipe), self._place, recipe.trainer
-        videos = isinstance(recipe.data, VideosPart)
         trace = trace_step(
             StepSettings(
                 config=config,
@@ -190,7 +189,7 @@ class _Planner:
                 batch=settings.clips,
                 passes=min(2, settings.accumulate),
                 hidden=recipe.mask.ratio,
-                flow_channels=FLOW_CHANNELS if videos else CameraMoves.flow_channels,
+                flow_channels=CameraMoves.flow_channels if isinstance(recipe.data, CameraMovesPart) else FLOW_CHANNELS,
                 teacher=self._teacher_of(config),
                 clip=recipe.clip,
                 streaming=recipe.streaming,
@@ -276,7 +275,14 @@ class _Planner:
     def _config(self, recipe: Recipe) -> ModelConfig:
         if recipe.task == "pretrain":
             return recipe.model.config(classes=0)
-        return recipe.model.config(classes=len(CameraMoves.labels if self._split is None else self._split.train.labels))
+        labels = (
+            recipe.data.labels
+            if not isinstance(recipe.data, VideosPart)
+            else self._split.train.labels
+            if self._split
+            else ()
+        )
+        return recipe.model.config(classes=len(labels))
 
     @cached_property
     def _teacher(self) -> ModelConfig | None:

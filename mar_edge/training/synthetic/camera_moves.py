@@ -49,6 +49,11 @@ class CameraMovesPart(WorldsPart):
     changing: Probability = 0.0
     cache: Path = Path("runs/cache")
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes."""
+        return LABELS
+
 
 class CameraMoves:
     """Filmed camera moves, each under a random symmetry.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -82,10 +82,10 @@ def paint_arm(arm: Arm, pose: int, place: Points, elbow: Points, turn_deg: float
     width = arm.length * hand.width_px / hand.length_px
     _forearm(layer, arm, hand, wrist, elbow, width, squash)
     seen = cv2.warpAffine(hand.rgba, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR)
-    return over(layer, cv2.multiply(seen, (*np.minimum(arm.tint, 1.6).tolist(), 1.0)))
+    return over(layer, np.clip(seen * np.array([*arm.tint, 1.0], np.float32), 0, 255).astype(np.uint8))
 
 
-def over(below: Layer, above: Any) -> Layer:
+def over(below: Layer, above: Layer) -> Layer:
     """Return one layer above another."""
     uncovered = 255 - cv2.cvtColor(above[..., 3], cv2.COLOR_GRAY2BGRA)
     uncovered[..., 3] = uncovered[..., 0]

@@ -224,6 +224,6 @@ def _with(view: NDArray[np.uint8], scene: _Scene, time_s: float, exposure_s: flo
     if not layers:
         return view
     small = [cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA) for layer in layers]
-    whole = np.sum(small, axis=0, dtype=np.float32) / np.float32(len(moments))
+    whole = np.stack(small).sum(axis=0, dtype=np.float32) / np.float32(len(moments))
     out: NDArray[np.uint8] = np.clip(view * (1 - whole[..., 3:] / 255) + whole[..., :3] + 0.5, 0, 255).astype(np.uint8)
     return out

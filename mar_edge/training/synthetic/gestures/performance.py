@@ -365,7 +365,7 @@ class _Hand:
         """Return the mean speed of a stroke, in picture heights per second; a hand draws large shapes faster."""
         usual = 0.75 if label in SWIPES else 0.95
         speed = usual * self.pace * float(np.exp(self.rng.normal(0, 0.25))) * (self.size / 0.4) ** 0.5
-        return max(SLOWEST, speed)
+        return float(max(SLOWEST, speed))
 
     def _along(self, line: Points, speed: float) -> None:
         steps = np.hypot(*np.diff(line, axis=0).T)
@@ -393,7 +393,7 @@ class _Hand:
         return [leg + (start - legs[0][0]) for leg in legs]
 
     def _began_at(self, stroke: Stroke) -> Points:
-        return np.concatenate(self.pieces)[int(stroke.start_s * RATE_HZ)]
+        return np.asarray(np.concatenate(self.pieces)[int(stroke.start_s * RATE_HZ)])
 
     def _change_pose(self) -> None:
         self.poses.append((self.time_s, int(self.rng.integers(1, 4))))
@@ -402,7 +402,7 @@ class _Hand:
         return bool(0.05 < place[0] < self.stage.aspect - 0.05 and 0.05 < place[1] < 0.98)
 
     def _inside(self, place: Points) -> Points:
-        return np.clip(place, [0.05, 0.05], [self.stage.aspect - 0.05, 0.98])
+        return np.asarray(np.clip(place, [0.05, 0.05], [self.stage.aspect - 0.05, 0.98]))
 
     def _count(self, seconds: float) -> int:
         return max(2, round(seconds * RATE_HZ))

@@ -92,7 +92,7 @@ def paint_person(person: Person, elbow: Points, time_s: float, aspect: float, si
     neck = person.middle + person.offset(time_s)
 
     def pixels(points: Points) -> NDArray[np.int32]:  # in 1/16
-        return np.clip(points * squash * 16, -60_000, 60_000).astype(np.int32)
+        return np.asarray(np.clip(points * squash * 16, -60_000, 60_000), np.int32)
 
     def blob(centre: Points, size: tuple[float, float], colour: NDArray[np.float64]) -> None:
         x, y = pixels(centre).tolist()
