@@ -40,6 +40,9 @@ HAND_BYTES = 160 * 160 * 4
 MIRRORED = {"swipe_left": "swipe_right", "swipe_right": "swipe_left", "tick": None}
 """Classes that a mirrored clip has instead; a mirrored tick is none of them, so clips with one are not mirrored."""
 
+SHAPES = (NONE, *GESTURES, *FURTHER)
+"""Classes of the films, of which a model may know fewer."""
+
 VERSION = 1
 """Of the drawing; another one makes new clips instead of taking those of the cache."""
 
@@ -93,13 +96,15 @@ class GestureClips:
     flow_channels = FLOW_CHANNELS
 
     def __init__(self, store: FilmStore, labels: tuple[str, ...], digest: str, geometry: Geometry) -> None:
-        self.labels, self.digest = labels, digest
-        self.classes = store.labels
+        self.labels, self.digest = labels, f"{digest} {' '.join(labels)}"
+        self._table = np.array([labels.index(shape) if shape in labels else 0 for shape in SHAPES])
+        self.classes = self._table[store.labels]
         self._store, self._geometry = store, geometry
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Return a clip, mirrored with a probability of one half."""
         film = self._store.film(index)
+        film = film._replace(classes=self._table[film.classes])
         if rng.random() < 0.5 and (mirrored := _mirrored(film, self.labels)) is not None:
             film = mirrored
         steps = np.ascontiguousarray(film.steps(self._geometry.tubelet_frames))
@@ -118,7 +123,7 @@ def prepare(data: GesturesPart, *, geometry: Geometry, progress: Progress) -> Ge
         RecipeError: if a folder has no hands, pictures or videos.
         OutputError: if the cache cannot be written.
     """
-    kept = data.model_dump(mode="json", exclude={"cache"}) | asdict(geometry) | {"version": VERSION}
+    kept = data.model_dump(mode="json", exclude={"cache", "further"}) | asdict(geometry) | {"version": VERSION}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
     for folder in data.hands:  # before any process starts
         _ = (folder / LANDMARKS).stat() if folder.is_dir() else read_cutouts(folder)
@@ -149,7 +154,7 @@ class GestureStudio:
     filming: Filming
 
     def film(self, count: int, seed: int) -> Iterator[Film]:
-        """Film `count` clips in order; the same seed gives the same clips."""
+        """Film `count` clips in order, with classes of `SHAPES`; the same seed gives the same clips."""
         data, geometry = self.data, self.filming.geometry
         rng = np.random.default_rng([seed, 2])
         groups, weights = data.worlds(seed)
@@ -166,7 +171,7 @@ class GestureStudio:
             else:
                 negative = kind < data.others + data.negatives
                 clip, clean, classes, *_ = film_gestures(
-                    everything, world, hands, self.filming, data.labels, rng, negative=negative
+                    everything, world, hands, self.filming, SHAPES, rng, negative=negative
                 )
             yield Film(clip, classes, token_flow(clean, geometry))
 

@@ -112,14 +112,18 @@ def perform(stage: Stage, duration_s: float, rng: Rng, *, negative: bool = False
         negative: it makes no gesture.
     """
     hand = _Hand(stage, rng)
-    if rng.random() < 0.65:
+    begins = rng.random()
+    if begins < 0.3:
+        hand.begin_with(_other(rng) if negative or rng.random() < 0.25 else str(rng.choice(GESTURES)))
+    elif begins < 0.7:
+        hand.gone = False
         hand.at = stage.home + rng.normal(0, 0.12, 2) * [stage.aspect, 1]
         if rng.random() < 0.5:
             hand.rest(float(rng.uniform(0, 0.8)))
     else:
         hand.rest(float(rng.exponential(0.5)))
         hand.enter()
-    mix = [0.0, 0.3, 0.7] if negative else [0.56, 0.2, 0.24]
+    mix = [0.0, 0.3, 0.7] if negative else [0.53, 0.23, 0.24]
     while hand.time_s < duration_s:
         if hand.gone:
             hand.rest(float(rng.exponential(0.4)))
@@ -211,6 +215,15 @@ class _Hand:
         across = np.array([-way[1], way[0]]) * bend
         self._add(self.at + share * way + 4 * share * (1 - share) * across)
 
+    def begin_with(self, label: str) -> None:
+        """Draw a shape from where the hand is when the clip begins."""
+        self.gone = False
+        legs = self._placed(draw_shape(label, self.rng), label in SWIPES)
+        self.at = legs[0][0]
+        self.rest(float(self.rng.choice([0.02, self.rng.uniform(0.05, 1.0)])))
+        self.stroke(label, self._moved_to(self.at, legs))
+        self.afterwards()
+
     def draw(self, label: str) -> None:
         """Go to the beginning of a shape, wait, and draw it."""
         legs = self._placed(draw_shape(label, self.rng), label in SWIPES)
@@ -219,7 +232,7 @@ class _Hand:
             self.rest(float(self.rng.uniform(0.12, 0.8)))
         if self.rng.random() < 0.25:
             self._change_pose()
-        self.stroke(label, legs)
+        self.stroke(label, self._moved_to(self.at, legs))
 
     def stroke(self, label: str, legs: Legs) -> None:
         """Draw a shape from where the hand is."""
