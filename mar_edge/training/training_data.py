@@ -18,7 +18,7 @@ from mar_edge.reporting import Progress
 from mar_edge.runtime.video.listing import list_videos
 from mar_edge.training.batches import Order
 from mar_edge.training.clip_source import Blend, ClipSource
-from mar_edge.training.objective import balanced_weights
+from mar_edge.training.objective import ClassWeights, rarity_weights
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.synthetic import camera_moves
 from mar_edge.training.synthetic.camera_moves import CameraMoves, CameraMovesPart
@@ -39,6 +39,8 @@ class TrainingData:
         digest: hash of everything that determines the clips.
         notes: sentences for the user.
         provenance: what a checkpoint records about the clips, in addition to the digest.
+        counts: how often each class is right (classes,): in frames where it may change within a clip, in clips otherwise;
+            None for clips.
     """
 
     train: ClipSource
@@ -48,10 +50,12 @@ class TrainingData:
     digest: str
     notes: list[str]
     provenance: dict[str, str] = field(default_factory=dict)
+    counts: NDArray[np.int64] | None = None
 
-    def class_weights(self) -> torch.Tensor:
-        """Return weights (classes,) inverse to the frequency of a class."""
-        return balanced_weights(torch.bincount(torch.from_numpy(self.train.classes), minlength=len(self.labels)))
+    def class_weights(self, kind: ClassWeights) -> torch.Tensor | None:
+        """Return weights (classes,) that grow with a class's rarity; None for equal ones."""
+        counts = np.bincount(self.train.classes, minlength=len(self.labels)) if self.counts is None else self.counts
+        return rarity_weights(torch.from_numpy(counts), kind)
 
 
 def read_lists(recipe: Recipe, progress: Progress) -> Split | None:
@@ -88,7 +92,8 @@ def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> Traini
         if recipe.task == "pretrain":
             films.labels = ()
         notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
-        return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, notes)
+        order = Order(len(films.classes), recipe.seed)
+        return TrainingData(films, None, order, films.labels, films.digest, notes, counts=films.counts)
     return _open_videos(recipe, recipe.data, split, progress)
 
 

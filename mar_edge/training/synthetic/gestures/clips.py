@@ -91,6 +91,7 @@ class GestureClips:
         labels: the classes.
         classes: class index of every clip (N,): that of its last time step.
         digest: hash of everything that determines the clips.
+        counts: see `FilmStore.counts`.
     """
 
     flow_channels = FLOW_CHANNELS
@@ -99,6 +100,7 @@ class GestureClips:
         self.labels, self.digest = labels, f"{digest} {' '.join(labels)}"
         self._table = np.array([labels.index(shape) if shape in labels else 0 for shape in SHAPES])
         self.classes = self._table[store.labels]
+        self.counts = np.bincount(self._table, store.counts(len(SHAPES)), minlength=len(labels)).astype(np.int64)
         self._store, self._geometry = store, geometry
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
