@@ -212,6 +212,69 @@ class ShownFrame:
     kind: ClassVar[Kind] = "frame"
 
 
+EVENT_GRACE_S = 1.0
+"""An event of a script is in time if it begins while its part is shown, or this long after it, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedPart:
+    """A part of the script of a source.
+
+    Attributes:
+        label: what is shown.
+        start_s, end_s: when, in the stream's own time, seconds.
+        seen: of a state, how many predictions said which label, in windows that lie within it.
+        event: of an event, label and begin in seconds of the one that was recognised in time: the right one, or else the first;
+            None without one.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+    seen: Mapping[str, int] = field(default_factory=dict)
+    event: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptScore:
+    """How the results of a stream compare with the script of its source, such as the demo's.
+
+    A script of states, such as moves of a camera, is judged by predictions: a window that spans two parts has no single right
+    answer, and only windows within one part count. A script of events, such as gestures, is judged by events: each part but the
+    idle ones is to give one event with its label in time, and each other event is false. A part that the stream's end leaves
+    no time for its event does not count.
+
+    Attributes:
+        idle: label of the parts between events; None for a script of states.
+        window_s: length of the model's window, seconds.
+        parts: that were judged, the newest 500.
+        unknown: labels of the script that are no classes of the model; there is no score then.
+        right: predictions, or events, that agree with the script.
+        total: predictions, or parts that ask for an event, that were judged.
+        false: events for which no part asks.
+    """
+
+    idle: str | None
+    window_s: float
+    parts: tuple[ScriptedPart, ...]
+    unknown: tuple[str, ...]
+    right: int
+    total: int
+    false: int
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the predictions that agree with a script of states; None where there is none."""
+        return self.right / self.total if self.idle is None and self.total and not self.unknown else None
+
+    @property
+    def events(self) -> dict[str, int] | None:
+        """Of a script of events, how many are `right` `of` how many, and how many `false`; None where there are none."""
+        if self.idle is None or self.unknown or not (self.total or self.false):
+            return None
+        return {"right": self.right, "of": self.total, "false": self.false}
+
+
 State = Literal["connecting", "live", "lost", "ended"]
 
 
@@ -239,7 +302,7 @@ class StreamStatus:
         elapsed_s: since the stream was added, seconds.
         latency_ms: median from capture to result, of the newest results; None without results.
         waited_ms: longest time for which a ready window waited for the engine.
-        agreement: share of the windows that agree with a script; None without one.
+        script: how the results compare with the source's script, once the stream has ended; None without one.
     """
 
     stream: str
@@ -259,12 +322,18 @@ class StreamStatus:
     elapsed_s: float = 0.0
     latency_ms: float | None = None
     waited_ms: float = 0.0
-    agreement: float | None = None
+    script: ScriptScore | None = None
 
     kind: ClassVar[Kind] = "summary"
 
+    @property
+    def agreement(self) -> float | None:
+        """Share of the predictions that agree with the script; None without a script of states."""
+        return None if self.script is None else self.script.agreement
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that the command line writes."""
+        scripted = None if self.script is None else self.script.events
         return {
             "type": "summary",
             "stream": self.stream,
@@ -281,6 +350,7 @@ class StreamStatus:
             "latency_ms": None if self.latency_ms is None else round(self.latency_ms, 2),
             **({"reused": self.reused} if self.reused else {}),
             **({} if self.agreement is None else {"agreement": round(self.agreement, 4)}),
+            **({} if scripted is None else {"scripted_events": scripted}),
         }
 
 

@@ -80,7 +80,7 @@ class DemoSource:
         options = ("show", "size", "fps", "realtime", "loops", "seed")
         unknown = sorted(set(values) - set(options))
         if unknown:
-            raise SourceError(f"demo has no option '{unknown[0]}'; its options are {', '.join(options)}")
+            raise SourceError(f"demo has no option '{printable(unknown[0])}'; its options are {', '.join(options)}")
         try:
             width, height = (int(side) for side in values.get("size", "640x480").split("x"))
             return cls(
@@ -93,7 +93,7 @@ class DemoSource:
             )
         except (ValueError, KeyError) as error:
             raise SourceError(
-                f"cannot read '{spec}'; write for instance demo:size=640x480,fps=30,realtime=no,loops=2,seed=1"
+                f"cannot read '{printable(spec)}'; write for instance demo:show=gestures,size=640x480,realtime=no,loops=2,seed=1"
             ) from error
 
     def connect(self) -> Connection:
