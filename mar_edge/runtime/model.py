@@ -16,12 +16,13 @@ from mar_edge.errors import EngineError, OptionError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warn
 from mar_edge.runtime.clips.clip_answers import answer
+from mar_edge.runtime.clips.clip_result import ClipResult
 from mar_edge.runtime.clips.whole_clip import Views, WholeClip, check_views
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.engine_set import EngineSet, Unloaded
 from mar_edge.runtime.engines.registry import MOST_THREADS, create_engine
 from mar_edge.runtime.measurement.choice import choose
-from mar_edge.runtime.results import ClipResult, Event
+from mar_edge.runtime.results import Event
 from mar_edge.runtime.sources.open import clip_file
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.runner import Runner
