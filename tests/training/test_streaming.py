@@ -35,6 +35,8 @@ from tests.fakes.films import moving_square, write_film, write_films
 
 QUIET = Console(quiet=True)
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 
 def nothing(*_: Any) -> None:
     """Progress that nobody watches."""
