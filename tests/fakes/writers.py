@@ -34,7 +34,7 @@ from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.symmetry import Film
 from tests.fakes.bundle import manifest
 from tests.fakes.family import INFO, TINY
-from tests.fakes.inline import in_this_process
+from tests.fakes.filming.inline import in_this_process
 from tests.fakes.shown_frames import shown
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mar_edge.datasets import clip_reader
 from mar_edge.training.synthetic import film_store
-from tests.fakes.inline import in_this_process
+from tests.fakes.filming.inline import in_this_process
 
 
 @pytest.fixture

@@ -38,9 +38,9 @@ from mar_edge.training.trainer import train
 from mar_edge.training.training_data import read_lists
 from mar_edge.training.validation import validate
 from tests.conftest import ROOT
+from tests.fakes.filming.studio import GreyStudio
 from tests.fakes.films import write_films
 from tests.fakes.recipes import tiny
-from tests.fakes.studio import GreyStudio
 from tests.training.test_training import QUIET, command, same
 
 GB = 10**9
