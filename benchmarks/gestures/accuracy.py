@@ -153,7 +153,8 @@ def delays(watched: Watched, classes: tuple[str, ...], events: Answers) -> str:
     return (
         table(["", ""], rows)
         + "\n\nThe end is that of the longest burst of motion beside the camera's own (benchmarks/gestures/stroke_end.py): "
-        "nobody labelled it. A hand that leaves without a pause makes it too late, and the delay too short or negative; "
+        "nobody labelled it. On drawn strokes it is right in the median (+0.02 s), four fifths between -0.26 and +0.55 s. A hand "
+        "that leaves without a pause makes it too late, and the delay too short or negative; "
         "for exact ends see the drawn films."
     )
 

@@ -5,6 +5,10 @@ camera's own motion cancels out; what still differs is something that moves by i
 burst of such motion; a pause of up to `PAUSE_S` belongs to it, as at the corner of a tick. Its end is where the burst ends.
 It cannot be told where the clip ends before the motion does, or where nothing stands out. A hand that leaves the picture
 without a pause after its stroke moves on, so that the end found is too late and a delay counted from it too short.
+
+On 90 drawn strokes of the gestures that were not used to choose the numbers below, cut as the real clips are (24 frames per
+second, 96 px, cameras that tremble and move, objects that pass), the end could be told for 56: median error +0.02 s, four
+fifths between -0.26 and +0.55 s. So a median over many clips is good to a few hundredths of a second, and a single one is not.
 """
 
 from __future__ import annotations
@@ -18,13 +22,17 @@ from numpy.typing import NDArray
 
 WIDTH_PX = 96
 SMOOTHING_S = 0.15
-PAUSE_S = 0.25
+PAUSE_S = 0.4
 QUIET_S = 0.2
 """The clip must go on for so long after a burst."""
-SHARE = 0.25
+SHARE = 0.15
 """Of the way from the quiet level to the strongest motion: above it is a burst."""
 LEAST = 2.0
 """The strongest motion must be so many times the quiet level."""
+NOISE = 5.0
+"""Grey levels that compression and noise differ by."""
+MOST = 20.0
+"""Grey levels beyond `NOISE` that count at most: the hand's contrast must not decide."""
 
 
 def stroke_end(pictures: Iterable[NDArray[np.uint8]], times_s: Sequence[float]) -> float | None:
@@ -39,7 +47,7 @@ def stroke_end(pictures: Iterable[NDArray[np.uint8]], times_s: Sequence[float]) 
 
 
 def motion_energy(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-    """Return how much differs between each picture and the one before it beside the camera's motion, grey levels (N - 1,)."""
+    """Return how much differs between each picture and the one before it, beside the camera's motion, grey levels (N - 1,)."""
     return np.array([_residual(before, after) for before, after in pairwise(map(_small_grey, pictures))], np.float64)
 
 
@@ -75,7 +83,7 @@ def _small_grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _residual(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
-    """Return the mean difference of two pictures after alignment, grey levels."""
+    """Return the mean difference of two pictures after alignment, beyond the noise, grey levels."""
     height, width = before.shape
     matrix = _camera_move(before, after)
     laid = cv2.warpAffine(before, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -83,7 +91,7 @@ def _residual(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     if not inside.any():
         return 0.0
     soft = [cv2.GaussianBlur(one, (0, 0), 1.0).astype(np.int16) for one in (laid, after)]
-    return float(np.abs(soft[0] - soft[1])[inside].mean())
+    return float(np.clip(np.abs(soft[0] - soft[1])[inside] - NOISE, 0, MOST).mean())
 
 
 def _camera_move(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -147,11 +147,11 @@ def test_the_log_stays_outside_of_the_repository(tmp_path: Path) -> None:
 
 
 def moving_hand(
-    until_s: float, length_s: float, *, shake_px: float = 1.5
+    until_s: float, length_s: float, *, shake_px: float = 0.7
 ) -> tuple[list[NDArray[np.uint8]], list[float]]:
     """Return pictures of a shaking camera with a patch that moves from 0.5 s until some time, and their times at 20 per second."""
     rng = np.random.default_rng(4)
-    scene = cv2.GaussianBlur(rng.integers(0, 256, (200, 260, 3), dtype=np.uint8), (0, 0), 2.0)
+    scene = cv2.GaussianBlur(rng.integers(0, 256, (200, 260, 3), dtype=np.uint8), (0, 0), 4.0)
     scene = cv2.normalize(scene, None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
     pictures, times_s = [], [place / 20 for place in range(round(20 * length_s))]
     for time_s in times_s:
