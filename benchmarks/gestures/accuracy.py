@@ -73,8 +73,8 @@ def setting(options: argparse.Namespace) -> dict[str, Any]:
 
 def held(options: argparse.Namespace) -> str:
     """Return how the clips are shown, in a sentence."""
-    before = f"its first picture is held for {options.before:g} s before, " if options.before else ""
-    after = f"its last picture for {options.hold:g} s after, because a camera goes on"
+    before = f"its first picture is held for {options.before:g} s before and " if options.before else ""
+    after = f"its last picture is held for {options.hold:g} s after, because a camera goes on"
     return f"Each clip in a session of its own; {before}{after}"
 
 
