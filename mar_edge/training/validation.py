@@ -6,16 +6,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.masking import Mask, visible_indices
 from mar_edge.model.mar import MAR
+from mar_edge.model.streaming import StreamingMAR
 from mar_edge.training.videos import VideoClips
 
 
 @torch.no_grad()
 def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch: int) -> Evaluation:
     """Evaluate a model on all validation videos, each process its part of them.
+
+    A streaming model is judged after the last whole time step of a view. Where a video is shorter than a view, that is the
+    last step before its last frame is repeated: live, and in `Model.classify`, nothing stands still after the end.
 
     Args:
         model: the model; left in evaluation mode.
@@ -26,13 +31,16 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch
     """
     model.eval()
     visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
+    repeated = clips.repeated_frames()
     scores = torch.zeros(len(clips.classes), len(clips.labels), device=fabric.device)
     # with sharded weights every process must call the model equally often
     for first in range(0, len(clips.classes), fabric.world_size):
         index = min(first + fabric.global_rank, len(clips.classes) - 1)
         views = torch.from_numpy(clips.views(index))
+        shown = views.shape[1] - int(repeated[index])
         with fabric.autocast():  # more at once than in training may not fit
-            logits = torch.cat([model(part.to(fabric.device), visible).float() for part in torch.split(views, batch)])
+            parts = [_answers(model, part.to(fabric.device), visible, shown) for part in torch.split(views, batch)]
+        logits = torch.cat(parts).float()
         if first + fabric.global_rank < len(clips.classes):
             scores[index] = F.softmax(logits, dim=1).mean(dim=0)
     if fabric.world_size > 1:
@@ -43,3 +51,22 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch
         targets=clips.classes,
         names=tuple(clips.name(index) for index in range(len(clips.classes))),
     )
+
+
+def _answers(model: MAR, views: Tensor, visible: Tensor, shown: int) -> Tensor:
+    """Return the logits of views (B, classes).
+
+    All steps of a streaming model run, also those that are not looked at: with sharded weights every process must run
+    equally many passes.
+
+    Args:
+        model: the model.
+        views: uint8 (B, T, H, W, 3).
+        visible: token indices.
+        shown: frames before the last one is repeated.
+    """
+    if not isinstance(model, StreamingMAR):
+        out: Tensor = model(views, visible)
+        return out
+    whole = max(1, shown // model.geometry.tubelet_frames)
+    return model.every_step(views, visible)[:, whole - 1]

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
-from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
+from mar_edge.datasets.clip_sampling import dense_times, dense_views, sampled_frames, uniform_times, uniform_views
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.files.yaml_part import Part, refuse
@@ -208,10 +208,12 @@ class VideoClips:
         return np.stack([self._augmentation.plain(self._reader.read(index, times_s)) for times_s in views])
 
     def repeated_frames(self) -> NDArray[np.int64]:
-        """Return how often the last frame of every video is repeated to fill a clip, (N,)."""
-        durations_s = np.array([self._reader.duration_s(index) for index in range(len(self.classes))])
-        found = np.round(durations_s * self._data.rate_fps).astype(np.int64)
-        return np.maximum(0, self._geometry.frames - found)
+        """Return how often the last frame of every video is repeated at the end of a clip, (N,); 0 with uniform sampling."""
+        if self._data.sampling == "uniform":
+            return np.zeros(len(self.classes), np.int64)
+        durations_s = [self._reader.duration_s(index) for index in range(len(self.classes))]
+        found = [sampled_frames(duration_s, self._data.rate_fps) for duration_s in durations_s]
+        return np.array([max(0, self._geometry.frames - one) for one in found], np.int64)
 
     @property
     def paths(self) -> list[Path]:

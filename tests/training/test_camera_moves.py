@@ -35,6 +35,7 @@ def recipe(tmp_path: Path) -> Path:
     return write(tmp_path / "recipe.yaml", values)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_three_tasks_train_and_the_checkpoint_knows_its_labels(recipe: Path, tmp_path: Path) -> None:
     result = train(recipes.load(recipe), QUIET)
     assert result.finished

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mar_edge.errors import OptionError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.results import Event, EventEnded, EventStarted
 from mar_edge.runtime.streams.event_rule import EventRule
@@ -72,6 +73,8 @@ class Decision:
         new_id: Callable[[], str] = new_event_id,
     ) -> None:
         self._labels = spec.labels
+        if not isinstance(rule, EventRule | None):
+            raise OptionError(f"rule is {rule!r}; give an EventRule, such as mar_edge.EventRule(onset=0.6)")
         self._rule = (rule or EventRule()).applied_to(spec)
         self._smoother = Smoother(smoothing_s)
         self._energy = Smoother(smoothing_s)

@@ -22,7 +22,7 @@ from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.dial import DialOptions
+from mar_edge.runtime.streams.dial import DialOptions, limits_of
 from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
@@ -33,6 +33,7 @@ from mar_edge.runtime.streams.result_queue import ResultQueue
 from mar_edge.runtime.streams.running_stream import RunningStream
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S, Scheduler
 from mar_edge.runtime.streams.smoothing import SMOOTHING_S
+from mar_edge.runtime.streams.stream_name import checked_name
 
 STOP_S = 2.0
 """How long stopping takes at most."""
@@ -131,7 +132,7 @@ class Runner:
         """
         engines = _usable_engines(model)
         engine = engines.first
-        if dial is not None and dial.limited:
+        if (dial := limits_of(dial)) is not None:
             engines.load()
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
@@ -311,9 +312,7 @@ class Runner:
 
     def _free_name(self, name: str | None, source: Source) -> str:
         if name is not None:
-            name = printable(without_credentials(name))
-            if not name.strip():
-                raise OptionError("the name of a stream is empty; give it one, or leave it out for the source's own")
+            name = checked_name(name)
             if name in self._streams:
                 raise OptionError(f"there is a stream '{name}' already; give each stream a name of its own")
             return name
@@ -327,7 +326,7 @@ class Runner:
         """
         for stream in self._streams.values():
             if stream.engine is engines.first:
-                if stream.in_use.dial != (dial if dial is not None and dial.limited else None):
+                if stream.in_use.dial != dial:
                     raise OptionError(
                         f"stream '{stream.name}' has the same model with another dial; streams of one model share it, so give "
                         "all of them the same, or load the model once more"
@@ -374,9 +373,11 @@ class Runner:
 def _usable_engines(model: LoadedModel) -> EngineSet:
     if not hasattr(model, "engine"):
         raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
-    model.engine.check_process()
     engines = getattr(model, "engines", None)
-    return engines if isinstance(engines, EngineSet) else EngineSet(model.engine)
+    if not isinstance(engines, EngineSet):
+        engines = EngineSet(model.engine)
+    engines.first.check_process()
+    return engines
 
 
 def _numbered(name: str, taken: Collection[str]) -> str:

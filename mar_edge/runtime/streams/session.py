@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
+from numbers import Real
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.credentials import without_credentials
-from mar_edge.errors import DataError, EngineError
+from mar_edge.errors import DataError, EngineError, FrameError, OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import check_frame
 from mar_edge.runtime.engines.engine import Engine
@@ -24,6 +25,7 @@ from mar_edge.runtime.streams.feed import Feed, ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.session_state import Notes, Origin, SessionState
 from mar_edge.runtime.streams.smoothing import SMOOTHING_S
+from mar_edge.runtime.streams.stream_name import checked_name
 
 
 class Session:
@@ -49,6 +51,10 @@ class Session:
     Attributes:
         warnings: what the operator should know, the newest 100 that were not read yet.
         hop: sampled frames between two predictions.
+
+    Raises:
+        OptionError: if an option is invalid.
+        BundleError, EngineError: if the graph of another mask cannot be loaded.
     """
 
     def __init__(
@@ -63,7 +69,7 @@ class Session:
         skip_still: float | None = None,
         dial: DialOptions | None = None,
     ) -> None:
-        self.stream = without_credentials(stream)
+        self.stream = checked_name(stream)
         self.warnings = Warnings()
         engines = engine if isinstance(engine, EngineSet) else EngineSet(engine)
         self._in_use = EngineInUse(engines, mask=mask, dial=dial)
@@ -117,7 +123,7 @@ class Session:
         """
         self._in_use.engine.check_process()
         picture = check_frame(frame)
-        arrived_s = time.monotonic() if arrived_s is None else arrived_s
+        arrived_s = time.monotonic() if arrived_s is None else _checked_arrival(arrived_s)
         fed = self._feed.add(Frame(picture=picture, time_s=time_s, color=color, arrived_s=arrived_s, held=held))
         if fed.cut is not None:
             self._cut(fed.cut)
@@ -174,9 +180,14 @@ class Session:
                 the state: `model.session(mask=state.mask, dial=...)`.
 
         Raises:
+            OptionError: if it is no `SessionState`.
             EngineError: if it is of another model, mask or precision.
             DataError: if it contradicts itself, as of a file that was changed.
         """
+        if not isinstance(state, SessionState):
+            raise OptionError(
+                f"the state is {state!r}; give what Session.state returned, or for a file SessionState.load('door.npz')"
+            )
         state.check(self._in_use.engine)
         feed, recogniser = Feed(self._spec, hop=self.hop), self._new_recogniser(self._in_use.engine)
         try:
@@ -238,3 +249,9 @@ class Session:
                 "frames are repeated, and recognition may suffer"
             )
         self.warnings(f"{self.stream}: {why}")
+
+
+def _checked_arrival(arrived_s: object) -> float:
+    if not isinstance(arrived_s, Real) or not math.isfinite(arrived_s):
+        raise FrameError(f"arrived_s is {arrived_s!r}; give time.monotonic() at the frame's capture, or leave it out")
+    return float(arrived_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,9 @@ class Smoother:
     """
 
     def __init__(self, time_constant_s: float) -> None:
-        if not time_constant_s >= 0:
-            raise OptionError(f"smoothing is {time_constant_s} s; it must be 0 or more")
+        given: object = time_constant_s
+        if not isinstance(given, Real) or not float(given) >= 0:
+            raise OptionError(f"smoothing_s is {time_constant_s!r}; use 0 seconds or more")
         self.time_constant_s = time_constant_s
         self.reset()
 
