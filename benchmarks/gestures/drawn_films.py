@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OptionError
+from mar_edge.geometry import Geometry
+from mar_edge.training.synthetic.gestures.clips import SHAPES
+from mar_edge.training.synthetic.gestures.cutouts import read_cutouts
+from mar_edge.training.synthetic.gestures.film import film_gestures
+from mar_edge.training.synthetic.virtual_camera import Filming
+from mar_edge.training.synthetic.worlds import drawn_worlds, picture_worlds, video_worlds, videos_below
 
-GENERATOR = "mar_edge.training.synthetic.gestures:films"
-"""THE PLUG: `MODULE:FUNCTION` of the generator, called with the number of films and a seed, which yields `GestureFilm`s."""
+GENERATOR = "drawn_films:films"
+"""`MODULE:FUNCTION` of the generator, called with the number of films and a seed, which yields `GestureFilm`s."""
+
+NEGATIVE_EVERY = 6
+"""Every so many films show a hand that makes no gesture."""
+
+SHARED = Path("../shared")
+
+PICTURES = Path("/usr/share/backgrounds/gnome")
+"""Wallpapers that no model was trained on; of Debian's package gnome-backgrounds."""
 
 SEED = 555_014
 """Of the films that are measured on; training must not use it."""
@@ -66,3 +81,18 @@ def generator(name: str = GENERATOR) -> Generator:
         ) from error
     drawn: Generator = found
     return drawn
+
+
+def films(count: int, seed: int) -> Iterator[GestureFilm]:
+    """Draw films before scenes, wallpapers and footage that training has not seen; hands are those of training."""
+    rng = np.random.default_rng([seed, 2])
+    hands = read_cutouts(SHARED / "data" / "hands")
+    worlds = [
+        *drawn_worlds(40, seed),
+        *picture_worlds([PICTURES]),
+        *video_worlds(videos_below(SHARED / "clips" / "daily")),
+    ]
+    filming = Filming(geometry=Geometry(frames=64, height_px=64, width_px=64))
+    for number in range(count):
+        world = worlds[int(rng.integers(len(worlds)))]
+        yield film_gestures(worlds, world, hands, filming, SHAPES, rng, negative=number % NEGATIVE_EVERY == 0)

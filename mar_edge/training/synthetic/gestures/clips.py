@@ -218,7 +218,7 @@ def motion(clip: NDArray[np.uint8], places: NDArray[np.float64], geometry: Geome
     out[seen, ..., FLOW_CHANNELS] = _SEEN
     way = last[seen][:, None, None] - np.stack([right, down], axis=-1)
     out[seen, ..., FLOW_CHANNELS + 1 : FLOW_CHANNELS + 3] = _WAY * way
-    out[seen, ..., FLOW_CHANNELS + 3 :] = (last - first)[seen][:, None, None]
+    out[seen, ..., FLOW_CHANNELS + 3 :] = (last[seen] - first[seen])[:, None, None]
     return out
 
 
