@@ -97,7 +97,8 @@ def test_a_site_is_what_the_file_says(tmp_path: Path) -> None:
         "name": "gate",
         "hop": 4,
         "skip_still": None,
-        "smoothing_s": 0.3,
+        "smoothing_s": None,
+        "mirror": False,
         "rule": EventRule(onset=0.7, classes={"pan_left": ClassRule(onset=0.9)}),
         "max_age_s": 0.5,
         "max_retries": None,
@@ -387,7 +388,7 @@ def test_changes_name_what_was_added_removed_and_changed(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("source: 0", "source: 0\n    hop: null\n    smoothing_s: 0.30"),  # the defaults, written
+        ("source: 0", "source: 0\n    hop: null\n    smoothing_s: null"),  # the defaults, written
         ("moves", "camera"),  # another name of the same model
         ("version: 1\n", "# a comment\n"),
         ("    model: moves\n    hop: 4\n", "    hop: 4\n    model: moves\n"),
