@@ -50,7 +50,6 @@ from mar_edge.runtime.measurement.clip_runner import FRESH, PAST, ClipRunner, jo
 from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.profiling import Profile
 from mar_edge.runtime.measurement.timing import run_in_turns
-from mar_edge.runtime.measurement.verification import verify
 from tests.conftest import need
 from tests.fakes.films import moving_square, write_film
 from tests.fakes.tiny_model import STREAM_INFO, TINY_STREAM, tiny_stream
@@ -333,8 +332,6 @@ def test_the_gate_answers_to_labelled_clips_of_brief_actions_as_classify_does(tm
     assert (variant.parity.reference_top1, variant.parity.top1) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert not [warning for warning in done.warnings if "shorter" in warning or "without a gap" in warning]
     clips = open_labelled_clips(done.bundle.manifest, tmp_path / "clips.csv", count=8)
-    _, other = verify(done.bundle, clips, engines=["openvino"])
-    assert other.parity is not None and other.parity.top1 == pytest.approx(2 / 3)
     trial = Trial.of(done.bundle.graph_path(variant), clips)
     assert trial.targets is not None and (trial.targets >= 0).sum() == 3
     known = trial.targets >= 0

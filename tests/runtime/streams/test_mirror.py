@@ -20,7 +20,7 @@ from mar_edge.runtime.results import Prediction, ShownFrame
 from mar_edge.runtime.streams.runner import Runner
 from mar_edge.runtime.streams.session import Session
 from mar_edge.testing import FakeEngine, ListSink
-from tests.cli.test_cli import records
+from tests.fakes.command_line import records
 from tests.fakes.stateful_engine import StatefulEngine
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -92,7 +92,7 @@ def test_the_mirror_image_of_a_frame_is_made_once_and_only_if_it_is_looked_at() 
 
     def picture() -> NDArray[np.uint8]:
         asked.append(1)
-        return film()[0]
+        return np.asarray(film()[0])
 
     frame = Frame(picture=picture, size_px=(64, 48), time_s=2.0, color="bgr", arrived_s=5.0, held=True, cut="b begins")
     mirrored = frame.mirrored()
