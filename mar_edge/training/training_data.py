@@ -15,11 +15,12 @@ from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import DataError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.reporting import Progress
+from mar_edge.runtime.clips.whole_clip import HELD_S
 from mar_edge.runtime.video.listing import list_videos
 from mar_edge.training.batches import Order
 from mar_edge.training.clip_source import Blend, ClipSource
 from mar_edge.training.objective import ClassWeights, rarity_weights
-from mar_edge.training.recipe import Recipe
+from mar_edge.training.recipe import Recipe, unknown_labels
 from mar_edge.training.synthetic import camera_moves
 from mar_edge.training.synthetic.camera_moves import CameraMoves, CameraMovesPart
 from mar_edge.training.synthetic.gestures import clips as gestures
@@ -111,6 +112,7 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
         geometry=recipe.clip,
         augment=recipe.augment,
         flow=bool(recipe.objective.flow_weight),
+        held_s=HELD_S if recipe.clip_answer == "peak" else 0.0,
         progress=progress,
     )
     notes = [*opened.warnings]
@@ -130,10 +132,8 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
         raise DataError(f"{data.train[0]} leaves nothing to train on: no clips of {some(empty) or 'any kind'}")
     if empty:
         notes.append(f"no training clips of {some(empty)}: the model cannot learn them")
-    if labelled and recipe.idle_label is not None and recipe.idle_label not in opened.train.labels:
-        raise RecipeError(
-            f"idle_label '{recipe.idle_label}' is not one of the labels: {', '.join(opened.train.labels)}"
-        )
+    if labelled and (unknown := list(unknown_labels(recipe, opened.train.labels))):
+        raise RecipeError("; ".join(f"{'.'.join(key)}: {problem}" for key, problem in unknown))
     source: ClipSource = opened.train if opened.figures is None else Blend(opened.train, opened.figures)
     order = Order(len(source.classes), recipe.seed, repeats=data.repeats, weights=_weights(opened, counts, data))
     digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]

@@ -12,23 +12,45 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.masking import Mask, visible_indices
 from mar_edge.model.mar import MAR
 from mar_edge.model.streaming import StreamingMAR
+from mar_edge.model_spec import ClipAnswer
+from mar_edge.runtime.clips.clip_answers import peak_of
 from mar_edge.training.videos import VideoClips
 
 
 @torch.no_grad()
-def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch: int) -> Evaluation:
+def validate(
+    model: MAR,
+    clips: VideoClips,
+    mask: Mask,
+    fabric: Fabric,
+    *,
+    batch: int,
+    clip_answer: ClipAnswer = "mean",
+    idle_label: str | None = None,
+) -> Evaluation:
     """Evaluate a model on all validation videos, each process its part of them.
 
-    A streaming model is judged after the last whole time step of a view. Where a video is shorter than a view, that is the
-    last step before its last frame is repeated: live, and in `Model.classify`, nothing stands still after the end.
+    The scores of a video are the mean over its views; or for `clip_answer: peak` those of the answer that names an action most
+    surely, of all views and, with a streaming model, of all their time steps. Otherwise a streaming model is judged after the
+    last whole time step of a view. Where a video is shorter than a view, that is the last step before its last frame is
+    repeated: live, and in `Model.classify`, nothing stands still after the end.
 
     Args:
         model: the model; left in evaluation mode.
-        clips: the videos; the scores of a video are the mean over its views.
+        clips: the videos.
         mask: the mask (t, h, w) to use.
         fabric: for the device and processes.
         batch: maximum views in a forward pass.
+        clip_answer: see `ModelSpec`.
+        idle_label: class that is no action; None for none.
     """
+    peak, idle = clip_answer == "peak", None if idle_label is None else clips.labels.index(idle_label)
+
+    def answers(part: Tensor, shown: int) -> Tensor:
+        if peak and isinstance(model, StreamingMAR):
+            return model.every_step(part, visible)
+        return _answers(model, part, visible, shown)
+
     model.eval()
     visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
     repeated = clips.repeated_frames()
@@ -39,8 +61,10 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch
         views = torch.from_numpy(clips.views(index))
         shown = views.shape[1] - int(repeated[index])
         with fabric.autocast():  # more at once than in training may not fit
-            parts = [_answers(model, part.to(fabric.device), visible, shown) for part in torch.split(views, batch)]
-        logits = torch.cat(parts).float()
+            logits = torch.cat([answers(part.to(fabric.device), shown) for part in torch.split(views, batch)]).float()
+        logits = logits.flatten(0, -2)  # (answers, classes)
+        if peak:
+            logits = logits[[peak_of(logits.cpu().numpy(), idle)]]
         if first + fabric.global_rank < len(clips.classes):
             scores[index] = F.softmax(logits, dim=1).mean(dim=0)
     if fabric.world_size > 1:

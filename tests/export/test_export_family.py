@@ -301,7 +301,7 @@ def test_profile_build_and_triton_from_the_command_line(
 
 def test_the_manifest_says_how_it_was_made(family: Exported) -> None:
     values = json.loads((family.bundle.path / "manifest.json").read_text())
-    assert values["format"] == 4
+    assert values["format"] == 5
     assert values["provenance"]["export"]["versions"]["onnx"] == onnx.__version__
     int8 = [variant for variant in values["variants"] if variant["precision"] == "int8"]
     assert all(variant["quantisation"]["method"] == "minmax" for variant in int8)

@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ClipResult:
-    """Classification of a clip, averaged over its views.
+    """Classification of a clip, averaged over its views, or the answer that names a brief action most surely.
 
     Attributes:
         path: the clip.
         scores: probability of every class.
-        views: number of windows averaged.
+        views: number of windows that were seen; of a streaming model, of crops.
         duration_s: length of the clip in seconds.
         repeated_frames: places of a window that must be filled with repeated frames, because the clip, or its longest
             part without a gap, has fewer frames than a window; 0 otherwise.

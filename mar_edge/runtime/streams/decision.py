@@ -49,8 +49,8 @@ class Decision:
     Args:
         spec: the model.
         stream: name of the stream, for its events.
-        smoothing_s: time constant of the score average, and of that of the energy, seconds.
-        rule: when events begin and end.
+        smoothing_s: time constant of the score average, and of that of the energy, seconds; None for the model's own.
+        rule: when events begin and end; what it leaves open is as the model says.
         new_id: makes the events' ids.
 
     Attributes:
@@ -68,7 +68,7 @@ class Decision:
         spec: ModelSpec,
         *,
         stream: str,
-        smoothing_s: float,
+        smoothing_s: float | None = None,
         rule: EventRule | None = None,
         new_id: Callable[[], str] = new_event_id,
     ) -> None:
@@ -76,8 +76,8 @@ class Decision:
         if not isinstance(rule, EventRule | None):
             raise OptionError(f"rule is {rule!r}; give an EventRule, such as mar_edge.EventRule(onset=0.6)")
         self._rule = (rule or EventRule()).applied_to(spec)
-        self._smoother = Smoother(smoothing_s)
-        self._energy = Smoother(smoothing_s)
+        smoothing_s = spec.smoothing_s if smoothing_s is None else smoothing_s
+        self._smoother, self._energy = Smoother(smoothing_s), Smoother(smoothing_s)
         self._detector = EventDetector(stream, self._rule, new_id=new_id)
         self._waiting: tuple[Event, ...] = ()
         self.label = self._rule.idle_label or UNKNOWN

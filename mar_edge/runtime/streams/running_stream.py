@@ -173,7 +173,8 @@ class RunningStream:
         if not self._distribution.wants(self.name, "frame"):
             return
         captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
-        shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
+        shown_frame = frame.mirrored() if self._feed.mirror else frame  # as the model sees it, and labels say it
+        shown = ShownFrame(stream=self.name, frame=shown_frame, time_s=frame.time_s, captured_at=captured_at)
         self._distribution.emit(shown, keep=not live)
 
     def _wait_for_room(self) -> bool:

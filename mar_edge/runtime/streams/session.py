@@ -24,7 +24,6 @@ from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed, ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.session_state import Notes, Origin, SessionState
-from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 from mar_edge.runtime.streams.stream_name import checked_name
 
 
@@ -40,13 +39,14 @@ class Session:
         stream: name of the stream, for its results.
         hop: sampled frames between two predictions; by default an eighth of the window. A streaming model runs every time
             step, and predicts after a multiple of its frames.
-        smoothing_s: time constant of the score average, seconds.
-        rule: when events begin and end.
+        smoothing_s: time constant of the score average, seconds; None for the model's own, or 0.3.
+        rule: when events begin and end; what it leaves open is as the model says.
         mask: mask ratio to begin with, percent; None for that of the engine that is loaded.
         skip_still: difference in grey levels, above 0 to 255, up to which a time step of a streaming model shows nothing new
             and repeats the last answer, marked `reused`; True for a measured default, None to run every step.
         dial: what recognition may spend; the mask is chosen accordingly between inferences. The graphs of all masks are
             loaded at once.
+        mirror: recognise the mirror image of every frame: for a camera that faces its user.
 
     Attributes:
         warnings: what the operator should know, the newest 100 that were not read yet.
@@ -63,11 +63,12 @@ class Session:
         *,
         stream: str = "session",
         hop: int | None = None,
-        smoothing_s: float = SMOOTHING_S,
+        smoothing_s: float | None = None,
         rule: EventRule | None = None,
         mask: int | None = None,
         skip_still: float | None = None,
         dial: DialOptions | None = None,
+        mirror: bool = False,
     ) -> None:
         self.stream = checked_name(stream)
         self.warnings = Warnings()
@@ -75,7 +76,7 @@ class Session:
         self._in_use = EngineInUse(engines, mask=mask, dial=dial)
         self._in_use.tell = self._tell
         self._spec = engines.first.spec
-        self._feed = Feed(self._spec, hop=hop)
+        self._feed = Feed(self._spec, hop=hop, mirror=mirror)
         self._new_recogniser = partial(
             Recogniser, stream=self.stream, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still
         )
@@ -182,6 +183,7 @@ class Session:
         Raises:
             OptionError: if it is no `SessionState`.
             EngineError: if it is of another model, mask or precision.
+            OptionError: if it is of a session that mirrors frames and this one does not, or the other way round.
             DataError: if it contradicts itself, as of a file that was changed.
         """
         if not isinstance(state, SessionState):
@@ -189,7 +191,13 @@ class Session:
                 f"the state is {state!r}; give what Session.state returned, or for a file SessionState.load('door.npz')"
             )
         state.check(self._in_use.engine)
-        feed, recogniser = Feed(self._spec, hop=self.hop), self._new_recogniser(self._in_use.engine)
+        mirror = self._feed.mirror
+        if state.notes.feed.mirror != mirror:
+            raise OptionError(
+                f"this state is of a session with mirror={not mirror}; restore it in one: model.session(mirror={not mirror})"
+            )
+        feed = Feed(self._spec, hop=self.hop, mirror=mirror)
+        recogniser = self._new_recogniser(self._in_use.engine)
         try:
             feed.restore(state.notes.feed, state.arrays["frames"])
             recogniser.restore(state.notes, state.arrays)

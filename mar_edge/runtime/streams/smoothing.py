@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import OptionError
 
-SMOOTHING_S = 0.3
-"""Time constant of the score average where none is given."""
-
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return probabilities over the last axis."""
