@@ -63,6 +63,7 @@ class GesturesPart(WorldsPart):
         further: shapes that are classes of their own, of `square`, `caret`, `star`; otherwise they are `none`.
         others: share of the clips without a hand: people who walk, sit or jump, and moving cameras.
         negatives: share of the clips in which a hand makes no gesture.
+        plain: share of the hands that are large, before a good camera that is worn and stands still: to begin with.
         chunk: clips in one file.
         seed: of the filming.
         cache: folder for the clips.
@@ -75,6 +76,7 @@ class GesturesPart(WorldsPart):
     further: tuple[Literal["square", "caret", "star"], ...] = ()
     others: Probability = 0.1
     negatives: Probability = 0.12
+    plain: Probability = 0.0
     chunk: int = Field(default=500, gt=0, le=1_000_000)
     seed: Seed = 0
     cache: Path = Path("runs/cache")
@@ -131,7 +133,8 @@ def prepare(data: GesturesPart, *, geometry: Geometry, progress: Progress) -> Ge
         RecipeError: if a folder has no hands, pictures or videos.
         OutputError: if the cache cannot be written.
     """
-    kept = data.model_dump(mode="json", exclude={"cache", "further"}) | asdict(geometry) | {"version": VERSION}
+    unused = {"cache", "further"} if data.plain else {"cache", "further", "plain"}
+    kept = data.model_dump(mode="json", exclude=unused) | asdict(geometry) | {"version": VERSION}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
     for folder in data.hands:  # before any process starts
         _ = (folder / LANDMARKS).stat() if folder.is_dir() else read_cutouts(folder)
@@ -179,7 +182,8 @@ class GestureStudio:
                 yield Film(clip, np.zeros(len(clip), np.int64), motion(clip, nowhere, geometry))
                 continue
             negative = kind < data.others + data.negatives
-            film = film_gestures(everything, world, hands, self.filming, SHAPES, rng, negative=negative)
+            plain = data.plain > 0 and rng.random() < data.plain
+            film = film_gestures(everything, world, hands, self.filming, SHAPES, rng, negative=negative, plain=plain)
             yield Film(film.clip, film.classes, motion(film.clean, film.places, geometry))
 
     def _other(self, world: World, worlds: list[World], rng: Rng) -> NDArray[np.uint8]:

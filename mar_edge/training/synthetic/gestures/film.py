@@ -106,6 +106,7 @@ def film_gestures(
     rng: Rng,
     *,
     negative: bool = False,
+    plain: bool = False,
 ) -> GestureFilm:
     """Film one clip.
 
@@ -117,13 +118,15 @@ def film_gestures(
         labels: classes; a shape that is none of them is class 0.
         rng: source of all random numbers.
         negative: the hand does all kinds of things, but draws no gesture.
+        plain: a large hand before a good camera that is worn and stands still.
     """
     time_s = frame_times(filming, rng)
     aspect = float(rng.choice([1.0, 4 / 3, 4 / 3, 1.5, 16 / 9, 3 / 4, 9 / 16]))
     duration_s = float(time_s[-1])
-    shot = draw_shot(world, _camera(duration_s, filming, rng), time_s, aspect, filming, rng)
-    scene = _scene(hands, aspect, duration_s, rng, negative=negative)
-    passing = draw_objects(worlds, shot.path, time_s, 0.3, rng) if rng.random() < 0.3 else []
+    camera = CameraPath([(duration_s + 0.3, Motion())], rng) if plain else _camera(duration_s, filming, rng)
+    shot = draw_shot(world, camera, time_s, aspect, filming, rng)
+    scene = _scene(hands, aspect, duration_s, rng, negative=negative, plain=plain)
+    passing = draw_objects(worlds, shot.path, time_s, 0.3, rng) if rng.random() < (0 if plain else 0.3) else []
     exposure_s = float(rng.choice([0.0, rng.uniform(0.004, 0.06)]))
     frames = []
     for t in time_s:
@@ -133,7 +136,7 @@ def film_gestures(
         frames.append(_with(view, scene, float(t), exposure_s))
     clean = np.stack(frames)
     return GestureFilm(
-        clip=degrade(clean, rng, darkest=DARKEST_GAIN),
+        clip=clean if plain else degrade(clean, rng, darkest=DARKEST_GAIN),
         clean=clean,
         classes=scene.acts.classes(time_s, labels),
         strokes=scene.acts.strokes,
@@ -167,9 +170,9 @@ def _camera(duration_s: float, filming: Filming, rng: Rng) -> CameraPath:
     return CameraPath(segments, rng, start_deg=float(rng.normal(0, 5)))
 
 
-def _scene(hands: list[Cutout], aspect: float, duration_s: float, rng: Rng, *, negative: bool) -> _Scene:
-    facing = rng.random() < 0.3
-    length = float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)) if facing else rng.uniform(np.log(0.25), np.log(0.75))))
+def _scene(hands: list[Cutout], aspect: float, duration_s: float, rng: Rng, *, negative: bool, plain: bool) -> _Scene:
+    facing = rng.random() < (0 if plain else 0.3)
+    length = _between(rng, *((0.1, 0.3) if facing else (0.4, 0.6) if plain else (0.25, 0.75)))
     arm = draw_arm(_poses(hands, rng), length, rng)
     person = draw_person(aspect, length, arm.hands[0].skin * arm.tint, rng) if facing else None
     if person is not None:
@@ -184,10 +187,10 @@ def _scene(hands: list[Cutout], aspect: float, duration_s: float, rng: Rng, *, n
         elbow = _elbow(home, length, aspect, rng)
         way = (elbow - home) / np.hypot(*(elbow - home))
         away = home + way * (1.2 + length)
-    size = float(
-        np.exp(rng.uniform(np.log(0.22), np.log(0.6)) if person is None else rng.uniform(np.log(1.2), np.log(3.2)))
-    )
-    size = size if person is None else min(0.7, size * length)
+    if person is None:
+        size = _between(rng, *((0.35, 0.6) if plain else (0.22, 0.6)))
+    else:
+        size = min(0.7, length * _between(rng, 1.2, 3.2))
     stage = Stage(aspect, length, home, away, size, sweeps=person is None)
     return _Scene(
         arm=arm,
@@ -199,6 +202,11 @@ def _scene(hands: list[Cutout], aspect: float, duration_s: float, rng: Rng, *, n
         lag_deg_s=float(rng.normal(0, 6)),
         aspect=aspect,
     )
+
+
+def _between(rng: Rng, low: float, high: float) -> float:
+    """Draw a number, log-uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _poses(hands: list[Cutout], rng: Rng) -> tuple[Cutout, ...]:
