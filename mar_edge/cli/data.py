@@ -1,4 +1,4 @@
-"""`mar-edge data`: checks the videos for training and evaluation."""
+"""`mar-edge data`: splits and checks the videos for training and evaluation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mar_edge.cli.data_split import split
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.views.progress_bar import progress_bar
@@ -25,12 +26,15 @@ SHOWN_ENDS = 8
 SHOWN_PROBLEMS = {"error": 200, "warning": 10}
 """Problems shown of each kind; the JSON has all."""
 
-app = typer.Typer(no_args_is_help=True, help="Check the videos for training or evaluation.")
+app = typer.Typer(no_args_is_help=True, help="Split and check the videos for training or evaluation.")
 
 
 @app.callback()
 def _data() -> None:
     pass
+
+
+app.command("split")(split)
 
 
 @app.command("check")
