@@ -45,7 +45,9 @@ def split(
     test: Annotated[float, typer.Option("--test", metavar="PERCENT", help="Of the clips; 0 for no test.")] = 25,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="FOLDER", help="Folder of the lists; default: DATA, or the folder of a list."),
+        typer.Option(
+            "-o", "--out", metavar="FOLDER", help="Folder of the lists; default: DATA, or the folder of a list."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another one gives another split.")] = 0,
     root: RootOption = None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from mar_edge.counting import counted, counted_of
 
-RATES_FPS = (4.0, 5.0, 6.0, 7.5, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0)
+RATES_FPS: tuple[float, ...] = (4.0, 5.0, 6.0, 7.5, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0)
 
 SLOWEST_FPS = 7.5
 """Slowest rate that is suggested, that of 16 x 4 for Kinetics: slower ones lose quick movements."""
@@ -51,11 +51,12 @@ class Lengths:
     suggested_fps: float | None
     said: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record for JSON lines."""
+    def to_json(self, split: str) -> dict[str, Any]:
+        """Return the record of a split for JSON lines."""
         rates = [{"rate_fps": row.rate_fps, "window_s": row.window_s, "short": row.short} for row in self.rows]
         return {
             "type": "lengths",
+            "split": split,
             "frames": self.frames,
             "videos": self.clips,
             "rates": rates,
@@ -64,7 +65,11 @@ class Lengths:
 
 
 def lengths(
-    durations_s: Sequence[float], rates_fps: Sequence[float] = RATES_FPS, frames: int = 16, *, source_fps: Sequence[float] = ()
+    durations_s: Sequence[float],
+    rates_fps: Sequence[float] = RATES_FPS,
+    frames: int = 16,
+    *,
+    source_fps: Sequence[float] = (),
 ) -> Lengths:
     """Count the clips that are shorter than a window, at each rate.
 

@@ -38,7 +38,7 @@ _WORDS = (
 )
 """Words before a number, from what differs most between clips to what differs least: other people say most about a model."""
 
-_LETTERS = (("person", "p"), ("person or scene", "s"), ("group", "g"), ("recording", "v"))
+_LETTERS = (("person", "p"), ("group", "s"), ("group", "g"), ("recording", "v"))
 """Letters directly before a number, as in NTU RGB+D (P001), UCF101 (g01) and many others."""
 
 _YOUTUBE = re.compile(r"([\w-]{11})_\d{1,6}(?:_\d{1,6})?")
@@ -96,7 +96,7 @@ def _numbered(words: str, joint: str, *, at_end: bool) -> Reading:
         found = pattern.search(text)
         if found is None or (found.end() == len(text) and not at_end):
             return ""
-        return f"{found[1].lower()}{int(found[2])}"
+        return f"{found[1]}{found[2]}".lower()
 
     return read
 

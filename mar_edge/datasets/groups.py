@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mar_edge.counting import counted
 from mar_edge.datasets.group_names import expression, rules, without_shared_folders
-from mar_edge.datasets.video_list import UNLABELLED, Video, VideoList
+from mar_edge.datasets.video_list import UNLABELLED, VideoList
 from mar_edge.errors import DataError, OptionError
 from mar_edge.printable import printable
 
@@ -63,7 +63,7 @@ def find_groups(videos: VideoList, rule: str | None = None) -> Grouping:
         DataError: if a video has no value in the column, or no match.
         OptionError: if the rule is neither a column, nor an expression that matches any name.
     """
-    columns = {name for video in videos.videos for name in video.columns}
+    columns = set.intersection(*(set(video.columns) for video in videos.videos)) if videos.videos else set()
     if rule == NONE:
         return _independent(videos, "Clips are taken as independent of each other, as --group none says.")
     if rule is not None and rule.lower() in columns:

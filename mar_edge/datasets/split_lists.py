@@ -63,7 +63,7 @@ def write_split(
         check_not_input(path, inputs, advice="Choose a folder with -o")
         check_replaceable(path, _RECORD_KIND if path.name == RECORD else kind, force=force, advice=advice)
     hashes = {f"{name}.csv": hashlib.sha256(text).hexdigest() for name, text in texts.items()}
-    replaced = sorted(before - set(hashes.values()))
+    replaced = sorted(before & {_hash(path) for path in paths.values()})
     # before the lists: after a kill in between, what is there is still known as ours
     _write_record(folder / RECORD, split, source, command, {"lists": hashes, "replaces": replaced}, force=force)
     for name, text in texts.items():
@@ -140,13 +140,19 @@ def _write_record(
     write_output(path, text.encode(), kind=_RECORD_KIND, force=force)
 
 
-def _remove_ours(path: Path, hashes: set[str]) -> None:
+def _hash(path: Path) -> str:
+    """Return the sha256 of a file; empty if there is none, or it cannot be read."""
     try:
         with path.open("rb") as file:
-            ours = hash_open(file) in hashes
-        if ours:
-            path.unlink()
-    except FileNotFoundError:
+            return hash_open(file)
+    except OSError:
+        return ""
+
+
+def _remove_ours(path: Path, hashes: set[str]) -> None:
+    if _hash(path) not in hashes:
         return
+    try:
+        path.unlink()
     except OSError as error:
-        raise OutputError(f"cannot remove the old list {path}: {error.strerror}. Remove it, since it is of another split") from error
+        raise OutputError(f"cannot remove {path}, the list of an older split: {error.strerror}. Remove it") from error

@@ -17,11 +17,12 @@ Counts = Mapping[int, int]
 _ABSENT = (1e6, 1e3, 1e1)
 """Cost of a class that is absent from train, test or val: it must be learnt, then judged, and may choose a checkpoint."""
 
-_WORK = 40_000_000
+_WORK = 20_000_000
 """Numbers that the search may compute, about a second; fixed, so that the result does not depend on the machine."""
 
 _MAX_TRIALS = 300
-_KICKED = 2
+_MOST_KICKED = 5
+"""Groups that are moved at random before each trial."""
 
 
 def distribute(groups: Sequence[Counts], shares: Sequence[float], seed: int) -> NDArray[np.int64]:
@@ -50,7 +51,8 @@ def distribute(groups: Sequence[Counts], shares: Sequence[float], seed: int) -> 
         if used * step > _WORK:
             break
         kicked = best.copy()
-        kicked[rng.integers(len(groups), size=_KICKED)] = rng.choice(board.open, size=_KICKED)
+        many = rng.integers(2, _MOST_KICKED + 1)
+        kicked[rng.integers(len(groups), size=many)] = rng.choice(board.open, size=many)
         found, found_cost, steps = _descend(board, matrix, kicked)
         used += steps
         if found_cost < cost - 1e-9:
@@ -65,7 +67,7 @@ class _Board:
         self.classes = 1 + max(max(counts) for counts in groups)
         self.groups = groups
         self.shares = np.array(shares, float)
-        self.open = np.flatnonzero(self.shares > 0)
+        self.open = [split for split, share in enumerate(shares) if share > 0]
         self.totals = np.zeros(self.classes)
         for counts in groups:
             for label, count in counts.items():
@@ -86,21 +88,27 @@ class _Board:
         order = rng.permutation(len(self.groups))
         order = order[np.argsort([-sum(self.groups[place].values()) for place in order], kind="stable")]
         placed = np.zeros(len(self.groups), np.int64)
-        clips = np.zeros((len(self.shares), self.classes))
-        every = self.totals[self.used].sum()
-        in_all = np.zeros(len(self.shares))
+        # plain numbers: a list may have 200,000 clips, each a group of one
+        totals, every = self.totals.tolist(), float(self.totals[self.used].sum())
+        clips = [[0.0] * self.classes for _ in self.shares]
+        in_all = [0.0] * len(self.shares)
         for place in order:
-            labels, counts = list(self.groups[place]), np.array(list(self.groups[place].values()), float)
-            gains = []
-            for split in self.open:
-                here, share, total = clips[split, labels], self.shares[split], self.totals[labels]
-                gain = ((here / total - share) ** 2 - ((here + counts) / total - share) ** 2).sum()
-                gain += _ABSENT[split] * (here < 0.5).sum()
-                gains.append(gain + (share - in_all[split] / every) * counts.sum() / every)
-            split = self.open[int(np.argmax(gains))]
+            counts = self.groups[place]
+            size = sum(counts.values())
+
+            def gain(split: int, counts: Counts = counts, size: int = size) -> float:
+                share, there = float(self.shares[split]), clips[split]
+                gained = (share - in_all[split] / every) * size / every
+                for label, count in counts.items():
+                    before, more = there[label] / totals[label] - share, count / totals[label]
+                    gained += before**2 - (before + more) ** 2 + _ABSENT[split] * (there[label] < 0.5)
+                return gained
+
+            split = max(self.open, key=gain)
             placed[place] = split
-            clips[split, labels] += counts
-            in_all[split] += counts.sum()
+            in_all[split] += size
+            for label, count in counts.items():
+                clips[split][label] += count
         return placed
 
 
@@ -112,7 +120,9 @@ def _descend(
     splits = len(board.shares)
     clips = np.stack([matrix[placed == split].sum(0) for split in range(splits)])
     rows = np.arange(len(matrix))
-    for steps in range(1, 10 * len(matrix) + 2):
+    steps = 0
+    while True:
+        steps += 1
         costs = np.array([board.cost(split, clips[split]) if board.shares[split] else 0.0 for split in range(splits)])
         without, joined = np.zeros(len(matrix)), np.full((splits, len(matrix)), np.inf)
         for split in board.open:
@@ -122,9 +132,8 @@ def _descend(
         joined[placed, rows] = np.inf
         change = without + joined
         target, group = np.unravel_index(int(np.argmin(change)), change.shape)
-        if change[target, group] > -1e-9:
-            break
+        if change[target, group] > -1e-9:  # each step lowers the cost by at least this, so it ends
+            return placed, float(costs.sum()), steps
         clips[placed[group]] -= matrix[group]
         clips[target] += matrix[group]
         placed[group] = target
-    return placed, float(costs.sum()), steps
