@@ -88,7 +88,7 @@ def expression(pattern: re.Pattern[str]) -> Reading:
 
 def _numbered(words: str, joint: str, *, at_end: bool) -> Reading:
     """Return the rule of a word with a number; where it ends a name, as in `video_12.mp4`, it may count the clips."""
-    pattern = re.compile(rf"(?<![A-Za-z])({words}){joint}(\d+)(?!\d)", re.IGNORECASE)
+    pattern = re.compile(rf"(?<![A-Za-z])({words}){joint}(\d{{1,6}})(?!\d)", re.IGNORECASE)  # not a date
 
     def read(name: str, label: str) -> str:
         path = PurePosixPath(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mar_edge.counting import counted
@@ -177,12 +177,18 @@ def _by_names(videos: VideoList) -> Grouping:
             more = f" {counted(alone, 'name', 'shows', 'show')} none: each of these clips is a group of its own."
         grouping = _grouping(rule.name, says, own, f"{more} Other groups: --group COLUMN, REGEX or none.")
         if len(set(own)) > 1:
-            return grouping
+            return grouping if single is None else replace(grouping, said=f"{grouping.said} {_of_one(single)}")
         single = single or grouping
     return single or _independent(
         videos,
         f"Neither names nor columns show groups, so clips are taken as independent{doubt}. If several are of one person, "
         "scene or recording, figures will be too good: name it in a column 'group', or with --group REGEX.",
+    )
+
+
+def _of_one(grouping: Grouping) -> str:
+    return (
+        f"All clips are of one {grouping.name} ({printable(grouping.groups[0])}), so figures say nothing about others."
     )
 
 
