@@ -20,7 +20,9 @@ _ABSENT = (1e6, 1e3, 1e1)
 _WORK = 20_000_000
 """Numbers that the search may compute, about a second; fixed, so that the result does not depend on the machine."""
 
-_MAX_TRIALS = 300
+_PATIENCE = 60
+"""Trials without a better result after which the search ends."""
+
 _MOST_KICKED = 5
 """Groups that are moved at random before each trial."""
 
@@ -40,23 +42,22 @@ def distribute(groups: Sequence[Counts], shares: Sequence[float], seed: int) -> 
     board = _Board(groups, shares)
     best = board.place_all(rng)
     step = len(shares) * len(groups) * board.classes
-    if step * 2 > _WORK:
+    if step * 20 > _WORK:
         return best  # with this many groups, single ones make no difference
     matrix = np.zeros((len(groups), board.classes))
     for row, counts in enumerate(groups):
         matrix[row, list(counts)] = list(counts.values())
     best, cost, used = _descend(board, matrix, best)
-    trials = min(_MAX_TRIALS, _WORK // (4 * step))
-    for _ in range(trials):
-        if used * step > _WORK:
-            break
+    failed = 0
+    while failed < _PATIENCE and used * step < _WORK:
         kicked = best.copy()
         many = rng.integers(2, _MOST_KICKED + 1)
         kicked[rng.integers(len(groups), size=many)] = rng.choice(board.open, size=many)
         found, found_cost, steps = _descend(board, matrix, kicked)
         used += steps
+        failed += 1
         if found_cost < cost - 1e-9:
-            best, cost = found, found_cost
+            best, cost, failed = found, found_cost, 0
     return best
 
 
