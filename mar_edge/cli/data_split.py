@@ -49,7 +49,7 @@ def split(
             "-o", "--out", metavar="FOLDER", help="Folder of the lists; default: DATA, or the folder of a list."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another one gives another split.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Another one gives another split.")] = 0,
     root: RootOption = None,
     labels: LabelsOption = None,
     force: ForceOption = False,

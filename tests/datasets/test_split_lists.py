@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from mar_edge.datasets.split_lists import write_split
 from mar_edge.datasets.splits import Split, split
 from mar_edge.datasets.video_list import Video, VideoList, read_video_list
 from mar_edge.errors import DataError, OutputError
-from mar_edge.files import atomic_file
 from tests.datasets.test_splits import write
 
 ROWS = [f"s{person}, no {clip}/{label}.mp4" for person in range(6) for clip in range(2) for label in "ab"]
@@ -111,7 +111,7 @@ def test_a_kill_between_two_lists_locks_nobody_out(
 ) -> None:
     folder = tmp_path / "lists"
     save(made(source), folder)
-    real, calls = atomic_file.os.replace, []
+    real, calls = os.replace, []
 
     def fail_at_the_third(one: str, other: str) -> None:
         calls.append(other)
