@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mar_edge.datasets.splits import NAMES, Split
+from mar_edge.datasets.splits import NAMES, RECORD, Split
 from mar_edge.datasets.video_list import Video
 from mar_edge.errors import DataError, OutputError
 from mar_edge.files.atomic_file import write_output
@@ -20,7 +20,6 @@ from mar_edge.files.json_text import parse_json
 from mar_edge.files.ownership import FileKind, check_not_input, check_replaceable
 from mar_edge.printable import printable
 
-RECORD = "split.json"
 SCHEMA = "mar-edge/split/1"
 
 _RECORD_BYTES = 1 << 20

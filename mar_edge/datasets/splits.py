@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mar_edge.counting import counted
@@ -29,6 +29,8 @@ from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.video.listing import list_videos
 
 NAMES = ("train", "val", "test")
+RECORD = "split.json"
+
 _PLACED = ("train", "test", "val")
 """Splits by the numbers of `distribute`."""
 
@@ -132,7 +134,9 @@ def read_clips(
     """
     found = list_videos(source, progress=progress).videos if source.is_dir() else ()
     if not found or any(path.parent != source for path in found):
-        return read_video_list(source, root=root, labels=labels, progress=progress)
+        videos = read_video_list(source, root=root, labels=labels, progress=progress)
+        earlier = {source / RECORD, *(source / f"{name}.csv" for name in NAMES)}  # lists of an earlier split
+        return replace(videos, left_out=tuple(one for one in videos.left_out if one.path not in earlier))
     names = sorted({re.sub(r"[ ._-]*\d+$", "", path.stem) for path in found})
     advice = "Put them into a folder for each class, or give a CSV with the columns path and label"
     if len(found) > 1 and len(names) == len(found):
