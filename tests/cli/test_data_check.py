@@ -243,7 +243,7 @@ def test_the_real_set(arid: Path) -> None:
 
 def test_nothing_here_needs_torch() -> None:
     code = (
-        "import sys, mar_edge.datasets.video_check, mar_edge.datasets.clip_sampling, mar_edge.cli.data; "
+        "import sys, mar_edge.datasets.video_check, mar_edge.datasets.clip_sampling, mar_edge.cli.data.commands; "
         "print({'torch', 'kornia', 'lightning_fabric', 'yaml'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

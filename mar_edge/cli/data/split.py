@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mar_edge.cli.data.options import GroupOption, LabelsOption, RootOption
 from mar_edge.cli.options import ForceOption
 from mar_edge.cli.views.progress_bar import progress_bar
 from mar_edge.printable import shown_spaces
@@ -15,24 +16,6 @@ from mar_edge.printable import shown_spaces
 if TYPE_CHECKING:
     from mar_edge.console import Console
     from mar_edge.datasets.splits import Split
-
-GroupOption = Annotated[
-    str | None,
-    typer.Option(
-        "--group",
-        metavar="COLUMN|REGEX|none",
-        help="What belongs together: a column of the list, a regular expression on the paths, or none. "
-        "Default: as columns or names show.",
-    ),
-]
-RootOption = Annotated[
-    Path | None,
-    typer.Option("--root", metavar="DIR", help="Folder that relative paths start from; default: that of each list."),
-]
-LabelsOption = Annotated[
-    Path | None,
-    typer.Option("--labels", metavar="FILE", help="Class names, one per line, for labels that are numbers."),
-]
 
 
 def split(

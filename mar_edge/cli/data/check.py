@@ -1,4 +1,4 @@
-"""`mar-edge data`: splits and checks the videos for training and evaluation."""
+"""`mar-edge data check`: checks the videos for training and evaluation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mar_edge.cli.data_split import GroupOption, LabelsOption, RootOption, split
+from mar_edge.cli.data.options import GroupOption, LabelsOption, RootOption
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.views.length_table import print_lengths
@@ -29,18 +29,7 @@ SHOWN_ENDS = 8
 SHOWN_PROBLEMS = {"error": 200, "warning": 10}
 """Problems shown of each kind; the JSON has all."""
 
-app = typer.Typer(no_args_is_help=True, help="Split and check the videos for training or evaluation.")
 
-
-@app.callback()
-def _data() -> None:
-    pass
-
-
-app.command("split")(split)
-
-
-@app.command("check")
 def check(
     data: Annotated[
         list[Path],
