@@ -15,7 +15,6 @@ from mar_edge.cli import (
     calibrate,
     cameras,
     classify,
-    data,
     evaluate,
     export,
     importing,
@@ -26,6 +25,7 @@ from mar_edge.cli import (
     train,
     verify,
 )
+from mar_edge.cli.data import commands as data
 from mar_edge.cli.endings import (
     code_of_interruption,
     exit_on_signals,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,11 +25,12 @@ _Split = Callable[[str], "tuple[str, str] | None"]
 
 
 class Row(NamedTuple):
-    """A line: its number from 1, and the path and the label as written."""
+    """A line: its number from 1, the path and the label as written, and the other columns by their names in lower case."""
 
     line: int
     name: str
     label: str
+    columns: Mapping[str, str] = {}  # read by nobody who would change it
 
 
 def read_rows(source: Path, tell: Callable[[int, str], None], *, labelled: bool) -> list[Row]:
@@ -134,7 +135,12 @@ def _csv_rows(
                     lacking = "path" if not values[0] else "label"
                     tell(reader.line_num, f"no {lacking} in '{separator.join(fields)[:80]}'")
                     continue
-                rows.append(Row(reader.line_num, values[0], values[1] if labelled else ""))
+                columns = {
+                    name: fields[place].strip() if place < len(fields) else ""
+                    for name, place in places.items()
+                    if name not in ("path", "label")
+                }
+                rows.append(Row(reader.line_num, values[0], values[1] if labelled else "", columns))
         except csv.Error as error:
             raise DataError(f"{source}:{reader.line_num}: is not CSV: {error}") from error
     return rows

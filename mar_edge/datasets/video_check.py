@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.clip_reader import MIN_FRAMES, judge
+from mar_edge.datasets.groups import shared_groups
 from mar_edge.datasets.video_facts import Facts, read_facts
 from mar_edge.datasets.video_list import UNLABELLED, Video, VideoList, read_video_list
 from mar_edge.errors import DataError
@@ -32,6 +33,7 @@ KINDS: dict[str, str] = {
     "leak": "files in two splits",
     "two_labels": "files with two labels",
     "one_class": "splits of one class only",
+    "group": "groups in two splits",
     "damaged": "damaged files, usable",
     "clock": "files whose times were repaired, or that change within",
     "brief": "files shorter than a clip",
@@ -70,8 +72,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Split:
-    """A checked list: its videos, what each contains, and which can be used."""
+    """A checked list: its name, its videos, what each contains, and which can be used."""
 
+    name: str
     videos: VideoList
     facts: tuple[Facts, ...]
     usable: tuple[bool, ...]
@@ -90,7 +93,7 @@ class Split:
         durations_s = self.values("duration_s")
         return {
             "type": "split",
-            "split": str(self.videos.source),
+            "split": self.name,
             "videos": len(self.facts),
             "usable": sum(self.usable),
             "classes": self.counts(),
@@ -105,7 +108,7 @@ class Split:
         for video, facts, usable in zip(self.videos.videos, self.facts, self.usable, strict=True):
             yield {
                 "type": "video",
-                "split": str(self.videos.source),
+                "split": self.name,
                 "line": video.line,
                 "path": str(video.path),
                 "label": None if video.label == UNLABELLED else self.videos.labels[video.label],
@@ -120,6 +123,7 @@ def check_videos(
     root: Path | None = None,
     labels: Sequence[str] | None = None,
     min_frames: int = MIN_FRAMES,
+    group: str | None = None,
     progress: Progress = no_progress,
 ) -> tuple[list[Split], list[Problem]]:
     """Decode every video of some lists on all cores.
@@ -130,10 +134,12 @@ def check_videos(
         root: what relative paths start from; by default the folder of each list.
         labels: the known classes; by default those of the first list.
         min_frames: fewer make a video unusable.
+        group: which clips belong together, see `find_groups`.
         progress: called with the current step, the amount done, and the total.
 
     Raises:
-        DataError: if a list cannot be read at all.
+        DataError: if a list cannot be read at all, or lacks groups as `group` states them.
+        OptionError: if `group` is not possible.
     """
     problems: list[Problem] = []
     lists: list[VideoList] = []
@@ -141,17 +147,77 @@ def check_videos(
         videos = _read(source, root, labels, problems, progress)
         labels = labels or videos.labels or None
         lists.append(videos)
-    facts = read_facts([video.path for videos in lists for video in videos.videos], progress)
+    named = [(str(videos.source), videos) for videos in lists]
+    return _check(named, problems, min_frames, group, progress), _sorted(problems)
+
+
+def check_lists(
+    lists: Sequence[tuple[str, VideoList]],
+    *,
+    min_frames: int = MIN_FRAMES,
+    group: str | None = None,
+    progress: Progress = no_progress,
+) -> tuple[list[Split], list[Problem]]:
+    """Decode every video of lists that were read, such as those of a recipe; see `check_videos`.
+
+    Args:
+        lists: each with a name, the training set first.
+        min_frames: see `check_videos`.
+        group: see `check_videos`.
+        progress: see `check_videos`.
+
+    Raises:
+        DataError: see `check_videos`.
+        OptionError: see `check_videos`.
+    """
+    problems: list[Problem] = []
+    for name, videos in lists:
+        problems += [Problem("warning", "labels", name, 0, "", doubt) for doubt in videos.doubts]
+        problems += _left_out(name, videos)
+    return _check(lists, problems, min_frames, group, progress), _sorted(problems)
+
+
+def _check(
+    lists: Sequence[tuple[str, VideoList]],
+    problems: list[Problem],
+    min_frames: int,
+    group: str | None,
+    progress: Progress,
+) -> list[Split]:
+    problems += _groups_in_two_splits(lists, group)
+    facts = read_facts([video.path for _, videos in lists for video in videos.videos], progress)
     splits = []
-    for videos in lists:
+    for name, videos in lists:
         own, facts = facts[: len(videos.videos)], facts[len(videos.videos) :]
-        splits.append(_judge(videos, own, min_frames, problems))
+        splits.append(_judge(name, videos, own, min_frames, problems))
     _find_duplicates(splits, problems)
     for place, split in enumerate(splits):
         _check_classes(split, problems, training=place == 0)
+    return splits
+
+
+def _sorted(problems: list[Problem]) -> list[Problem]:
     order = list(KINDS)
-    problems.sort(key=lambda problem: (problem.severity, order.index(problem.kind)))
-    return splits, problems
+    return sorted(problems, key=lambda problem: (problem.severity, order.index(problem.kind)))
+
+
+def _groups_in_two_splits(lists: Sequence[tuple[str, VideoList]], group: str | None) -> Iterator[Problem]:
+    if len(lists) < 2:
+        return
+    try:
+        found = shared_groups([videos for _, videos in lists], group)
+    except DataError as error:
+        if group is not None:
+            raise
+        yield Problem("warning", "group", lists[0][0], 0, "", str(error))  # a column that was not asked for
+        return
+    for shared in found:
+        groups = f"{counted(len(shared.groups), 'group')}, {some(shared.groups)}, by {shared.rule}"
+        said = (
+            f"{counted(shared.clips, 'clip', 'is', 'are')} of groups that {Path(lists[shared.before][0]).name} has too ({groups}): "
+            "figures from them are too good. Split by groups with mar-edge data split; if clips are independent: --group none"
+        )
+        yield Problem("warning", "group", lists[shared.place][0], 0, "", said)
 
 
 def _read(
@@ -166,20 +232,24 @@ def _read(
 
     videos = read_video_list(source, root=root, labels=labels, labelled=not plain, on_problem=tell, progress=progress)
     problems += [Problem("warning", "labels", split, 0, "", doubt) for doubt in videos.doubts]
-    for path, reason, _ in videos.left_out:
-        named = f"{path.relative_to(source).as_posix()} {reason}"
-        problems.append(Problem("warning", "left_out", split, 0, str(path), named))
+    problems += _left_out(split, videos)
     return videos
 
 
-def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems: list[Problem]) -> Split:
+def _left_out(split: str, videos: VideoList) -> Iterator[Problem]:
+    for path, reason, _ in videos.left_out:
+        named = f"{path.relative_to(videos.source).as_posix()} {reason}"
+        yield Problem("warning", "left_out", split, 0, str(path), named)
+
+
+def _judge(name: str, videos: VideoList, facts: Sequence[Facts], min_frames: int, problems: list[Problem]) -> Split:
     """Report which videos can be used."""
     usable = []
     for video, fact in zip(videos.videos, facts, strict=True):
 
         def tell(severity: Severity, kind: str, message: str, video: Video = video) -> None:
             named = message.replace(str(video.path), video.name)
-            problems.append(Problem(severity, kind, str(videos.source), video.line, str(video.path), named))
+            problems.append(Problem(severity, kind, name, video.line, str(video.path), named))
 
         reason = fact.error or judge(video.path, fact.frames, fact.announced, min_frames)
         usable.append(reason is None)
@@ -197,7 +267,7 @@ def _judge(videos: VideoList, facts: Sequence[Facts], min_frames: int, problems:
             tell("warning", "damaged", f"{video.name}: {'; '.join(told)}")
         if fact.frames < max(CLIP_FRAMES, min_frames):
             tell("warning", "brief", f"{video.name} has only {counted(fact.frames, 'frame')} ({fact.duration_s:.2f} s)")
-    return Split(videos, tuple(facts), tuple(usable))
+    return Split(name, videos, tuple(facts), tuple(usable))
 
 
 class _Place(NamedTuple):
@@ -230,14 +300,16 @@ def _find_duplicates(splits: Sequence[Split], problems: list[Problem]) -> None:
                 severity, kind, what = "error", "leak", f"{how} {first}"
             else:
                 severity, kind, what = "warning", "duplicate", f"{how} {first}"
-            source, video = other.split.videos.source, other.video
-            problems.append(Problem(severity, kind, str(source), video.line, str(video.path), f"{video.name} {what}"))
+            video = other.video
+            problems.append(
+                Problem(severity, kind, other.split.name, video.line, str(video.path), f"{video.name} {what}")
+            )
 
 
 def _check_classes(split: Split, problems: list[Problem], *, training: bool) -> None:
     """Report classes that cannot be learnt or evaluated."""
     counts = split.counts()
-    source = str(split.videos.source)
+    source = split.name
     if not counts:
         return
     listed = split.videos.counts()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from mar_edge.datasets.workers import over_all_cores
 from mar_edge.errors import SourceError
+from mar_edge.files.checked_file import hash_open
 from mar_edge.reporting import Progress
 from mar_edge.runtime.video.decoding import read_timed
 from mar_edge.runtime.video.opening import OpenVideo
@@ -84,7 +84,10 @@ def _inspect(job: _Job) -> Facts:
                 duration_s = shown.time_s + shown.duration_s
                 size = size or shown.item
                 changed += size != shown.item
-        sha256 = _sha256(job.path) if job.hashed else None
+        sha256 = None
+        if job.hashed:
+            with job.path.open("rb") as file:
+                sha256 = hash_open(file)
     except (SourceError, OSError) as error:
         return Facts(error=str(error))
     if changed:
@@ -101,11 +104,3 @@ def _inspect(job: _Job) -> Facts:
         warnings=tuple(warnings),
         sha256=sha256,
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

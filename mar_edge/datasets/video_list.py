@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -35,12 +35,14 @@ class Video:
         label: index into the list's `labels`; -1 in a list without labels.
         line: line of the list, from 1; 0 for a folder's.
         name: as written in the list; for a folder the path relative to it, with slashes.
+        columns: what a CSV says of it besides, by the columns' names in lower case.
     """
 
     path: Path
     label: int
     line: int
     name: str
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def read_video_list(
     names, numbers = number_classes(rows, labels, tell) if labelled else ((), [UNLABELLED] * len(rows))
     _refuse(source, found)
     videos = tuple(
-        Video(path=root / row.name, label=number, line=row.line, name=row.name)
+        Video(path=root / row.name, label=number, line=row.line, name=row.name, columns=row.columns)
         for row, number in zip(rows, numbers, strict=True)
         if number is not None
     )

@@ -235,11 +235,15 @@ def test_the_real_set(arid: Path) -> None:
     done = check(arid / "train.csv", arid / "val.csv")
     assert done.returncode == 0, done.stderr
     assert "246 videos can be used" in done.stderr
+    assert "two splits" not in done.stderr
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stderr.splitlines()]
+    assert ["7.5", "2.13 s", "54 (36 %)", "23 (24 %)"] in rows and ["10", "1.60 s", "18 (12 %)", "6 (6 %)"] in rows
+    assert "data.rate_fps: 10 suits these clips" in done.stderr
 
 
 def test_nothing_here_needs_torch() -> None:
     code = (
-        "import sys, mar_edge.datasets.video_check, mar_edge.datasets.clip_sampling, mar_edge.cli.data; "
+        "import sys, mar_edge.datasets.video_check, mar_edge.datasets.clip_sampling, mar_edge.cli.data.commands; "
         "print({'torch', 'kornia', 'lightning_fabric', 'yaml'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -45,7 +45,7 @@ def test_the_first_line_of_excel_states_the_separator(tmp_path: Path, separator:
     (tmp_path / "v.csv").write_text(text, encoding="utf-8-sig")
     told: list[tuple[int, str]] = []
     found = read_rows(tmp_path / "v.csv", lambda line, problem: told.append((line, problem)), labelled=True)
-    assert found == [(3, "a.mp4", "x"), (4, "b.mp4", "y")]
+    assert found == [(3, "a.mp4", "x", {}), (4, "b.mp4", "y", {})]
     assert told == [(5, "no label in 'c.mp4'")]
 
 

@@ -1,4 +1,4 @@
-"""`mar-edge data`: checks the videos for training and evaluation."""
+"""`mar-edge data check`: checks the videos for training and evaluation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mar_edge.cli.data.options import GroupOption, LabelsOption, RootOption
 from mar_edge.cli.json_output import json_output
 from mar_edge.cli.options import ForceOption, JsonOption
+from mar_edge.cli.views.length_table import print_lengths
 from mar_edge.cli.views.progress_bar import progress_bar
 from mar_edge.counting import counted
 from mar_edge.printable import shown_spaces
 
 if TYPE_CHECKING:
     from mar_edge.console import Console
+    from mar_edge.datasets.clip_lengths import Lengths
     from mar_edge.datasets.video_check import Problem, Split
+    from mar_edge.training.recipe_videos import RecipeVideos
 
 SHOWN_CLASSES = 30
 SHOWN_ENDS = 8
@@ -25,59 +29,51 @@ SHOWN_ENDS = 8
 SHOWN_PROBLEMS = {"error": 200, "warning": 10}
 """Problems shown of each kind; the JSON has all."""
 
-app = typer.Typer(no_args_is_help=True, help="Check the videos for training or evaluation.")
 
-
-@app.callback()
-def _data() -> None:
-    pass
-
-
-@app.command("check")
 def check(
     data: Annotated[
         list[Path],
         typer.Argument(
             metavar="DATA...",
-            help="CSV (path,label), list (path label) or folder of class folders; the training set first.",
+            help="CSV (path,label), list (path label) or folder of class folders, the training set first; or a recipe.",
         ),
     ],
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            "--root", metavar="DIR", help="Folder that relative paths start from; default: that of each list."
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FILE", help="Class names, one per line, for labels that are numbers."),
-    ] = None,
+    root: RootOption = None,
+    labels: LabelsOption = None,
     min_frames: Annotated[
         int, typer.Option("--min-frames", min=1, metavar="N", help="A video with fewer frames cannot be used.")
     ] = 2,
+    group: GroupOption = None,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", min=1, metavar="N", help="Frames of a model's window; default: 16, or the recipe's."),
+    ] = None,
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
     """Decode every video; report broken and short ones, duplicates, labels and lengths; exit with 1 if unusable."""
     from mar_edge.console import Console
-    from mar_edge.datasets.video_check import check_videos, require_usable
+    from mar_edge.datasets.video_check import check_lists, check_videos, require_usable
     from mar_edge.datasets.video_list import read_labels
 
     console = Console()
+    planned = _of_recipe(data, root, labels)
+    asked: dict[str, Any] = {"min_frames": min_frames, "group": group}
     with json_output(json, force=force, inputs=[*data, labels]) as sink:
         with progress_bar(console) as progress:
-            splits, problems = check_videos(
-                data,
-                root=root,
-                labels=None if labels is None else read_labels(labels),
-                min_frames=min_frames,
-                progress=progress,
-            )
+            if planned is None:
+                names = None if labels is None else read_labels(labels)
+                splits, problems = check_videos(data, root=root, labels=names, progress=progress, **asked)
+            else:
+                splits, problems = check_lists(planned.lists(progress), progress=progress, **asked)
+        spans = _lengths(splits, planned, frames)
         if sink is not None:
-            for record in _records(splits, problems):
+            for record in _records(splits, problems, spans):
                 sink(record)
     _print_splits(splits, console)
     _print_classes(splits, console)
+    if any(spans):
+        print_lengths(dict(zip(_titles(splits), spans, strict=True)), console, planned.rate_fps if planned else None)
     _print_problems(problems, splits, console)
     require_usable(problems)
     warnings = f", {counted(len(problems), 'warning')}" if problems else ""
@@ -86,9 +82,43 @@ def check(
     )
 
 
-def _records(splits: list[Split], problems: list[Problem]) -> list[dict[str, Any]]:
+def _of_recipe(data: list[Path], root: Path | None, labels: Path | None) -> RecipeVideos | None:
+    """Return the videos of a recipe, if one was given instead of lists."""
+    if not any(path.suffix.lower() in (".yaml", ".yml") for path in data):
+        return None
+    if len(data) > 1 or root is not None or labels is not None:
+        raise typer.BadParameter(
+            "a recipe is checked alone: it names its lists, root and labels itself", param_hint="DATA"
+        )
+    from mar_edge.extras import require
+
+    require("torch", "train")
+    from mar_edge.training.recipe_videos import read_recipe_videos
+
+    return read_recipe_videos(data[0])
+
+
+def _lengths(splits: list[Split], planned: RecipeVideos | None, frames: int | None) -> list[Lengths | None]:
+    """Return the lengths of every split's usable videos; None for one without any, and with sampling by segments."""
+    from mar_edge.datasets.clip_lengths import RATES_FPS, lengths
+
+    rates_fps = RATES_FPS
+    if planned is not None:
+        if planned.rate_fps is None:
+            return [None] * len(splits)
+        rates_fps, frames = (*RATES_FPS, planned.rate_fps), frames or planned.frames
+    return [
+        lengths(split.values("duration_s"), rates_fps, frames or 16, source_fps=split.values("fps"))
+        if any(split.usable)
+        else None
+        for split in splits
+    ]
+
+
+def _records(splits: list[Split], problems: list[Problem], spans: list[Lengths | None]) -> list[dict[str, Any]]:
     records = [record for split in splits for record in split.video_records()]
     records += [problem.to_json() for problem in problems] + [split.to_json() for split in splits]
+    records += [span.to_json(split.name) for split, span in zip(splits, spans, strict=True) if span is not None]
     severities = Counter(problem.severity for problem in problems)
     usable = not severities["error"]
     return [
@@ -99,9 +129,9 @@ def _records(splits: list[Split], problems: list[Problem]) -> list[dict[str, Any
 
 def _titles(splits: list[Split]) -> list[str]:
     """Return short names of the splits, unless two have the same."""
-    sources = [split.videos.source for split in splits]
-    short = [source.name or str(source) for source in sources]
-    return short if len(set(short)) == len(short) else [str(source) for source in sources]
+    names = [split.name for split in splits]
+    short = [Path(name).name or name for name in names]
+    return short if len(set(short)) == len(short) else names
 
 
 def _print_splits(splits: list[Split], console: Console) -> None:
@@ -161,7 +191,7 @@ def _print_classes(splits: list[Split], console: Console) -> None:
 def _print_problems(problems: list[Problem], splits: list[Split], console: Console) -> None:
     from mar_edge.datasets.video_check import KINDS
 
-    titles = {str(split.videos.source): title for split, title in zip(splits, _titles(splits), strict=True)}
+    titles = {split.name: title for split, title in zip(splits, _titles(splits), strict=True)}
     groups = dict.fromkeys((problem.severity, problem.kind) for problem in problems)
     for severity, kind in groups:
         group = [problem for problem in problems if (problem.severity, problem.kind) == (severity, kind)]

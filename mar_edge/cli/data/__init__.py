@@ -1,0 +1,1 @@
+"""`mar-edge data`: commands on the videos for training and evaluation."""
