@@ -17,55 +17,63 @@ from mar_edge.errors import SourceError
 
 if TYPE_CHECKING:
     from mar_edge.cli.views.recording_view import RecordingView
+    from mar_edge.cli.views.window import Windows
     from mar_edge.datasets.recording.label_folder import LabelFolder
     from mar_edge.runtime.sinks.json_lines import JsonLines
 
 BEFORE_S = 0.5
 SHOWN_CLASSES = 20
 
+LabelOption = Annotated[str, typer.Option("--label", metavar="NAME", help="The class that the clips show.")]
+OutOption = Annotated[
+    Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder of classes; clips go to FOLDER/NAME.")
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="URI",
+        help="Any source of mar-edge run: a network camera, a camera's device, a pipe, 'demo', or a file.",
+    ),
+]
+SecondsOption = Annotated[float, typer.Option("--seconds", min=0.2, max=600, metavar="S", help="Length of a clip.")]
+EveryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--every",
+        max=3600,
+        metavar="S",
+        help="Begin a clip every S seconds, counted down; without it the space or the enter key begins one.",
+    ),
+]
+BeforeOption = Annotated[
+    float | None,
+    typer.Option("--before", min=0, max=60, metavar="S", help="Seconds of a clip from before the key; 0.5 by default."),
+]
+CountOption = Annotated[int | None, typer.Option("--count", min=1, metavar="N", help="Stop after N clips.")]
+RecordingOption = Annotated[
+    int | None,
+    typer.Option(
+        "--recording",
+        min=1,
+        max=9999,
+        metavar="N",
+        help="Go on with this recording, of the same person and place; default: a new one.",
+    ),
+]
+
 
 def record(
-    label: Annotated[str, typer.Option("--label", metavar="NAME", help="The class that the clips show.")],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="Folder of classes; clips go to FOLDER/NAME.")
-    ],
+    label: LabelOption,
+    out: OutOption,
     camera: CameraOption = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--source",
-            metavar="URI",
-            help="Any source of mar-edge run: a network camera, a camera's device, a pipe, 'demo', or a file.",
-        ),
-    ] = None,
+    source: SourceOption = None,
     stdin_format: StdinFormatOption = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.2, max=600, metavar="S", help="Length of a clip.")] = 3.0,
-    every: Annotated[
-        float | None,
-        typer.Option(
-            "--every",
-            max=3600,
-            metavar="S",
-            help="Begin a clip every S seconds, counted down; without it the space or the enter key begins one.",
-        ),
-    ] = None,
-    before: Annotated[
-        float | None,
-        typer.Option(
-            "--before", min=0, max=60, metavar="S", help="Seconds of a clip from before the key; 0.5 by default."
-        ),
-    ] = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, metavar="N", help="Stop after N clips.")] = None,
-    recording: Annotated[
-        int | None,
-        typer.Option(
-            "--recording",
-            min=1,
-            max=9999,
-            metavar="N",
-            help="Go on with this recording, of the same person and place; default: a new one.",
-        ),
-    ] = None,
+    seconds: SecondsOption = 3.0,
+    every: EveryOption = None,
+    before: BeforeOption = None,
+    count: CountOption = None,
+    recording: RecordingOption = None,
     show: ShowOption = False,
     json: JsonOption = None,
     force: ForceOption = False,
@@ -83,20 +91,15 @@ def record(
     from mar_edge.datasets.recording.live_frames import LiveFrames
     from mar_edge.runtime.sources.open import open_source
 
-    before_s = 0.0 if every is not None else min(BEFORE_S, seconds / 2) if before is None else before
     # a person follows the picture, so a file is played as it was taken; a timer follows the times of its frames
-    opened = open_source(wanted, realtime=every is None, stdin_format=stdin_format)
+    frames = LiveFrames(open_source(wanted, realtime=every is None, stdin_format=stdin_format))
     folder = LabelFolder(out, label, recording=recording)
+    before_s = 0.0 if every is not None else min(BEFORE_S, seconds / 2) if before is None else before
     recorder = ClipRecorder(folder, length_s=seconds, before_s=before_s)
     view = RecordingView(f"{label}, recording {folder.recording}", _keys_line(every, show))
-    windows = None
-    if show:
-        from mar_edge.cli.views.window import Windows
-
-        windows = Windows()
     plan = Plan(length_s=seconds, every_s=every, count=count)
     with json_output(json, force=force, inputs=[source]) as sink:
-        loop = RecordingLoop(LiveFrames(opened), folder, recorder, plan, view=view, tell=sink, windows=windows)
+        loop = RecordingLoop(frames, folder, recorder, plan, view=view, tell=sink, windows=_windows(show))
         try:
             loop.run()
         except SourceError:
@@ -108,6 +111,14 @@ def record(
                 _summarise(folder, view, sink)
     if loop.interrupted:
         raise typer.Exit(130)
+
+
+def _windows(show: bool) -> Windows | None:
+    if not show:
+        return None
+    from mar_edge.cli.views.window import Windows
+
+    return Windows()
 
 
 def _check_times(seconds: float, every: float | None, before: float | None, *, keys: bool) -> None:

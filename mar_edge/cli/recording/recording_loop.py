@@ -25,7 +25,7 @@ POLL_S = 0.03
 """How long a frame is waited for before keys and windows are looked at."""
 
 GAP_S = 0.5
-"""A clip with a longer time between two frames is remarked on."""
+"""A clip with a longer time without a frame is remarked on."""
 
 BEGIN_KEYS, DELETE_KEYS, END_KEYS = " \n\r", "dD", "qQ"
 
@@ -79,6 +79,7 @@ class RecordingLoop:
         self._next_s: float | None = None
         self._now_s: float | None = None
         self._dropped = 0
+        self._told_shortened = False
 
     @property
     def began(self) -> bool:
@@ -139,6 +140,12 @@ class RecordingLoop:
         self._recorder.begin()
         self._dropped = self._frames.source.dropped
         self._view.bell()
+        if self._recorder.shortened and not self._told_shortened:
+            self._told_shortened = True
+            self._view.say(
+                "warning: clips begin later than --before says: the frames before take too much memory. Use a smaller picture",
+                "yellow",
+            )
 
     def _act(self, keys: str) -> bool:
         """Do what keys ask for; return whether to go on."""

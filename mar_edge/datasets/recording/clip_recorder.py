@@ -18,6 +18,9 @@ CRF = 18
 MOST_BYTES = 256 << 20
 """Memory that the frames before a clip may take; with larger pictures there are fewer of them."""
 
+_TICK_S = 1e-4
+"""Times that differ by less are one: sums of decimal fractions."""
+
 _SHORT = 1.5
 """The last frame of a clip may end this many times the mean spacing before the clip's end, where the source ends."""
 
@@ -45,6 +48,9 @@ class ClipRecorder:
         before_s: how much of it lies before its begin is asked for, seconds.
         most_bytes: see `MOST_BYTES`.
 
+    Attributes:
+        shortened: whether `most_bytes` was ever reached, so that clips begin later.
+
     Raises:
         OptionError: if a length is invalid.
         OutputError: if this PyAV has no encoder.
@@ -56,6 +62,7 @@ class ClipRecorder:
         if not 0 <= before_s < length_s:
             raise OptionError(f"{before_s:g} s before the key do not fit a clip of {length_s:g} s; keep fewer")
         check_encoder()
+        self.shortened = False
         self._folder = folder
         self._length_s, self._before_s, self._most_bytes = length_s, before_s, most_bytes
         self._earlier: deque[Frame] = deque()
@@ -88,7 +95,7 @@ class ClipRecorder:
         if why := self._break(frame):
             self._earlier.clear()
             ended = self._drop(why)
-        elif self._open is not None and frame.time_s >= self._open.end_s:
+        elif self._open is not None and frame.time_s >= self._open.end_s - _TICK_S:
             ended = self._finish(self._open)
         if self._begins:
             self._begins = False
@@ -145,11 +152,11 @@ class ClipRecorder:
             return
         self._earlier.append(frame)
         width, height = frame.size_px
-        while (
-            frame.time_s - self._earlier[0].time_s > self._before_s
-            or len(self._earlier) * 3 * width * height > self._most_bytes
-        ):
+        while frame.time_s - self._earlier[0].time_s > self._before_s + _TICK_S:
             self._earlier.popleft()
+        while len(self._earlier) * 3 * width * height > self._most_bytes:
+            self._earlier.popleft()
+            self.shortened = True
 
 
 class _OpenClip:
@@ -188,6 +195,7 @@ class _OpenClip:
         self._frames += 1
 
     def finish(self) -> Clip | Cut:
+        self._longest_gap_s = max(self._longest_gap_s, self.end_s - self.last_s)
         if self._frames < 2:
             return Cut(f"there is only {counted(self._frames, 'frame')} in it, the source is too slow")
         self._file.close()

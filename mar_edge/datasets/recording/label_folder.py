@@ -43,7 +43,7 @@ class Clip:
         duration_s: its length, seconds.
         frames: how many it has.
         size_px: (width, height) of its pictures.
-        longest_gap_s: longest time between two frames, seconds.
+        longest_gap_s: longest time without a frame until its end, seconds.
     """
 
     path: Path
@@ -76,8 +76,8 @@ class Clip:
 class LabelFolder:
     """The folder of one class, in which clips get the names `LABEL_RECORDING_NUMBER.mp4`.
 
-    The first number in a name is that of the recording, by which `mar-edge data split` keeps together what was recorded at
-    once: digits of the label are left out of the names of files. Nothing in the folder is replaced, and only clips of this
+    The first number in a name is that of the recording, by which a split keeps together what was recorded at once: digits of
+    the label are left out of the names of files. Nothing in the folder is replaced, and only clips of this
     object are deleted. Two programs may record into one folder.
 
     Args:
