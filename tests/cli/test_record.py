@@ -17,10 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mar_edge.cli.recording import recording_loop
 from mar_edge.cli.recording.recording_loop import Plan, RecordingLoop
+from mar_edge.cli.views import window
 from mar_edge.cli.views.recording_view import RecordingView
 from mar_edge.datasets.recording.clip_recorder import ClipRecorder
 from mar_edge.datasets.recording.label_folder import LabelFolder
@@ -114,6 +118,7 @@ class Run:
         keys: dict[float, str],
         live: bool = False,
         length_s: float = 0.5,
+        windows: window.Windows | None = None,
         act: Callable[[float], None] = lambda _time_s: None,
     ) -> None:
         self.told: list[dict[str, Any]] = []
@@ -140,6 +145,7 @@ class Run:
             Plan(length_s=length_s),
             view=RecordingView("wave", ""),
             tell=self.told.append,
+            windows=windows,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recording_loop, "terminal_keys", pressed)
@@ -275,3 +281,27 @@ def test_the_countdown_is_seen_and_heard(capsys: pytest.CaptureFixture[str], mon
     assert [
         text in seen for text in ("next clip in 5 s", "0 of 2 clips  3 2 1", "##########---------- 1.5 of 3 s")
     ] == [True] * 3
+
+
+def test_keys_of_the_window_count_and_it_shows_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [-1] * 40 + [ord(" ")] + [-1] * 40 + [ord("q")]
+    pictures: list[NDArray[np.uint8]] = []
+    captions: list[str] = []
+    for name, act in {
+        "namedWindow": lambda *_: None,
+        "resizeWindow": lambda *_: None,
+        "destroyAllWindows": lambda: None,
+        "getWindowProperty": lambda *_: 1.0,
+        "imshow": lambda _title, picture: pictures.append(picture),
+        "putText": lambda _picture, text, *_: captions.append(text),
+        "waitKey": lambda _wait_ms: keys.pop(0),
+    }.items():
+        monkeypatch.setattr(cv2, name, act)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(window, "_check_display", lambda: None)
+    run = Run(tmp_path, [Play(60)], keys={}, windows=window.Windows())
+    assert [record["type"] for record in run.told] == ["clip"]
+    assert keys == []
+    assert any("RECORDING" in text for text in captions)
+    assert any(text == "0 clips" for text in captions)
+    assert pictures

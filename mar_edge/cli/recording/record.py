@@ -84,6 +84,7 @@ def record(
         raise typer.BadParameter("give either --camera N or --source URI", param_hint="--camera / --source")
     _check_times(seconds, every, before, keys=has_keys() or show)
     interrupt_on_signals()
+    windows = _windows(show)  # before PyAV is imported: with its libraries loaded first, OpenCV's first window hangs
     from mar_edge.cli.recording.recording_loop import Plan, RecordingLoop
     from mar_edge.cli.views.recording_view import RecordingView
     from mar_edge.datasets.recording.clip_recorder import ClipRecorder
@@ -99,7 +100,7 @@ def record(
     view = RecordingView(f"{label}, recording {folder.recording}", _keys_line(every, show))
     plan = Plan(length_s=seconds, every_s=every, count=count)
     with json_output(json, force=force, inputs=[source]) as sink:
-        loop = RecordingLoop(frames, folder, recorder, plan, view=view, tell=sink, windows=_windows(show))
+        loop = RecordingLoop(frames, folder, recorder, plan, view=view, tell=sink, windows=windows)
         try:
             loop.run()
         except SourceError:
