@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,19 @@ def test_two_programs_record_into_one_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == ["wave/wave_01_001.mp4", "wave/wave_01_002.mp4"]
 
 
-def test_a_file_that_took_the_name_meanwhile_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_took_the_name_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:  # as on FAT
+
+        def fail(*_paths: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", fail)
+        record(LabelFolder(tmp_path / "free", "wave"))
+        assert names(tmp_path / "free") == ["wave/wave_01_001.mp4"]
+        tmp_path = tmp_path / "taken"
     recorder = ClipRecorder(LabelFolder(tmp_path, "wave"), length_s=0.5)
     recorder.begin()
     recorder.add(shown(0).frame)
