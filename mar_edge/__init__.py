@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from mar_edge.model.config import ModelConfig, preset
     from mar_edge.model_spec import GraphSpec, ModelSpec
     from mar_edge.reporting import Warnings
+    from mar_edge.runtime.clips.clip_result import ClipResult
     from mar_edge.runtime.engines.engine import Engine
     from mar_edge.runtime.frame import Frame
     from mar_edge.runtime.model import Model, load
     from mar_edge.runtime.results import (
-        ClipResult,
         Event,
         EventEnded,
         EventStarted,
@@ -78,7 +78,7 @@ _HOMES = {
     "Bundle": "bundle",
     "CameraSource": "runtime.sources.camera",
     "ClassRule": "runtime.streams.event_rule",
-    "ClipResult": "runtime.results",
+    "ClipResult": "runtime.clips.clip_result",
     "Connection": "runtime.sources.source",
     "DemoSource": "runtime.sources.demo.demo",
     "DialOptions": "runtime.streams.dial",

@@ -15,9 +15,9 @@ from mar_edge.files.graph_files import PLAIN_NAME, hash_all
 from mar_edge.files.json_text import parse_json
 from mar_edge.model_spec import GraphSpec, ModelSpec, Part
 
-FORMAT = 4
-"""2 added precisions other than fp32, 3 a schema id and weights beside a graph, 4 int8-bf16 and streaming models; older
-bundles can be read unchanged."""
+FORMAT = 5
+"""2 added precisions other than fp32, 3 a schema id and weights beside a graph, 4 int8-bf16 and streaming models, 5 `events`
+and `clip_answer`; older bundles can be read unchanged."""
 
 MAX_VARIANTS = 256
 """Most graphs of a bundle; four masks in five precisions for three placements are 60."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mar_edge.event_settings import SMOOTHING_S, EventDefaults, filled
 from mar_edge.geometry import Geometry
 from mar_edge.printable import plain
 
@@ -24,6 +25,9 @@ RateFps = Annotated[float, Field(ge=0.001, le=1000)]
 """Frames per second at which clips are sampled."""
 
 Placement = Literal["any", "cpu", "tensorrt"]
+
+ClipAnswer = Literal["mean", "peak"]
+"""What a model answers to a whole clip: the mean of its answers, or the one that names an action most surely."""
 
 
 def number_formats(precision: str) -> tuple[str, ...]:
@@ -63,6 +67,9 @@ class ModelSpec(Part):
         resize: `stretch` or `center_crop`, see `runtime.clips.preprocess`.
         sampling: how a video file is sampled, `dense` or `uniform`, see `runtime.clips.segments`.
         idle_label: class that is never an event; None for none.
+        events: when its events begin and end, unless a user says otherwise; None for the defaults.
+        clip_answer: what it answers to a whole clip. `mean`: the mean of its answers. `peak`, for brief actions: the answer in
+            which a class other than the idle one is the surest, see `runtime.clips.clip_answers`.
         architecture: configuration of the torch model.
         trained_mask: mask ratio in percent that it was trained with.
         provenance: command, versions and data of its training.
@@ -78,6 +85,8 @@ class ModelSpec(Part):
     resize: Literal["stretch", "center_crop"]
     sampling: Literal["dense", "uniform"] = "dense"
     idle_label: Name | None
+    events: EventDefaults | None = None
+    clip_answer: ClipAnswer = "mean"
     architecture: dict[str, Any]
     trained_mask: Annotated[int, Field(ge=0, lt=100)]
     provenance: dict[str, Any]
@@ -88,6 +97,10 @@ class ModelSpec(Part):
             raise ValueError("labels are not distinct")
         if self.idle_label is not None and self.idle_label not in self.labels:
             raise ValueError(f"idle_label '{self.idle_label}' is not one of the labels")
+        if unknown := [label for label in (self.events.classes if self.events else ()) if label not in self.labels]:
+            raise ValueError(f"events.classes has '{unknown[0]}', which is not one of the labels")
+        if self.clip_answer == "peak" and (self.sampling != "dense" or self.labels == [self.idle_label]):
+            raise ValueError("clip_answer 'peak' needs dense sampling, and a class other than the idle one")
         if self.streaming and not 2 <= self.geometry.grid[0] <= PERIOD:
             raise ValueError(f"temporal 'causal' has 2 to {PERIOD} time steps, not {self.geometry.grid[0]}")
         return self
@@ -96,6 +109,16 @@ class ModelSpec(Part):
     def window_s(self) -> float:
         """Length of a window in seconds."""
         return self.geometry.frames / self.rate_fps
+
+    @property
+    def idle(self) -> int | None:
+        """Number of the class that is never an event; None for none."""
+        return None if self.idle_label is None else self.labels.index(self.idle_label)
+
+    @property
+    def smoothing_s(self) -> float:
+        """Time constant of the score average where a user gives none, seconds."""
+        return filled(self.events.smoothing_s if self.events else None, SMOOTHING_S)
 
     @property
     def streaming(self) -> bool:

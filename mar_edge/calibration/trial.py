@@ -95,7 +95,8 @@ class Trial:
         frames = [clip.frames for clip in clips]
         reference, targets = logits_of(graph, frames, threads=threads), clips.labels()
         if clips.spec.streaming:
-            targets = step_targets(targets, clips.spec.geometry.grid[0], len(reference))
+            steps = [len(clip) // clips.spec.geometry.tubelet_frames for clip in frames]
+            targets = step_targets(targets, steps, reference, clips.spec)
         return cls(frames, reference, targets, clips.source, threads)
 
     def judge(self, model: ModelProto) -> Verdict:

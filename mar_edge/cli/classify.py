@@ -33,7 +33,11 @@ def classify(
     json: JsonOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Classify video files; a clip shorter than a window is filled by repeating its last frame."""
+    """Classify video files.
+
+    A clip shorter than a window is filled by repeating its last frame; of a streaming model, as egomotion is, only a clip
+    shorter than one time step.
+    """
     from mar_edge.console import Console
     from mar_edge.errors import MarEdgeError
 

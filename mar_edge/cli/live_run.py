@@ -68,7 +68,7 @@ class LiveRun:
         first = next(iter(models.values()))
         title = first.spec.name if len(models) == 1 else counted(len(models), "model")
         foot = _foot(first) if len(models) == 1 else ""
-        self._terminal = Terminal(f"mar-edge  {title}  {what}", foot, window_s=first.spec.window_s, events=print_events)
+        self._terminal = Terminal(f"mar-edge  {title}  {what}", foot, events=print_events)
         self._windows = None
         if show:
             from mar_edge.cli.views.window import Windows

@@ -20,7 +20,6 @@ from mar_edge.cli.options import (
 
 if TYPE_CHECKING:
     from mar_edge.runtime.sources.source import Source
-    from mar_edge.runtime.streams.dial import DialOptions
 
 CameraOption = Annotated[int | None, typer.Option("--camera", min=0, metavar="N", help="Camera number.")]
 SourcesOption = Annotated[
@@ -47,6 +46,51 @@ HopOption = Annotated[
         min=1,
         metavar="FRAMES",
         help="Sampled frames between two predictions; a streaming model takes multiples of its time step.",
+    ),
+]
+MirrorOption = Annotated[
+    bool,
+    typer.Option(
+        "--mirror",
+        help="Recognise, show and record mirrored pictures: for a camera that faces its user. For every source.",
+    ),
+]
+OnsetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--onset",
+        metavar="SCORE",
+        help="Score at which an event begins, above 0 to 1; default: the model's own, or 0.6.",
+    ),
+]
+OffsetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--offset",
+        metavar="SCORE",
+        help="Score below which it ends, at most the onset; default: the model's own, or 0.4.",
+    ),
+]
+MinDurationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-duration", metavar="S", help="Seconds that an event must last; default: the model's own, or 0.5."
+    ),
+]
+CooldownOption = Annotated[
+    float | None,
+    typer.Option(
+        "--cooldown",
+        metavar="S",
+        help="Seconds after an event in which none of its class begins; default: the model's own, or 0.",
+    ),
+]
+SmoothingOption = Annotated[
+    float | None,
+    typer.Option(
+        "--smoothing",
+        metavar="S",
+        help="Time constant of the average of scores, seconds, 0 for none; default: the model's own, or 0.3.",
     ),
 ]
 SkipStillOption = Annotated[
@@ -141,6 +185,12 @@ def run(
     mask: MaskOption = "auto",
     precision: PrecisionOption = "auto",
     hop: HopOption = None,
+    mirror: MirrorOption = False,
+    onset: OnsetOption = None,
+    offset: OffsetOption = None,
+    min_duration: MinDurationOption = None,
+    cooldown: CooldownOption = None,
+    smoothing: SmoothingOption = None,
     skip_still: SkipStillOption = None,
     budget_ms: BudgetOption = None,
     max_cpu: MaxCpuOption = None,
@@ -163,7 +213,8 @@ def run(
     show: ShowOption = False,
 ) -> None:
     """Recognise actions in cameras, files or the demo, until they end or you press Ctrl-C."""
-    _check_usage(locals())
+    given = dict(locals())
+    _check_usage(given)
     interrupt_on_signals()  # a stop by a service manager and a closed terminal end it as cleanly as Ctrl-C
     if config is not None:
         return _run_site(config, show=show, force=force, max_s=max_seconds)
@@ -177,16 +228,7 @@ def run(
     )  # fmt: skip
     sources = [*([] if camera is None else [camera]), *(_open_raw(source or [], stdin_format))]
     loaded = load_model(model, engine, mask, precision)
-    options: dict[str, Any] = {
-        "hop": hop,
-        "max_s": max_seconds,
-        "realtime": realtime,
-        "max_age_s": max_age_ms / 1000,
-        "max_retries": max_retries,
-        "skip_still": skip_still,
-        "dial": _dial(budget_ms, max_cpu, max_temperature, save_battery),
-    }
-    plans = [StreamPlan(source=one, model=loaded, options=options) for one in sources]
+    plans = [StreamPlan(source=one, model=loaded, options=_stream_options(given)) for one in sources]
     live = LiveRun(plans, show=show, print_events=json is None)
     add_outputs(live.runner, outputs, names=live.names, inputs=[*(source or []), model], force=force)
     live.run()
@@ -198,14 +240,42 @@ def _run_site(config: Path, *, show: bool, force: bool, max_s: float | None) -> 
     SiteRun(config, show=show, force=force, max_s=max_s).run()
 
 
-def _dial(
-    budget_ms: float | None, max_cpu: float | None, max_temperature: float | None, save_battery: bool
-) -> DialOptions | None:
-    """Return what recognition may spend; None without any limit."""
-    from mar_edge.runtime.streams.dial import DialOptions
+def _stream_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of `Runner.add`.
 
-    dial = DialOptions(budget_ms=budget_ms, max_cpu=max_cpu, battery=save_battery, max_temperature_c=max_temperature)
-    return dial if dial.limited else None
+    Args:
+        given: the value of every option.
+
+    Raises:
+        OptionError: if what is said of events makes no sense.
+    """
+    from mar_edge.runtime.streams.dial import DialOptions
+    from mar_edge.runtime.streams.event_rule import EventRule
+
+    dial = DialOptions(
+        budget_ms=given["budget_ms"],
+        max_cpu=given["max_cpu"],
+        battery=given["save_battery"],
+        max_temperature_c=given["max_temperature"],
+    )
+    rule = EventRule(
+        onset=given["onset"],
+        offset=given["offset"],
+        min_duration_s=given["min_duration"],
+        cooldown_s=given["cooldown"],
+    )
+    return {
+        "hop": given["hop"],
+        "max_s": given["max_seconds"],
+        "realtime": given["realtime"],
+        "max_age_s": given["max_age_ms"] / 1000,
+        "max_retries": given["max_retries"],
+        "skip_still": given["skip_still"],
+        "mirror": given["mirror"],
+        "smoothing_s": given["smoothing"],
+        "rule": rule,
+        "dial": dial if dial.limited else None,
+    }
 
 
 def _check_usage(given: dict[str, Any]) -> None:

@@ -61,9 +61,13 @@ def dense_views(duration_s: float, frames: int, rate_fps: float, clips: int) -> 
     """
     _check(duration_s, frames, rate_fps)
     _check_count("clips", clips)
-    samples = math.ceil((duration_s - EDGE_S) * rate_fps)  # those that are taken before the video ends
-    starts = np.linspace(0, max(0, samples - frames), clips).round()
+    starts = np.linspace(0, max(0, sampled_frames(duration_s, rate_fps) - frames), clips).round()
     return [_within((start + np.arange(frames)) / rate_fps, duration_s) for start in starts]
+
+
+def sampled_frames(duration_s: float, rate_fps: float) -> int:
+    """Return how many frames are taken before a video ends, at a rate from its first frame on."""
+    return max(1, math.ceil((duration_s - EDGE_S) * rate_fps))
 
 
 def uniform_times(duration_s: float, frames: int, rng: np.random.Generator | None = None) -> Times:

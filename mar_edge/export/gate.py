@@ -37,18 +37,19 @@ class Gate:
         model: in evaluation mode.
         spec: its specification.
         clips: decoded immediately, and kept.
+
+    Attributes:
+        frames: the clips, uint8 (T, H, W, 3) each.
     """
 
     def __init__(self, model: MAR, spec: ModelSpec, clips: ClipSet) -> None:
-        self.frames = clips.stacked()  # (N, T, H, W, 3)
+        self.frames = [clip.frames for clip in clips]
         self._model, self._spec = model, spec
         self._source = clips.source
-        self._sequences: list[NDArray[np.uint8]] = list(self.frames)
-        self._targets = clips.labels()
+        self._sequences = list(self.frames)
+        self._labels = clips.labels()
         if spec.streaming:
-            self._sequences.append(joined(list(self.frames), SEQUENCE_STEPS, spec.geometry.tubelet_frames))
-            steps = spec.geometry.grid[0]
-            self._targets = step_targets(self._targets, steps, steps * len(self.frames) + SEQUENCE_STEPS)
+            self._sequences.append(joined(self.frames, SEQUENCE_STEPS, spec.geometry.tubelet_frames))
         self._reference = lru_cache(maxsize=None)(self._run_torch)
 
     def check(self, variant: Variant, path: Path) -> Verdict:
@@ -86,12 +87,19 @@ class Gate:
             source=self._source
             + (f", and {SEQUENCE_STEPS} time steps of them in a row" if self._spec.streaming else ""),
             reference_name="torch fp32",
-            targets=self._targets,
+            targets=self._targets(variant.mask),
             noun="answer" if self._spec.streaming else "clip",
         )
         if verdict.missed:
             raise ExportError(f"it does not match torch: {'; '.join(verdict.missed)}")
         return verdict
+
+    def _targets(self, mask: int) -> NDArray[np.int64] | None:
+        """Return the class of every answer at a mask."""
+        if not self._spec.streaming:
+            return self._labels
+        steps = [len(clip) // self._spec.geometry.tubelet_frames for clip in self.frames]
+        return step_targets(self._labels, steps, self._reference(mask), self._spec)
 
     def _run_torch(self, mask: int) -> NDArray[np.float32]:
         graph = DeployedGraph(self._model, mask / 100).eval()

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from mar_edge.files.ownership import FileKind
+from mar_edge.files.ownership import FLAG_OR_ARGUMENT, FileKind
 
 FIRST_LINE_BYTES = 1 << 20
 """Maximum length of our first lines, so that a file without line ends is not read completely."""
@@ -42,7 +42,7 @@ def lines_kind(name: str, schema: str, first_key: str) -> FileKind:
                 return False
         return True
 
-    return FileKind(name, marked)
+    return FileKind(name, marked, FLAG_OR_ARGUMENT)
 
 
 def mark_record(record: Mapping[str, Any], schema: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from mar_edge.files.at_rest import read_at_rest
 from mar_edge.files.lost_content import is_blank
 from mar_edge.files.unfinished import is_being_written
 
-ADVICE = "Choose another name, or replace it with --force"
+FLAG_OR_ARGUMENT = "--force (in Python: force=True)"
+"""How a file may be replaced that commands and users' own programs write."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class FileKind:
     Attributes:
         name: as in messages, without the article.
         marked: returns from the content whether mar-edge wrote a file as this kind; reads from the file's start.
+        replaced_by: how the user says that a file of another kind may be replaced.
     """
 
     name: str
     marked: Callable[[BinaryIO], bool]
+    replaced_by: str = "--force"
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,18 @@ class FolderKind:
         sign: name of the file in it that identifies the folder.
         contents: returns the names of all files that mar-edge wrote in a folder, relative to it and with `/`; None if
             the sign is not ours.
+        replaced_by: see `FileKind`.
     """
 
     name: str
     sign: str
     contents: Callable[[Path], Collection[str] | None]
+    replaced_by: str = "--force"
 
 
-def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = False, advice: str = ADVICE) -> None:
+def check_replaceable(
+    path: Path, kind: FileKind | FolderKind, *, force: bool = False, advice: str | None = None
+) -> None:
     """Check that an output may be written to a path.
 
     A file is written through a link, and directly into a character device or a FIFO. A folder is never written through
@@ -64,11 +71,13 @@ def check_replaceable(path: Path, kind: FileKind | FolderKind, *, force: bool = 
         kind: its kind.
         force: allow a file that is not ours, and a folder of ours with foreign files in it; any other folder is
             never replaced.
-        advice: the next step, for the error message.
+        advice: the next step, for the error message; by default another name, or what replaces it.
 
     Raises:
         OutputError: if something else exists there, or it cannot be examined.
     """
+    if advice is None:
+        advice = f"Choose another name, or replace it with {kind.replaced_by}"
     try:
         if isinstance(kind, FileKind):
             _check_file(path, kind, force, advice)

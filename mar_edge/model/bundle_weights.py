@@ -77,6 +77,8 @@ def read_bundle(bundle: Bundle) -> tuple[MAR, ModelConfig, CheckpointInfo]:
         sampling=manifest.sampling,
         mask_ratio=manifest.trained_mask / 100,
         idle_label=manifest.idle_label,
+        events=manifest.events,
+        clip_answer=manifest.clip_answer,
         provenance=dict(manifest.provenance),
     )
     return model, config, info

@@ -8,7 +8,7 @@ import shlex
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, ClassVar, Literal
@@ -19,6 +19,7 @@ from safetensors.torch import save as to_bytes
 
 from mar_edge.counting import counted
 from mar_edge.errors import CheckpointError, OutputError
+from mar_edge.event_settings import EventDefaults
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.lost_content import lost_content
@@ -27,7 +28,7 @@ from mar_edge.files.regular_file import open_regular, why_special
 from mar_edge.model.config import MAX_CLASSES, ModelConfig, build
 from mar_edge.model.mar import MAR
 from mar_edge.model.stored_shapes import check_shapes
-from mar_edge.model_spec import RateFps
+from mar_edge.model_spec import ClipAnswer, RateFps
 from mar_edge.printable import plain
 
 FORMAT = 1
@@ -63,6 +64,8 @@ class CheckpointInfo:
         sampling: `dense` or `uniform`, see `runtime.clips.segments`.
         mask_ratio: share of hidden tokens it was trained with.
         idle_label: class that is never an event; None for none.
+        events: when its events begin and end; None for the defaults.
+        clip_answer: what it answers to a whole clip, see `ModelSpec`.
         provenance: how it was made.
     """
 
@@ -77,6 +80,8 @@ class CheckpointInfo:
     sampling: Literal["dense", "uniform"] = "dense"
     mask_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
     idle_label: str | None = None
+    events: EventDefaults | None = None
+    clip_answer: ClipAnswer = "mean"
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,7 +113,7 @@ def save(path: Path, model: MAR, config: ModelConfig, info: CheckpointInfo, *, f
     metadata = {
         "format": f"mar-edge {FORMAT}",
         "config": json.dumps(config.to_dict()),
-        "info": json.dumps(asdict(info)),
+        "info": json.dumps(_info_checker().dump_python(info, mode="json")),
     }
     try:
         data = to_bytes({key: value.contiguous() for key, value in model.state_dict().items()}, metadata)

@@ -91,6 +91,8 @@ def describe(path: Path, config: ModelConfig, info: CheckpointInfo) -> ModelSpec
             resize=info.resize,
             sampling=info.sampling,
             idle_label=info.idle_label,
+            events=info.events,
+            clip_answer=info.clip_answer,
             architecture={key: value for key, value in config.to_dict().items() if key not in ("geometry", "temporal")},
             trained_mask=round(100 * info.mask_ratio),
             provenance=info.provenance,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,6 +81,18 @@ class Frame:
                 if self._picture is None:
                     self._picture, self._convert = self._convert(), None
         return self._picture
+
+    def mirrored(self) -> Frame:
+        """Return its mirror image, left and right exchanged, converted when it is first asked for; without its truth."""
+        return Frame(
+            picture=lambda: np.asarray(cv2.flip(self.picture, 1), dtype=np.uint8),
+            time_s=self.time_s,
+            size_px=self.size_px,
+            color=self.color,
+            arrived_s=self.arrived_s,
+            held=self.held,
+            cut=self.cut,
+        )
 
     def at(self, time_s: float, *, arrived_s: float | None = None, cut: str | None = None) -> Frame:
         """Return the same frame with another time; its picture is converted once for both.

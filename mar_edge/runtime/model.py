@@ -16,12 +16,13 @@ from mar_edge.errors import EngineError, OptionError
 from mar_edge.model_spec import GraphSpec, ModelSpec
 from mar_edge.reporting import Warn
 from mar_edge.runtime.clips.clip_answers import answer
+from mar_edge.runtime.clips.clip_result import ClipResult
 from mar_edge.runtime.clips.whole_clip import Views, WholeClip, check_views
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.engine_set import EngineSet, Unloaded
 from mar_edge.runtime.engines.registry import MOST_THREADS, create_engine
 from mar_edge.runtime.measurement.choice import choose
-from mar_edge.runtime.results import ClipResult, Event
+from mar_edge.runtime.results import Event
 from mar_edge.runtime.sources.open import clip_file
 from mar_edge.runtime.sources.source import Source
 from mar_edge.runtime.streams.runner import Runner
@@ -97,7 +98,7 @@ class Model:
         """Return a session to use in your own loop.
 
         Args:
-            **options: those of `Session`: stream, hop, smoothing_s, rule, mask, skip_still, dial.
+            **options: those of `Session`: stream, hop, smoothing_s, rule, mask, skip_still, dial, mirror.
         """
         self.engine.check_process()
         return Session(self.engines, **options)
@@ -117,7 +118,7 @@ class Model:
             on_event: called with every event, including the one that the end of the stream cuts off.
             on_warning: called with what the operator should know.
             **options: those of `Runner.add`: name, hop, smoothing_s, rule, max_age_s, max_retries, stall_s, realtime, max_s,
-                skip_still, dial.
+                skip_still, dial, mirror.
 
         Returns:
             Predictions in order of time, to iterate over; its `stop` ends it from any thread.
@@ -136,7 +137,8 @@ class Model:
         Args:
             clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
             views: (clips, crops) to average as in multi-view evaluation; see `WholeClip` for the default. A streaming model runs
-                through the whole clip in each crop, and its answers are averaged from the first full band on.
+                through the whole clip in each crop, and its answers are averaged from the first full band on. A model whose
+                `clip_answer` is `peak` gives the one answer that names an action most surely.
 
         Raises:
             SourceError: if the file cannot be read.

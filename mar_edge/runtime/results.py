@@ -1,4 +1,4 @@
-"""What a stream reports: predictions, events, notices, frames and its status; and the classification of a clip."""
+"""What a stream reports: predictions, events, notices, frames and its status."""
 
 from __future__ import annotations
 
@@ -212,6 +212,69 @@ class ShownFrame:
     kind: ClassVar[Kind] = "frame"
 
 
+EVENT_GRACE_S = 1.0
+"""An event of a script is in time if it begins while its part is shown, or this long after it, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedPart:
+    """A part of the script of a source.
+
+    Attributes:
+        label: what is shown.
+        start_s, end_s: when, in the stream's own time, seconds.
+        seen: of a state, how many predictions said which label, in windows that lie within it.
+        event: of an event, label and begin in seconds of the one that was recognised in time: the right one, or else the first;
+            None without one.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+    seen: Mapping[str, int] = field(default_factory=dict)
+    event: tuple[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptScore:
+    """How the results of a stream compare with the script of its source, such as the demo's.
+
+    A script of states, such as moves of a camera, is judged by predictions: a window that spans two parts has no single right
+    answer, and only windows within one part count. A script of events, such as gestures, is judged by events: each part but the
+    idle ones is to give one event with its label in time, and each other event is false. A part that the stream's end leaves
+    no time for its event does not count.
+
+    Attributes:
+        idle: label of the parts between events; None for a script of states.
+        window_s: length of the model's window, seconds.
+        parts: that were judged, the newest 500.
+        unknown: labels of the script that are no classes of the model; there is no score then.
+        right: predictions, or events, that agree with the script.
+        total: predictions, or parts that ask for an event, that were judged.
+        false: events for which no part asks.
+    """
+
+    idle: str | None
+    window_s: float
+    parts: tuple[ScriptedPart, ...]
+    unknown: tuple[str, ...]
+    right: int
+    total: int
+    false: int
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the predictions that agree with a script of states; None where there is none."""
+        return self.right / self.total if self.idle is None and self.total and not self.unknown else None
+
+    @property
+    def events(self) -> dict[str, int] | None:
+        """Of a script of events, how many are `right` `of` how many, and how many `false`; None where there are none."""
+        if self.idle is None or self.unknown or not (self.total or self.false):
+            return None
+        return {"right": self.right, "of": self.total, "false": self.false}
+
+
 State = Literal["connecting", "live", "lost", "ended"]
 
 
@@ -239,7 +302,7 @@ class StreamStatus:
         elapsed_s: since the stream was added, seconds.
         latency_ms: median from capture to result, of the newest results; None without results.
         waited_ms: longest time for which a ready window waited for the engine.
-        agreement: share of the windows that agree with a script; None without one.
+        script: how the results compare with the source's script, once the stream has ended; None without one.
     """
 
     stream: str
@@ -259,12 +322,18 @@ class StreamStatus:
     elapsed_s: float = 0.0
     latency_ms: float | None = None
     waited_ms: float = 0.0
-    agreement: float | None = None
+    script: ScriptScore | None = None
 
     kind: ClassVar[Kind] = "summary"
 
+    @property
+    def agreement(self) -> float | None:
+        """Share of the predictions that agree with the script; None without a script of states."""
+        return None if self.script is None else self.script.agreement
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that the command line writes."""
+        scripted = None if self.script is None else self.script.events
         return {
             "type": "summary",
             "stream": self.stream,
@@ -281,6 +350,7 @@ class StreamStatus:
             "latency_ms": None if self.latency_ms is None else round(self.latency_ms, 2),
             **({"reused": self.reused} if self.reused else {}),
             **({} if self.agreement is None else {"agreement": round(self.agreement, 4)}),
+            **({} if scripted is None else {"scripted_events": scripted}),
         }
 
 
@@ -293,61 +363,3 @@ def _at(name: str, moment: datetime | None) -> dict[str, str]:
     if moment is None:
         return {}
     return {name: moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipResult:
-    """Classification of a clip, averaged over its views.
-
-    Attributes:
-        path: the clip.
-        scores: probability of every class.
-        views: number of windows averaged.
-        duration_s: length of the clip in seconds.
-        repeated_frames: places of a window that must be filled with repeated frames, because the clip, or its longest
-            part without a gap, has fewer frames than a window; 0 otherwise.
-        doubt: why the clip shows too little for a reliable answer; None if it shows enough.
-        warnings: what went wrong while reading, one sentence each.
-    """
-
-    path: str
-    scores: dict[str, float]
-    views: int
-    duration_s: float
-    repeated_frames: int = 0
-    doubt: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def reliable(self) -> bool:
-        """Whether most of its windows show enough to be recognised."""
-        return self.doubt is None
-
-    @property
-    def label(self) -> str:
-        """Best class."""
-        return self.top(1)[0][0]
-
-    @property
-    def score(self) -> float:
-        """Probability of the best class."""
-        return self.top(1)[0][1]
-
-    def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """Return the best classes as (label, probability), best first."""
-        return sorted(self.scores.items(), key=lambda item: -item[1])[:count]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON object that `mar-edge classify --json` prints."""
-        return {
-            "type": "prediction",
-            "stream": self.path,
-            "label": self.label,
-            "score": round(self.score, 4),
-            "top": [[label, round(score, 4)] for label, score in self.top()],
-            "views": self.views,
-            "duration_s": round(self.duration_s, 4),
-            "repeated_frames": self.repeated_frames,
-            "reliable": self.reliable,
-            **({"doubt": self.doubt} if self.doubt else {}),
-        }

@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from mar_edge.errors import TrainingError
+from mar_edge.model.streaming import StreamingMAR
 from mar_edge.model.transformer import Block
 from mar_edge.training.launch_environment import check_environment
 from mar_edge.training.recipe import TrainerPart
@@ -87,5 +88,7 @@ def _shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
     model = objective.get_submodule("model")
     fully_shard(model, mesh=data)
     register_fsdp_forward_method(model, "joint")
+    if isinstance(model, StreamingMAR):  # validation looks at the answer after each step
+        register_fsdp_forward_method(model, "every_step")
     fully_shard(objective, mesh=data)
     return objective

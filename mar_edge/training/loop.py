@@ -207,8 +207,17 @@ class Trainer:
         return evaluation
 
     def _judge(self, model: MAR, val: VideoClips) -> Evaluation:
-        mask = self._recipe.mask.test_mask(self._recipe.clip.grid)
-        return validate(model, val, mask, self._fabric, batch=self._recipe.trainer.clips)
+        recipe = self._recipe
+        mask = recipe.mask.test_mask(recipe.clip.grid)
+        return validate(
+            model,
+            val,
+            mask,
+            self._fabric,
+            batch=recipe.trainer.clips,
+            clip_answer=recipe.clip_answer,
+            idle_label=recipe.idle_label,
+        )
 
     def _weights(self) -> MAR:
         """Return the model to evaluate and save: the running average if there is one."""

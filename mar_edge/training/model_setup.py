@@ -47,12 +47,11 @@ def make_objective(
         init_patch_embedding(model.encoder, torch.from_numpy(clips), torch.from_numpy(shown))
     notes = [] if goes_on else take_weights(model, recipe.start)
     distil = recipe.objective.distil
-    weights = data.class_weights() if recipe.objective.class_weights == "balanced" else None
     teacher = None if distil is None else _teacher(distil, config, data.labels)
     return Objective(
         model,
         recipe.objective,
-        class_weights=weights,
+        class_weights=data.class_weights(recipe.objective.class_weights),
         teacher=teacher,
         flow_channels=data.train.flow_channels,
         streaming=recipe.streaming,

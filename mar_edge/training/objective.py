@@ -15,6 +15,8 @@ from mar_edge.model.mar import MAR, JointOutput, pick
 from mar_edge.model.streaming import StreamingMAR
 from mar_edge.training.streaming import StreamingPart, step_weights
 
+ClassWeights = Literal["none", "root", "balanced"]
+
 FLOW_SCALE = 0.004
 """Flow, in picture widths, around which its target changes from linear to logarithmic."""
 
@@ -43,14 +45,15 @@ class ObjectivePart(Part):
             Kinetics. For pre-training it is the only part, and the weight only scales it.
         flow_weight: of predicting the motion at every visible token; 0 for none.
         label_smoothing: share of the target spread over all classes (Szegedy et al., arXiv 1512.00567).
-        class_weights: `balanced` weighs classes by their rarity in the training set.
+        class_weights: `balanced` weighs classes by their rarity in the training set, `root` by its square root, which leaves
+            scores nearer to probabilities. Time steps are counted where a clip's class may change.
         distil: also learn from a teacher.
     """
 
     reconstruction_weight: Share = 0.1
     flow_weight: Share = 0.0
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: ClassWeights = "none"
     distil: DistilPart | None = None
 
 
@@ -223,7 +226,15 @@ class Objective(nn.Module):
         return terms
 
 
-def balanced_weights(counts: Tensor) -> Tensor:
-    """Return weights (classes,) inverse to the clips per class, with a mean of 1 over the clips."""
-    seen = counts.clamp(min=1).float()
-    return counts.sum() / (seen * (counts > 0).sum())
+def rarity_weights(counts: Tensor, kind: ClassWeights) -> Tensor | None:
+    """Return weights (classes,) that grow with a class's rarity, with a mean of 1 over the clips; None for equal ones.
+
+    Args:
+        counts: clips, or time steps, per class.
+        kind: as in `ObjectivePart`.
+    """
+    if kind == "none":
+        return None
+    rarity = counts.sum() / (counts.clamp(min=1).float() * (counts > 0).sum())
+    weights = rarity if kind == "balanced" else rarity.sqrt()
+    return weights * counts.sum() / (weights * counts).sum()

@@ -19,7 +19,7 @@ from mar_edge.training.videos import VideosPart
 from mar_edge.version import __version__
 
 _NOT_THE_SAME_RUN = {
-    "name", "description", "licence", "attribution", "idle_label",
+    "name", "description", "licence", "attribution", "idle_label", "events", "clip_answer",
     "data.cache", "data.train", "data.val", "data.root", "data.skip_broken", "start", "objective.distil.teacher",
     *(f"trainer.{key}" for key in (
         "batch", "accumulate", "max_minutes", "threads", "workers", "out", "checkpoint_steps", "validate_steps",
@@ -83,6 +83,8 @@ def checkpoint_info(
         sampling="dense" if videos is None else videos.sampling,
         mask_ratio=recipe.mask.ratio,
         idle_label=recipe.idle_label,
+        events=recipe.events,
+        clip_answer=recipe.clip_answer,
         provenance={
             **_origin(recipe),
             "data": list(recipe.attribution),

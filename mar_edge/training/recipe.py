@@ -10,12 +10,13 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mar_edge.counting import counted
 from mar_edge.errors import GeometryError, RecipeError
+from mar_edge.event_settings import EventDefaults
 from mar_edge.files.yaml_part import Part, Seed, refuse
 from mar_edge.files.yaml_problems import explain
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, band_problems, temporal_problem
 from mar_edge.model.mar import InputNorm, Positions
-from mar_edge.model_spec import Name, Temporal
+from mar_edge.model_spec import ClipAnswer, Name, Temporal
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
@@ -189,6 +190,10 @@ class Recipe(Part):
         seed: of all random numbers; the filming and drawing of clips have their own.
         attribution: sources of the pictures and videos; written to the model's provenance.
         idle_label: the class that is never reported as an event.
+        events: when events of the model begin and end, unless its user says otherwise; null for the defaults.
+        clip_answer: what the model answers to a whole clip, here in validation, and in evaluate and classify: `mean` of its
+            answers; or `peak`, for brief actions, the answer that is surest of a class other than the idle one. The last
+            picture is then held for 0.8 s, because a brief action is named only when it is over. May be changed later.
         streaming: training of a streaming model; null for its defaults.
         augment, mix: augmentation of videos; clips of `camera_moves` and `gestures` have their own symmetries.
     """
@@ -199,6 +204,8 @@ class Recipe(Part):
     licence: str
     attribution: tuple[str, ...] = ()
     idle_label: Name | None = None
+    events: EventDefaults | None = None
+    clip_answer: ClipAnswer = "mean"
     seed: Seed = 0
     model: ModelPart
     streaming: StreamingPart | None = None
@@ -278,18 +285,21 @@ class Recipe(Part):
             "objective.distil": self.objective.distil is not None,
             "mix": self.mix != MixPart(),
             "objective.class_weights": self.objective.class_weights != "none",
+            "events": self.events is not None,
+            "clip_answer": self.clip_answer != "mean",
         }
         yield from ((key, "pre-training has no labels; leave it out") for key in unwanted if unwanted[key])
 
-    def _of_the_data(self) -> Iterator[tuple[str, str]]:
+    def _of_the_data(self) -> Iterator[tuple[str | tuple[str, ...], str]]:
         if not isinstance(self.data, VideosPart):
-            if self.idle_label not in (None, *self.data.labels):
-                yield "idle_label", f"'{self.idle_label}' is not one of {', '.join(self.data.labels)}"
+            yield from unknown_labels(self, self.data.labels)
             for key, off in (("augment", self.augment == AugmentPart()), ("mix", self.mix == MixPart())):
                 if not off:
                     yield key, "augment and mix are for data.kind videos; filmed clips have their own symmetries"
         elif self.objective.flow_weight and self.mix != MixPart():
             yield "objective.flow_weight", "cannot be combined with mix: a mixture of two clips has no flow"
+        if self.clip_answer == "peak" and isinstance(self.data, VideosPart) and self.data.sampling == "uniform":
+            yield "clip_answer", "'peak' is for data.sampling dense; 'uniform' spreads the frames over the video"
 
     def _of_the_strategy(self) -> Iterator[tuple[str, str]]:
         if self.trainer.strategy == "fsdp" and (self.optimiser.kind == "muon" or self.optimiser.ema is not None):
@@ -297,8 +307,25 @@ class Recipe(Part):
                 "trainer.strategy",
                 "fsdp shards the weights, which muon and ema do not support; use adamw without ema",
             )
+        if self.trainer.strategy == "fsdp" and self.clip_answer == "peak" and self.streaming is not None:
+            yield "trainer.strategy", "fsdp cannot validate every time step, which clip_answer peak needs; use ddp"
         if self.trainer.precision == "fp16" and self.optimiser.kind == "muon":
             yield "trainer.precision", "fp16 scales the loss for one optimiser; use bf16 with muon"
+
+
+def unknown_labels(recipe: Recipe, labels: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield (key, problem) for each class that a recipe names and its data do not have.
+
+    Args:
+        recipe: the recipe.
+        labels: those of the data.
+    """
+    known = f"is not one of {', '.join(labels)}"
+    if recipe.idle_label is not None and recipe.idle_label not in labels:
+        yield ("idle_label",), f"'{recipe.idle_label}' {known}"
+    for label in recipe.events.classes if recipe.events is not None else ():
+        if label not in labels:
+            yield ("events", "classes", label), f"'{label}' {known}"
 
 
 def load(path: Path, overrides: Sequence[str] | None = None, *, task: Task = "classify") -> Recipe:

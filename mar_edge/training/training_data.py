@@ -15,11 +15,12 @@ from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import DataError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.reporting import Progress
+from mar_edge.runtime.clips.whole_clip import HELD_S
 from mar_edge.runtime.video.listing import list_videos
 from mar_edge.training.batches import Order
 from mar_edge.training.clip_source import Blend, ClipSource
-from mar_edge.training.objective import balanced_weights
-from mar_edge.training.recipe import Recipe
+from mar_edge.training.objective import ClassWeights, rarity_weights
+from mar_edge.training.recipe import Recipe, unknown_labels
 from mar_edge.training.synthetic import camera_moves
 from mar_edge.training.synthetic.camera_moves import CameraMoves, CameraMovesPart
 from mar_edge.training.synthetic.gestures import clips as gestures
@@ -39,6 +40,8 @@ class TrainingData:
         digest: hash of everything that determines the clips.
         notes: sentences for the user.
         provenance: what a checkpoint records about the clips, in addition to the digest.
+        counts: how often each class is right (classes,): in frames where it may change within a clip, in clips otherwise;
+            None for clips.
     """
 
     train: ClipSource
@@ -48,10 +51,12 @@ class TrainingData:
     digest: str
     notes: list[str]
     provenance: dict[str, str] = field(default_factory=dict)
+    counts: NDArray[np.int64] | None = None
 
-    def class_weights(self) -> torch.Tensor:
-        """Return weights (classes,) inverse to the frequency of a class."""
-        return balanced_weights(torch.bincount(torch.from_numpy(self.train.classes), minlength=len(self.labels)))
+    def class_weights(self, kind: ClassWeights) -> torch.Tensor | None:
+        """Return weights (classes,) that grow with a class's rarity; None for equal ones."""
+        counts = np.bincount(self.train.classes, minlength=len(self.labels)) if self.counts is None else self.counts
+        return rarity_weights(torch.from_numpy(counts), kind)
 
 
 def read_lists(recipe: Recipe, progress: Progress) -> Split | None:
@@ -88,7 +93,8 @@ def open_data(recipe: Recipe, split: Split | None, progress: Progress) -> Traini
         if recipe.task == "pretrain":
             films.labels = ()
         notes = [remark for folder in recipe.data.videos if (remark := list_videos(folder).remark())]
-        return TrainingData(films, None, Order(len(films.classes), recipe.seed), films.labels, films.digest, notes)
+        order = Order(len(films.classes), recipe.seed)
+        return TrainingData(films, None, order, films.labels, films.digest, notes, counts=films.counts)
     return _open_videos(recipe, recipe.data, split, progress)
 
 
@@ -106,6 +112,7 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
         geometry=recipe.clip,
         augment=recipe.augment,
         flow=bool(recipe.objective.flow_weight),
+        held_s=HELD_S if recipe.clip_answer == "peak" else 0.0,
         progress=progress,
     )
     notes = [*opened.warnings]
@@ -125,10 +132,8 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
         raise DataError(f"{data.train[0]} leaves nothing to train on: no clips of {some(empty) or 'any kind'}")
     if empty:
         notes.append(f"no training clips of {some(empty)}: the model cannot learn them")
-    if labelled and recipe.idle_label is not None and recipe.idle_label not in opened.train.labels:
-        raise RecipeError(
-            f"idle_label '{recipe.idle_label}' is not one of the labels: {', '.join(opened.train.labels)}"
-        )
+    if labelled and (unknown := list(unknown_labels(recipe, opened.train.labels))):
+        raise RecipeError("; ".join(f"{'.'.join(key)}: {problem}" for key, problem in unknown))
     source: ClipSource = opened.train if opened.figures is None else Blend(opened.train, opened.figures)
     order = Order(len(source.classes), recipe.seed, repeats=data.repeats, weights=_weights(opened, counts, data))
     digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]

@@ -6,33 +6,65 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.masking import Mask, visible_indices
 from mar_edge.model.mar import MAR
+from mar_edge.model.streaming import StreamingMAR
+from mar_edge.model_spec import ClipAnswer
+from mar_edge.runtime.clips.clip_answers import peak_of
 from mar_edge.training.videos import VideoClips
 
 
 @torch.no_grad()
-def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch: int) -> Evaluation:
+def validate(
+    model: MAR,
+    clips: VideoClips,
+    mask: Mask,
+    fabric: Fabric,
+    *,
+    batch: int,
+    clip_answer: ClipAnswer = "mean",
+    idle_label: str | None = None,
+) -> Evaluation:
     """Evaluate a model on all validation videos, each process its part of them.
+
+    The scores of a video are the mean over its views; or for `clip_answer: peak` those of the answer that names an action most
+    surely, of all views and, with a streaming model, of all their time steps. Otherwise a streaming model is judged after the
+    last whole time step of a view. Where a video is shorter than a view, that is the last step before its last frame is
+    repeated: live, and in `Model.classify`, nothing stands still after the end.
 
     Args:
         model: the model; left in evaluation mode.
-        clips: the videos; the scores of a video are the mean over its views.
+        clips: the videos.
         mask: the mask (t, h, w) to use.
         fabric: for the device and processes.
         batch: maximum views in a forward pass.
+        clip_answer: see `ModelSpec`.
+        idle_label: class that is no action; None for none.
     """
+    peak, idle = clip_answer == "peak", None if idle_label is None else clips.labels.index(idle_label)
+
+    def answers(part: Tensor, shown: int) -> Tensor:
+        if peak and isinstance(model, StreamingMAR):
+            return model.every_step(part, visible)
+        return _answers(model, part, visible, shown)
+
     model.eval()
     visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
+    repeated = clips.repeated_frames()
     scores = torch.zeros(len(clips.classes), len(clips.labels), device=fabric.device)
     # with sharded weights every process must call the model equally often
     for first in range(0, len(clips.classes), fabric.world_size):
         index = min(first + fabric.global_rank, len(clips.classes) - 1)
         views = torch.from_numpy(clips.views(index))
+        shown = views.shape[1] - int(repeated[index])
         with fabric.autocast():  # more at once than in training may not fit
-            logits = torch.cat([model(part.to(fabric.device), visible).float() for part in torch.split(views, batch)])
+            logits = torch.cat([answers(part.to(fabric.device), shown) for part in torch.split(views, batch)]).float()
+        logits = logits.flatten(0, -2)  # (answers, classes)
+        if peak:
+            logits = logits[[peak_of(logits.cpu().numpy(), idle)]]
         if first + fabric.global_rank < len(clips.classes):
             scores[index] = F.softmax(logits, dim=1).mean(dim=0)
     if fabric.world_size > 1:
@@ -43,3 +75,22 @@ def validate(model: MAR, clips: VideoClips, mask: Mask, fabric: Fabric, *, batch
         targets=clips.classes,
         names=tuple(clips.name(index) for index in range(len(clips.classes))),
     )
+
+
+def _answers(model: MAR, views: Tensor, visible: Tensor, shown: int) -> Tensor:
+    """Return the logits of views (B, classes).
+
+    All steps of a streaming model run, also those that are not looked at: with sharded weights every process must run
+    equally many passes.
+
+    Args:
+        model: the model.
+        views: uint8 (B, T, H, W, 3).
+        visible: token indices.
+        shown: frames before the last one is repeated.
+    """
+    if not isinstance(model, StreamingMAR):
+        out: Tensor = model(views, visible)
+        return out
+    whole = max(1, shown // model.geometry.tubelet_frames)
+    return model.every_step(views, visible)[:, whole - 1]

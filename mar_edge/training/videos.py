@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
-from mar_edge.datasets.clip_sampling import dense_times, dense_views, uniform_times, uniform_views
+from mar_edge.datasets.clip_sampling import dense_times, dense_views, sampled_frames, uniform_times, uniform_views
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.files.yaml_part import Part, refuse
@@ -54,7 +54,7 @@ class VideosPart(Part):
         balanced: draw clips with replacement so that all classes are equally frequent.
         skip_broken: leave out videos that cannot be read, naming them, instead of stopping.
         cache: folder for decoded, resized frames; null decodes each time.
-        val_views: clips per video that validation averages over.
+        val_views: clips per video that validation averages over; for `clip_answer: peak` as many as cover a video.
     """
 
     kind: Literal["videos"]
@@ -167,6 +167,7 @@ class VideoClips:
         geometry: of the clips.
         augmentation: their augmentation.
         flow: whether to return the optical flow of every clip.
+        held_s: for how long the last picture of a video is held after its end in validation, seconds.
     """
 
     def __init__(
@@ -178,6 +179,7 @@ class VideoClips:
         geometry: Geometry,
         augmentation: Augmentation,
         flow: bool = False,
+        held_s: float = 0.0,
     ) -> None:
         self.labels = videos.labels
         self.flow_channels = FLOW_CHANNELS
@@ -185,6 +187,7 @@ class VideoClips:
         self.digest = reader.digest
         self._videos, self._reader, self._data = videos, reader, data
         self._geometry, self._augmentation, self._flow = geometry, augmentation, flow
+        self._held_s = held_s
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
         """Return a random, augmented clip of a video."""
@@ -204,14 +207,16 @@ class VideoClips:
         if data.sampling == "uniform":
             views = uniform_views(duration_s, frames, data.val_views)
         else:
-            views = dense_views(duration_s, frames, data.rate_fps, data.val_views)
+            views = dense_views(duration_s + self._held_s, frames, data.rate_fps, data.val_views)
         return np.stack([self._augmentation.plain(self._reader.read(index, times_s)) for times_s in views])
 
     def repeated_frames(self) -> NDArray[np.int64]:
-        """Return how often the last frame of every video is repeated to fill a clip, (N,)."""
-        durations_s = np.array([self._reader.duration_s(index) for index in range(len(self.classes))])
-        found = np.round(durations_s * self._data.rate_fps).astype(np.int64)
-        return np.maximum(0, self._geometry.frames - found)
+        """Return how often the last frame of every video is repeated at the end of a clip, (N,); 0 with uniform sampling."""
+        if self._data.sampling == "uniform":
+            return np.zeros(len(self.classes), np.int64)
+        durations_s = [self._reader.duration_s(index) for index in range(len(self.classes))]
+        found = [sampled_frames(duration_s, self._data.rate_fps) for duration_s in durations_s]
+        return np.array([max(0, self._geometry.frames - one) for one in found], np.int64)
 
     @property
     def paths(self) -> list[Path]:
@@ -260,6 +265,7 @@ def open_videos(
     geometry: Geometry,
     augment: AugmentPart,
     flow: bool,
+    held_s: float = 0.0,
     progress: Progress,
 ) -> Opened:
     """Open the videos of a recipe; with a cache, decode those that are not in it yet.
@@ -270,6 +276,7 @@ def open_videos(
         geometry: of the clips.
         augment: the recipe's augmentation.
         flow: whether training needs optical flow.
+        held_s: see `VideoClips`.
         progress: called with the current step.
 
     Raises:
@@ -294,7 +301,9 @@ def open_videos(
         )
         broken.extend(left_out)
         warnings.extend(reader.warnings)
-        clips = VideoClips(reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow)
+        clips = VideoClips(
+            reader.videos, reader, data, geometry=geometry, augmentation=augmentation, flow=flow, held_s=held_s
+        )
         return clips, reader
 
     (train, reader), *held = [opened(videos, sizing) for videos, sizing in sizings(data, split, geometry)]

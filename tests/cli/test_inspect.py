@@ -88,7 +88,9 @@ def test_the_card_shows_all_of_parity_in_100_columns(tmp_path: Path) -> None:
     ]
     variants[1]["parity"] |= {"top1": 0.95, "reference_top1": 0.96}
     provenance = {"command": "mar-edge train a.yaml", "data": ["my videos"], "export": {"versions": {"torch": "2.13"}}}
-    folder = write_bundle(tmp_path / "a.mar", variants=variants, provenance=provenance)
+    events = {"onset": 0.5, "offset": 0.25, "cooldown_s": 1, "smoothing_s": 0, "classes": {"bright": {"onset": 0.8}}}
+    of_clips = {"events": events, "clip_answer": "peak"}
+    folder = write_bundle(tmp_path / "a.mar", variants=variants, provenance=provenance, **of_clips)
     for name in ("a.onnx", "b.onnx"):
         shutil.copy(folder / "mask50-fp32.onnx", folder / name)
     card = inspect(folder)
@@ -105,6 +107,8 @@ def test_the_card_shows_all_of_parity_in_100_columns(tmp_path: Path) -> None:
         "my videos",
         "torch 2.13",
         "dark, light, bright",
+        "onset 0.5, offset 0.25, cooldown_s 1, smoothing_s 0, bright onset 0.8; unless a stream says otherwise",
+        "the answer that is surest of a class other than the idle one",
         "4 frames of 32x32 px",
         "b.onnx",
     ):

@@ -65,7 +65,7 @@ def test_one_stream_shows_its_mask_and_how_much_a_streaming_model_has_seen() -> 
 
 
 def test_a_summary_is_one_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal = Terminal("", "", window_s=1.6, events=True)
+    terminal = Terminal("", "", events=True)
     with terminal:
         terminal.write(StreamStatus(stream="x" * 90, model="m", state="ended", frames=3))
     (line,) = capsys.readouterr().err.splitlines()
@@ -74,6 +74,6 @@ def test_a_summary_is_one_line_where_there_is_no_terminal(capsys: pytest.Capture
 
 
 def test_a_summary_counts_the_steps_that_did_not_run(capsys: pytest.CaptureFixture[str]) -> None:
-    with Terminal("", "", window_s=1.6, events=True) as terminal:
+    with Terminal("", "", events=True) as terminal:
         terminal.write(StreamStatus(stream="a", model="m", state="ended", frames=390, inferences=43, reused=22))
     assert "a: 390 frames, 43 inferences, 22 reused, 0 events" in capsys.readouterr().err

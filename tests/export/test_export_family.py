@@ -284,14 +284,13 @@ def test_a_profile_decides_the_placement_and_how_triton_serves(weights: Path, tm
     assert not (tmp_path / "u.mar").exists()  # told before the work
 
 
-def test_profile_build_and_triton_from_the_command_line(weights: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "MAR_EDGE_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "mar_edge", "export", weights, "-o", tmp_path / "t.mar"]
-    options = ["--mask", "75", "--precision", "fp16", "--build", "tensorrt-rtx", "--triton", tmp_path / "models"]
-    profile = ["--profile", ROOT / "export" / "l4.yaml"]
-    done = subprocess.run(
-        [*map(str, [*command, *options, *profile])], capture_output=True, text=True, timeout=300, env=environment
-    )
+def test_profile_build_and_triton_from_the_command_line(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAR_EDGE_CACHE", str(tmp_path / "cache"))
+    options = ["--mask", "75", "--precision", "fp16", "--build", "tensorrt-rtx"]
+    places: list[str | Path] = ["--triton", tmp_path / "models", "--profile", ROOT / "export" / "l4.yaml"]
+    done = run("export", weights, "-o", tmp_path / "t.mar", *options, *places)
     assert done.returncode == 0, done.stderr
     assert [v.title for v in open_bundle(tmp_path / "t.mar").manifest.variants] == ["mask 75 fp16"]  # typed wins
     assert list((tmp_path / "cache" / "tensorrt").glob("*.engine"))
@@ -302,7 +301,7 @@ def test_profile_build_and_triton_from_the_command_line(weights: Path, tmp_path:
 
 def test_the_manifest_says_how_it_was_made(family: Exported) -> None:
     values = json.loads((family.bundle.path / "manifest.json").read_text())
-    assert values["format"] == 4
+    assert values["format"] == 5
     assert values["provenance"]["export"]["versions"]["onnx"] == onnx.__version__
     int8 = [variant for variant in values["variants"] if variant["precision"] == "int8"]
     assert all(variant["quantisation"]["method"] == "minmax" for variant in int8)

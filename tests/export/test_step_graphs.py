@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +19,10 @@ from typer.testing import CliRunner
 
 from mar_edge.bundle import Bundle
 from mar_edge.calibration.collection import collect_from
+from mar_edge.calibration.trial import Trial
 from mar_edge.cli.main import app
 from mar_edge.errors import ExportError
+from mar_edge.evaluation.labelled_clips import open_labelled_clips
 from mar_edge.export.calibration_options import CalibrationOptions
 from mar_edge.export.clip_choice import GATE_CLIPS
 from mar_edge.export.exporter import export
@@ -38,7 +41,9 @@ from mar_edge.export.tensorrt_check import check
 from mar_edge.export.triton import write_triton
 from mar_edge.model import checkpoint
 from mar_edge.model.bundle_weights import read_bundle
+from mar_edge.model.deployed import describe
 from mar_edge.model.graph_view import GraphView
+from mar_edge.model.torch_engine import open_checkpoint
 from mar_edge.runtime.engines.registry import create_engine
 from mar_edge.runtime.measurement.bounds import BOUNDS, misses
 from mar_edge.runtime.measurement.clip_runner import FRESH, PAST, ClipRunner, joined, step_targets
@@ -46,6 +51,7 @@ from mar_edge.runtime.measurement.clip_set import open_clips
 from mar_edge.runtime.measurement.profiling import Profile
 from mar_edge.runtime.measurement.timing import run_in_turns
 from tests.conftest import need
+from tests.fakes.films import moving_square, write_film
 from tests.fakes.tiny_model import STREAM_INFO, TINY_STREAM, tiny_stream
 
 CLIPS = 3
@@ -298,10 +304,38 @@ def test_verification_sees_every_step_and_times_single_ones(bundle: Bundle, clip
 
 
 def test_the_class_of_a_clip_is_that_of_its_last_step() -> None:
-    found = step_targets(np.array([4, 2]), 3, 8)
+    spec = describe(Path("m"), TINY_STREAM, STREAM_INFO)
+    logits = np.zeros((8, 5), np.float32)
+    found = step_targets(np.array([4, 2]), [3, 4], logits, spec)
     assert found is not None
-    assert found.tolist() == [-1, -1, 4, -1, -1, 2, -1, -1]
-    assert step_targets(None, 3, 8) is None
+    assert found.tolist() == [-1, -1, 4, -1, -1, -1, 2, -1]
+    assert step_targets(None, [3, 4], logits, spec) is None
+    logits[[1, 3, 7], [1, 2, 1]] = 5, 1, 9  # the surest answer of each clip, and one of no clip
+    brief = replace(STREAM_INFO, clip_answer="peak", idle_label="a")
+    found = step_targets(np.array([4, 2]), [3, 4], logits, describe(Path("m"), TINY_STREAM, brief))
+    assert found is not None
+    assert found.tolist() == [-1, 4, -1, 2, -1, -1, -1, -1]
+
+
+def test_the_gate_answers_to_labelled_clips_of_brief_actions_as_classify_does(tmp_path: Path) -> None:
+    info = replace(STREAM_INFO, clip_answer="peak", idle_label="a")
+    checkpoint.save(tmp_path / "m.safetensors", tiny_stream(), TINY_STREAM, info)
+    model = open_checkpoint(tmp_path / "m.safetensors")
+    lines = ["path,label"]
+    for index, frames in enumerate((7, 24, 60)):  # one shorter than a window, one longer than the held-out part of it
+        write_film(tmp_path / f"{index}.mp4", moving_square("right", index, frames, size_px=64))
+        said = model.classify(tmp_path / f"{index}.mp4").label
+        lines.append(f"{index}.mp4,{said if index else 'abcde'['abcde'.index(said) - 1]}")  # the first one is wrong
+    (tmp_path / "clips.csv").write_text("\n".join(lines))
+    done = export(tmp_path / "m.safetensors", tmp_path / "m.mar", data=tmp_path / "clips.csv")
+    (variant,) = done.bundle.manifest.variants
+    assert [variant.parity.reference_top1, variant.parity.top1] == pytest.approx([2 / 3, 2 / 3])
+    assert not [warning for warning in done.warnings if "shorter" in warning or "without a gap" in warning]
+    clips = open_labelled_clips(done.bundle.manifest, tmp_path / "clips.csv", count=8)
+    trial = Trial.of(done.bundle.graph_path(variant), clips)
+    assert trial.targets is not None and (trial.targets >= 0).sum() == 3
+    known = trial.targets >= 0
+    assert (trial.reference.argmax(axis=1) == trial.targets)[known].sum() == 2
 
 
 def test_clips_are_joined_and_repeated() -> None:

@@ -63,7 +63,8 @@ def _run(words: list[str], environment: dict[str, str], folder: Path, stdout: Pa
     for number, path in ((1, stdout), (2, stderr)):
         with path.open("wb") as file:
             os.dup2(file.fileno(), number)
-    sys.argv = ["mar-edge", *words]
+    # the script itself: a training starts it once more for every further process
+    sys.argv = [str(Path(sys.executable).with_name("mar-edge")), *words]
     main()
 
 

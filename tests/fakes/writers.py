@@ -34,6 +34,7 @@ from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.symmetry import Film
 from tests.fakes.bundle import manifest
 from tests.fakes.family import INFO, TINY
+from tests.fakes.filming.inline import in_this_process
 from tests.fakes.shown_frames import shown
 
 
@@ -215,13 +216,9 @@ class _Studio:
         return (Film(np.full((2, 8, 8, 3), 7, np.uint8), np.full(2, 7), np.zeros(0, np.float32)) for _ in range(count))
 
 
-def _inline(task: Callable[[Any], Any], jobs: list[Any], **_: Any) -> Any:
-    return ((index, task(job)) for index, job in enumerate(jobs))
-
-
 def _write_films(folder: Path, version: int) -> None:
     """Write the same films every time; the store keeps what is complete."""
-    with patch("mar_edge.training.synthetic.film_store.over_all_cores", _inline):
+    with patch("mar_edge.training.synthetic.film_store.over_all_cores", in_this_process):
         film_store.film_all(
             folder / "films", _Studio(), shape=(2, 8, 8, 3), clips=4, chunk=2, seed=0, process_bytes=lambda: 0,
             progress=lambda *_: None,

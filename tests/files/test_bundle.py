@@ -40,8 +40,20 @@ def test_a_missing_manifest_is_found(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_to_update(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="has format 5, and this mar-edge reads up to 4.*--upgrade"):
-        open_bundle(write_bundle(tmp_path / "fake.mar", format=5))
+    with pytest.raises(BundleError, match="has format 6, and this mar-edge reads up to 5.*--upgrade"):
+        open_bundle(write_bundle(tmp_path / "fake.mar", format=6))
+
+
+def test_a_bundle_says_what_its_events_are(tmp_path: Path) -> None:
+    events = {"smoothing_s": 0.2, "onset": 0.5, "offset": 0.3, "cooldown_s": 1, "classes": {"bright": {"onset": 0.8}}}
+    found = open_bundle(write_bundle(tmp_path / "new.mar", events=events, clip_answer="peak")).manifest
+    assert found.events is not None and found.events.classes["bright"].onset == 0.8
+    assert (found.events.model_dump(exclude_none=True), found.clip_answer) == (events, "peak")
+    assert json.loads((tmp_path / "new.mar" / "manifest.json").read_text())["format"] == 5
+    before = open_bundle(write_bundle(tmp_path / "old.mar")).manifest  # none has them before format 5
+    assert (before.events, before.clip_answer) == (None, "mean")
+    built_in = open_bundle("egomotion").manifest
+    assert (built_in.format, built_in.events, built_in.clip_answer) == (4, None, "mean")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +63,11 @@ def test_a_newer_format_says_to_update(tmp_path: Path) -> None:
         ({"labels": ["a", "a"]}, "not distinct"),
         ({"idle_label": "sleeping"}, "'sleeping' is not one of the labels"),
         ({"rate_fps": 0}, "rate_fps"),
+        ({"events": {"onset": 0.3}}, "events: .*offset 0.4 is above onset 0.3"),
+        ({"events": {"onset": 1.5}}, "events.onset"),
+        ({"events": {"classes": {"wave": {}}}}, "'wave', which is not one of the labels"),
+        ({"clip_answer": "median"}, "clip_answer"),
+        ({"clip_answer": "peak", "sampling": "uniform"}, "'peak' needs dense sampling"),
         ({"resize": "tile"}, "resize"),
         ({"geometry": {"frames": 4, "height_px": 30, "width_px": 32, "patch_px": 8}}, "geometry.*24 px or 32 px"),
         (

@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
     recipe["trainer"] |= {"steps": 1, "workers": 1, "out": "run"}
     write(folder / "recipe.yaml", recipe)
     del recipe["data"]["val"]
-    recipe["trainer"]["out"] = "pretrained"
+    recipe["trainer"] |= {"workers": 0, "out": "pretrained"}  # the loader's process is watched in `train`
     write(folder / "pretrain.yaml", {**recipe, "task": "pretrain"})
     return folder
 

@@ -9,6 +9,7 @@ import torch
 
 from mar_edge.bundle import Bundle, open_bundle
 from mar_edge.errors import CheckpointError
+from mar_edge.event_settings import ClassThresholds, EventDefaults
 from mar_edge.export.exporter import export
 from mar_edge.geometry import Geometry
 from mar_edge.model import checkpoint
@@ -35,9 +36,12 @@ def test_every_weight_comes_back(tmp_path: Path, classifier: ClassifierKind) -> 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    checkpoint.save(tmp_path / "m.safetensors", model, config, CheckpointInfo(labels=["a", "b", "c"]))
+    events = EventDefaults(smoothing_s=0.1, cooldown_s=1, classes={"b": ClassThresholds(onset=0.8)})
+    info = CheckpointInfo(labels=["a", "b", "c"], idle_label="a", events=events, clip_answer="peak")
+    checkpoint.save(tmp_path / "m.safetensors", model, config, info)
     export(tmp_path / "m.safetensors", tmp_path / "m.mar", masks=[50])
-    got, got_config, _ = read_bundle(open_bundle(tmp_path / "m.mar"))
+    got, got_config, got_info = read_bundle(open_bundle(tmp_path / "m.mar"))
+    assert (got_info.events, got_info.clip_answer, got_info.idle_label) == (events, "peak", "a")
     assert got_config == config
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, got.state_dict()[name]), name

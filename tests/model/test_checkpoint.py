@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mar_edge.errors import CheckpointError
+from mar_edge.event_settings import ClassThresholds, EventDefaults
 from mar_edge.model import checkpoint
 from mar_edge.model.config import MAX_DEPTH, MAX_WIDTH, ModelConfig, build, shapes
+from mar_edge.model.deployed import describe
 from mar_edge.training.start import read_architecture
 from tests.fakes.tiny_model import INFO, TINY
 
@@ -56,6 +59,9 @@ def changed(path: Path, key: str, values: dict[str, Any] | str) -> Path:
         ("config", {"geometry": {**GEOMETRY, "frames": 800}}, "encoder.positions has shape"),
         ("config", {"geometry": {**GEOMETRY, "evil": 1}}, "evil"),
         ("config", {"geometry": []}, "geometry"),
+        ("info", {"events": {"onset": 0.3}}, "events.*offset 0.4 is above onset 0.3"),
+        ("info", {"events": {"unset": 0.3}}, "events.unset"),
+        ("info", {"clip_answer": "median"}, "clip_answer is 'median'"),
         ("config", {"width": "32"}, "width is '32'"),
         ("config", {"width": 32.5}, "width is 32.5"),
         ("config", {"width": True}, "width is True"),
@@ -85,6 +91,19 @@ def test_metadata_that_does_not_fit(stored: Path, key: str, values: dict[str, An
         checkpoint.load(changed(stored, key, values))
     assert len(str(error.value)) < 1000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "in KB"
+
+
+def test_what_a_model_says_of_its_events_is_kept(stored: Path) -> None:
+    events = EventDefaults(onset=0.5, offset=0.25, cooldown_s=1, classes={"b": ClassThresholds(onset=0.8)})
+    info = replace(INFO, events=events, clip_answer="peak")
+    checkpoint.save(stored, build(TINY), TINY, info)
+    _, config, read = checkpoint.load(stored)
+    assert read == info
+    spec = describe(stored, config, read)
+    assert (spec.events, spec.clip_answer) == (events, "peak")
+    unknown = replace(info, events=EventDefaults(classes={"wave": ClassThresholds(onset=0.8)}))
+    with pytest.raises(CheckpointError, match="cannot be used.*'wave', which is not one of the labels"):
+        describe(stored, config, unknown)
 
 
 def test_a_whole_checkpoint_is_read(stored: Path) -> None:

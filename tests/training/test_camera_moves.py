@@ -12,6 +12,7 @@ import torch
 
 from mar_edge.console import Console
 from mar_edge.errors import MarEdgeError, OutputError
+from mar_edge.event_settings import ClassThresholds, EventDefaults
 from mar_edge.masking import cell_running_mask, visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
@@ -35,14 +36,16 @@ def recipe(tmp_path: Path) -> Path:
     return write(tmp_path / "recipe.yaml", values)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_three_tasks_train_and_the_checkpoint_knows_its_labels(recipe: Path, tmp_path: Path) -> None:
-    result = train(recipes.load(recipe), QUIET)
+    result = train(recipes.load(recipe, ["events.onset=0.7", "events.classes.shake.onset=0.9"]), QUIET)
     assert result.finished
     assert result.validation is None
     _, _, info = checkpoint.load(result.checkpoint)
     assert info.labels[0] == "still"
     assert info.mask_ratio == 0.5
     assert info.idle_label == "still"
+    assert info.events == EventDefaults(onset=0.7, classes={"shake": ClassThresholds(onset=0.9)})
     assert info.provenance["recipe"]["trainer"]["steps"] == 6
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert {"classification", "reconstruction", "flow"} <= rows[-1].keys()

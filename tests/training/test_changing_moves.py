@@ -15,7 +15,7 @@ from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.reporting import no_progress
 from mar_edge.runtime.sources.demo.camera_path import LABELS
-from mar_edge.training.synthetic import camera_moves, film_store, symmetry
+from mar_edge.training.synthetic import camera_moves, symmetry
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
 from mar_edge.training.synthetic.film_store import FilmStore
 from mar_edge.training.synthetic.moves import SHORTEST_S, Moves, draw_moves, draw_path
@@ -24,12 +24,6 @@ from mar_edge.training.synthetic.virtual_camera import Filming, film, film_many,
 from mar_edge.training.synthetic.worlds import drawn_worlds
 
 LONG = Geometry(frames=32, height_px=32, width_px=32)
-
-
-@pytest.fixture
-def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    inline = lambda task, jobs, **_: ((index, task(job)) for index, job in enumerate(jobs))  # noqa: E731
-    monkeypatch.setattr(film_store, "over_all_cores", inline)
 
 
 def part(folder: Path, **changes: Any) -> CameraMovesPart:

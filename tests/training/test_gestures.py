@@ -17,6 +17,7 @@ from mar_edge.errors import RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.reporting import no_progress
 from mar_edge.runtime.sources.demo.hand import draw_hand
+from mar_edge.training.optical_flow import FLOW_CHANNELS
 from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.gestures import clips as gestures
 from mar_edge.training.synthetic.gestures.arm import draw_arm, paint_arm
@@ -65,12 +66,25 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def part(folder: Path, cutouts: Path, **changes: Any) -> GesturesPart:
-    values = {"kind": "gestures", "clips": 8, "chunk": 4, "drawn_per_chunk": 2, "cache": folder, "hands": (cutouts,)}
+    values: dict[str, Any] = {
+        "kind": "gestures",
+        "clips": 8,
+        "chunk": 4,
+        "drawn_per_chunk": 2,
+        "cache": folder,
+        "hands": (cutouts,),
+    }
     return GesturesPart(**values | changes)
 
 
 def stage(**changes: Any) -> Stage:
-    values = {"aspect": 4 / 3, "hand": 0.4, "home": np.array([0.6, 0.5]), "away": np.array([0.7, 1.9]), "size": 0.4}
+    values: dict[str, Any] = {
+        "aspect": 4 / 3,
+        "hand": 0.4,
+        "home": np.array([0.6, 0.5]),
+        "away": np.array([0.7, 1.9]),
+        "size": 0.4,
+    }
     return Stage(**{**values, "sweeps": True, **changes})
 
 
@@ -255,7 +269,21 @@ def _check_mirrored(
     names = [made.labels[step] for step in steps]
     assert "tick" not in names
     assert [made.labels[step] for step in sample.steps] == [swap.get(name, name) for name in names]
-    assert np.allclose(sample.flow[..., ::2], -flow[:, :, ::-1, ::2])
+    horizontal = [0, 2, 4, 7, 9]
+    others = [1, 3, 5, 6, 8, 10]
+    assert np.allclose(sample.flow[..., horizontal], -flow[:, :, ::-1, horizontal], atol=1e-6)
+    assert np.allclose(sample.flow[..., others], flow[:, :, ::-1, others], atol=1e-6)
+
+
+def test_tokens_know_where_the_hand_is() -> None:
+    geometry = Geometry(frames=4, height_px=32, width_px=32)
+    places = np.array([[0.2, 0.5], [0.3, 0.5], [5, 5], [6, 6]])
+    known = gestures.motion(np.zeros(geometry.clip_shape, np.uint8), places, geometry)
+    hand = known[:, :, :, FLOW_CHANNELS:]
+    assert (hand[0, ..., 0] > 0).all()
+    assert hand[0, 0, 0, 1:3] == pytest.approx(0.02 * np.array([0.3 - 0.25, 0.5 - 0.25]))
+    assert hand[0, 1, 1, 3:] == pytest.approx([0.1, 0])
+    assert (hand[1] == 0).all()  # out of sight
 
 
 def test_further_shapes_become_classes_of_the_same_films(tmp_path: Path, hands_folder: Path, one_process: None) -> None:

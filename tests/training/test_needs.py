@@ -24,6 +24,7 @@ from mar_edge.masking import training_mask, visible_indices
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.training import recipe as recipes
 from mar_edge.training import room
+from mar_edge.training.needs import plan as planning
 from mar_edge.training.needs import step_trace
 from mar_edge.training.needs.plan import Place, Plan, check_processes, plan_training
 from mar_edge.training.needs.shortage import shortage_named
@@ -33,11 +34,11 @@ from mar_edge.training.progress import Pace
 from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.film_store import film_all
-from mar_edge.training.synthetic.symmetry import Film
 from mar_edge.training.trainer import train
 from mar_edge.training.training_data import read_lists
 from mar_edge.training.validation import validate
 from tests.conftest import ROOT
+from tests.fakes.filming.studio import GreyStudio
 from tests.fakes.films import write_films
 from tests.fakes.recipes import tiny
 from tests.training.test_training import QUIET, command, same
@@ -78,7 +79,8 @@ def recipe(tmp_path: Path, videos: Path, cache: Path) -> Path:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A machine with so much memory, shared memory and disk."""
+    """A machine with so much memory, shared memory and disk, whose speed is known without a measurement."""
+    monkeypatch.setattr(planning, "macs_per_s", lambda *_, **__: 50e9)
 
     def be(host: float = 20 * GB, shared: float | None = None, disk: float = 100 * GB) -> None:
         monkeypatch.setattr(room, "free_memory_bytes", lambda: int(host))
@@ -308,6 +310,7 @@ def test_validation_takes_no_more_clips_at_a_time_than_training(videos: Path, re
     class Views:
         classes, labels = np.array([0, 1]), ("left", "right")
         name = staticmethod(str)
+        repeated_frames = staticmethod(lambda: np.zeros(2, np.int64))
 
         def views(self, index: int) -> Any:
             return np.random.default_rng(index).integers(0, 256, (7, *geometry.clip_shape), np.uint8)
@@ -326,19 +329,9 @@ def test_validation_takes_no_more_clips_at_a_time_than_training(videos: Path, re
     assert visible_indices(mask).size == geometry.tokens // 2
 
 
-class Studio:
-    """Films grey clips."""
-
-    def film(self, count: int, seed: int) -> Any:
-        return (
-            Film(np.full((2, 8, 8, 3), seed % 250, np.uint8), np.zeros(2, np.int64), np.zeros(0, np.float32))
-            for _ in range(count)
-        )
-
-
 def film(folder: Path, clips: int, chunk: int, each_bytes: int = 0) -> Any:
     return film_all(
-        folder, Studio(), shape=(2, 8, 8, 3), clips=clips, chunk=chunk, seed=1, process_bytes=lambda: each_bytes,
+        folder, GreyStudio(), shape=(2, 8, 8, 3), clips=clips, chunk=chunk, seed=1, process_bytes=lambda: each_bytes,
         progress=lambda *_: None,
     )  # fmt: skip
 
@@ -358,11 +351,8 @@ def test_films_that_fit_neither_disk_nor_memory_are_refused(tmp_path: Path, monk
 
 @pytest.mark.parametrize("spoil", [lambda data: b"", lambda data: data[:-1], lambda data: bytes(len(data)), None])
 @pytest.mark.parametrize("part", ["clips", "flows", "labels"])
-def test_damaged_films_are_filmed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, spoil: Callable[[bytes], bytes] | None
-) -> None:
-    inline = lambda task, jobs, **_: ((index, task(job)) for index, job in enumerate(jobs))  # noqa: E731
-    monkeypatch.setattr(film_store, "over_all_cores", inline)
+@pytest.mark.usefixtures("one_process")
+def test_damaged_films_are_filmed_again(tmp_path: Path, part: str, spoil: Callable[[bytes], bytes] | None) -> None:
     film(tmp_path, 4, 2)
     file, other = tmp_path / f"1.{part}.npy", tmp_path / "0.clips.npy"
     before, kept = file.read_bytes(), other.stat().st_mtime_ns
@@ -410,8 +400,8 @@ def test_a_shortage_is_named_in_one_line(error: Exception, says: str) -> None:
 
 def test_without_memory_the_command_ends_in_one_line(smallest: Path) -> None:
     """Under a limit that the system enforces, with the estimate overruled."""
-    wide = ["trainer.batch=1200", "model.width=12", "model.depth=1", "model.heads=1", "trainer.workers=0", "--force"]
-    limited = ["bash", "-c", 'ulimit -v 6000000; exec "$@"', "bash", *command(smallest, *wide)]
+    wide = ["trainer.batch=600", "model.width=12", "model.depth=1", "model.heads=1", "trainer.workers=0", "--force"]
+    limited = ["bash", "-c", 'ulimit -v 4000000; exec "$@"', "bash", *command(smallest, *wide)]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=400)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr

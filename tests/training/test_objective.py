@@ -10,7 +10,7 @@ import torch
 from mar_edge.geometry import Geometry
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.mar import MAR
-from mar_edge.training.objective import Batch, DistilPart, Objective, ObjectivePart, balanced_weights
+from mar_edge.training.objective import Batch, ClassWeights, DistilPart, Objective, ObjectivePart, rarity_weights
 
 CONFIG = ModelConfig(
     geometry=Geometry(frames=4, height_px=32, width_px=32),
@@ -55,10 +55,13 @@ def test_class_weights_and_label_smoothing(batch: Batch) -> None:
     assert float(loss) == pytest.approx(math.log(3) * float((smoothed * weights).sum()) / 2, rel=1e-6)
 
 
-def test_rare_classes_weigh_more() -> None:
-    weights = balanced_weights(torch.tensor([30, 10, 0]))
-    assert weights[1] == pytest.approx(3 * weights[0])
+@pytest.mark.parametrize(("kind", "ratio"), [("balanced", 3), ("root", 3**0.5)])
+def test_rare_classes_weigh_more(kind: ClassWeights, ratio: float) -> None:
+    weights = rarity_weights(torch.tensor([30, 10, 0]), kind)
+    assert weights is not None
+    assert weights[1] == pytest.approx(ratio * weights[0])
     assert float(30 * weights[0] + 10 * weights[1]) == pytest.approx(40)
+    assert rarity_weights(torch.tensor([30, 10, 0]), "none") is None
 
 
 def test_the_weights_of_the_parts(batch: Batch) -> None:

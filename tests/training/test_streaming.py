@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning_fabric import Fabric
 
 from mar_edge.console import Console
 from mar_edge.errors import CheckpointError, RecipeError
 from mar_edge.geometry import Geometry
+from mar_edge.masking import visible_indices
 from mar_edge.model import checkpoint
 from mar_edge.model.checkpoint import CheckpointInfo
 from mar_edge.model.config import ModelConfig, build
@@ -27,9 +30,12 @@ from mar_edge.training.start import StartPart, take_weights
 from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.trainer import train
 from mar_edge.training.training_data import open_data, read_lists
-from tests.fakes.films import write_films
+from mar_edge.training.validation import validate
+from tests.fakes.films import moving_square, write_film, write_films
 
 QUIET = Console(quiet=True)
+
+pytestmark = pytest.mark.usefixtures("one_process")
 
 
 def nothing(*_: Any) -> None:
@@ -316,3 +322,31 @@ def test_videos_that_are_shorter_than_a_training_clip_are_told(tmp_path: Path) -
         "2 of 2 training videos are shorter than a clip of 16 frames at 10 frames/s, the shortest by 4 frames",
         "2 of 2 validation videos are shorter than a clip of 16 frames at 10 frames/s, the shortest by 4 frames",
     ]
+
+
+def test_validation_judges_by_the_answer_before_the_last_frame_is_repeated(tmp_path: Path) -> None:
+    """As live, where no picture stands still after the end; the answers to one that does would be other ones."""
+    steps = {20: 8, 16: 8, 15: 7, 12: 6, 3: 1, 2: 1}  # by frames of the film; a view has 16
+    rows = ["path,label"]
+    for frames, name in zip(steps, 3 * ["left", "right"], strict=True):
+        write_film(tmp_path / f"{frames}.mp4", moving_square(name, 1, frames))
+        rows.append(f"{frames}.mp4,{name}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    listing = str(tmp_path / "list.csv")
+    data = {"kind": "videos", "train": listing, "val": listing, "rate_fps": 10, "resize": "stretch", "cache": None}
+    loaded = recipes.load(recipe(tmp_path, data=data, streaming={"windows": 4}))
+    val = open_data(loaded, read_lists(loaded, nothing), nothing).val
+    assert val is not None
+    model = streaming(replace(CONFIG, geometry=loaded.model.geometry, classes=2)).eval()
+    mask = loaded.mask.test_mask(loaded.clip.grid)
+    found = validate(model, val, mask, Fabric(accelerator="cpu"), batch=1)
+    visible = torch.from_numpy(visible_indices(mask))
+    assert found.names == tuple(f"{frames}.mp4" for frames in steps)
+    for index, seen in enumerate(steps.values()):
+        views = torch.from_numpy(val.views(index))
+        assert views.shape[:2] == (2, 16)
+        with torch.no_grad():
+            until = model(views[:, : 2 * seen], visible[: seen * len(visible) // 8]).softmax(dim=1).mean(dim=0)
+            held = model(views, visible).softmax(dim=1).mean(dim=0)
+        np.testing.assert_allclose(found.scores[index], until, atol=1e-6)
+        assert (seen == 8) == np.allclose(found.scores[index], held, atol=1e-6)

@@ -37,6 +37,8 @@ from tests.fakes.recipes import tiny
 
 QUIET = Console(quiet=True)
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -170,7 +172,7 @@ def test_two_processes_end_where_one_with_the_doubled_batch_does(recipe: Path, t
     one = train(recipes.load(recipe, [*common, "trainer.batch=8", f"trainer.out={tmp_path / 'one'}"]), QUIET)
     both = [*common, "trainer.batch=4", "trainer.devices=2", f"trainer.strategy={strategy}", "trainer.accelerator=cpu"]
     for sitting in (["trainer.max_minutes=0.00001"], []):  # stopped after its first step, then to the end
-        two = subprocess.run(command(recipe, *both, *sitting), capture_output=True, text=True, timeout=300)
+        two = mar_edge("train", recipe, *both, *sitting)
         assert two.returncode == 0, two.stderr
     ours, theirs = weights(one.checkpoint), weights(tmp_path / "run" / "last.safetensors")
     logs = [

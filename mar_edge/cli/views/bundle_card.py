@@ -29,6 +29,7 @@ def print_card(manifest: Manifest, console: Console) -> None:
         "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:LABELS_SHOWN])}"
         + (" …" if manifest.labels[LABELS_SHOWN:] else ""),
         "idle label": manifest.idle_label or "none",
+        **_events(manifest),
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
         **_streaming(manifest),
         "video files": "frames spread over the entire video"
@@ -50,6 +51,15 @@ def print_card(manifest: Manifest, console: Console) -> None:
     for key, value in rows.items():
         table.add_row(key, value)
     console.print(table)
+
+
+def _events(manifest: Manifest) -> dict[str, str]:
+    """Return what the model says of its events, and of whole clips; nothing where the defaults hold."""
+    said = manifest.events.said() if manifest.events is not None else []
+    rows = {"events": f"{', '.join(said)}; unless a stream says otherwise"} if said else {}
+    if manifest.clip_answer == "peak":
+        rows["clip answer"] = "the answer that is surest of a class other than the idle one"
+    return rows
 
 
 def _streaming(manifest: Manifest) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from mar_edge.cli.views.live_view import LiveView, drops
-from mar_edge.cli.views.scoreboard import Scoreboard
+from mar_edge.cli.views.scoreboard import print_score
 from mar_edge.console import Console, literal
 from mar_edge.counting import counted
 from mar_edge.runtime.results import EventEnded, EventStarted, Kind, Notice, Prediction, Record, StreamStatus
@@ -18,20 +18,17 @@ class Terminal:
     Args:
         title: of the live view.
         foot: below it.
-        window_s: length of the model's window, seconds.
         events: print a line for each event where there is no live view.
     """
 
     wants: frozenset[Kind] = frozenset(("prediction", "event", "notice", "summary"))
 
-    def __init__(self, title: str, foot: str, *, window_s: float, events: bool) -> None:
+    def __init__(self, title: str, foot: str, *, events: bool) -> None:
         self.name = "the terminal"
         self.console = Console()
         self._events = events
-        self._window_s = window_s
         self._view = LiveView(title, foot, self.console) if self.console.is_terminal else None
-        self._scoreboards: dict[str, Scoreboard] = {}
-        self._summaries: list[tuple[StreamStatus, Scoreboard | None]] = []
+        self._summaries: list[StreamStatus] = []
 
     def __enter__(self) -> Terminal:
         """Start the live view."""
@@ -45,9 +42,9 @@ class Terminal:
         """Close the live view, and print the summaries of the streams that had a frame."""
         if self._view is not None:
             self._view.__exit__(kind, error, trace)
-        for summary, scoreboard in self._summaries:
+        for summary in self._summaries:
             if summary.frames or summary.code is None:
-                self._summarise(summary, scoreboard)
+                self._summarise(summary)
 
     def say(self, line: str) -> None:
         """Print a line in passing."""
@@ -63,11 +60,8 @@ class Terminal:
         if isinstance(record, Notice):
             self.console.say(f"warning: {record.message}", "yellow")
         elif isinstance(record, StreamStatus):
-            self._summaries.append((record, self._scoreboards.pop(record.stream, None)))
+            self._summaries.append(record)
         elif isinstance(record, (Prediction, EventStarted, EventEnded)):
-            if isinstance(record, Prediction) and record.truth is not None:
-                board = self._scoreboards.setdefault(record.stream, Scoreboard(self._window_s))
-                board.add(record.time_s, record.truth, record.truth_since_s, record.label)
             if self._view is not None:
                 self._view.note(record)
             elif self._events and isinstance(record, EventEnded):
@@ -76,7 +70,7 @@ class Terminal:
     def close(self) -> None:
         """Nothing to close: the summaries come when the program ends."""
 
-    def _summarise(self, stream: StreamStatus, scoreboard: Scoreboard | None) -> None:
+    def _summarise(self, stream: StreamStatus) -> None:
         latency = "-" if stream.latency_ms is None else f"{stream.latency_ms:.2f}"
         reused = f", {stream.reused} reused" if stream.reused else ""
         back = f", {counted(stream.reconnects, 'reconnect')}" if stream.reconnects else ""
@@ -87,5 +81,5 @@ class Terminal:
             f"{counted(stream.events, 'event')}, {drops(stream.dropped)}{back}, median latency {latency} ms",
             soft_wrap=True,  # as `Console.say`
         )
-        if scoreboard is not None and scoreboard.total:
-            scoreboard.print(self.console)
+        if stream.script is not None:
+            print_score(self.console, stream.script, model=stream.model)

@@ -11,7 +11,7 @@ So a large model needs one FP32 run and one emulated run, and only a model that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import numpy as np
@@ -47,7 +47,7 @@ precision saves time."""
 def choose_kept(
     model: ModelProto,
     precision: str,
-    clips: NDArray[np.uint8],
+    clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
     *,
     progress: Progress = no_progress,
 ) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def choose_kept(
     Args:
         model: an FP32 graph from `graph.write_graph`; not changed.
         precision: `fp16` or `bf16`.
-        clips: to measure on, uint8 (N, T, H, W, 3); four are sufficient for a large model.
+        clips: to measure on, N of uint8 (T, H, W, 3); four are sufficient for a large model.
         progress: called with the current step.
 
     Returns:
@@ -76,7 +76,13 @@ def choose_kept(
 class _Choice:
     """The measurements of one choice."""
 
-    def __init__(self, model: ModelProto, precision: str, clips: NDArray[np.uint8], progress: Progress) -> None:
+    def __init__(
+        self,
+        model: ModelProto,
+        precision: str,
+        clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        progress: Progress,
+    ) -> None:
         self._model, self._precision, self._progress = model, precision, progress
         self._clips = _sequences(model, clips)
         self._leaves = leaves(model)
@@ -173,7 +179,7 @@ class _Choice:
         return found
 
 
-def _sequences(model: ModelProto, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _sequences(model: ModelProto, clips: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """Return what a graph is shown: clips, or for a step graph one sequence of them all, so that its state is old."""
     streaming = any(value.name == "step" for value in model.graph.input)
-    return clips.reshape(1, -1, *clips.shape[2:]) if streaming else clips
+    return [np.concatenate(list(clips))] if streaming else list(clips)

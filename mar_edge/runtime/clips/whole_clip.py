@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,10 @@ from mar_edge.runtime.video.seek import read_frames_at
 
 Views = tuple[int, int]
 """(clips, crops) of a multi-view evaluation, as (5, 3)."""
+
+HELD_S = 0.8
+"""For how long the last picture of a clip is held for a model that answers with its peak: a brief action is named only when
+it is over, and clips are often cut at its end."""
 
 
 class View(NamedTuple):
@@ -73,7 +78,8 @@ class WholeClip:
         spec: the model.
         views: (clips, crops): windows spread evenly over the clip, and 1 or 3 crops along the longer side. By default
             all windows that fit side by side, one crop; for a model that samples uniformly one window, whose frames
-            are spread over the whole clip.
+            are spread over the whole clip; for one that answers with its peak windows that overlap by half, the last of
+            which ends `HELD_S` after the clip.
 
     Attributes:
         name: the file, or `frames`.
@@ -107,12 +113,15 @@ class WholeClip:
             SourceError: if the file cannot be read.
         """
         self.warnings.clear()
-        return self._spread() if self._spec.sampling == "uniform" else self._dense()
+        if self._spec.sampling == "uniform":
+            return self._spread()
+        return self._overlapping() if self._spec.clip_answer == "peak" and self._count is None else self._dense()
 
     def time_steps(self) -> Iterator[TimeStep]:
         """Give the time steps of a streaming model, in order of time; of a clip that is sampled uniformly view by view.
 
-        A clip, or its last part without a gap, is run through to its last whole time step.
+        A clip, or its last part without a gap, is run through to its last whole time step. For a model that answers with its
+        peak, the last picture of every part is held for `HELD_S` after its end.
 
         Raises:
             SourceError: if the file cannot be read.
@@ -127,7 +136,7 @@ class WholeClip:
         recent: deque[int] = deque(maxlen=self._spec.geometry.frames)
         open_step: list[_Sample] = []
         begins, given = True, False
-        for samples, broken in self._samples():
+        for samples, broken in self._held() if self._spec.clip_answer == "peak" else self._samples():
             if broken:
                 recent.clear()
                 open_step, begins = [], True
@@ -170,6 +179,37 @@ class WholeClip:
         longest = longest + longest[-1:] * lacking
         for start in np.linspace(0, len(longest) - length, self._count or 1).round().astype(int):
             yield from _views(longest[start : start + length])
+
+    def _overlapping(self) -> Iterator[View]:
+        """Give windows that overlap by half, none across a break; every part ends with a window that shows its end."""
+        length = self._spec.geometry.frames
+        hop = max(1, length // 2)
+        part: deque[_Sample] = deque(maxlen=length)
+        fresh = 0  # samples since the last window
+        for samples, broken in self._held():
+            if broken:
+                yield from _last_window(part, length, fresh)
+                part.clear()
+                fresh = 0
+            for sample in samples:
+                part.append(sample)
+                fresh += 1
+                if len(part) == length and fresh >= hop:
+                    yield from _views(list(part))
+                    fresh = 0
+        yield from _last_window(part, length, fresh)
+
+    def _held(self) -> Iterator[tuple[list[_Sample], bool]]:
+        """Give the clip as `_samples`, with the last picture of each part without a gap held for `HELD_S` after its end."""
+        places = max(math.ceil(HELD_S * self._spec.rate_fps), self._spec.geometry.tubelet_frames)
+        last: _Sample | None = None
+        for samples, broken in self._samples():
+            if broken and last is not None:
+                yield [last] * places, False
+            last = samples[-1] if samples else last
+            yield samples, broken
+        if last is not None:
+            yield [last] * places, False
 
     def _why_repeated(self, samples: list[_Sample], lacking: int) -> str:
         window_s, rate_fps = self._spec.window_s, self._spec.rate_fps
@@ -284,6 +324,12 @@ def _views(samples: list[_Sample]) -> Iterator[View]:
     pictures = len({sample.origin for sample in samples})
     for crop in np.stack([sample.crops for sample in samples], axis=1):  # (T, H, W, 3) of (crops, T, H, W, 3)
         yield View(np.ascontiguousarray(crop), pictures)
+
+
+def _last_window(part: deque[_Sample], length: int, fresh: int) -> Iterator[View]:
+    """Give the window that ends with a part, its last picture held to fill it; nothing if the window before shows all of it."""
+    if fresh:
+        yield from _views([*part, *[part[-1]] * (length - len(part))])
 
 
 def _time_step(samples: list[_Sample], begins: bool, recent: deque[int]) -> TimeStep:

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from numbers import Real
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,11 +80,13 @@ class Intake:
     Args:
         spec: the model.
         crops: 1, or 3 along the longer side.
+        mirror: whether the model sees the mirror image of every frame, left and right exchanged.
     """
 
-    def __init__(self, spec: ModelSpec, *, crops: int = 1) -> None:
+    def __init__(self, spec: ModelSpec, *, crops: int = 1, mirror: bool = False) -> None:
         self._spec = spec
         self._crops = crops
+        self._mirror = mirror
         self._sampler = Sampler(spec.rate_fps)
         self.reset()
 
@@ -141,7 +144,11 @@ class Intake:
         height, width = picture.shape[:2]
         if (width, height) != frame.size_px:
             raise FrameError(f"a frame of {'x'.join(map(str, frame.size_px))} px has a picture of {width}x{height} px")
-        return to_model(picture, self._spec, color=frame.color, crops=self._crops, out=out)
+        pictures = to_model(picture, self._spec, color=frame.color, crops=self._crops, out=out)
+        if self._mirror:  # only now, when they are small; it is the exact mirror image of what the model would see
+            for one in pictures:
+                cv2.flip(one, 1, dst=one)
+        return pictures
 
     def _break(self, size_px: tuple[int, int], time_s: float) -> str | None:
         if self._size_px is not None and size_px != self._size_px:
@@ -172,10 +179,11 @@ class Window:
 
     Args:
         spec: the model.
+        mirror: see `Intake`.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._intake = Intake(spec)
+    def __init__(self, spec: ModelSpec, *, mirror: bool = False) -> None:
+        self._intake = Intake(spec, mirror=mirror)
         self._frames = RingBuffer(spec.geometry.frames, spec.geometry.clip_shape[1:])
         # which frame fills each place, and whether it is held there
         self._origins: deque[tuple[int, bool]] = deque(maxlen=spec.geometry.frames)

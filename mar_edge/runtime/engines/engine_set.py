@@ -31,9 +31,17 @@ class EngineSet:
 
     Attributes:
         first: the engine that was given.
+
+    Raises:
+        OptionError: if it is no engine.
     """
 
     def __init__(self, engine: Engine, others: Mapping[int, Unloaded] | None = None) -> None:
+        if not isinstance(engine, Engine):
+            raise OptionError(
+                f"{engine!r} is not an engine. A loaded model has one: model = mar_edge.load(NAME); model.engine, or "
+                "model.session() for a session"
+            )
         self.first = engine
         self._loaded = {engine.variant.mask: engine}
         self._others = {mask: one for mask, one in (others or {}).items() if mask not in self._loaded}

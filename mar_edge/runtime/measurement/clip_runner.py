@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.masking import PLACES
+from mar_edge.model_spec import ModelSpec
+from mar_edge.runtime.clips.clip_answers import peak_of
 from mar_edge.runtime.engines.stream_state import StateLayout, StreamState
 
 SEQUENCE_STEPS = 128
@@ -102,21 +104,30 @@ def joined(clips: Sequence[NDArray[np.uint8]], steps: int, tubelet_frames: int) 
     return np.concatenate(list(clips) * -(-needed // have))[:needed]
 
 
-def step_targets(targets: NDArray[np.int64] | None, steps: int, answers: int) -> NDArray[np.int64] | None:
-    """Return the class of every answer of a streaming model: a clip's class is known of its last time step only.
+def step_targets(
+    targets: NDArray[np.int64] | None, steps: Sequence[int], reference: NDArray[np.float32], spec: ModelSpec
+) -> NDArray[np.int64] | None:
+    """Return the class of every answer of a streaming model: a clip's class is known of one of its time steps only.
+
+    That is its last one; or for a model that answers to a clip with its peak, the one that FP32 answers with.
 
     Args:
         targets: class of each clip (N,); None without labels.
-        steps: time steps of a clip.
-        answers: how many there are; those after the clips belong to no clip.
+        steps: time steps of each clip (N,).
+        reference: logits of FP32 (answers, classes), clip by clip; those after the clips belong to no clip.
+        spec: the model.
 
     Returns:
         (answers,), -1 for those without; None without labels.
     """
     if targets is None:
         return None
-    found = np.full(answers, -1, np.int64)
-    found[steps - 1 : steps * len(targets) : steps] = targets
+    found = np.full(len(reference), -1, np.int64)
+    end = 0
+    for target, length in zip(targets, steps, strict=True):
+        first, end = end, end + length
+        known = first + peak_of(reference[first:end], spec.idle) if spec.clip_answer == "peak" else end - 1
+        found[known] = target
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +23,12 @@ from mar_edge.runtime.video.listing import list_videos
 from mar_edge.runtime.video.probe import probe
 from mar_edge.runtime.video.reader import read_frames, tells_damage
 
+MOST_STEPS = 128
+"""Most time steps of a whole video; a longer one is cut off there."""
+
 
 class Clip(NamedTuple):
-    """One window of a video.
+    """One window of a video, or a whole video, see `ClipSet.whole`.
 
     Attributes:
         frames: uint8 (T, H, W, 3) RGB.
@@ -65,6 +68,15 @@ class ClipSet:
     def __len__(self) -> int:
         return sum(self.windows)
 
+    @property
+    def whole(self) -> bool:
+        """Whether each clip is a whole video, as `classify` runs through it, instead of a window.
+
+        So it is with the labels of a streaming model of brief actions: the action may be in any part of the video. Their clips
+        differ in length.
+        """
+        return self.targets is not None and self.spec.streaming and self.spec.clip_answer == "peak"
+
     def __iter__(self) -> Iterator[Clip]:
         """Give the clips.
 
@@ -81,7 +93,7 @@ class ClipSet:
                 yield Clip(frames, str(file), target)
 
     def stacked(self) -> NDArray[np.uint8]:
-        """Return all clips at once, uint8 (N, T, H, W, 3)."""
+        """Return all clips at once, uint8 (N, T, H, W, 3); only where they are windows."""
         return np.stack([clip.frames for clip in self])
 
     def labels(self) -> NDArray[np.int64] | None:
@@ -91,7 +103,10 @@ class ClipSet:
     def _record(self, file: Path, windows: int) -> list[NDArray[np.uint8]]:
         """Return what a graph is shown of the file."""
         whole = WholeClip(file, self.spec, (windows, 1))
-        clips = [view.frames for view in whole]
+        if self.whole:
+            clips = [np.concatenate([step.frames[0] for step in whole.time_steps()][:MOST_STEPS])]
+        else:
+            clips = [view.frames for view in whole]
         if self.strict:
             if self.spec.sampling == "uniform":  # which seeks, and reads only the frames that it takes
                 for _ in read_frames(file, whole.warnings.append):
@@ -137,15 +152,11 @@ def open_clips(
         files = find_videos(data, warn=warn, progress=progress)
     chosen = np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int))
     taken = tuple(files[index] for index in chosen)
-    return ClipSet(
-        spec,
-        taken,
-        _share_out(count, [_most_windows(spec, file) for file in taken]),
-        _describe(data, len(taken)),
-        None if targets is None else tuple(targets[index] for index in chosen),
-        warn,
-        strict,
-    )
+    labels = None if targets is None else tuple(targets[index] for index in chosen)
+    found = ClipSet(spec, taken, (1,) * len(taken), _describe(data, len(taken)), labels, warn, strict)
+    if found.whole:
+        return found
+    return replace(found, windows=_share_out(count, [_most_windows(spec, file) for file in taken]))
 
 
 def find_videos(data: Path, *, warn: Warn = no_warning, progress: Progress = no_progress) -> tuple[Path, ...]:

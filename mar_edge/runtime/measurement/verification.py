@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -182,7 +182,14 @@ def _verify_mask(
     loaded = [_load(bundle, variant, name, threads, named) for variant, name in pairs]
     engines = [engine for engine in loaded if isinstance(engine, Engine)]
     try:
-        turns = iter(run_in_turns(engines, (clip.frames for clip in clips), count=len(clips), progress=tick))
+        lengths: list[int] = []  # of the clips, in frames
+
+        def noted() -> Iterator[NDArray[np.uint8]]:
+            for clip in clips:
+                lengths.append(len(clip.frames))
+                yield clip.frames
+
+        turns = iter(run_in_turns(engines, noted(), count=len(clips), progress=tick))
         runs = [next(turns) if isinstance(engine, Engine) else Turns(failure=engine) for engine in loaded]
         reference = runs[0] if _is_reference(*pairs[0]) else None
         if reference is not None and reference.failure is not None:
@@ -190,7 +197,7 @@ def _verify_mask(
                 f"{pairs[0][0].title} does not run in onnxruntime, so nothing can be compared: {reference.failure}"
             )
         return [
-            _judge(variant, name, engine, run, reference, clips)
+            _judge(variant, name, engine, run, reference, clips, lengths)
             for (variant, name), engine, run in zip(pairs, loaded, runs, strict=True)
         ]
     finally:
@@ -209,20 +216,27 @@ def _load(bundle: Bundle, variant: Variant, name: str, threads: int | None, name
 
 
 def _judge(
-    variant: Variant, name: str, engine: Engine | str, run: Turns, reference: Turns | None, clips: ClipSet
+    variant: Variant,
+    name: str,
+    engine: Engine | str,
+    run: Turns,
+    reference: Turns | None,
+    clips: ClipSet,
+    lengths: Sequence[int],
 ) -> Measurement:
     version = engine_version(name)
     if isinstance(engine, str) or run.failure is not None:
         return Measurement(variant, name, version, failure=run.failure)
     verdict: Verdict | None = None
     if reference is not None and run is not reference:
+        expected = np.stack(reference.logits)
         verdict = compare(
-            np.stack(reference.logits),
+            expected,
             np.stack(run.logits),
             variant.precision,
             source=clips.source,
             reference_name=REFERENCE,
-            targets=_targets(clips, len(run.logits)),
+            targets=_targets(clips, lengths, expected),
             noun="answer" if clips.spec.streaming else "clip",
         )
     precisions = engine.layer_precisions()
@@ -240,10 +254,12 @@ def _judge(
     )
 
 
-def _targets(clips: ClipSet, answers: int) -> NDArray[np.int64] | None:
-    """Return the class of every answer."""
-    labels = clips.labels()
-    return step_targets(labels, clips.spec.geometry.grid[0], answers) if clips.spec.streaming else labels
+def _targets(clips: ClipSet, lengths: Sequence[int], expected: NDArray[np.float32]) -> NDArray[np.int64] | None:
+    """Return the class of every answer; `lengths` of the clips in frames, and the answers of FP32."""
+    labels, spec = clips.labels(), clips.spec
+    if not spec.streaming:
+        return labels
+    return step_targets(labels, [length // spec.geometry.tubelet_frames for length in lengths], expected, spec)
 
 
 def _is_reference(variant: Variant, engine: str) -> bool:

@@ -73,7 +73,7 @@ class _Stream:
 class EventClips:
     """Writes a clip of every event as it happens, and its description beside it: `NAME.mp4` and `NAME.json`.
 
-    The picture is as the camera took it; nothing is drawn on it. A clip begins `before_s` before its event, or up to a
+    The picture is as the camera took it, or its mirror image where the stream is mirrored; nothing is drawn on it. A clip begins `before_s` before its event, or up to a
     second earlier, where a picture stands that needs no other, and ends `after_s` after the event or when its end is
     reported, whichever is later. It ends earlier at `longest_s`, at a change of the picture's size, and with the stream.
 

@@ -49,7 +49,7 @@ class Outlet:
         failure: why it is disabled; None if it is not.
 
     Raises:
-        OptionError: if the sink wants a kind of record that does not exist.
+        OptionError: if it is no sink, or wants a kind of record that does not exist.
     """
 
     def __init__(
@@ -61,6 +61,8 @@ class Outlet:
         frames: int = FRAMES,
         backoff: Backoff | None = None,
     ) -> None:
+        if lacking := [part for part in ("name", "wants", "write", "close") if not hasattr(sink, part)]:
+            raise OptionError(f"{sink!r} is not a sink: it has no {', no '.join(lacking)}. See mar_edge.Sink")
         self.name = sink.name
         self.wants = _kinds(sink)
         self.written = 0

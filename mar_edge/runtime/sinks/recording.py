@@ -62,13 +62,14 @@ class Recording:
 
     def __init__(
         self,
-        path: str,
+        path: str | Path,
         *,
         streams: Iterable[str] = (),
         inputs: Iterable[str | Path | None] = (),
         force: bool = False,
         notify: Notify = no_notice,
     ) -> None:
+        path = str(path)
         if Path(path).suffix.lower() != ".mp4":
             raise OptionError(f"a recording is an MP4 file; give a name that ends with .mp4, not {path}")
         check_encoder()

@@ -7,7 +7,7 @@ import time
 
 from mar_edge.errors import SourceTimeoutError
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.source import Connection, Source
+from mar_edge.runtime.sources.source import Connection, Scripted, Source
 
 MAX_PAUSE_S = 2.0
 """A recording's longer gap between two frames is shortened to this: a camera that is silent for so long would be lost."""
@@ -29,6 +29,7 @@ class RealtimeSource:
         self.live = True
         self.dropped = 0
         self.warnings = source.warnings
+        self.idle_truth = source.idle_truth if isinstance(source, Scripted) else None
         self._source = source
 
     def connect(self) -> Connection:

@@ -57,6 +57,17 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Scripted(Protocol):
+    """A source that knows what it shows: its frames have a `truth`.
+
+    Attributes:
+        idle_truth: label of its script between events, such as gestures; None if each part of the script is a state that lasts.
+    """
+
+    idle_truth: str | None
+
+
 class Watch(Protocol):
     """Finds out when a lost source comes back."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from mar_edge.errors import OptionError
 from mar_edge.model_spec import ModelSpec
 from mar_edge.runtime.results import Event, EventEnded, EventStarted
 from mar_edge.runtime.streams.event_rule import EventRule
@@ -48,8 +49,8 @@ class Decision:
     Args:
         spec: the model.
         stream: name of the stream, for its events.
-        smoothing_s: time constant of the score average, and of that of the energy, seconds.
-        rule: when events begin and end.
+        smoothing_s: time constant of the score average, and of that of the energy, seconds; None for the model's own.
+        rule: when events begin and end; what it leaves open is as the model says.
         new_id: makes the events' ids.
 
     Attributes:
@@ -67,14 +68,16 @@ class Decision:
         spec: ModelSpec,
         *,
         stream: str,
-        smoothing_s: float,
+        smoothing_s: float | None = None,
         rule: EventRule | None = None,
         new_id: Callable[[], str] = new_event_id,
     ) -> None:
         self._labels = spec.labels
+        if not isinstance(rule, EventRule | None):
+            raise OptionError(f"rule is {rule!r}; give an EventRule, such as mar_edge.EventRule(onset=0.6)")
         self._rule = (rule or EventRule()).applied_to(spec)
-        self._smoother = Smoother(smoothing_s)
-        self._energy = Smoother(smoothing_s)
+        smoothing_s = spec.smoothing_s if smoothing_s is None else smoothing_s
+        self._smoother, self._energy = Smoother(smoothing_s), Smoother(smoothing_s)
         self._detector = EventDetector(stream, self._rule, new_id=new_id)
         self._waiting: tuple[Event, ...] = ()
         self.label = self._rule.idle_label or UNKNOWN

@@ -70,6 +70,19 @@ class DialOptions:
         return any(value is not None and value is not False for value in vars(self).values())
 
 
+def limits_of(dial: object) -> DialOptions | None:
+    """Return a dial as it was given; None for one without any limit.
+
+    Raises:
+        OptionError: if it is something else.
+    """
+    if dial is None:
+        return None
+    if not isinstance(dial, DialOptions):
+        raise OptionError(f"dial is {dial!r}; give a DialOptions, such as mar_edge.DialOptions(budget_ms=50)")
+    return dial if dial.limited else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sensors:
     """How the device is asked; None for its own sensors. Each returns None when it cannot be read."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mar_edge.errors import OptionError
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.engine_set import EngineSet
-from mar_edge.runtime.streams.dial import Dial, DialOptions
+from mar_edge.runtime.streams.dial import Dial, DialOptions, limits_of
 
 
 class EngineInUse:
@@ -39,7 +39,7 @@ class EngineInUse:
     ) -> None:
         self._engines = engines
         self.tell: Callable[[str, str], None] = _tell_nobody
-        self.dial = dial if dial is not None and dial.limited else None
+        self.dial = limits_of(dial)
         self.engine: Engine = engines.first if mask is None else engines.at(mask)
         self._dial: Dial | None = None
         if self.dial is None:

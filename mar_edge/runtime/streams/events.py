@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from mar_edge.runtime.results import Event, EventEnded, EventStarted
-from mar_edge.runtime.streams.event_rule import EventRule
+from mar_edge.runtime.streams.event_rule import AppliedRule
 
 
 def new_event_id() -> str:
@@ -60,11 +60,11 @@ class EventDetector:
 
     Args:
         stream: name of the source.
-        rule: when events begin and end.
+        rule: when events begin and end, see `EventRule.applied_to`.
         new_id: makes the events' ids.
     """
 
-    def __init__(self, stream: str, rule: EventRule, *, new_id: Callable[[], str] = new_event_id) -> None:
+    def __init__(self, stream: str, rule: AppliedRule, *, new_id: Callable[[], str] = new_event_id) -> None:
         self.stream = stream
         self.rule = rule
         self._new_id = new_id

@@ -86,6 +86,7 @@ class FeedState:
         repeats: how far repeated frames exceed the others.
         told_slow: whether it was said that the source is slow.
         truth, truth_since_s: see `ModelInput`.
+        mirror: whether it mirrors frames.
     """
 
     window: WindowState
@@ -97,6 +98,7 @@ class FeedState:
     told_slow: bool
     truth: str | None
     truth_since_s: float
+    mirror: bool = False
 
 
 class Feed:
@@ -105,9 +107,12 @@ class Feed:
     Args:
         spec: the model.
         hop: sampled frames between two predictions; by default an eighth of the window, or a time step.
+        mirror: whether the model sees the mirror image of every frame. What a scripted source says of its frames does not
+            hold for that, and is left out.
 
     Attributes:
         hop: sampled frames between two predictions.
+        mirror: as given.
         frames: frames so far; repeats of a held one are not counted.
         inputs: inputs so far.
         rate_fps: frames per second that the model expects.
@@ -117,7 +122,7 @@ class Feed:
         OptionError: if the hop is not within the window, or not of whole time steps of a streaming model.
     """
 
-    def __init__(self, spec: ModelSpec, *, hop: int | None = None) -> None:
+    def __init__(self, spec: ModelSpec, *, hop: int | None = None, mirror: bool = False) -> None:
         self.hop = _checked_hop(spec, hop)
         self.frames = 0
         self.inputs = 0
@@ -125,7 +130,8 @@ class Feed:
         self.max_gap_s = Sampler(spec.rate_fps).max_gap_s
         self._length = spec.geometry.frames
         self._step_frames = spec.geometry.tubelet_frames if spec.streaming else None
-        self._window = Window(spec)
+        self.mirror = mirror
+        self._window = Window(spec, mirror=mirror)
         self._fresh = 0  # sampled frames since the last prediction; of a streaming model, those of whole time steps
         self._places = 0  # since the begin or the last break
         self._repeats = 0
@@ -148,8 +154,9 @@ class Feed:
             self._fresh = self._places = 0
         self.frames += not (frame.held and self.frames)
         self._places += step.places
-        if frame.truth != self._truth:
-            self._truth, self._truth_since_s = frame.truth, frame.time_s
+        truth = None if self.mirror else frame.truth
+        if truth != self._truth:
+            self._truth, self._truth_since_s = truth, frame.time_s
         slow = self._is_slow(step)
         inputs: tuple[ModelInput, ...] = ()
         if step.places:
@@ -227,6 +234,7 @@ class Feed:
             told_slow=self._told_slow,
             truth=self._truth,
             truth_since_s=self._truth_since_s,
+            mirror=self.mirror,
         )
 
     @property

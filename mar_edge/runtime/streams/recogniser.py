@@ -21,7 +21,6 @@ from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import ModelInput
 from mar_edge.runtime.streams.session_state import Notes
 from mar_edge.runtime.streams.skip_gate import THRESHOLD, SkipGate
-from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 TOP = 5
 
@@ -35,8 +34,8 @@ class Recogniser:
     Args:
         engine: what runs the graph.
         stream: name of the stream.
-        smoothing_s: time constant of the score average, seconds.
-        rule: when events begin and end.
+        smoothing_s: time constant of the score average, seconds; None for the model's own, or 0.3.
+        rule: when events begin and end; what it leaves open is as the model says.
         skip_still: difference in grey levels up to which a time step is still and need not run, see `SkipGate`; True for
             its default, None to run every step.
 
@@ -56,7 +55,7 @@ class Recogniser:
         engine: Engine,
         *,
         stream: str,
-        smoothing_s: float = SMOOTHING_S,
+        smoothing_s: float | None = None,
         rule: EventRule | None = None,
         skip_still: float | None = None,
     ) -> None:

@@ -22,7 +22,7 @@ from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.dial import DialOptions
+from mar_edge.runtime.streams.dial import DialOptions, limits_of
 from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
@@ -32,7 +32,7 @@ from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.result_queue import ResultQueue
 from mar_edge.runtime.streams.running_stream import RunningStream
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S, Scheduler
-from mar_edge.runtime.streams.smoothing import SMOOTHING_S
+from mar_edge.runtime.streams.stream_name import checked_name
 
 STOP_S = 2.0
 """How long stopping takes at most."""
@@ -91,7 +91,7 @@ class Runner:
         *,
         name: str | None = None,
         hop: int | None = None,
-        smoothing_s: float = SMOOTHING_S,
+        smoothing_s: float | None = None,
         rule: EventRule | None = None,
         max_age_s: float | None = MAX_AGE_S,
         max_retries: int | None = None,
@@ -100,6 +100,7 @@ class Runner:
         max_s: float | None = None,
         skip_still: float | None = None,
         dial: DialOptions | None = None,
+        mirror: bool = False,
     ) -> str:
         """Begin to recognise a source.
 
@@ -109,17 +110,16 @@ class Runner:
             name: of the stream, in its results; by default the source's.
             hop: sampled frames between two predictions; by default an eighth of the window. A streaming model runs every
                 time step, and predicts after a multiple of its frames.
-            smoothing_s: time constant of the score average, seconds.
-            rule: when events begin and end.
+            smoothing_s: time constant of the score average, seconds; None for the model's own, or 0.3.
+            rule: when events begin and end; what it leaves open is as the model says.
             max_age_s: a live window that is older is not inferred, seconds; None for no limit.
             max_retries: failed attempts in a row after which a live source is given up; None for never.
             stall_s: time without a frame after which a live source is connected again, seconds.
             realtime: play a recording as if it were live.
             max_s: time after which the stream ends, seconds: since its start for a live one, of the recording otherwise.
-            skip_still: difference in grey levels, above 0 to 255, up to which a time step of a streaming model shows nothing
-                new and repeats the last answer, marked `reused`; True for a measured default, None to run every step.
-            dial: what recognition may spend; the mask is chosen accordingly between inferences. All streams of a model share
-                it. The graphs of all masks are loaded before this returns.
+            skip_still: grey levels up to which a streaming model repeats its answer while nothing changes; see `Session`.
+            dial: what recognition may spend, see `Session`. All streams of a model share it; all its masks are loaded here.
+            mirror: recognise, and show to sinks, the mirror image of every frame: for a camera that faces its user.
 
         Returns:
             The stream's name.
@@ -131,7 +131,7 @@ class Runner:
         """
         engines = _usable_engines(model)
         engine = engines.first
-        if dial is not None and dial.limited:
+        if (dial := limits_of(dial)) is not None:
             engines.load()
         opened = open_source(source, realtime=realtime)
         options = ReadOptions(max_retries=max_retries, stall_s=stall_s, max_s=max_s)
@@ -139,7 +139,7 @@ class Runner:
             if self._stopped:
                 raise OptionError("this runner was stopped. Create another one")
             name = self._free_name(name, opened)
-            feed = Feed(engine.spec, hop=hop)
+            feed = Feed(engine.spec, hop=hop, mirror=mirror)
             recogniser = Recogniser(engine, stream=name, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still)
             in_use = self._in_use_of(engines, dial)
             self._take(RunningStream(name, opened, feed, recogniser, in_use, options, max_age_s, **self._hooks))
@@ -311,9 +311,7 @@ class Runner:
 
     def _free_name(self, name: str | None, source: Source) -> str:
         if name is not None:
-            name = printable(without_credentials(name))
-            if not name.strip():
-                raise OptionError("the name of a stream is empty; give it one, or leave it out for the source's own")
+            name = checked_name(name)
             if name in self._streams:
                 raise OptionError(f"there is a stream '{name}' already; give each stream a name of its own")
             return name
@@ -327,7 +325,7 @@ class Runner:
         """
         for stream in self._streams.values():
             if stream.engine is engines.first:
-                if stream.in_use.dial != (dial if dial is not None and dial.limited else None):
+                if stream.in_use.dial != dial:
                     raise OptionError(
                         f"stream '{stream.name}' has the same model with another dial; streams of one model share it, so give "
                         "all of them the same, or load the model once more"
@@ -374,9 +372,11 @@ class Runner:
 def _usable_engines(model: LoadedModel) -> EngineSet:
     if not hasattr(model, "engine"):
         raise OptionError(f"model is {model!r}; give a loaded one, as mar_edge.load returns it")
-    model.engine.check_process()
     engines = getattr(model, "engines", None)
-    return engines if isinstance(engines, EngineSet) else EngineSet(model.engine)
+    if not isinstance(engines, EngineSet):
+        engines = EngineSet(model.engine)
+    engines.first.check_process()
+    return engines
 
 
 def _numbered(name: str, taken: Collection[str]) -> str:

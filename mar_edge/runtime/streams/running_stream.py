@@ -11,8 +11,8 @@ from collections.abc import Callable
 from mar_edge.counting import counted
 from mar_edge.errors import MarEdgeError
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.results import Event, EventEnded, Notice, Prediction, ShownFrame, StreamStatus
-from mar_edge.runtime.sources.source import Source
+from mar_edge.runtime.results import Event, EventEnded, EventStarted, Notice, Prediction, ShownFrame, StreamStatus
+from mar_edge.runtime.sources.source import Scripted, Source
 from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.feed import Feed, utc_now
@@ -20,6 +20,7 @@ from mar_edge.runtime.streams.read_options import ReadOptions
 from mar_edge.runtime.streams.reader import Reader
 from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.scheduler import Lane, Scheduler
+from mar_edge.runtime.streams.script_follower import ScriptFollower
 from mar_edge.runtime.streams.slot import Slot
 
 _LATENCIES = 10_000
@@ -85,7 +86,11 @@ class RunningStream:
         self._warnings = 0
         self._events = 0
         self._latency_ms: deque[float] = deque(maxlen=_LATENCIES)
-        self._scripted: Counter[bool] = Counter()
+        self._script = ScriptFollower(
+            window_s=self.engine.spec.window_s,
+            labels=self.engine.spec.labels,
+            idle=source.idle_truth if isinstance(source, Scripted) else None,
+        )
         self._begun = False
         self._left = False
         self._ended = threading.Event()
@@ -132,7 +137,6 @@ class RunningStream:
         dropped = Counter(self._slot.dropped)  # copies: other threads count meanwhile
         dropped.update(Counter(reader.dropped))
         dropped["source"] += self.source.dropped
-        compared = self._scripted.total()
         return StreamStatus(
             stream=self.name,
             model=self.engine.spec.name,
@@ -151,7 +155,7 @@ class RunningStream:
             elapsed_s=(self._ended_s if ended else time.monotonic()) - self.began_s,
             latency_ms=statistics.median(list(self._latency_ms)) if self._latency_ms else None,
             waited_ms=1000 * self._slot.longest_wait_s,
-            agreement=self._scripted[True] / compared if compared else None,
+            script=self._script.score() if ended else None,
         )
 
     def _notify(self, code: str, message: str) -> None:
@@ -169,7 +173,8 @@ class RunningStream:
         if not self._distribution.wants(self.name, "frame"):
             return
         captured_at = utc_now(frame.arrived_s) if live and frame.arrived_s is not None else None
-        shown = ShownFrame(stream=self.name, frame=frame, time_s=frame.time_s, captured_at=captured_at)
+        shown_frame = frame.mirrored() if self._feed.mirror else frame  # as the model sees it, and labels say it
+        shown = ShownFrame(stream=self.name, frame=shown_frame, time_s=frame.time_s, captured_at=captured_at)
         self._distribution.emit(shown, keep=not live)
 
     def _wait_for_room(self) -> bool:
@@ -182,14 +187,15 @@ class RunningStream:
     def _on_result(self, prediction: Prediction) -> None:
         self._latency_ms.append(prediction.latency_ms)
         if prediction.truth is not None:
-            whole = prediction.time_s - self.engine.spec.window_s >= prediction.truth_since_s
-            self._scripted.update([prediction.truth == prediction.label] if whole else [])
+            self._script.add(prediction.time_s, prediction.truth, prediction.truth_since_s, prediction.label)
         self._on_events(prediction.events)
         self._distribution.emit(prediction, keep=not self.source.live)
 
     def _on_events(self, events: tuple[Event, ...]) -> None:
         for event in events:
             self._events += isinstance(event, EventEnded)
+            if isinstance(event, EventStarted):
+                self._script.begin(event.label, event.start_s)
             self._distribution.emit(event, keep=not self.source.live)
 
     def _on_end(self, error: MarEdgeError | None) -> None:
@@ -197,6 +203,7 @@ class RunningStream:
         if error is not None:
             self._reader.stop()
         self._tell_why_nothing()
+        self._script.finish()
         self._ended_s = time.monotonic()
         self._ended.set()
         self._distribution.emit(self.status(), keep=True)

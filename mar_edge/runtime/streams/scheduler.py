@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.feed import ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.slot import Cut, End, Item, Slot
+from mar_edge.runtime.streams.step_loss import SPAN_STEPS, StepLoss
 
 MAX_AGE_S = 0.5
 """An input of a live stream that is older than this is dropped."""
@@ -42,6 +44,7 @@ class Lane:
         turn: held while a result is reported.
         quiet: whether the stream is broken by the time without a frame.
         abandoned: whether it has ended.
+        loss: counts the missing time steps of a streaming model.
 
     Raises:
         OptionError: if the age limit is invalid.
@@ -60,10 +63,12 @@ class Lane:
     turn: threading.RLock = field(default_factory=threading.RLock, init=False)  # a signal's handler may stop the runner
     quiet: bool = field(default=False, init=False)
     abandoned: bool = field(default=False, init=False)
+    loss: StepLoss = field(default_factory=StepLoss, init=False)
 
     def __post_init__(self) -> None:
         """Check the age limit."""
-        if self.max_age_s is not None and not self.max_age_s > 0:
+        max_age_s: object = self.max_age_s
+        if max_age_s is not None and not (isinstance(max_age_s, Real) and float(max_age_s) > 0):
             raise OptionError(f"max_age_s is {self.max_age_s!r}; use more than 0 seconds, or None for no limit")
 
     def end_events(self) -> None:
@@ -77,8 +82,20 @@ class Lane:
         with self.turn:
             if not self.abandoned:
                 self.quiet = False
+                if self.recogniser.state is not None and (missing := self.loss.known(seen.step)):
+                    self.notify("missing-steps", self._why_worse(missing))
                 if seen.predicts:
                     self.on_result(self.recogniser.predict(seen, logits, inference_ms=inference_ms, reused=reused))
+
+    def _why_worse(self, missing: int) -> str:
+        spec = self.recogniser.engine.spec
+        step_ms = 1000 * spec.input_frames / spec.rate_fps
+        return (
+            f"{missing} of the last {SPAN_STEPS} time steps are missing, because the engine is busy; answers may be worse. A "
+            f"time step comes every {step_ms:.0f} ms, and all streams of a model share its engine. Use a higher mask (--mask), "
+            f"or let a budget choose it (--budget-ms {step_ms:.0f} or less); a faster engine or precision, fewer streams; or a "
+            "model that was trained with streaming.skipped"
+        )
 
     def end(self, error: MarEdgeError | None) -> None:
         """Report what is left, and the end; later results are of no interest. Only the first call counts."""
@@ -195,6 +212,7 @@ class Scheduler:
         for lane, item in taken:
             if isinstance(item, Cut):
                 lane.recogniser.cut_off()
+                lane.loss.clear()
                 lane.end_events()
             elif isinstance(item, End):
                 with self.changed:

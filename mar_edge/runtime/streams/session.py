@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
+from numbers import Real
 from typing import NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mar_edge.credentials import without_credentials
-from mar_edge.errors import DataError, EngineError
+from mar_edge.errors import DataError, EngineError, FrameError, OptionError
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.clips.preprocess import check_frame
 from mar_edge.runtime.engines.engine import Engine
@@ -23,7 +24,7 @@ from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed, ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.session_state import Notes, Origin, SessionState
-from mar_edge.runtime.streams.smoothing import SMOOTHING_S
+from mar_edge.runtime.streams.stream_name import checked_name
 
 
 class Session:
@@ -38,17 +39,22 @@ class Session:
         stream: name of the stream, for its results.
         hop: sampled frames between two predictions; by default an eighth of the window. A streaming model runs every time
             step, and predicts after a multiple of its frames.
-        smoothing_s: time constant of the score average, seconds.
-        rule: when events begin and end.
+        smoothing_s: time constant of the score average, seconds; None for the model's own, or 0.3.
+        rule: when events begin and end; what it leaves open is as the model says.
         mask: mask ratio to begin with, percent; None for that of the engine that is loaded.
         skip_still: difference in grey levels, above 0 to 255, up to which a time step of a streaming model shows nothing new
             and repeats the last answer, marked `reused`; True for a measured default, None to run every step.
         dial: what recognition may spend; the mask is chosen accordingly between inferences. The graphs of all masks are
             loaded at once.
+        mirror: recognise the mirror image of every frame: for a camera that faces its user.
 
     Attributes:
         warnings: what the operator should know, the newest 100 that were not read yet.
         hop: sampled frames between two predictions.
+
+    Raises:
+        OptionError: if an option is invalid.
+        BundleError, EngineError: if the graph of another mask cannot be loaded.
     """
 
     def __init__(
@@ -57,19 +63,20 @@ class Session:
         *,
         stream: str = "session",
         hop: int | None = None,
-        smoothing_s: float = SMOOTHING_S,
+        smoothing_s: float | None = None,
         rule: EventRule | None = None,
         mask: int | None = None,
         skip_still: float | None = None,
         dial: DialOptions | None = None,
+        mirror: bool = False,
     ) -> None:
-        self.stream = without_credentials(stream)
+        self.stream = checked_name(stream)
         self.warnings = Warnings()
         engines = engine if isinstance(engine, EngineSet) else EngineSet(engine)
         self._in_use = EngineInUse(engines, mask=mask, dial=dial)
         self._in_use.tell = self._tell
         self._spec = engines.first.spec
-        self._feed = Feed(self._spec, hop=hop)
+        self._feed = Feed(self._spec, hop=hop, mirror=mirror)
         self._new_recogniser = partial(
             Recogniser, stream=self.stream, smoothing_s=smoothing_s, rule=rule, skip_still=skip_still
         )
@@ -117,7 +124,7 @@ class Session:
         """
         self._in_use.engine.check_process()
         picture = check_frame(frame)
-        arrived_s = time.monotonic() if arrived_s is None else arrived_s
+        arrived_s = time.monotonic() if arrived_s is None else _checked_arrival(arrived_s)
         fed = self._feed.add(Frame(picture=picture, time_s=time_s, color=color, arrived_s=arrived_s, held=held))
         if fed.cut is not None:
             self._cut(fed.cut)
@@ -174,11 +181,23 @@ class Session:
                 the state: `model.session(mask=state.mask, dial=...)`.
 
         Raises:
+            OptionError: if it is no `SessionState`.
             EngineError: if it is of another model, mask or precision.
+            OptionError: if it is of a session that mirrors frames and this one does not, or the other way round.
             DataError: if it contradicts itself, as of a file that was changed.
         """
+        if not isinstance(state, SessionState):
+            raise OptionError(
+                f"the state is {state!r}; give what Session.state returned, or for a file SessionState.load('door.npz')"
+            )
         state.check(self._in_use.engine)
-        feed, recogniser = Feed(self._spec, hop=self.hop), self._new_recogniser(self._in_use.engine)
+        mirror = self._feed.mirror
+        if state.notes.feed.mirror != mirror:
+            raise OptionError(
+                f"this state is of a session with mirror={not mirror}; restore it in one: model.session(mirror={not mirror})"
+            )
+        feed = Feed(self._spec, hop=self.hop, mirror=mirror)
+        recogniser = self._new_recogniser(self._in_use.engine)
         try:
             feed.restore(state.notes.feed, state.arrays["frames"])
             recogniser.restore(state.notes, state.arrays)
@@ -238,3 +257,9 @@ class Session:
                 "frames are repeated, and recognition may suffer"
             )
         self.warnings(f"{self.stream}: {why}")
+
+
+def _checked_arrival(arrived_s: object) -> float:
+    if not isinstance(arrived_s, Real) or not math.isfinite(arrived_s):
+        raise FrameError(f"arrived_s is {arrived_s!r}; give time.monotonic() at the frame's capture, or leave it out")
+    return float(arrived_s)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from mar_edge.errors import DataError, EngineError
+from mar_edge.errors import DataError, EngineError, OptionError
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import FileKind
 from mar_edge.files.stored_arrays import read_arrays
@@ -30,7 +30,7 @@ def _is_ours(file: BinaryIO) -> bool:
     return _START in file.read(512)  # stored first, and not compressed
 
 
-SESSION_STATE = FileKind("session state", _is_ours)
+SESSION_STATE = FileKind("session state", _is_ours, replaced_by="force=True")
 
 
 @dataclass(frozen=True)
@@ -159,22 +159,26 @@ class SessionState:
             force: replace a file that is no session state.
 
         Raises:
+            OptionError: if the path is none.
             OutputError: if it cannot be written, or something else is there.
         """
+        file = _checked_path(path)
         content = io.BytesIO()
         notes = np.frombuffer(_CHECK.dump_json(self.notes), np.uint8)
         np.savez(content, **{_NOTES: notes, **self.arrays})  # type: ignore[arg-type] # numpy's own keyword is a bool
-        write_output(Path(path), content.getvalue(), kind=SESSION_STATE, force=force)
+        write_output(file, content.getvalue(), kind=SESSION_STATE, force=force)
 
     @classmethod
     def load(cls, path: str | Path) -> SessionState:
         """Read a file that `save` wrote. Nothing in it is executed.
 
         Raises:
-            DataError: if it cannot be read, is damaged, or is something else.
+            OptionError: if the path is none.
+            DataError: if the file cannot be read, is damaged, or is something else.
         """
+        file = _checked_path(path)
         try:
-            arrays = read_arrays(Path(path))
+            arrays = read_arrays(file)
             notes = arrays.pop(_NOTES)
             return cls(_CHECK.validate_json(notes.astype(np.uint8, casting="no").tobytes()), arrays)
         except OSError as error:
@@ -189,6 +193,12 @@ class SessionState:
             raise DataError(f"the session state {path} is damaged: {where}: {first['msg']}") from error
         except (ValueError, TypeError) as error:
             raise DataError(f"the session state {path} is damaged: {error}") from error
+
+
+def _checked_path(path: object) -> Path:
+    if not isinstance(path, str | Path) or not str(path):
+        raise OptionError(f"the path of a session state is {path!r}; give the path of a file, such as 'door.npz'")
+    return Path(path)
 
 
 def _short(value: object) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.errors import OptionError
-
-SMOOTHING_S = 0.3
-"""Time constant of the score average where none is given."""
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -53,8 +51,9 @@ class Smoother:
     """
 
     def __init__(self, time_constant_s: float) -> None:
-        if not time_constant_s >= 0:
-            raise OptionError(f"smoothing is {time_constant_s} s; it must be 0 or more")
+        given: object = time_constant_s
+        if not isinstance(given, Real) or not float(given) >= 0:
+            raise OptionError(f"smoothing_s is {time_constant_s!r}; use 0 seconds or more")
         self.time_constant_s = time_constant_s
         self.reset()
 

@@ -27,7 +27,8 @@ from mar_edge.training.optical_flow import FLOW_CHANNELS
 from mar_edge.training.recipe import STEP_CLIPS, Recipe, TrainerPart
 from mar_edge.training.room import gigabytes
 from mar_edge.training.start import read_architecture
-from mar_edge.training.synthetic.camera_moves import CameraMoves, CameraMovesPart
+from mar_edge.training.synthetic.camera_moves import CameraMoves
+from mar_edge.training.synthetic.gestures.clips import GestureClips
 from mar_edge.training.videos import Split, VideosPart
 
 AIR = 0.85
@@ -49,6 +50,13 @@ class Place:
     device: torch.device
     trainers: int = 1
     here: int = 1
+
+
+_FLOW_CHANNELS = {
+    "videos": FLOW_CHANNELS,
+    "camera_moves": CameraMoves.flow_channels,
+    "gestures": GestureClips.flow_channels,
+}
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,7 @@ class _Planner:
                 batch=settings.clips,
                 passes=min(2, settings.accumulate),
                 hidden=recipe.mask.ratio,
-                flow_channels=CameraMoves.flow_channels if isinstance(recipe.data, CameraMovesPart) else FLOW_CHANNELS,
+                flow_channels=_FLOW_CHANNELS[recipe.data.kind],
                 teacher=self._teacher_of(config),
                 clip=recipe.clip,
                 streaming=recipe.streaming,

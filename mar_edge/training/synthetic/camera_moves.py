@@ -62,6 +62,7 @@ class CameraMoves:
         labels: the camera moves.
         classes: class index of every clip (N,); where its move changes, of the last time step.
         digest: hash of everything that determines the clips.
+        counts: see `FilmStore.counts`.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -69,6 +70,7 @@ class CameraMoves:
 
     def __init__(self, store: FilmStore, digest: str, tubelet_frames: int) -> None:
         self.classes = store.labels
+        self.counts = store.counts(len(LABELS))
         self.digest = digest
         self._store, self._tubelet_frames = store, tubelet_frames
 

@@ -63,6 +63,11 @@ class FilmStore:
         self._ends = np.cumsum(counts)
         self._chunks: dict[int, NDArray[np.uint8]] = {}
 
+    def counts(self, classes: int) -> NDArray[np.int64]:
+        """Return in how many frames each class is right (classes,); in how many clips, where it does not change."""
+        every = self.labels if self._classes is None else self._classes
+        return np.bincount(every.ravel(), minlength=classes)
+
     def clip(self, index: int) -> NDArray[np.uint8]:
         """Return a clip, uint8 (T, H, W, 3), not to be written to."""
         number = int(np.searchsorted(self._ends, index, side="right"))

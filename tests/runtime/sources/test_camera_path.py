@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mar_edge.geometry import Geometry
 from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, Motion, content_flow, motion_of, view_affine
-from mar_edge.runtime.sources.demo.demo import SCRIPT
+from mar_edge.runtime.sources.demo.camera_show import SCRIPT
 from mar_edge.runtime.sources.demo.scene import dead_leaves, draw_scene
 from mar_edge.training.synthetic import symmetry
 from mar_edge.training.synthetic.moves import SPEEDS, draw_motion
@@ -92,7 +92,7 @@ def test_a_path_follows_its_segments() -> None:
 
 
 def test_the_demo_shows_every_label() -> None:
-    assert {label for label, _, _ in SCRIPT} == set(LABELS)
+    assert {part[0] for part in SCRIPT} == set(LABELS)
 
 
 def test_filming_is_repeatable_and_balanced() -> None:

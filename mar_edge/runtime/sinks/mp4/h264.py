@@ -91,7 +91,9 @@ class H264Encoder:
         self._next_key = 0
         try:
             self._container = av.open(os.devnull, "w", format="null")
-            self.stream: VideoStream = self._container.add_stream("libx264", rate=30, options={**_OPTIONS, "crf": str(crf)})
+            self.stream: VideoStream = self._container.add_stream(
+                "libx264", rate=30, options={**_OPTIONS, "crf": str(crf)}
+            )
             self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
             context = self.stream.codec_context
             context.time_base = TIME_BASE

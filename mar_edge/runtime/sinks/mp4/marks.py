@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from mar_edge.errors import OutputError
 from mar_edge.files.json_text import parse_json
-from mar_edge.files.ownership import FileKind, check_replaceable, is_stream
+from mar_edge.files.ownership import FLAG_OR_ARGUMENT, FileKind, check_replaceable, is_stream
 
 RECORDING_SCHEMA = "mar-edge/video/1"
 CLIP_SCHEMA = "mar-edge/clip/1"
@@ -91,7 +91,7 @@ def _comment(header: bytes) -> Any:
 
 
 def _kind(name: str, schema: str) -> FileKind:
-    return FileKind(name, lambda file: read_notes(file, schema) is not None)
+    return FileKind(name, lambda file: read_notes(file, schema) is not None, FLAG_OR_ARGUMENT)
 
 
 KINDS: dict[str, FileKind] = {

@@ -1,51 +1,42 @@
-"""A camera that needs no hardware: a drawn scene, filmed along a scripted path, with the script as ground truth."""
+"""A camera that needs no hardware: it films a drawn scene by a script, which is the ground truth."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable, Sequence
 
 from mar_edge.errors import SourceError, SourceTimeoutError
+from mar_edge.printable import printable
 from mar_edge.reporting import Warnings
 from mar_edge.runtime.frame import Frame
-from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, motion_of, view_affine
-from mar_edge.runtime.sources.demo.scene import dead_leaves
+from mar_edge.runtime.sources.demo.camera_show import CameraShow
+from mar_edge.runtime.sources.demo.gesture_show import GestureShow
+from mar_edge.runtime.sources.demo.show import Film, Part, Show
 from mar_edge.runtime.sources.source import Connection
 
-SCRIPT: tuple[tuple[str, float, float], ...] = (
-    # label, seconds, speed (see `camera_path.motion_of`)
-    ("still", 4, 0),
-    ("pan_right", 4, 0.45),
-    ("still", 4, 0),
-    ("tilt_down", 4, 0.35),
-    ("zoom_in", 4, 0.30),
-    ("pan_left", 4, 0.40),
-    ("roll_clockwise", 4, 22),
-    ("still", 4, 0),
-    ("shake", 4, 0.03),
-    ("tilt_up", 4, 0.40),
-    ("zoom_out", 4, 0.30),
-    ("roll_counter_clockwise", 4, 22),
-)
-
-_SCENE_PX = 2048
+SHOWS: dict[str, Callable[..., Show]] = {"camera": CameraShow, "gestures": GestureShow}
 
 
 class DemoSource:
-    """Films a procedurally drawn scene along a script.
+    """Films a procedurally drawn scene by a script.
 
     Args:
+        show: what happens: `camera`, which moves over a still scene, or `gestures`, a hand before a camera that stands.
         size_px: (width, height) of the frames.
         fps: frames per second.
         realtime: whether to wait between frames as a camera does, or to give them as fast as possible.
-        script: (label, seconds, speed) one after another.
+        script: one part after another, (label, seconds, speed) for the camera and (label, seconds) for gestures; by default
+            everything that the show has.
         loops: how often the script runs; None for endless.
-        seed: of the scene and of the shake.
+        seed: of the scene and of all that differs by chance.
+
+    Attributes:
+        script: as given.
+        idle_truth: label of the script between its events; None if its parts are states that last.
+
+    Raises:
+        SourceError: if there is no such show, or an argument is out of its range.
     """
 
     def __init__(
@@ -54,7 +45,8 @@ class DemoSource:
         size_px: tuple[int, int] = (640, 480),
         fps: float = 30.0,
         realtime: bool = True,
-        script: Sequence[tuple[str, float, float]] = SCRIPT,
+        show: str = "camera",
+        script: Sequence[Part] | None = None,
         loops: int | None = 1,
         seed: int = 7,
     ) -> None:
@@ -64,21 +56,19 @@ class DemoSource:
             raise SourceError(f"demo rate {fps} is not between 0 and 1000 frames per second")
         if seed < 0 or (loops is not None and loops < 1):
             raise SourceError(f"demo seed {seed} must be 0 or more, and loops {loops} 1 or more")
-        unknown = [label for label, _, _ in script if label not in LABELS]
-        if unknown or not script:
-            raise SourceError(
-                f"demo script {f'has unknown labels {unknown}' if unknown else 'is empty'}; use {', '.join(LABELS)}"
-            )
+        if show not in SHOWS:
+            raise SourceError(f"demo has no show '{printable(show)}'; use {' or '.join(SHOWS)}")
         self.name = "demo"
         self.dropped = 0
         self.warnings = Warnings()
         self.size_px, self.fps, self.realtime, self.loops, self.seed = size_px, fps, realtime, loops, seed
         self.live = realtime
-        self.script = tuple(script)
+        self.show = SHOWS[show]() if script is None else SHOWS[show](script)
+        self.script, self.idle_truth = self.show.script, self.show.idle
 
     @classmethod
     def parse(cls, spec: str) -> DemoSource:
-        """Read `demo` or `demo:size=640x480,fps=30,realtime=no,loops=2,seed=1`.
+        """Read `demo` or `demo:show=gestures,size=640x480,fps=30,realtime=no,loops=2,seed=1`.
 
         Raises:
             SourceError: if an option is unknown or cannot be read.
@@ -87,12 +77,14 @@ class DemoSource:
         for part in filter(None, spec.partition(":")[2].split(",")):
             key, _, value = part.partition("=")
             values[key.strip()] = value.strip()
-        unknown = sorted(set(values) - {"size", "fps", "realtime", "loops", "seed"})
+        options = ("show", "size", "fps", "realtime", "loops", "seed")
+        unknown = sorted(set(values) - set(options))
         if unknown:
-            raise SourceError(f"demo has no option '{unknown[0]}'; its options are size, fps, realtime, loops, seed")
+            raise SourceError(f"demo has no option '{printable(unknown[0])}'; its options are {', '.join(options)}")
         try:
             width, height = (int(side) for side in values.get("size", "640x480").split("x"))
             return cls(
+                show=values.get("show", "camera"),
                 size_px=(width, height),
                 fps=float(values.get("fps", "30")),
                 realtime={"yes": True, "no": False}[values.get("realtime", "yes")],
@@ -101,38 +93,34 @@ class DemoSource:
             )
         except (ValueError, KeyError) as error:
             raise SourceError(
-                f"cannot read '{spec}'; write for instance demo:size=640x480,fps=30,realtime=no,loops=2,seed=1"
+                f"cannot read '{printable(spec)}'; write for instance demo:show=gestures,size=640x480,realtime=no,loops=2,seed=1"
             ) from error
 
     def connect(self) -> Connection:
         """Draw the scene, and begin to film."""
-        rng = np.random.default_rng(self.seed)
-        scene = cv2.GaussianBlur(dead_leaves(rng, _SCENE_PX, shapes=900), (0, 0), 1.0)
-        path = CameraPath([(seconds, motion_of(label, speed)) for label, seconds, speed in self.script], rng)
-        return _Filming(self, np.asarray(scene, dtype=np.uint8), path)
+        return _Filming(self, self.show.film(self.size_px, self.seed))
 
     @property
     def length_s(self) -> float:
         """Length of the script."""
-        return sum(seconds for _, seconds, _ in self.script)
+        return sum(part[1] for part in self.script)
 
     def truth_at(self, time_s: float) -> str:
         """Return the scripted label at a time."""
         time_s %= self.length_s
-        for label, seconds, _ in self.script:
-            if time_s < seconds:
-                return label
-            time_s -= seconds
+        for part in self.script:
+            if time_s < part[1]:
+                return part[0]
+            time_s -= part[1]
         return self.script[-1][0]
 
 
 class _Filming:
     """One filming of the script."""
 
-    def __init__(self, demo: DemoSource, scene: NDArray[np.uint8], path: CameraPath) -> None:
+    def __init__(self, demo: DemoSource, film: Film) -> None:
         self._demo = demo
-        self._scene = scene
-        self._path = path
+        self._film = film
         self._frames = None if demo.loops is None else round(demo.loops * demo.length_s * demo.fps)
         self._index = 0
         self._began_s = time.monotonic()
@@ -147,7 +135,7 @@ class _Filming:
         time_s = self._index / self._demo.fps
         self._index += 1
         return Frame(
-            picture=self._picture(time_s % self._demo.length_s),
+            picture=self._film(time_s % self._demo.length_s),
             time_s=time_s,
             color="rgb",
             truth=self._demo.truth_at(time_s),
@@ -169,16 +157,3 @@ class _Filming:
             return True
         due_s = self._index * step_s - passed_s
         return self._closed.wait(max(0.0, min(due_s, timeout_s))) or due_s <= timeout_s
-
-    def _picture(self, script_s: float) -> NDArray[np.uint8]:
-        width, height = self._demo.size_px
-        matrix = view_affine(
-            self._path.at(script_s),
-            view_px=(width, height),
-            aspect=width / height,
-            scene_center_px=(_SCENE_PX / 2, _SCENE_PX / 2),
-            scene_px_per_width=640,
-        )
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        picture = cv2.warpAffine(self._scene, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        return np.asarray(picture, dtype=np.uint8)

@@ -17,7 +17,6 @@ from mar_edge.runtime.sources.demo.hand_skin import FINGERS, FOREARM, NOTHING, P
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]
 
-_SUPERSAMPLING = 3
 _FINGER_RADII = ((0.105, 0.098, 0.088, 0.074), (0.108, 0.100, 0.090, 0.076), (0.104, 0.096, 0.086, 0.073),
                  (0.094, 0.084, 0.076, 0.064))  # fmt: skip
 _THUMB_RADII = (0.15, 0.125, 0.105, 0.085)
@@ -72,12 +71,13 @@ def draw_hand(
     bones = skeleton(rng, POSES[pose], left=left, palm_view=palm_view, tilt_deg=tilt_deg)
     hand = _limbs(bones)
     arm = _arm(bones, forearm, sleeve, rng.normal(0, 0.08))
-    scale = (size_px - 2) / _extent(hand).max() * _SUPERSAMPLING
+    fine = 3 if size_px < 100 else 2  # supersampling, for the outline
+    scale = (size_px - 2) / _extent(hand).max() * fine
     low = np.min([(limb.centers[:, :2] - limb.radii[:, None]).min(axis=0) for limb in hand + arm], axis=0)
-    side_px = np.ceil(_extent(hand + arm) * scale / _SUPERSAMPLING).astype(int) + 2
-    origin = np.array([*(_SUPERSAMPLING - low * scale), 0.0])
+    side_px = np.ceil(_extent(hand + arm) * scale / fine).astype(int) + 2
+    origin = np.array([*(fine - low * scale), 0.0])
     limbs = [_Limb(centers=limb.centers * scale + origin, radii=limb.radii * scale) for limb in hand + arm]
-    height, layer = _heights(limbs, (int(side_px[1]) * _SUPERSAMPLING, int(side_px[0]) * _SUPERSAMPLING), scale)
+    height, layer = _heights(limbs, (int(side_px[1]) * fine, int(side_px[0]) * fine), scale)
     relief = Relief(
         height=height,
         layer=layer,
@@ -86,7 +86,7 @@ def draw_hand(
         radii=np.array([0.2, *_THUMB_RADII, *np.ravel(_FINGER_RADII)]) * scale,
         sleeve=len(limbs) - 1 if len(arm) == 2 else None,
     )
-    landmarks = (relief.bones.joints[:, :2] / _SUPERSAMPLING - 0.5).astype(np.float32)
+    landmarks = (relief.bones.joints[:, :2] / fine - 0.5).astype(np.float32)
     return _shrink(painted(rng, relief), relief.there, (int(side_px[0]), int(side_px[1]))), landmarks
 
 
@@ -145,7 +145,7 @@ def _chain(joints: Points, radii: tuple[float, ...]) -> _Limb:
     """Return balls close enough to look like a tapering limb."""
     centers, sizes = [], []
     for begin, end, thick, thin in zip(joints[:-1], joints[1:], radii[:-1], radii[1:], strict=True):
-        count = 2 + int(np.linalg.norm(end - begin) / (0.15 * thin))
+        count = 2 + int(np.linalg.norm(end - begin) / (0.25 * thin))
         share = np.linspace(0, 1, count)[:, None]
         centers.append(begin + share * (end - begin))
         sizes.append(thick + share[:, 0] * (thin - thick))
@@ -174,10 +174,19 @@ def _heights(limbs: list[_Limb], shape: tuple[int, int], scale: float) -> tuple[
             own = smooth(own, 0.035 * scale)
         layer[own > height] = index
         # Limbs melt into each other a little, as flesh does (polynomial smooth maximum).
-        melt = (0.05 if index <= FINGERS[-1] else 0.25 if index == FOREARM else 0.01) * scale
+        melt = (0.05 if index <= FINGERS[-1] else 0.15 if index == FOREARM else 0.01) * scale
         near = np.maximum(melt - np.abs(own - height), 0) / melt
         height = np.maximum(own, height) + near**2 * melt / 4
+        if index == FOREARM:
+            height = _without_seam(height, limb.centers[0], scale)
     return height, layer
+
+
+def _without_seam(height: Floats, wrist: Points, scale: float) -> Floats:
+    """Return the relief smoothed about the wrist, where hand and forearm are one."""
+    rows, columns = np.ogrid[: height.shape[0], : height.shape[1]]
+    near = np.exp(-((columns - wrist[0]) ** 2 + (rows - wrist[1]) ** 2) / (2 * (0.25 * scale) ** 2))
+    return np.asarray(height + near * (smooth(height, 0.1 * scale) - height), dtype=np.float32)
 
 
 def _shrink(color: Floats, there: NDArray[np.bool_], size_px: tuple[int, int]) -> NDArray[np.uint8]:

@@ -95,7 +95,7 @@ def _lit(rng: np.random.Generator, color: Floats, relief: Relief) -> Floats:
     hollow = (smooth(relief.height, 0.07 * scale) - relief.height) / (0.12 * scale)
     shade *= 1 - 0.35 * np.clip(hollow, 0, 1)
     lit = color * shade[..., None] ** np.array([0.85, 1.0, 1.1]) * rng.uniform(0.85, 1.15)
-    return np.clip(lit, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(lit, 0, 255), dtype=np.float32)
 
 
 def _mottle(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:

@@ -9,10 +9,10 @@ from typing import Any
 
 from mar_edge.bundle import builtin_names
 from mar_edge.errors import MarEdgeError
+from mar_edge.event_settings import conflicts_of
 from mar_edge.files.yaml_file import Keys, YamlFile
 from mar_edge.files.yaml_problems import near_hint
 from mar_edge.runtime.sources.open import open_source
-from mar_edge.runtime.streams.event_rule import EventRule, conflicts_of
 from mar_edge.runtime.streams.site.outputs import KINDS, place_of
 
 Problem = tuple[Keys, str]
@@ -67,7 +67,7 @@ def _wrong_source(source: Any) -> str | None:
 
 
 def _conflicts(events: Any) -> Iterator[Problem]:
-    """Yield the thresholds that contradict each other, though others may be no numbers."""
+    """Yield the thresholds that contradict each other, though others may be no numbers; those of the model are not known here."""
     if not isinstance(events, dict):
         return
     classes = events.get("classes")
@@ -77,7 +77,7 @@ def _conflicts(events: Any) -> Iterator[Problem]:
         for label, value in classes.items()
         if isinstance(value, dict)
     }
-    scores = {key: events.get(key, getattr(EventRule, key)) for key in ("onset", "offset", "unknown_score")}
+    scores = {key: events.get(key) for key in ("onset", "offset", "unknown_score")}
     yield from conflicts_of(SimpleNamespace(**scores, classes=own))
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from mar_edge.files.yaml_part import Part, refuse
+from mar_edge.event_settings import Score, Seconds, Thresholds
+from mar_edge.files.yaml_part import Part
 from mar_edge.runtime.engines.registry import MOST_THREADS
 from mar_edge.runtime.streams.dial import DialOptions
-from mar_edge.runtime.streams.event_rule import ClassRule, EventRule, problems_of
+from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
 from mar_edge.runtime.streams.read_options import STALL_S
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S
-from mar_edge.runtime.streams.smoothing import SMOOTHING_S
 
 MOST_STREAMS = 1000
 
@@ -31,8 +31,6 @@ def _checked_name(value: object) -> object:
 StreamName = Annotated[str, BeforeValidator(_checked_name)]
 """A name that is part of file names and of topics."""
 
-Seconds = Annotated[float, Field(ge=0)]
-Score = Annotated[float, Field(gt=0, le=1)]
 Address = Annotated[str, Field(min_length=1, repr=False)]
 """What may contain a password."""
 
@@ -83,47 +81,27 @@ class ModelPart(Part):
     dial: DialPart = DialPart()
 
 
-class ClassPart(Part):
-    """Thresholds of one class, where they differ from the stream's.
+class EventsPart(Thresholds):
+    """When events begin and end; `null` for what the model says of its own events (`mar-edge inspect` shows it), or the default.
+
+    An unknown window counts as idle: no event begins in it, and the one in progress ends.
 
     Attributes:
-        onset: score at which its events begin; `null` for the stream's.
-        offset: score below which they end; `null` for the stream's.
-    """
-
-    onset: Score | None = None
-    offset: Score | None = None
-
-
-class EventsPart(Part):
-    """When events begin and end. An unknown window counts as idle: no event begins in it, and the one in progress ends.
-
-    Attributes:
-        onset: smoothed score at which an event begins.
-        offset: score below which it ends; a score in between changes nothing.
-        min_duration_s: shorter events are not reported, seconds.
-        merge_gap_s: an event that begins again sooner than this after its end goes on, seconds; its end is reported after this time.
-        cooldown_s: no event of a class begins for this time after the end of its last one, seconds.
+        onset: smoothed score at which an event begins; by default 0.6.
+        offset: score below which it ends; a score in between changes nothing; by default 0.4.
+        min_duration_s: shorter events are not reported, seconds; by default 0.5.
+        merge_gap_s: an event that begins again sooner than this after its end goes on, seconds; its end is reported after this time;
+            by default 0.
+        cooldown_s: no event of a class begins for this time after the end of its last one, seconds; by default 0.
         idle_label: class that is never an event; `auto` for the model's own, `null` for none.
         unknown_score: a window whose best score is lower is unknown; `null` for no limit.
         unknown_energy: a window whose energy, -log(sum(exp(logits))), is higher is unknown; `null` for no limit.
         classes: thresholds of single classes.
     """
 
-    onset: Score = EventRule.onset
-    offset: Score = EventRule.offset
-    min_duration_s: Seconds = EventRule.min_duration_s
-    merge_gap_s: Seconds = EventRule.merge_gap_s
-    cooldown_s: Seconds = EventRule.cooldown_s
     idle_label: str | None = EventRule.idle_label
     unknown_score: Score | None = None
     unknown_energy: float | None = None
-    classes: dict[str, ClassPart] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _fits(self) -> EventsPart:
-        refuse(*problems_of(self))
-        return self
 
     def rule(self) -> EventRule:
         """Return it as the library's rule."""
@@ -143,7 +121,8 @@ class StreamPart(Part):
             its time step.
         skip_still: a streaming model repeats its answer while nothing changes by more than this many grey levels, such as 2;
             `null` to run every time step.
-        smoothing_s: time constant of the score average, seconds.
+        smoothing_s: time constant of the score average, seconds; `null` for the model's own, or 0.3.
+        mirror: recognise, show and record the mirror image: for a camera that faces its user. Directions are as seen in it.
         max_age_ms: a live window that is older is not inferred, milliseconds; `null` for no limit.
         max_retries: failed attempts in a row after which a live source is given up; `null` for never.
         stall_s: time without a frame after which a live source is connected again, seconds.
@@ -156,7 +135,8 @@ class StreamPart(Part):
     model: str = Field(default="egomotion", min_length=1)
     hop: Annotated[int, Field(ge=1)] | None = None
     skip_still: Annotated[float, Field(gt=0, le=255)] | None = None
-    smoothing_s: Seconds = SMOOTHING_S
+    smoothing_s: Seconds | None = None
+    mirror: bool = False
     max_age_ms: Annotated[float, Field(gt=0)] | None = 1000 * MAX_AGE_S
     max_retries: Annotated[int, Field(ge=0)] | None = None
     stall_s: Annotated[float, Field(gt=0)] = STALL_S
@@ -170,6 +150,7 @@ class StreamPart(Part):
             "hop": self.hop,
             "skip_still": self.skip_still,
             "smoothing_s": self.smoothing_s,
+            "mirror": self.mirror,
             "rule": self.events.rule(),
             "max_age_s": None if self.max_age_ms is None else self.max_age_ms / 1000,
             "max_retries": self.max_retries,

@@ -43,7 +43,13 @@ MIRRORED = {"swipe_left": "swipe_right", "swipe_right": "swipe_left", "tick": No
 SHAPES = (NONE, *GESTURES, *FURTHER)
 """Classes of the films, of which a model may know fewer."""
 
-VERSION = 1
+HAND_CHANNELS = 5
+"""Beside the optical flow, of the hand at every token: whether it is seen, the way to it, and its motion in the tubelet."""
+
+_SEEN, _WAY = 0.01, 0.02
+"""Scale of these targets to that of a flow (`objective.FLOW_SCALE`)."""
+
+VERSION = 2
 """Of the drawing; another one makes new clips instead of taking those of the cache."""
 
 
@@ -67,8 +73,8 @@ class GesturesPart(WorldsPart):
     rate_fps: RateFps = 10.0
     hands: tuple[Path, ...] = Field(min_length=1)
     further: tuple[Literal["square", "caret", "star"], ...] = ()
-    others: Probability = 0.14
-    negatives: Probability = 0.15
+    others: Probability = 0.1
+    negatives: Probability = 0.12
     chunk: int = Field(default=500, gt=0, le=1_000_000)
     seed: Seed = 0
     cache: Path = Path("runs/cache")
@@ -91,14 +97,16 @@ class GestureClips:
         labels: the classes.
         classes: class index of every clip (N,): that of its last time step.
         digest: hash of everything that determines the clips.
+        counts: see `FilmStore.counts`.
     """
 
-    flow_channels = FLOW_CHANNELS
+    flow_channels = FLOW_CHANNELS + HAND_CHANNELS
 
     def __init__(self, store: FilmStore, labels: tuple[str, ...], digest: str, geometry: Geometry) -> None:
         self.labels, self.digest = labels, f"{digest} {' '.join(labels)}"
         self._table = np.array([labels.index(shape) if shape in labels else 0 for shape in SHAPES])
         self.classes = self._table[store.labels]
+        self.counts = np.bincount(self._table, store.counts(len(SHAPES)), minlength=len(labels)).astype(np.int64)
         self._store, self._geometry = store, geometry
 
     def sample(self, index: int, rng: np.random.Generator) -> Sample:
@@ -166,14 +174,13 @@ class GestureStudio:
             world = group[int(rng.integers(len(group)))]
             kind = rng.random()
             if kind < data.others:
-                clip = clean = self._other(world, everything, rng)
-                classes = np.zeros(len(clip), np.int64)
-            else:
-                negative = kind < data.others + data.negatives
-                clip, clean, classes, *_ = film_gestures(
-                    everything, world, hands, self.filming, SHAPES, rng, negative=negative
-                )
-            yield Film(clip, classes, token_flow(clean, geometry))
+                clip = self._other(world, everything, rng)
+                nowhere = np.full((len(clip), 2), np.inf)
+                yield Film(clip, np.zeros(len(clip), np.int64), motion(clip, nowhere, geometry))
+                continue
+            negative = kind < data.others + data.negatives
+            film = film_gestures(everything, world, hands, self.filming, SHAPES, rng, negative=negative)
+            yield Film(film.clip, film.classes, motion(film.clean, film.places, geometry))
 
     def _other(self, world: World, worlds: list[World], rng: Rng) -> NDArray[np.uint8]:
         """Film something without a hand."""
@@ -191,6 +198,30 @@ class GestureStudio:
         return virtual_camera.film(str(rng.choice(MOVES)), world, worlds, self.filming, rng).clip
 
 
+def motion(clip: NDArray[np.uint8], places: NDArray[np.float64], geometry: Geometry) -> NDArray[np.float32]:
+    """Return what a token should know about motion: the optical flow, and where the hand is and goes.
+
+    Args:
+        clip: uint8 (T, S, S, 3), as clean as it can be.
+        places: of the hand (T, 2), from 0 to 1 where it is seen.
+        geometry: of the clip.
+
+    Returns:
+        float32 (t, h, w, FLOW_CHANNELS + HAND_CHANNELS), in picture widths.
+    """
+    t, h, w = geometry.grid
+    down, right = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
+    first, last = places[:: geometry.tubelet_frames], places[geometry.tubelet_frames - 1 :: geometry.tubelet_frames]
+    seen = np.all((last > -0.05) & (last < 1.05), axis=1)
+    out = np.zeros((t, h, w, FLOW_CHANNELS + HAND_CHANNELS), np.float32)
+    out[..., :FLOW_CHANNELS] = token_flow(clip, geometry)
+    out[seen, ..., FLOW_CHANNELS] = _SEEN
+    way = last[seen][:, None, None] - np.stack([right, down], axis=-1)
+    out[seen, ..., FLOW_CHANNELS + 1 : FLOW_CHANNELS + 3] = _WAY * way
+    out[seen, ..., FLOW_CHANNELS + 3 :] = (last[seen] - first[seen])[:, None, None]
+    return out
+
+
 def _mirrored(film: Film, labels: tuple[str, ...]) -> Film | None:
     """Return a clip mirrored; None if one of its classes has no mirror image."""
     table = np.arange(len(labels))
@@ -201,7 +232,7 @@ def _mirrored(film: Film, labels: tuple[str, ...]) -> Film | None:
         return None
     rows = np.ascontiguousarray(film.clip).reshape(-1, film.clip.shape[2], 3)
     clip = np.asarray(cv2.flip(rows, 1), dtype=np.uint8).reshape(film.clip.shape)
-    signs = np.array([-1, 1] * (FLOW_CHANNELS // 2), np.float32)
+    signs = np.array([-1, 1] * (FLOW_CHANNELS // 2) + [1, -1, 1, -1, 1], np.float32)
     return Film(clip, classes, film.flow[:, :, ::-1] * signs)
 
 

@@ -25,7 +25,7 @@ MOVES = ("pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out",
 """What the camera does while a hand gestures before it, in the few clips in which it moves."""
 
 
-DARKEST_GAIN = 0.2
+DARKEST_GAIN = 0.25
 """Darkest picture, against a well lit one: a hand must still be seen."""
 
 
@@ -38,6 +38,7 @@ class GestureFilm(NamedTuple):
         classes: class index of every frame (T,).
         strokes: what was drawn, in order; times in seconds from the first frame.
         time_s: of every frame (T,).
+        places: of the hand (T, 2), in picture widths and heights from the upper left corner; outside 0 to 1 it is not seen.
     """
 
     clip: NDArray[np.uint8]
@@ -45,6 +46,7 @@ class GestureFilm(NamedTuple):
     classes: NDArray[np.int64]
     strokes: tuple[Stroke, ...]
     time_s: NDArray[np.float64]
+    places: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,17 @@ class _Scene:
     lag_deg_s: float
     aspect: float
 
+    def place(self, time_s: float) -> Points:
+        """Return where the hand is (2,), in picture heights."""
+        place = self.acts.at(time_s)[0]
+        return place if self.person is None else place + self.person.offset(time_s)
+
     def layer(self, time_s: float, side_px: int) -> Layer | None:
         """Return what is seen of the person at a moment; None for nothing."""
-        place, turn_deg, pose = self.acts.at(time_s)
-        before = self.acts.at(time_s - 0.04)[0]
-        turn_deg += float(np.clip(self.lag_deg_s * (before - place)[0] / 0.04, -25, 25))
+        _, turn_deg, pose = self.acts.at(time_s)
+        place = self.place(time_s)
+        turn_deg += float(np.clip(self.lag_deg_s * (self.place(time_s - 0.04) - place)[0] / 0.04, -25, 25))
         if self.person is not None:
-            place = place + self.person.offset(time_s)
             elbow = self.person.elbow(place, time_s)
             layer = paint_person(self.person, elbow, time_s, self.aspect, side_px)
         else:
@@ -126,9 +132,13 @@ def film_gestures(
             item.paint(view, shot.path.at(t), t, aspect)
         frames.append(_with(view, scene, float(t), exposure_s))
     clean = np.stack(frames)
-    acts = scene.acts
     return GestureFilm(
-        degrade(clean, rng, darkest=DARKEST_GAIN), clean, acts.classes(time_s, labels), acts.strokes, time_s
+        clip=degrade(clean, rng, darkest=DARKEST_GAIN),
+        clean=clean,
+        classes=scene.acts.classes(time_s, labels),
+        strokes=scene.acts.strokes,
+        time_s=time_s,
+        places=np.stack([scene.place(float(t)) for t in time_s]) / [aspect, 1],
     )
 
 
@@ -158,7 +168,7 @@ def _camera(duration_s: float, filming: Filming, rng: Rng) -> CameraPath:
 
 
 def _scene(hands: list[Cutout], aspect: float, duration_s: float, rng: Rng, *, negative: bool) -> _Scene:
-    facing = rng.random() < 0.35
+    facing = rng.random() < 0.3
     length = float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)) if facing else rng.uniform(np.log(0.25), np.log(0.75))))
     arm = draw_arm(_poses(hands, rng), length, rng)
     person = draw_person(aspect, length, arm.hands[0].skin * arm.tint, rng) if facing else None

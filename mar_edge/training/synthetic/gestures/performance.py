@@ -123,7 +123,7 @@ def perform(stage: Stage, duration_s: float, rng: Rng, *, negative: bool = False
     else:
         hand.rest(float(rng.exponential(0.5)))
         hand.enter()
-    mix = [0.0, 0.3, 0.7] if negative else [0.53, 0.23, 0.24]
+    mix = [0.0, 0.4, 0.6] if negative else [0.6, 0.23, 0.17]
     while hand.time_s < duration_s:
         if hand.gone:
             hand.rest(float(rng.exponential(0.4)))
@@ -229,7 +229,7 @@ class _Hand:
         legs = self._placed(draw_shape(label, self.rng), label in SWIPES)
         self._approach(legs[0][0])
         if self.rng.random() < 0.85:
-            self.rest(float(self.rng.uniform(0.12, 0.8)))
+            self.rest(float(self.rng.uniform(0.12, 0.6)))
         if self.rng.random() < 0.25:
             self._change_pose()
         self.stroke(label, self._moved_to(self.at, legs))
@@ -277,7 +277,7 @@ class _Hand:
         last = self.strokes[-1]
         kind = rng.choice(["rest", "leave", "return"], p=[0.55, 0.2, 0.25])
         if kind == "rest":
-            self.rest(float(rng.uniform(0.35, 1.6)))
+            self.rest(float(rng.uniform(0.3, 1.1)))
         elif kind == "leave":
             self.rest(float(rng.uniform(0.08, 0.4)))
             self.leave()
@@ -372,7 +372,7 @@ class _Hand:
         straight = float(min(way) / max(1e-6, *way)) < np.tan(np.deg2rad(25))
         bend = float(self.rng.choice([-1, 1]) * self.rng.uniform(0.3, 0.5)) if straight and max(way) > 0.12 else 0.0
         bend = bend or float(self.rng.normal(0, 0.15))
-        self.go(start, float(self.rng.uniform(0.4, 1.4)), bend=bend)
+        self.go(start, float(self.rng.uniform(0.5, 1.6)), bend=bend)
 
     def _speed(self, label: str) -> float:
         """Return the mean speed of a stroke, in picture heights per second; a hand draws large shapes faster."""

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mar_edge.bundle import open_bundle
+from mar_edge.cli.site_run import SiteRun
 from mar_edge.errors import MarEdgeError, OptionError
 from mar_edge.files.yaml_part import fields_of
 from mar_edge.files.yaml_problems import all_keys, parts_in
@@ -86,6 +87,17 @@ def test_a_model_has_a_dial_and_a_stream_may_skip_still_steps(tmp_path: Path) ->
     assert "max_cpu" in problem and "100" in problem
 
 
+def test_a_stream_may_be_mirrored_and_its_thresholds_are_checked_against_those_of_its_model(tmp_path: Path) -> None:
+    site = read(tmp_path, GOOD.replace("    hop: 4\n", "    mirror: true\n"))
+    assert [stream.options()["mirror"] for stream in site.streams] == [True, False]
+    site_file = tmp_path / "site.yaml"
+    site_file.write_text("streams:\n  - {name: gate, source: demo, events: {onset: 0.3}}\n")
+    with pytest.raises(
+        OptionError, match=r"site.yaml:2: offset: offset 0.4 is above onset 0.3.*egomotion has onset 0.6"
+    ):
+        SiteRun(site_file, show=False, force=False, max_s=1)
+
+
 def test_a_site_is_what_the_file_says(tmp_path: Path) -> None:
     site = read(tmp_path, GOOD)
     gate, yard = site.streams
@@ -97,7 +109,8 @@ def test_a_site_is_what_the_file_says(tmp_path: Path) -> None:
         "name": "gate",
         "hop": 4,
         "skip_still": None,
-        "smoothing_s": 0.3,
+        "smoothing_s": None,
+        "mirror": False,
         "rule": EventRule(onset=0.7, classes={"pan_left": ClassRule(onset=0.9)}),
         "max_age_s": 0.5,
         "max_retries": None,
@@ -387,7 +400,7 @@ def test_changes_name_what_was_added_removed_and_changed(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("source: 0", "source: 0\n    hop: null\n    smoothing_s: 0.30"),  # the defaults, written
+        ("source: 0", "source: 0\n    hop: null\n    smoothing_s: null"),  # the defaults, written
         ("moves", "camera"),  # another name of the same model
         ("version: 1\n", "# a comment\n"),
         ("    model: moves\n    hop: 4\n", "    hop: 4\n    model: moves\n"),

@@ -1,0 +1,52 @@
+"""What the demo camera can film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mar_edge.errors import SourceError
+
+Picture = NDArray[np.uint8]
+Film = Callable[[float], Picture]
+"""Returns the picture at a time of the script, in seconds: uint8 (H, W, 3) RGB."""
+Part = tuple[str, float] | tuple[str, float, float]
+"""A part of a script: its label, its seconds, and for moves of the camera their speed."""
+
+
+class Show(Protocol):
+    """A script, and how it looks.
+
+    Attributes:
+        script: one part after another.
+        idle: label of the parts between events, where each other part is one event, as a gesture is; None where each part is a
+            state that lasts, as a move of the camera does.
+    """
+
+    script: tuple[Part, ...]
+    idle: str | None
+
+    def film(self, size_px: tuple[int, int], seed: int) -> Film:
+        """Draw the scene.
+
+        Args:
+            size_px: (width, height) of the pictures.
+            seed: of all that is drawn by chance.
+        """
+        ...
+
+
+def check_labels(script: Sequence[Part], known: Sequence[str]) -> None:
+    """Check that a script has parts, all with known labels and a length.
+
+    Raises:
+        SourceError: if not.
+    """
+    unknown = [part[0] for part in script if part[0] not in known]
+    if unknown or not script:
+        raise SourceError(
+            f"demo script {f'has unknown labels {unknown}' if unknown else 'is empty'}; use {', '.join(known)}"
+        )

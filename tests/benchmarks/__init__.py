@@ -1,0 +1,1 @@
+"""Tests of what the measurements compute; the measurements themselves take minutes and run by hand."""

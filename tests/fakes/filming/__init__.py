@@ -1,0 +1,1 @@
+"""Filming and decoding without cameras, pictures and processes."""
