@@ -33,6 +33,7 @@ from mar_edge.cli.endings import (
     print_thread_errors_in_one_line,
     stopped_by,
 )
+from mar_edge.cli.recording import record
 from mar_edge.cli.standard_streams import ignore_zero_width, open_standard_streams, print_line
 from mar_edge.credentials import without_credentials
 from mar_edge.errors import MarEdgeError
@@ -73,6 +74,7 @@ app = typer.Typer(
     help="Recognise actions in live video on edge devices while looking at only half of the pixels.",
 )
 app.command("run")(run.run)
+app.command("record")(record.record)
 app.command("classify")(classify.classify)
 app.command("train")(train.train)
 app.command("pretrain")(train.pretrain)

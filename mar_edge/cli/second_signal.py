@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 TELL_AFTER_S = 1.0
 """A process that still runs this long after the first signal says how to end it."""
@@ -27,6 +28,7 @@ _NOTICE = b"mar-edge: stopping; a second Ctrl-C or signal ends it at once\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
 _watched: set[int] = set()
+_undo: list[Callable[[], None]] = []
 
 
 def end_at_second(signals: Sequence[int]) -> None:
@@ -39,6 +41,11 @@ def end_at_second(signals: Sequence[int]) -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     os.register_at_fork(after_in_child=_forget)  # a child's signals are not ours
     threading.Thread(target=_watch, args=(reader,), name="mar-edge signals", daemon=True).start()
+
+
+def undo_before_leaving(undo: Callable[[], None]) -> None:
+    """Call a function before the process is ended at once: what outlives it, such as a terminal's mode, is put right."""
+    _undo.append(undo)
 
 
 def keep_running_at(number: int) -> None:
@@ -74,6 +81,9 @@ def _watch(reader: int) -> None:
 
 def _leave() -> None:
     """End the process and its workers, without the cleaning up that does not come to its end."""
+    for undo in _undo:
+        with suppress(Exception):
+            undo()
     try:
         if sys.stderr is not None and sys.stderr.isatty():
             _write(_SHOW_CURSOR)

@@ -53,18 +53,22 @@ class NewFile:
         with suppress(OSError):
             self.file.close()
 
-    def finish(self, keep: Path | None = None) -> None:
+    def finish(self, keep: Path | None = None, *, replaces: bool = True) -> None:
         """Give the file its name. It stays open, and may be appended to.
 
         Args:
             keep: new name of the file that it replaces, if there is one; what has that name is replaced.
+            replaces: whether an existing file is replaced; otherwise it stays, and `FileExistsError` is raised.
         """
         self.sync()
         if not is_at(self.file.fileno(), self.partial):
             raise OSError(errno.ESTALE, "another program removed it while it was written", str(self._path))
         if keep is not None:
             _keep(self._path, keep)
-        os.replace(self.partial, self._path)
+        if replaces:
+            os.replace(self.partial, self._path)
+        else:
+            _move(self.partial, self._path)
         self._finished = True
         sync_folder(self._path.parent)
 
@@ -126,6 +130,20 @@ def _write(path: Path, *parts: bytes) -> None:
     with NewFile(path) as new:
         new.file.writelines(parts)
         new.finish()
+
+
+def _move(partial: Path, path: Path) -> None:
+    """Give a file another name that nothing has."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system has no hard links; now another program could take the name for a moment
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(partial, path)
+    else:
+        partial.unlink()
 
 
 def _keep(path: Path, name: Path) -> None:

@@ -288,6 +288,18 @@ def test_a_training_replaces_no_file_of_others(tmp_path: Path, name: str) -> Non
 # every command that writes where it is told to: the words before the option, and the name of a file that is in its place
 COMMANDS: dict[tuple[str, str], list[str]] = {
     ("run", "--json"): ["--source", "demo:realtime=no", "--max-seconds", "2"],
+    ("record", "--json"): [
+        "--source",
+        "demo:realtime=no",
+        "--label",
+        "x",
+        "-o",
+        "{fresh}",
+        "--every",
+        "5",
+        "--count",
+        "1",
+    ],
     ("classify", "--json"): ["{clip}"],
     ("evaluate", "--json"): ["egomotion", "--data", "{clips}"],
     ("evaluate", "--report"): ["egomotion", "--data", "{clips}"],

@@ -43,6 +43,7 @@ COMMANDS = {
     "verify": "verify tiny.mar --clips 2",
     # after `verify`, so that `auto` chooses from what was measured
     "classify": "classify films/left_0.mp4 --model tiny.mar --json classified.jsonl",
+    "record": "record --source films/left_0.mp4 --label left -o recorded --every 0.5 --seconds 0.5 --count 1",
     "run": "run --source films/left_0.mp4 --model tiny.mar --json run.jsonl",
     "run in openvino": "run --source films/left_0.mp4 --model tiny.mar --engine openvino --json openvino.jsonl",
     "run in a window": "run --source films/left_0.mp4 --model tiny.mar --show",

@@ -23,6 +23,10 @@ class Windows:
 
     `write` may be called by any thread; windows are made and drawn by `draw`, which only the main thread may call.
 
+    Attributes:
+        caption: drawn at the bottom of the pictures.
+        pressed: the key that was pressed in a window at the last `draw`; empty if none was.
+
     Raises:
         OutputError: if there is no display.
     """
@@ -33,6 +37,8 @@ class Windows:
         if sys.platform.startswith("linux"):
             _check_display()
         self.name = "the window"
+        self.caption = ""
+        self.pressed = ""
         self._frames: dict[str, ShownFrame] = {}
         self._predictions: dict[str, Prediction] = {}
         self._drawn: dict[str, ShownFrame] = {}
@@ -56,7 +62,9 @@ class Windows:
                 self._drawn[stream] = shown
         if not self._drawn:
             return True
-        if cv2.waitKey(1) & 0xFF in _KEYS_THAT_CLOSE:
+        key = cv2.waitKey(1)  # -1 if there is none
+        self.pressed = chr(key & 0xFF) if key >= 0 else ""
+        if key & 0xFF in _KEYS_THAT_CLOSE:
             return False
         return all(cv2.getWindowProperty(_title(stream), cv2.WND_PROP_VISIBLE) >= 1 for stream in self._drawn)
 
@@ -74,7 +82,7 @@ class Windows:
             picture = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), dtype=np.uint8)
         if stream not in self._drawn:
             _open(_title(stream), *shown.frame.size_px)
-        cv2.imshow(_title(stream), annotate(picture, self._predictions.get(stream)))
+        cv2.imshow(_title(stream), annotate(picture, self._predictions.get(stream), caption=self.caption))
 
 
 def _title(stream: str) -> str:

@@ -128,7 +128,7 @@ class _Reader:
     def _is_folder_to_enter(self, path: Path) -> bool:
         """Return whether a path is a folder to enter next; take or leave it out otherwise."""
         is_folder, is_link = os.path.isdir(path), os.path.islink(path)
-        if unwanted := _unwanted(path, is_folder=is_folder):
+        if unwanted := why_unwanted(path, is_folder=is_folder):
             self._found.left_out.append(unwanted)
             return False
         if is_folder and is_link and (target := _above(path)):
@@ -203,7 +203,7 @@ def _above(link: Path) -> str | None:
     return target if os.path.commonpath([os.path.realpath(link.parent), target]) == target else None
 
 
-def _unwanted(path: Path, *, is_folder: bool) -> LeftOut | None:
+def why_unwanted(path: Path, *, is_folder: bool) -> LeftOut | None:
     """Return why a file or folder is left out by its name; None if it is not."""
     name = path.name.lower()
     if name.startswith("._"):

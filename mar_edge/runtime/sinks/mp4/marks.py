@@ -14,6 +14,7 @@ from mar_edge.files.ownership import FLAG_OR_ARGUMENT, FileKind, check_replaceab
 
 RECORDING_SCHEMA = "mar-edge/video/1"
 CLIP_SCHEMA = "mar-edge/clip/1"
+LABELLED_SCHEMA = "mar-edge/labelled-clip/1"
 
 _MOST_HEADER_BYTES = 1 << 20
 _COMMENT = b"\xa9cmt"
@@ -96,4 +97,5 @@ def _kind(name: str, schema: str) -> FileKind:
 KINDS: dict[str, FileKind] = {
     RECORDING_SCHEMA: _kind("recorded video", RECORDING_SCHEMA),
     CLIP_SCHEMA: _kind("clip of an event", CLIP_SCHEMA),
+    LABELLED_SCHEMA: _kind("labelled clip", LABELLED_SCHEMA),
 }

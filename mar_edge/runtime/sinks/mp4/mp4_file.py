@@ -28,7 +28,7 @@ _OPTIONS = {
 
 
 class Mp4File:
-    """A fragmented MP4 file of one H.264 stream. It has its name before the first picture is written.
+    """A fragmented MP4 file of one H.264 stream. It has its name before the first picture is written, or when it is whole.
 
     Args:
         path: the file; its folder is created, and a link is written through.
@@ -37,6 +37,7 @@ class Mp4File:
         notes: written into its comment, as JSON, together with the schema.
         created_at: written into it as its creation time; None for none.
         force: replace a file of another kind.
+        whole: give it its name with `close`, so that there is never a part of it, and replace nothing.
 
     Attributes:
         path: the file.
@@ -54,8 +55,10 @@ class Mp4File:
         notes: Mapping[str, Any],
         created_at: datetime | None = None,
         force: bool = False,
+        whole: bool = False,
     ) -> None:
         self.path = path
+        self._whole = whole
         self._first: int | None = None
         check_video_path(path, schema, force=force)
         real = Path(os.path.realpath(path))
@@ -71,7 +74,8 @@ class Mp4File:
                 self._stream = self._container.add_stream_from_template(stream)
                 self._container.start_encoding()
                 self._writer.settle()
-                self._new.finish()
+                if not whole:
+                    self._new.finish()
             except BaseException:
                 self._writer.failed = True  # the container may outlive the file
                 with self._new:  # removes it
@@ -81,7 +85,7 @@ class Mp4File:
         """Append a picture; the file's time begins with its first one.
 
         Raises:
-            OutputError: if it cannot be written; the file up to then can be played.
+            OutputError: if it cannot be written; the file up to then can be played, unless it was to be whole.
         """
         if self._first is None:
             self._first = picture.ticks
@@ -96,14 +100,29 @@ class Mp4File:
         """Write what waits, bring it onto the disk, and close the file; a second call does nothing.
 
         Raises:
-            OutputError: if that fails; the file up to then can be played.
+            OutputError: if that fails; the file up to then can be played, unless it was to be whole.
         """
         if self._new.file.closed:
             return
         with self._giving_up():
             self._container.close()
             self._writer.settle()
-            self._new.sync()
+            if self._whole:
+                self._new.finish(replaces=False)
+            else:
+                self._new.sync()
+        self._release()
+
+    def discard(self) -> None:
+        """Close the file, and remove it if it was to be whole; after `close` this does nothing."""
+        if self._new.file.closed:
+            return
+        self._writer.failed = True
+        with suppress(OSError, av.FFmpegError):
+            self._container.close()
+        self._release()
+
+    def _release(self) -> None:
         self._writer.failed = True  # nothing is written any more to a number that another file may get
         with self._new:
             pass

@@ -1,0 +1,1 @@
+"""`mar-edge record`: clips of one class from a camera."""

@@ -1,0 +1,1 @@
+"""Records labelled clips from a camera into a folder of classes."""
