@@ -65,9 +65,9 @@ if TYPE_CHECKING:
     from mar_edge.runtime.sources.network.source import NetworkSource
     from mar_edge.runtime.sources.open import open_source
     from mar_edge.runtime.sources.source import Connection, Reading, Source
-    from mar_edge.runtime.streams.dial import DialOptions
     from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
     from mar_edge.runtime.streams.runner import Runner
+    from mar_edge.runtime.streams.saving.dial import DialOptions
     from mar_edge.runtime.streams.session import Session
     from mar_edge.runtime.streams.session_state import SessionState
     from mar_edge.runtime.streams.stream import Stream
@@ -81,7 +81,7 @@ _HOMES = {
     "ClipResult": "runtime.clips.clip_result",
     "Connection": "runtime.sources.source",
     "DemoSource": "runtime.sources.demo.demo",
-    "DialOptions": "runtime.streams.dial",
+    "DialOptions": "runtime.streams.saving.dial",
     "Engine": "runtime.engines.engine",
     "Evaluation": "evaluation.evaluation",
     "Event": "runtime.results",

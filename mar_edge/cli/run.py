@@ -249,8 +249,8 @@ def _stream_options(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         OptionError: if what is said of events makes no sense.
     """
-    from mar_edge.runtime.streams.dial import DialOptions
     from mar_edge.runtime.streams.event_rule import EventRule
+    from mar_edge.runtime.streams.saving.dial import DialOptions
 
     dial = DialOptions(
         budget_ms=given["budget_ms"],

@@ -20,11 +20,13 @@ from mar_edge.runtime.sources.demo.hand import draw_hand
 from mar_edge.training.optical_flow import FLOW_CHANNELS
 from mar_edge.training.synthetic import film_store
 from mar_edge.training.synthetic.gestures import clips as gestures
+from mar_edge.training.synthetic.gestures.acts import perform
 from mar_edge.training.synthetic.gestures.arm import draw_arm, paint_arm
 from mar_edge.training.synthetic.gestures.clips import GestureClips, GesturesPart
 from mar_edge.training.synthetic.gestures.cutouts import Cutout, cutout, read_cutouts
 from mar_edge.training.synthetic.gestures.film import film_gestures
-from mar_edge.training.synthetic.gestures.performance import NAMED_AFTER_S, NAMED_UNTIL_S, RATE_HZ, Stage, perform
+from mar_edge.training.synthetic.gestures.hand_path import Stage
+from mar_edge.training.synthetic.gestures.performance import NAMED_AFTER_S, NAMED_UNTIL_S, RATE_HZ
 from mar_edge.training.synthetic.gestures.shapes import (
     FURTHER,
     GESTURES,

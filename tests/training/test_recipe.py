@@ -192,7 +192,10 @@ def test_an_error_names_the_key_the_line_and_the_nearest_key(tmp_path: Path, old
         ("steps=3", "steps=3: unknown key 'steps'; did you mean 'trainer.steps'?"),
         ("trainr.steps=3", "trainr.steps=3: unknown key 'trainr'; did you mean 'trainer'?"),
         ("trainer.steps=many", "trainer.steps=many: trainer.steps: expected an integer, not 'many'"),
-        ("data.kind=pictures", "data.kind=pictures: data.kind: 'pictures' is not one of camera_moves, gestures, videos"),
+        (
+            "data.kind=pictures",
+            "data.kind=pictures: data.kind: 'pictures' is not one of camera_moves, gestures, videos",
+        ),
         ("model.heads=7", "model.heads=7: model.heads: a width of 768 is not divisible by 7 heads; use 6 or 8"),
         ("trainer=3", "trainer=3: trainer: expected keys and values, not 3"),
         ("name.first=x", "name.first=x: 'name.first' is not a key, because name has a value, not keys"),

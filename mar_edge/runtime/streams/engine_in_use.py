@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mar_edge.errors import OptionError
 from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.engine_set import EngineSet
-from mar_edge.runtime.streams.dial import Dial, DialOptions, limits_of
+from mar_edge.runtime.streams.saving.dial import Dial, DialOptions, limits_of
 
 
 class EngineInUse:

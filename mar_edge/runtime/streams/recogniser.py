@@ -19,8 +19,8 @@ from mar_edge.runtime.results import Event, Prediction
 from mar_edge.runtime.streams.decision import Decision
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import ModelInput
+from mar_edge.runtime.streams.saving.skip_gate import THRESHOLD, SkipGate
 from mar_edge.runtime.streams.session_state import Notes
-from mar_edge.runtime.streams.skip_gate import THRESHOLD, SkipGate
 
 TOP = 5
 

@@ -22,7 +22,6 @@ from mar_edge.runtime.sinks.outlet import Outlet
 from mar_edge.runtime.sinks.sink import Sink
 from mar_edge.runtime.sources.open import open_source
 from mar_edge.runtime.sources.source import Source
-from mar_edge.runtime.streams.dial import DialOptions, limits_of
 from mar_edge.runtime.streams.distribution import Distribution
 from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
@@ -31,6 +30,7 @@ from mar_edge.runtime.streams.read_options import STALL_S, ReadOptions
 from mar_edge.runtime.streams.recogniser import Recogniser
 from mar_edge.runtime.streams.result_queue import ResultQueue
 from mar_edge.runtime.streams.running_stream import RunningStream
+from mar_edge.runtime.streams.saving.dial import DialOptions, limits_of
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S, Scheduler
 from mar_edge.runtime.streams.stream_name import checked_name
 

@@ -18,11 +18,11 @@ from mar_edge.runtime.engines.engine import Engine
 from mar_edge.runtime.engines.engine_set import EngineSet
 from mar_edge.runtime.frame import Color, Frame
 from mar_edge.runtime.results import Event, Prediction
-from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.engine_in_use import EngineInUse
 from mar_edge.runtime.streams.event_rule import EventRule
 from mar_edge.runtime.streams.feed import Feed, ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
+from mar_edge.runtime.streams.saving.dial import DialOptions
 from mar_edge.runtime.streams.session_state import Notes, Origin, SessionState
 from mar_edge.runtime.streams.stream_name import checked_name
 

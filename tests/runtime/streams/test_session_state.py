@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mar_edge.errors import DataError, EngineError, MarEdgeError, OutputError
 from mar_edge.runtime.results import EventEnded, EventStarted, Prediction
-from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.event_rule import EventRule
+from mar_edge.runtime.streams.saving.dial import DialOptions
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.session_state import SessionState
 from mar_edge.testing import FakeEngine, numbered

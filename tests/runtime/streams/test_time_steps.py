@@ -15,10 +15,10 @@ from mar_edge.errors import EngineError, OptionError
 from mar_edge.runtime.frame import Frame
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import EventStarted, Notice, Prediction, StreamStatus
-from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.feed import Feed, ModelInput
 from mar_edge.runtime.streams.recogniser import Recogniser, infer
 from mar_edge.runtime.streams.runner import Runner
+from mar_edge.runtime.streams.saving.dial import DialOptions
 from mar_edge.runtime.streams.session import Session
 from mar_edge.runtime.streams.slot import Slot
 from mar_edge.testing import Act, FakeEngine, ListSink, Lost, Play, ScriptedSource, Silence, numbered

@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field
 from mar_edge.event_settings import Score, Seconds, Thresholds
 from mar_edge.files.yaml_part import Part
 from mar_edge.runtime.engines.registry import MOST_THREADS
-from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
 from mar_edge.runtime.streams.read_options import STALL_S
+from mar_edge.runtime.streams.saving.dial import DialOptions
 from mar_edge.runtime.streams.scheduler import MAX_AGE_S
 
 MOST_STREAMS = 1000

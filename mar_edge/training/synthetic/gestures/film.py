@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.runtime.sources.demo.camera_path import CameraPath, Motion
+from mar_edge.training.synthetic.gestures.acts import perform
 from mar_edge.training.synthetic.gestures.arm import Arm, Layer, draw_arm, over, paint_arm
 from mar_edge.training.synthetic.gestures.cutouts import Cutout
-from mar_edge.training.synthetic.gestures.performance import Performance, Stage, Stroke, perform
+from mar_edge.training.synthetic.gestures.hand_path import Stage
+from mar_edge.training.synthetic.gestures.performance import Performance, Stroke
 from mar_edge.training.synthetic.gestures.person import Person, draw_person, paint_person
 from mar_edge.training.synthetic.gestures.shapes import Points, Rng
 from mar_edge.training.synthetic.moves import draw_motion

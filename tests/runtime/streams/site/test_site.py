@@ -22,9 +22,9 @@ from mar_edge.runtime.engines.registry import ENGINES
 from mar_edge.runtime.model import Model
 from mar_edge.runtime.results import Prediction, StreamStatus
 from mar_edge.runtime.streams.decision import Decision
-from mar_edge.runtime.streams.dial import DialOptions
 from mar_edge.runtime.streams.event_rule import ClassRule, EventRule
 from mar_edge.runtime.streams.runner import Runner
+from mar_edge.runtime.streams.saving.dial import DialOptions
 from mar_edge.runtime.streams.site.outputs import (
     KINDS,
     ClipsOutput,

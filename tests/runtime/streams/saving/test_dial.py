@@ -16,7 +16,7 @@ from mar_edge.errors import OptionError
 from mar_edge.runtime.device.battery import Charge
 from mar_edge.runtime.device.cpu_use import CpuUse
 from mar_edge.runtime.device.temperature import Heat
-from mar_edge.runtime.streams.dial import LONGEST_ROOM_S, PROVEN_S, ROOM_S, Dial, DialOptions, Sensors
+from mar_edge.runtime.streams.saving.dial import LONGEST_ROOM_S, PROVEN_S, ROOM_S, Dial, DialOptions, Sensors
 
 MASKS = (0, 25, 50, 75)
 GMACS = {0: 7.12, 25: 5.32, 50: 3.64, 75: 1.60}

@@ -16,7 +16,7 @@ from mar_edge.masking import cell_running_mask
 from mar_edge.runtime.clips.preprocess import preprocess
 from mar_edge.runtime.sources.demo.demo import DemoSource
 from mar_edge.runtime.sources.open import open_source
-from mar_edge.runtime.streams.skip_gate import THRESHOLD, SkipGate
+from mar_edge.runtime.streams.saving.skip_gate import THRESHOLD, SkipGate
 
 Frames = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ from mar_edge.errors import OptionError
 from mar_edge.runtime.device.battery import BatterySensor, Charge
 from mar_edge.runtime.device.cpu_use import CpuSensor, CpuUse
 from mar_edge.runtime.device.temperature import Heat, TemperatureSensor
-from mar_edge.runtime.streams.limits import (
+from mar_edge.runtime.streams.saving.limits import (
     BatteryLimit,
     BudgetLimit,
     CpuLimit,
