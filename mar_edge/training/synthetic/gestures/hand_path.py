@@ -58,7 +58,7 @@ class HandPath:
         self.gone = True
         # people differ: this one is fast or slow, rounds corners or rests there, draws large or small
         self.pace = float(np.exp(self.rng.normal(0, 0.45)))
-        self.corner_s = float(self.rng.choice([0.0, 0.05, 0.12, 0.3], p=[0.35, 0.3, 0.25, 0.1]))
+        self.corner_s = float(self.rng.choice([0.0, 0.05, 0.12, 0.3, 0.5], p=[0.32, 0.25, 0.23, 0.14, 0.06]))
         self.smooth = float(self.rng.uniform(0.3, 1.0))
         self.size = self.stage.size * float(np.exp(self.rng.normal(0, 0.2)))
 
