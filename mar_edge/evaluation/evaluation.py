@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted_of
+from mar_edge.datasets.groups import find_groups
 from mar_edge.datasets.label_likeness import nearest
 from mar_edge.datasets.video_list import VideoList, read_video_list
 from mar_edge.errors import CheckpointError, DataError, SourceError
@@ -78,6 +80,7 @@ def evaluate(
     *,
     views: tuple[int, int] | None = None,
     skip_broken: bool = False,
+    group: str | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Classify labelled videos with `model.classify`, and compare.
@@ -87,16 +90,18 @@ def evaluate(
         videos: the videos; their labels are the model's, by name or number.
         views: (clips, crops) to average; None for the model's default.
         skip_broken: leave out what cannot be read, instead of failing.
+        group: which clips belong together, for the intervals; see `datasets.groups.find_groups`.
         progress: called with the progress so far.
 
     Raises:
-        DataError: if a label is not one of the model's, a file cannot be read (naming all such files), or no file of a
-            class can be read.
-        OptionError: if the views are invalid.
+        DataError: if a label is not one of the model's, a file cannot be read (naming all such files), no file of a
+            class can be read, or a video has no group.
+        OptionError: if the views or the rule of groups are invalid.
     """
     began_s = time.monotonic()
     check_views(views, model.spec)
     classes = match_labels(videos, model.labels)
+    grouping = find_groups(videos, group)
     # every file is opened first, so that a broken one is reported in seconds and not after hours
     broken = _find_broken(videos, progress)
     _check_broken(broken, videos, skip_broken=skip_broken)
@@ -131,6 +136,7 @@ def evaluate(
         broken=tuple(videos.say(videos.videos[index], broken[index]) for index in sorted(broken)),
         warnings=tuple(warnings),
         elapsed_s=time.monotonic() - began_s,
+        grouping=replace(grouping, groups=tuple(grouping.groups[index] for index in scores)),
     )
 
 
