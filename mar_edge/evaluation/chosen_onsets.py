@@ -126,7 +126,7 @@ def _with(events: EventDefaults, onsets: Mapping[str, float]) -> tuple[EventDefa
         own = classes.get(label, ClassThresholds())
         offset, words = own.offset, ""
         if filled(own.offset, filled(events.offset, OFFSET)) > onset:
-            offset = round(onset * OFFSET / ONSET, 6) or onset
+            offset = round(onset * OFFSET / ONSET, 3) or onset
             words = f", offset {offset:g}"
         classes[label] = ClassThresholds(onset=onset, offset=offset)
         said.append(f"{printable(label)}: onset {onset:g}{words}")

@@ -114,7 +114,7 @@ def _cards(evaluation: Evaluation) -> str:
         (
             "Mean class accuracy",
             _percent(evaluation.mean_class_accuracy),
-            f"over {counted(there, 'class')}, 95 %: {100 * mean_low:.1f}–{100 * mean_high:.1f} %",
+            f"95 %: {100 * mean_low:.1f}–{100 * mean_high:.1f} %; over {counted(there, 'class')}",
         )
     )
     cards.append(("Calibration error", _percent(evaluation.ece), "expected; 0 is best"))

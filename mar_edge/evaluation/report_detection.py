@@ -47,33 +47,36 @@ def curves(detection: Detection, drawn: list[ClassDetector]) -> str:
     """Draw precision over recall of classes, with a dot at the onset that would hold; return a data URI."""
     figure = new_figure(4.4, 3.6 + 0.17 * len(drawn))
     axes = figure.add_subplot()
-    labels: list[str] = []
-    for one, color in zip(drawn, cycle([BLUE, ORANGE, GREEN, PURPLE, GREY]), strict=False):
+    lines = []
+    for place, (one, color) in enumerate(zip(drawn, cycle([BLUE, ORANGE, GREEN, PURPLE, GREY]), strict=False)):
         recall, precision, _ = one.ranking.curve(CURVE_POINTS)
-        # a step keeps the precision of its end, as average precision counts it
-        axes.step(
-            [0, *(100 * recall)], [100 * precision[0], *(100 * precision)], where="pre", color=color, linewidth=1.5,
-            linestyle="-" if len(labels) < 5 else "--", label=one.label,
-        )  # fmt: skip
+        # a step has the precision of its end, as average precision counts it
+        steps = [0, *(100 * recall)], [100 * precision[0], *(100 * precision)]
+        style = "-" if place < 5 else "--"
+        lines += axes.step(*steps, where="pre", color=color, linewidth=1.5, linestyle=style, clip_on=False)
         point = one.at(detection.chosen_onsets[one.label])
         if point.found:
             share = 100 * point.found / (point.found + point.false)
             axes.plot(100 * point.recall, share, color=color, marker="o", markersize=5, clip_on=False)
-        name = one.label if len(one.label) <= NAME_CHARACTERS else f"{one.label[: NAME_CHARACTERS - 1]}..."
-        # the font has only Latin letters
-        labels.append(name.encode("ascii", "replace").decode())
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 102)
     axes.set_xlabel("recall, %", fontsize=9)
     axes.set_ylabel("precision, %", fontsize=9)
     if len(drawn) > 1:
         legend = axes.legend(
-            labels, fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.16), borderaxespad=0, labelspacing=0.25
+            lines, [_short(one.label) for one in drawn], fontsize=8, frameon=False, loc="upper left",
+            bbox_to_anchor=(0, -0.16), borderaxespad=0, labelspacing=0.25,
         )  # fmt: skip
         for text in legend.get_texts():
             text.set_parse_math(False)
     tidy(axes)
     return to_svg(figure)
+
+
+def _short(name: str) -> str:
+    """Return a name for the legend, whose font has only Latin letters."""
+    short = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}..."
+    return short.encode("ascii", "replace").decode()
 
 
 def _rankings(detection: Detection) -> str:
@@ -83,16 +86,14 @@ def _rankings(detection: Detection) -> str:
         f1, onset = one.best_f1
         auc, precision = rank.intervals95 if detection.with_intervals else (None, None)
         figures = (
-            f'<td class="num">{rank.auc:.3f}</td><td class="num soft">{_ends(auc)}</td>'
-            f'<td class="num">{rank.average_precision:.3f}</td><td class="num soft">{_ends(precision)}</td>'
+            f'<td class="num">{rank.auc:.3f}{_ends(auc)}</td>'
+            f'<td class="num">{rank.average_precision:.3f}{_ends(precision)}</td>'
         )
         best = "never best" if onset is None else f"{f1:.3f} at {onset:g}"
         rows.append(
             f'<tr><td>{escape(one.label)}</td><td class="num">{rank.positives:,}</td>{figures}<td class="num">{best}</td></tr>'
         )
-    head = "".join(
-        f'<th class="num">{name}</th>' for name in ("clips", "AUC", "95 %", "average precision", "95 %", "best F1")
-    )
+    head = "".join(f'<th class="num">{name}</th>' for name in ("clips", "AUC", "average precision", "best F1"))
     return f'<table class="pairs"><tr><th>class</th>{head}</tr>{"".join(rows)}</table>'
 
 
@@ -113,7 +114,7 @@ def _row(label: str | None, point: OperatingPoint, when: str) -> str:
 
 
 def _ends(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+    return "" if interval is None else f'<br><span class="soft">{interval[0]:.2f} to {interval[1]:.2f}</span>'
 
 
 def _percents(interval: tuple[float, float]) -> str:

@@ -74,7 +74,7 @@ def _points(detection: Detection, shown: list[str], console: Console) -> None:
             continue
         table.add_row(
             "any class" if label is None else shown_spaces(label),
-            "each its own" if point.onset is None else f"{point.onset:.3g}",
+            ("each its own" if point.onset is None else f"{point.onset:.3g}") + (" chosen" if chosen else " now"),
             literal(f"{100 * point.recall:.1f} % {_percents(point.recall95)}", style="bold" if chosen else ""),
             literal(
                 f"{100 * point.false_alarms:.1f} % {_percents(point.false_alarms95)}", style="bold" if chosen else ""
@@ -83,8 +83,8 @@ def _points(detection: Detection, shown: list[str], console: Console) -> None:
     console.print(table)
     if detection.false_alarms is not None:
         console.print(
-            f"Bold: onsets chosen for at most {100 * detection.false_alarms:g} % of other clips. They fit these clips best; "
-            "judge them on a test list.",
+            f"Chosen for at most {100 * detection.false_alarms:g} % of other clips; they fit these clips best, so judge them on a "
+            "test list.",
             style="dim",
         )
 
