@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mar_edge.bundle import BUILTIN, MANIFEST, Bundle, open_bundle, replace_manifest
+from mar_edge.counting import counted_of
 from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
 from mar_edge.errors import OutputError
 from mar_edge.evaluation.detection import Detection
@@ -35,8 +37,8 @@ def check_target(model: Model) -> Path:
     folder = model.engine.path.parent
     if not (folder / MANIFEST).is_file():
         raise OutputError(
-            f"onsets are written into a bundle, and {model.engine.path} is none. Run: mar-edge export "
-            f"{model.engine.path} -o NAME.mar, and evaluate that"
+            f"onsets are written into a bundle, and {model.engine.path} is none. Evaluate a bundle of it; for one "
+            f"run: mar-edge export {shlex.quote(str(model.engine.path))} -o NAME.mar"
         )
     if folder.resolve().parent == BUILTIN.resolve():
         raise OutputError(
@@ -102,8 +104,8 @@ def remarks_on_data(model: Model, paths: tuple[Path, ...], digest: str, *, sets:
     known = Fingerprints.from_text(model.spec.provenance.get(TRAINING_VIDEOS)).count(paths) if sets else 0
     if known:
         remarks.append(
-            f"the model was trained on {known} of these {len(paths)} videos, on which its scores are better than on others; "
-            "choose onsets on a validation list"
+            f"the model was trained on {counted_of(known, len(paths), 'video')} of this list, and scores them better than "
+            "others; choose onsets on a validation list"
         )
     return remarks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.extras import require
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime import model as runtime_model
+from mar_edge.runtime.clips.clip_result import ClipResult
 from mar_edge.runtime.clips.segments import segment_times
 from mar_edge.runtime.clips.whole_clip import check_views
 from mar_edge.runtime.model import Model
@@ -108,20 +109,11 @@ def evaluate(
     scores: dict[int, NDArray[np.float32]] = {}
     warnings = list(videos.remarks)
     windows = short = 0
-    for index, video in enumerate(videos.videos):
-        progress("classifying", index, len(videos.videos))
-        if index in broken:
-            continue
-        try:
-            result = model.classify(video.path, views=views)
-        except SourceError as error:
-            broken[index] = str(error)
-            continue
+    for index, result in _classify(model, videos, views, broken, progress):
         scores[index] = np.fromiter(result.scores.values(), np.float32)
         windows += result.views
         short += result.repeated_frames > 0
-        warnings += [f"{video.name}: {message}" for message in result.warnings]
-    progress("classifying", len(videos.videos), len(videos.videos))
+        warnings += [f"{videos.videos[index].name}: {message}" for message in result.warnings]
     _check_broken(broken, videos, skip_broken=skip_broken)
     kept = [videos.videos[index] for index in scores]
     return Evaluation(
@@ -196,6 +188,23 @@ def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
     pictures = read_frames_at(path, segment_times(probe(path).duration_s, frames))
     height, width = pictures[0].shape[:2]  # which may change within a file
     return np.stack([np.asarray(cv2.resize(picture, (width, height)), np.uint8) for picture in pictures])
+
+
+def _classify(
+    model: Model, videos: VideoList, views: tuple[int, int] | None, broken: dict[int, str], progress: Progress
+) -> Iterator[tuple[int, ClipResult]]:
+    """Yield the place and the answer of every video that can be read, and add the others to `broken`."""
+    for index, video in enumerate(videos.videos):
+        progress("classifying", index, len(videos.videos))
+        if index in broken:
+            continue
+        try:
+            result = model.classify(video.path, views=views)
+        except SourceError as error:
+            broken[index] = str(error)
+        else:
+            yield index, result
+    progress("classifying", len(videos.videos), len(videos.videos))
 
 
 def _find_broken(videos: VideoList, progress: Progress) -> dict[int, str]:

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mar_edge.counting import counted_of
 from mar_edge.evaluation.intervals import GroupBootstrap, Interval, auc_interval, score_interval, united
 
 Floats = NDArray[np.float64]
@@ -32,7 +33,8 @@ class Ranking:
 
     def __init__(self, scores: Floats, positive: NDArray[np.bool_], bootstrap: GroupBootstrap | None = None) -> None:
         if positive.all() or not positive.any():
-            raise ValueError(f"{positive.sum()} of {len(positive)} clips are of the class; some must be, and some not")
+            count = counted_of(int(positive.sum()), len(positive), "clip", "is", "are")
+            raise ValueError(f"{count} of the class; some must be, and some not")
         self._order = np.argsort(-scores, kind="stable")
         ordered = scores[self._order]
         self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -72,7 +72,7 @@ def test_clips_of_equal_score_pass_together() -> None:
     flat = Ranking(np.full(4, 0.5), np.array([True, False, False, False]))
     assert (flat.auc, flat.average_precision, flat.precision.tolist()) == (0.5, 0.25, [0.25])
     for positive in ([True, True], [False, False]):
-        with pytest.raises(ValueError, match="of 2 clips are of the class"):
+        with pytest.raises(ValueError, match="of 2 clips (is|are) of the class"):
             Ranking(np.array([0.1, 0.2]), np.array(positive))
 
 
