@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from mar_edge.errors import BundleError
 from mar_edge.files.at_rest import read_at_rest
+from mar_edge.files.atomic_file import write_whole
 from mar_edge.files.atomic_folder import written_whole
 from mar_edge.files.checked_file import CheckedFile
 from mar_edge.files.graph_files import hash_file, weight_names
@@ -220,10 +221,35 @@ def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
     Raises:
         BundleError: if a graph cannot be read.
     """
+    (folder / MANIFEST).write_text(_manifest_text(folder, values), encoding="utf-8")
+
+
+def replace_manifest(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:
+    """Replace manifest.json of a bundle that is in use: a reader sees the old one or the new one, and the same graphs.
+
+    Args:
+        bundle: the bundle.
+        changes: new values of some keys of its manifest, as JSON.
+
+    Returns:
+        The new bundle, checked.
+
+    Raises:
+        BundleError: if the new manifest is invalid, or a graph cannot be read.
+        OutputError: if it cannot be written.
+    """
+    values = {**bundle.manifest.model_dump(mode="json", exclude={"format"}), **changes}
+    text = _manifest_text(bundle.path, values).encode()
+    parse_manifest(text, bundle.path / MANIFEST)
+    write_whole(bundle.path / MANIFEST, text, advice="Make the folder writable, or copy the bundle to one that is")
+    return open_bundle(bundle.path)
+
+
+def _manifest_text(folder: Path, values: Mapping[str, Any]) -> str:
     content = {key: value for key, value in values.items() if key not in ("schema", "sha256")}
     content["variants"] = [_with_weights(folder, variant) for variant in values["variants"]]
     text = json.dumps({"schema": SCHEMA, "format": FORMAT, "sha256": digest_of(content), **content}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n"
 
 
 def _with_weights(folder: Path, variant: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from intervals import by_group
 from numpy.typing import NDArray
 from watching import Begun
 
 from mar_edge.errors import OptionError
-from mar_edge.evaluation.metrics import ClassAccuracy, Interval, confusion_matrix, per_class, wilson
+from mar_edge.evaluation.intervals import GroupBootstrap, Interval, wilson
+from mar_edge.evaluation.metrics import ClassAccuracy, confusion_matrix, per_class
 
 NONE = "none"
 GESTURES = ("swipe_left", "swipe_right", "swipe_up", "swipe_down", "circle", "tick", "cross")
@@ -118,18 +118,21 @@ class Answers:
     @property
     def macro_recall(self) -> float:
         """Mean recall over the classes that have clips."""
-        return self._macro_recall(np.arange(len(self.truths)))
+        return float(self._macro_recalls(np.ones((1, len(self.truths))))[0])
 
     @cached_property
     def macro_interval95(self) -> Interval:
         """95 % interval of `macro_recall` by a bootstrap over groups."""
-        return by_group(self._macro_recall, self.groups)
+        interval = GroupBootstrap(self.groups).figure(self._macro_recalls)
+        assert interval is not None  # every draw has a clip
+        return interval
 
     @cached_property
     def top1_interval95_by_group(self) -> Interval:
         """95 % interval of `top1` by a bootstrap over groups."""
-        right = self.targets == self.predicted
-        return by_group(lambda clips: float(right[clips].mean()), self.groups)
+        interval = GroupBootstrap(self.groups).share(self.targets == self.predicted, np.ones(len(self.truths), bool))
+        assert interval is not None  # every draw has a clip
+        return interval
 
     def confusion(self, rows: Sequence[str]) -> NDArray[np.int64]:
         """Return counts (rows, classes): what clips show against what was answered.
@@ -143,9 +146,9 @@ class Answers:
                 counts[rows.index(truth), answer] += 1
         return counts
 
-    def _macro_recall(self, clips: NDArray[np.int64]) -> float:
-        targets, right = self.targets[clips], self.targets[clips] == self.predicted[clips]
-        counts = np.bincount(targets, minlength=len(self.classes))
-        found = np.bincount(targets[right], minlength=len(self.classes))
-        there = counts > 0
-        return float((found[there] / counts[there]).mean())
+    def _macro_recalls(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the macro recall of draws, from how often each clip was drawn (D, N)."""
+        true = np.eye(len(self.classes))[self.targets]  # (N, classes)
+        counts, found = times @ true, times @ (true * (self.targets == self.predicted)[:, None])
+        recalls = np.divide(found, counts, out=np.full_like(counts, np.nan), where=counts > 0)
+        return np.asarray(np.nanmean(recalls, axis=1))

@@ -9,7 +9,7 @@ import numpy as np
 from judging import Answers
 from numpy.typing import NDArray
 
-from mar_edge.evaluation.metrics import Interval
+from mar_edge.evaluation.intervals import Interval
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

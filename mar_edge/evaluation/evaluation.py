@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted_of
+from mar_edge.datasets.groups import find_groups
 from mar_edge.datasets.label_likeness import nearest
 from mar_edge.datasets.video_list import VideoList, read_video_list
 from mar_edge.errors import CheckpointError, DataError, SourceError
@@ -20,6 +22,7 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.extras import require
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime import model as runtime_model
+from mar_edge.runtime.clips.clip_result import ClipResult
 from mar_edge.runtime.clips.segments import segment_times
 from mar_edge.runtime.clips.whole_clip import check_views
 from mar_edge.runtime.model import Model
@@ -78,6 +81,7 @@ def evaluate(
     *,
     views: tuple[int, int] | None = None,
     skip_broken: bool = False,
+    group: str | None = None,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Classify labelled videos with `model.classify`, and compare.
@@ -87,36 +91,29 @@ def evaluate(
         videos: the videos; their labels are the model's, by name or number.
         views: (clips, crops) to average; None for the model's default.
         skip_broken: leave out what cannot be read, instead of failing.
+        group: which clips belong together, for the intervals; see `datasets.groups.find_groups`.
         progress: called with the progress so far.
 
     Raises:
-        DataError: if a label is not one of the model's, a file cannot be read (naming all such files), or no file of a
-            class can be read.
-        OptionError: if the views are invalid.
+        DataError: if a label is not one of the model's, a file cannot be read (naming all such files), no file of a
+            class can be read, or a video has no group.
+        OptionError: if the views or the rule of groups are invalid.
     """
     began_s = time.monotonic()
     check_views(views, model.spec)
     classes = match_labels(videos, model.labels)
+    grouping = find_groups(videos, group)
     # every file is opened first, so that a broken one is reported in seconds and not after hours
     broken = _find_broken(videos, progress)
     _check_broken(broken, videos, skip_broken=skip_broken)
     scores: dict[int, NDArray[np.float32]] = {}
     warnings = list(videos.remarks)
     windows = short = 0
-    for index, video in enumerate(videos.videos):
-        progress("classifying", index, len(videos.videos))
-        if index in broken:
-            continue
-        try:
-            result = model.classify(video.path, views=views)
-        except SourceError as error:
-            broken[index] = str(error)
-            continue
+    for index, result in _classify(model, videos, views, broken, progress):
         scores[index] = np.fromiter(result.scores.values(), np.float32)
         windows += result.views
         short += result.repeated_frames > 0
-        warnings += [f"{video.name}: {message}" for message in result.warnings]
-    progress("classifying", len(videos.videos), len(videos.videos))
+        warnings += [f"{videos.videos[index].name}: {message}" for message in result.warnings]
     _check_broken(broken, videos, skip_broken=skip_broken)
     kept = [videos.videos[index] for index in scores]
     return Evaluation(
@@ -131,6 +128,7 @@ def evaluate(
         broken=tuple(videos.say(videos.videos[index], broken[index]) for index in sorted(broken)),
         warnings=tuple(warnings),
         elapsed_s=time.monotonic() - began_s,
+        grouping=replace(grouping, groups=tuple(grouping.groups[index] for index in scores)),
     )
 
 
@@ -190,6 +188,23 @@ def show(path: Path, frames: int = 8) -> NDArray[np.uint8]:
     pictures = read_frames_at(path, segment_times(probe(path).duration_s, frames))
     height, width = pictures[0].shape[:2]  # which may change within a file
     return np.stack([np.asarray(cv2.resize(picture, (width, height)), np.uint8) for picture in pictures])
+
+
+def _classify(
+    model: Model, videos: VideoList, views: tuple[int, int] | None, broken: dict[int, str], progress: Progress
+) -> Iterator[tuple[int, ClipResult]]:
+    """Yield the place and the answer of every video that can be read, and add the others to `broken`."""
+    for index, video in enumerate(videos.videos):
+        progress("classifying", index, len(videos.videos))
+        if index in broken:
+            continue
+        try:
+            result = model.classify(video.path, views=views)
+        except SourceError as error:
+            broken[index] = str(error)
+        else:
+            yield index, result
+    progress("classifying", len(videos.videos), len(videos.videos))
 
 
 def _find_broken(videos: VideoList, progress: Progress) -> dict[int, str]:

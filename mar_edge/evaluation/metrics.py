@@ -6,23 +6,23 @@ The predicted class is the one with the highest score, of equal scores the first
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted
+from mar_edge.datasets.groups import Grouping
+from mar_edge.evaluation.intervals import GroupBootstrap, Interval, mean_interval, percentiles, united, wilson
 
-Z95 = NormalDist().inv_cdf(0.975)
 ECE_BINS = 15
 TOP = 5
 
-Interval = tuple[float, float]
-"""Lower and upper end, each 0 to 1."""
+FEW_GROUPS = 10
+"""With fewer, a bootstrap over groups tells little of how different further groups may be."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,13 @@ class ClassAccuracy:
         label: the class.
         clips: clips of the class.
         right: how many of them were recognised.
+        by_group: 95 % interval of `accuracy` by a bootstrap over groups; None for independent clips.
     """
 
     label: str
     clips: int
     right: int
+    by_group: Interval | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -47,7 +49,10 @@ class ClassAccuracy:
     @property
     def interval95(self) -> Interval | None:
         """95 % interval of `accuracy`; None without clips."""
-        return wilson(self.right, self.clips) if self.clips else None
+        if not self.clips:
+            return None
+        alone = wilson(self.right, self.clips)
+        return alone if self.by_group is None else united(alone, self.by_group)
 
 
 class Bin(NamedTuple):
@@ -65,28 +70,6 @@ class Bin(NamedTuple):
     clips: int
     confidence: float
     accuracy: float
-
-
-def wilson(right: int, count: int) -> Interval:
-    """Return the 95 % score interval of a share.
-
-    Args:
-        right: successes.
-        count: trials, at least one.
-
-    Raises:
-        ValueError: if there are no trials, or more successes than trials.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    if not 0 <= right <= count or not count:
-        raise ValueError(f"{right} of {count} is not a share")
-    share = right / count
-    scale = 1 + Z95**2 / count
-    middle = (share + Z95**2 / (2 * count)) / scale
-    reach = Z95 / scale * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
-    # where every trial or none succeeds, rounding would put the share just outside
-    return min(share, max(0.0, middle - reach)), max(share, min(1.0, middle + reach))
 
 
 def ranks(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -190,6 +173,7 @@ class Evaluation:
         broken: videos that could not be read and were left out, one sentence each.
         warnings: other problems while reading, one sentence each.
         elapsed_s: time taken.
+        grouping: which clips belong together; None if that was not looked for.
 
     Raises:
         ValueError: if there is no clip, or the shapes do not fit.
@@ -206,6 +190,7 @@ class Evaluation:
     broken: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     elapsed_s: float = 0.0
+    grouping: Grouping | None = None
 
     def __post_init__(self) -> None:
         clips, classes = len(self.names), len(self.labels)
@@ -217,6 +202,8 @@ class Evaluation:
             raise ValueError(
                 f"targets range from {self.targets.min()} to {self.targets.max()}, labels to {classes - 1}"
             )
+        if self.grouping is not None and len(self.grouping.groups) != clips:
+            raise ValueError(f"{counted(len(self.grouping.groups), 'group')} do not fit {counted(clips, 'clip')}")
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
@@ -236,8 +223,8 @@ class Evaluation:
 
     @property
     def interval95(self) -> Interval:
-        """95 % interval of `top1` (Wilson), for independent clips."""
-        return wilson(int(self.right.sum()), len(self.names))
+        """95 % interval of `top1`, see `share_interval95`."""
+        return self.share_interval95(self.right, np.ones(len(self.names), bool))
 
     @cached_property
     def top5(self) -> float | None:
@@ -248,8 +235,45 @@ class Evaluation:
 
     @property
     def mean_class_accuracy(self) -> float:
-        """Mean of the classes' accuracies, over those that have clips."""
+        """Mean of the classes' accuracies (macro recall), over those that have clips."""
         return float(np.mean([part.accuracy for part in self.per_class if part.accuracy is not None]))
+
+    @cached_property
+    def mean_class_interval95(self) -> Interval:
+        """95 % interval of `mean_class_accuracy`: Zou and Donner's, which the bootstrap over groups may widen."""
+        alone = mean_interval([(part.right, part.clips) for part in self.per_class if part.clips])
+        by_group = None if self._recalls is None else percentiles(np.nanmean(self._recalls, axis=1))
+        return alone if by_group is None else united(alone, by_group)
+
+    @cached_property
+    def bootstrap(self) -> GroupBootstrap | None:
+        """Draws groups of clips; None if clips are independent, or all of one group."""
+        if self.grouping is None or self.grouping.independent:
+            return None
+        found = GroupBootstrap(self.grouping.groups)
+        return found if found.count > 1 else None
+
+    @property
+    def intervals_said(self) -> str:
+        """How the intervals were made, in words."""
+        said = "" if self.grouping is None else f" {self.grouping.said}"
+        if self.bootstrap is None:
+            return f"95 % intervals hold for independent clips.{said}"
+        few = f" {FEW_GROUPS} groups or more would make them reliable." if self.bootstrap.count < FEW_GROUPS else ""
+        return f"95 % intervals are those of a bootstrap over groups, and at least as wide as for independent clips.{said}{few}"
+
+    def share_interval95(self, hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> Interval:
+        """Return the 95 % interval of the share of some clips that are hits: Wilson's, which the bootstrap over groups may widen.
+
+        The bootstrap alone would collapse where all groups are alike, for instance without a single false alarm.
+
+        Args:
+            hits: (N,).
+            of: which clips count (N,); at least one.
+        """
+        alone = wilson(int((hits & of).sum()), int(of.sum()))
+        by_group = None if self.bootstrap is None else self.bootstrap.share(hits, of)
+        return alone if by_group is None else united(alone, by_group)
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
@@ -259,7 +283,22 @@ class Evaluation:
     @cached_property
     def per_class(self) -> tuple[ClassAccuracy, ...]:
         """The result of every class."""
-        return per_class(self.confusion, self.labels)
+        parts = per_class(self.confusion, self.labels)
+        if self._recalls is None:
+            return parts
+        return tuple(
+            replace(part, by_group=percentiles(draws)) for part, draws in zip(parts, self._recalls.T, strict=True)
+        )
+
+    @cached_property
+    def _recalls(self) -> NDArray[np.float64] | None:
+        """Recall of every class in draws of groups (draws, C), NaN without clips; None for independent clips."""
+        if self.bootstrap is None:
+            return None
+        true = np.eye(len(self.labels), dtype=bool)[self.targets]  # (N, C)
+        counts = self.bootstrap.totals(true)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.bootstrap.totals(true & self.right[:, None]) / counts)
 
     @cached_property
     def bins(self) -> tuple[Bin, ...]:
@@ -304,6 +343,9 @@ class Evaluation:
             "interval95": [round(end, 6) for end in self.interval95],
             "top5": None if self.top5 is None else round(self.top5, 6),
             "mean_class_accuracy": round(self.mean_class_accuracy, 6),
+            "mean_class_interval95": [round(end, 6) for end in self.mean_class_interval95],
+            "intervals": self.intervals_said,
+            "groups": None if self.bootstrap is None else self.bootstrap.count,
             "ece": round(self.ece, 6),
             "loss": round(self.loss, 6),
             "views": None if self.views is None else "x".join(map(str, self.views)),

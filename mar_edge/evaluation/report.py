@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from mar_edge.counting import counted, counted_of, form
 from mar_edge.errors import MarEdgeError, OutputError
 from mar_edge.evaluation import report_figures as figures
+from mar_edge.evaluation.detection import Detection
 from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pairs
 from mar_edge.evaluation.report_curves import training_curves
+from mar_edge.evaluation.report_detection import detection_section
 from mar_edge.evaluation.report_style import REPORT, escape, page
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import check_not_input, check_replaceable
@@ -60,6 +62,7 @@ def write_report(
     facts: Mapping[str, str],
     history: Sequence[Mapping[str, Any]] = (),
     evaluation: Evaluation | None = None,
+    detection: Detection | None = None,
     pictures: Pictures | None = None,
     force: bool = False,
 ) -> None:
@@ -72,6 +75,7 @@ def write_report(
         history: of training, one row per report: `step` and any of `epoch, loss, lr, top1, val_top1, val_loss`; any
             other number is a part of the loss. Shares are 0 to 1.
         evaluation: of the finished model; None leaves out everything except the curves and the facts.
+        detection: the same evaluation of its classes as detectors; None leaves that out.
         pictures: returns frames for the most wrong examples; None for no pictures.
         force: replace a file that is not a report of mar-edge.
 
@@ -87,7 +91,9 @@ def write_report(
     if curves is not None:
         sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate")))
     if evaluation is not None:
-        sections += [_confusion(evaluation), _classes(evaluation), _calibration(evaluation)]
+        sections += [_confusion(evaluation), _classes(evaluation)]
+        sections += [] if detection is None else [_section("Detector", detection_section(detection))]
+        sections.append(_calibration(evaluation))
         sections.append(_most_wrong(evaluation, pictures))
         sections += _left_out(evaluation)
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
@@ -103,8 +109,13 @@ def _cards(evaluation: Evaluation) -> str:
     if evaluation.top5 is not None:
         cards.append(("Top-5", _percent(evaluation.top5), "among the best five"))
     there = sum(part.clips > 0 for part in evaluation.per_class)
+    mean_low, mean_high = evaluation.mean_class_interval95
     cards.append(
-        ("Mean class accuracy", _percent(evaluation.mean_class_accuracy), f"over {there} class{'es' * (there != 1)}")
+        (
+            "Mean class accuracy",
+            _percent(evaluation.mean_class_accuracy),
+            f"95 %: {100 * mean_low:.1f}–{100 * mean_high:.1f} %; over {counted(there, 'class')}",
+        )
     )
     cards.append(("Calibration error", _percent(evaluation.ece), "expected; 0 is best"))
     cards.append(("Loss", f"{max(0.0, evaluation.loss):.3f}", f"guessing has {np.log(len(evaluation.labels)):.3f}"))
@@ -177,8 +188,8 @@ def _classes(evaluation: Evaluation) -> str:
     there = [part for part in evaluation.per_class if part.clips]
     absent = evaluation.absent
     notes = [
-        "Bars are accuracies, lines their 95 % intervals (Wilson), assuming independent clips. Clips of one "
-        "recording are not independent; then the true value may lie outside the interval."
+        f"Bars are accuracies, lines their 95 % intervals. {evaluation.intervals_said} Clips of one recording are not "
+        "independent; if they are taken as such, the true value may lie outside the interval."
     ]
     if absent:
         more = f" and {len(absent) - NAMED} more" if absent[NAMED:] else ""

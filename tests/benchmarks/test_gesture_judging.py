@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from drawn_delay import Told, judge
-from intervals import by_group, poisson
+from intervals import poisson
 from judging import CLASSES, NONE, TRUTHS, Answers, check_labels, first_event, strongest
-from numpy.typing import NDArray
 from result_tables import quantile
 from watching import Begun
 
 from mar_edge.errors import OptionError
-from mar_edge.evaluation.metrics import wilson
+from mar_edge.evaluation.intervals import wilson
 
 EIGHT, ELEVEN = CLASSES[8], CLASSES[11]
 
@@ -28,25 +27,6 @@ def test_interval_of_rare_events_is_that_of_the_tables(count: int, low: float, h
 def test_there_are_no_negative_counts() -> None:
     with pytest.raises(ValueError, match="-1 is no number of events"):
         poisson(-1)
-
-
-def test_clips_that_are_alike_tell_less_than_as_many_others() -> None:
-    right = np.repeat([True, False, True, True], 25)
-    groups = [f"s{place // 25}" for place in range(100)]
-
-    def share(clips: NDArray[np.int64]) -> float:
-        return float(right[clips].mean())
-
-    low, high = by_group(share, groups)
-    alone = by_group(share, [str(place) for place in range(100)])
-    assert high - low > 3 * (alone[1] - alone[0])
-    assert alone == pytest.approx(wilson(75, 100), abs=0.03)
-    assert by_group(share, groups) == (low, high)  # of the same draws
-
-
-def test_a_figure_needs_clips() -> None:
-    with pytest.raises(ValueError, match="no clips"):
-        by_group(lambda clips: 0.0, [])
 
 
 def test_the_first_event_of_a_judged_class_is_the_answer() -> None:

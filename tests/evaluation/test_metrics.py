@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mar_edge.evaluation.metrics import Evaluation, confused_pairs, ranks, reliability, wilson
+from mar_edge.evaluation.intervals import wilson
+from mar_edge.evaluation.metrics import Evaluation, confused_pairs, ranks, reliability
 
 
 def evaluation(scores: list[list[float]], targets: list[int], labels: str = "abc") -> Evaluation:

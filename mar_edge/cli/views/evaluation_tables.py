@@ -52,10 +52,15 @@ def _warnings(evaluation: Evaluation, console: Console) -> None:
 
 def _summary(evaluation: Evaluation, console: Console) -> None:
     low, high = evaluation.interval95
+    mean_low, mean_high = evaluation.mean_class_interval95
     views = "" if evaluation.views is None else f", {evaluation.views[0]} x {evaluation.views[1]} per clip"
     rows = [
         ("top-1", _percent(evaluation.top1), f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"),
-        ("mean class accuracy", _percent(evaluation.mean_class_accuracy), ""),
+        (
+            "mean class accuracy",
+            _percent(evaluation.mean_class_accuracy),
+            f"macro recall, 95 % interval {100 * mean_low:.1f} to {100 * mean_high:.1f} %",
+        ),
         ("calibration error", _percent(evaluation.ece), "expected, 15 bins"),
         ("loss", f"{evaluation.loss:.3f}", "mean cross entropy"),
         ("clips", f"{len(evaluation.names):,}", f"{counted(evaluation.windows, 'view')}{views}"),
@@ -74,6 +79,7 @@ def _summary(evaluation: Evaluation, console: Console) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
+    console.print(evaluation.intervals_said, style="dim")
 
 
 def _classes(evaluation: Evaluation, console: Console) -> None:
