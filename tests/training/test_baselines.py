@@ -18,7 +18,7 @@ from mar_edge.datasets.video_list import read_video_list
 from mar_edge.evaluation.evaluation import evaluate, open_model, read_videos
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.model import checkpoint
-from mar_edge.model.config import ModelConfig
+from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
 from mar_edge.training import recipe as recipes
@@ -102,7 +102,7 @@ def test_flow_knows_the_direction_and_the_place_of_motion() -> None:
 
 def tiny_window() -> MAR:
     torch.manual_seed(0)
-    return checkpoint.build(TINY).eval()
+    return build(TINY).eval()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_baselines_of_real_files_are_kept_and_the_probe_is_a_model(
         )
         assert Fingerprints.from_text(info.provenance[TRAINING_VIDEOS]).count([*films[0].parent.glob("*.mp4")]) == 10
         model = open_model(str(probe.checkpoint))
-        judged = evaluate(model, read_videos(films[1], model))
+        judged = evaluate(model, read_videos(films[1], model.labels))
         np.testing.assert_allclose(judged.scores, probe.evaluation.scores, atol=1e-3)
     again = read_baselines(tmp_path / "out" / BASELINES)
     assert [one.said for one in again] == [one.said for one in found]

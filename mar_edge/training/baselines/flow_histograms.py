@@ -34,7 +34,8 @@ SPEEDS = (0.0025, 0.005, 0.01, 0.02, 0.04)
 def sampled_times(duration_s: float) -> NDArray[np.float64]:
     """Return the times of the frames to look at, float64 (T,), at least two."""
     frames = int(np.clip(round(duration_s * RATE_FPS), 2, MOST_FRAMES))
-    return np.arange(frames) * (duration_s / frames)
+    times_s: NDArray[np.float64] = np.arange(frames) * np.float64(duration_s / frames)
+    return times_s
 
 
 def flow_histograms(clip: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -61,11 +62,11 @@ def flow_histograms(clip: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([np.sqrt(amounts), places.ravel()])
 
 
-def _of_pair(flow: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _of_pair(flow: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the motion between two frames.
 
     Args:
-        flow: float32 (H, W, 2), in picture widths.
+        flow: (H, W, 2), in picture widths.
 
     Returns:
         Motion by cell and direction (GRID, GRID, DIRECTIONS); sums of motion, and of motion by its place, right and down (3);
@@ -86,4 +87,5 @@ def _of_pair(flow: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 def _centre(places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean place of motion, right and down from -1 to 1; the middle where nothing moves."""
     total, right, down = places.sum(axis=0)
-    return np.array([right, down]) / max(total, 1e-3 * SIZE_PX**2 * SPEEDS[0])
+    centre: NDArray[np.float64] = np.array([right, down]) / max(total, 1e-3 * SIZE_PX**2 * SPEEDS[0])
+    return centre
