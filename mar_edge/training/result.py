@@ -89,7 +89,7 @@ def report_training(
     baselines = read_baselines(path.parent / BASELINES) if recipe.baselines else []
     verdict = None if evaluation is None else say_verdict(evaluation, baselines)
     facts |= {f"baseline {one.name}": one.figures for one in baselines}
-    facts |= {} if verdict is None else {"worth it?": verdict}
+    facts |= {} if verdict is None else {"against the baselines": verdict}
     val = data.val
     write_report(
         path,

@@ -184,7 +184,7 @@ def test_a_training_begins_with_them_and_says_whether_it_was_worth_it(
     assert (
         result.report is not None
         and "baseline majority" in result.report.read_text()
-        and "worth it?" in result.report.read_text()
+        and "against the baselines" in result.report.read_text()
     )
     written = (tmp_path / "run" / BASELINES).stat().st_mtime_ns
     again = train(recipe, Console())
