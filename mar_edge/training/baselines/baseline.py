@@ -68,7 +68,7 @@ class Baseline:
         """Return a plain record with the scores of every validation clip."""
         record: dict[str, Any] = {
             "baseline": self.name,
-            "seconds": round(self.seconds, 2),
+            "seconds": round(self.seconds, 1),
             "train_clips": self.clips,
             "held_out_top1": self.held_out_top1,
             "held_out_loss": self.held_out_loss,
@@ -76,7 +76,7 @@ class Baseline:
         }
         if self.evaluation is None:
             return record
-        scores = [[round(float(score), 5) for score in row] for row in self.evaluation.scores]
+        scores = self.evaluation.scores.tolist()
         return {
             **record,
             "top1": self.evaluation.top1,
