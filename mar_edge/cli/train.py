@@ -56,6 +56,8 @@ def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) 
         said.append(f"top-1 of the last training steps {result.accuracy:.3f}")
     if result.best is not None:
         said.append(f"best validation top-1 {result.best_top1:.3f}: {result.best}")
+    if result.verdict is not None:
+        said.append(result.verdict)
     said.append(f"newest: {result.checkpoint}")
     if result.report is not None:
         said.append(f"report: {result.report}")

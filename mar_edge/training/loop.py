@@ -75,6 +75,7 @@ class Trainer:
         self._ema = None if ema is None else average_of(self._objective.model, ema)
         self._progress: dict[str, Any] = {"step": 0, "rows": [], "best": None, "elapsed_s": 0.0, "waited_s": 0.0}
         self._recent: deque[float] = deque(maxlen=100)
+        self._verdict: str | None = None
         self._resume()
 
     def run(self, interrupts: Interrupts, tell: Warn) -> TrainingResult:
@@ -254,7 +255,8 @@ class Trainer:
             best = checkpoint.load(kept)[0].to(self._fabric.device) if kept.exists() else self._weights()
             evaluation = self._judge(best, self._data.val)
         if self._fabric.is_global_zero:
-            report_training(self._folder.path / REPORT, self._recipe, self._data, self._progress, evaluation)
+            path = self._folder.path / REPORT
+            self._verdict = report_training(path, self._recipe, self._data, self._progress, evaluation)
 
     def _resume(self) -> None:
         state = self._state()
@@ -333,6 +335,7 @@ class Trainer:
             report=self._folder.path / REPORT if self.step >= self.steps else None,
             data_wait=self._progress["waited_s"] / elapsed_s if elapsed_s else math.nan,
             interrupted=interrupted,
+            verdict=self._verdict,
             rank=self._fabric.global_rank,
         )
 

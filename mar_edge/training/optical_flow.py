@@ -36,31 +36,32 @@ def token_flow(clip: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.float3
         first frame to its last; after the last tubelet there is no next one, and its values are 0.
     """
     t, h, w = geometry.grid
-    levels = _levels(clip)
+    levels = stretched_grey(clip)
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     search.setFinestScale(1)  # half of the pixels are sufficient for a token
     out = np.zeros((t, h, w, FLOW_CHANNELS), np.float32)
     for step in range(t):
         first = step * geometry.tubelet_frames
         last = first + geometry.tubelet_frames - 1
-        within = _flow(search, levels[first], levels[last])
+        within = dense_flow(search, levels[first], levels[last])
         out[step, :, :, :2] = _averaged(within, h, w)
         out[step, :, :, 2:4] = out[step, :, :, :2] - _camera(within, h, w)
         if step + 1 < t:
-            onwards = _flow(search, levels[last], levels[last + 1])
+            onwards = dense_flow(search, levels[last], levels[last + 1])
             out[step, :, :, 4:] = _averaged(onwards, h, w) - _camera(onwards, h, w)
     return out / np.float32(geometry.width_px)
 
 
-def _levels(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return grey frames (T, H, W), stretched: dark footage has too few grey levels for the search."""
+def stretched_grey(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return grey frames of a clip (T, H, W, 3) as (T, H, W), stretched: dark footage has too few grey levels for the search."""
     grey = np.stack([np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)) for frame in clip]).astype(np.float32)
     low, high = np.percentile(grey[::4], [1, 99])
     bright = 255 * np.sqrt(np.clip((grey - low) / max(high - low, 8.0), 0, 1))
     return np.stack([np.asarray(cv2.GaussianBlur(frame, (0, 0), 1.0)) for frame in bright]).astype(np.uint8)
 
 
-def _flow(search: cv2.DISOpticalFlow, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
+def dense_flow(search: cv2.DISOpticalFlow, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the flow from one grey picture (H, W) to the next, float32 (H, W, 2), right and down in pixels."""
     return np.asarray(search.calc(before, after, None), np.float32)  # type: ignore[call-overload]
 
 

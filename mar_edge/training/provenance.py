@@ -19,7 +19,7 @@ from mar_edge.training.videos import VideosPart
 from mar_edge.version import __version__
 
 _NOT_THE_SAME_RUN = {
-    "name", "description", "licence", "attribution", "idle_label", "events", "clip_answer",
+    "name", "description", "licence", "attribution", "idle_label", "events", "clip_answer", "baselines",
     "data.cache", "data.train", "data.val", "data.root", "data.skip_broken", "start", "objective.distil.teacher",
     *(f"trainer.{key}" for key in (
         "batch", "accumulate", "max_minutes", "threads", "workers", "out", "checkpoint_steps", "validate_steps",
@@ -91,7 +91,7 @@ def checkpoint_info(
             "recipe": _shown(recipe.model_dump(mode="json", exclude={"attribution"})),
             "data_digest": data_digest,
             "started_from": {
-                key: _fingerprint(place)
+                key: fingerprint_of_weights(place)
                 for key, place in (
                     ("weights", recipe.start.weights),
                     ("teacher", recipe.objective.distil.teacher if recipe.objective.distil else None),
@@ -158,7 +158,7 @@ def _place(place: str | Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 
-def _fingerprint(place: str) -> str:
+def fingerprint_of_weights(place: str) -> str:
     """Return the name of weights and, if they still exist, the hash of the file or of the bundle's manifest."""
     path = Path(place)
     if path.is_dir():

@@ -195,6 +195,7 @@ class Recipe(Part):
             answers; or `peak`, for brief actions, the answer that is surest of a class other than the idle one. The last
             picture is then held for 0.8 s, because a brief action is named only when it is over. May be changed later.
         streaming: training of a streaming model; null for its defaults.
+        baselines: whether what is cheap comes first, see `training.baselines`; for labelled videos.
         augment, mix: augmentation of videos; clips of `camera_moves` and `gestures` have their own symmetries.
     """
 
@@ -209,6 +210,7 @@ class Recipe(Part):
     seed: Seed = 0
     model: ModelPart
     streaming: StreamingPart | None = None
+    baselines: bool = False
     start: StartPart = StartPart()
     mask: MaskPart = MaskPart()
     data: Annotated[CameraMovesPart | GesturesPart | VideosPart, Field(discriminator="kind")]
@@ -287,12 +289,15 @@ class Recipe(Part):
             "objective.class_weights": self.objective.class_weights != "none",
             "events": self.events is not None,
             "clip_answer": self.clip_answer != "mean",
+            "baselines": self.baselines,
         }
         yield from ((key, "pre-training has no labels; leave it out") for key in unwanted if unwanted[key])
 
     def _of_the_data(self) -> Iterator[tuple[str | tuple[str, ...], str]]:
         if not isinstance(self.data, VideosPart):
             yield from unknown_labels(self, self.data.labels)
+            if self.baselines:
+                yield "baselines", "are for data.kind videos; drawn and filmed clips have no cheap way to compare with"
             for key, off in (("augment", self.augment == AugmentPart()), ("mix", self.mix == MixPart())):
                 if not off:
                     yield key, "augment and mix are for data.kind videos; filmed clips have their own symmetries"

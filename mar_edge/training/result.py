@@ -12,6 +12,7 @@ import torch
 
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.evaluation.report import write_report
+from mar_edge.training.baselines.baseline import BASELINES, read_baselines, say_verdict
 from mar_edge.training.progress import RATE
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.training_data import TrainingData
@@ -33,6 +34,7 @@ class TrainingResult:
         report: path of the report; None before the end.
         data_wait: share of the time that the model waited for clips; NaN if there were no steps.
         interrupted: number of the signal that stopped it; None if none did.
+        verdict: whether the best weights are better than the best baseline, a sentence; None without baselines.
         rank: number of this process; only the first, 0, prints messages.
     """
 
@@ -46,6 +48,7 @@ class TrainingResult:
     report: Path | None
     data_wait: float
     interrupted: int | None
+    verdict: str | None
     rank: int
 
     @property
@@ -56,8 +59,8 @@ class TrainingResult:
 
 def report_training(
     path: Path, recipe: Recipe, data: TrainingData, progress: dict[str, Any], evaluation: Evaluation | None
-) -> None:
-    """Write the report of a finished training.
+) -> str | None:
+    """Write the report of a finished training, with the baselines that lie beside it.
 
     Args:
         path: the HTML file.
@@ -65,6 +68,9 @@ def report_training(
         data: its data.
         progress: of the trainer: `step`, `rows`, `best`, `elapsed_s`, `waited_s`.
         evaluation: of the best weights on the validation videos; None without them.
+
+    Returns:
+        Whether they are better than the best baseline, a sentence; None without baselines.
 
     Raises:
         OutputError: if it cannot be written.
@@ -80,6 +86,10 @@ def report_training(
     if progress["best"]:
         best = progress["best"]
         facts["best checkpoint"] = f"step {best['step']}, validation top-1 {best['val_top1']:.1%}"
+    baselines = read_baselines(path.parent / BASELINES) if recipe.baselines else []
+    verdict = None if evaluation is None else say_verdict(evaluation, baselines)
+    facts |= {f"baseline {one.name}": one.figures for one in baselines}
+    facts |= {} if verdict is None else {"against the baselines": verdict}
     val = data.val
     write_report(
         path,
@@ -89,3 +99,4 @@ def report_training(
         evaluation=evaluation,
         pictures=None if val is None else lambda index: val.views(index)[0],
     )
+    return verdict

@@ -17,6 +17,7 @@ from mar_edge.files.marks import lines_kind, mark_record
 from mar_edge.files.ownership import FileKind, check_replaceable
 from mar_edge.files.syncing import make_folder
 from mar_edge.model.checkpoint import CHECKPOINT
+from mar_edge.training.baselines.baseline import BASELINES, BASELINES_KIND
 from mar_edge.training.state.newest import find_state
 from mar_edge.training.state.state_file import (
     PREVIOUS,
@@ -41,6 +42,7 @@ KINDS = {
     LAST: CHECKPOINT,
     BEST: CHECKPOINT,
     LOG: LOG_KIND,
+    BASELINES: BASELINES_KIND,
     REPORT: REPORT_KIND,
     LOCK: FileKind("lock", lambda file: not file.read(1)),
     STATE: TRAINING_STATE,

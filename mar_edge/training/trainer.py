@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import cast
 
 import torch
@@ -9,6 +10,9 @@ from lightning_fabric import Fabric
 
 from mar_edge.console import Console
 from mar_edge.errors import MarEdgeError
+from mar_edge.reporting import Progress
+from mar_edge.training.baselines.baseline import BASELINES, Baseline, read_baselines
+from mar_edge.training.baselines.baselines import run_baselines
 from mar_edge.training.fabric import make_fabric
 from mar_edge.training.interrupts import Interrupts
 from mar_edge.training.loop import Trainer
@@ -45,7 +49,7 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
     check_places(recipe)
     check_processes(recipe.trainer)
     fabric = make_fabric(recipe.trainer)
-    with training_bar(console, quiet=not fabric.is_global_zero) as bar, shortage_named():
+    with training_bar(console, quiet=not fabric.is_global_zero) as bar, shortage_named(), ExitStack() as ending:
         ready = bar.add_task("estimating", total=None, note="")
 
         def show(what: str, done: int, total: int) -> None:
@@ -58,8 +62,12 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
                 console.say(line, "yellow" if line.startswith("warning") else None)
         with fabric.rank_zero_first():  # the first process fills the cache, the others use it
             data = open_data(plan.recipe, split, show)
-        bar.update(ready, visible=False)
         trainer = Trainer(plan.recipe, data, fabric)
+        ending.callback(trainer.close)
+        if recipe.baselines and split is not None and fabric.is_global_zero:
+            for baseline in _baselines(recipe, split, show, goes_on=trainer.step > 0):
+                console.say(baseline.said)
+        bar.update(ready, visible=False)
         if fabric.is_global_zero:
             for note in [*data.notes, *trainer.warnings]:
                 console.say(f"warning: {note}", "yellow")
@@ -77,11 +85,15 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
             if not console.is_terminal and fabric.is_global_zero and trainer.step % every == 0:
                 console.say(f"step {trainer.step}/{trainer.steps}  {note}")
 
-        try:
-            with Interrupts() as interrupts:
-                return trainer.run(interrupts, tell)
-        finally:
-            trainer.close()
+        with Interrupts() as interrupts:
+            return trainer.run(interrupts, tell)
+
+
+def _baselines(recipe: Recipe, split: Split, progress: Progress, *, goes_on: bool) -> list[Baseline]:
+    """Run the baselines, or read those of an earlier start."""
+    folder = recipe.trainer.out
+    known = read_baselines(folder / BASELINES) if goes_on else []
+    return known or run_baselines(recipe, split, folder, progress)
 
 
 def _plan(recipe: Recipe, split: Split | None, fabric: Fabric, *, force: bool) -> Plan:
