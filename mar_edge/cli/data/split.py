@@ -11,6 +11,7 @@ import typer
 from mar_edge.cli.data.options import GroupOption, LabelsOption, RootOption
 from mar_edge.cli.options import ForceOption
 from mar_edge.cli.views.progress_bar import progress_bar
+from mar_edge.counting import counted
 from mar_edge.printable import shown_spaces
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _print(found: Split, console: Console) -> None:
     for label in shown:
         table.add_row(shown_spaces(label), *[str(count[label]) for count in counts])
     if len(shown) < len(labels):
-        table.add_row(f"and {len(labels) - len(shown)} more classes", *["…"] * len(counts))
+        table.add_row(f"and {counted(len(labels) - len(shown), 'more class')}", *["…"] * len(counts))
     total = sum(len(part.videos) for part in found.parts.values())
     table.add_section()
     table.add_row("all", *[str(len(part.videos)) for part in found.parts.values()])
