@@ -74,13 +74,13 @@ def _many(field: FieldInfo) -> str:
 
 
 def _documented(part: type[Part]) -> tuple[str, dict[str, str]]:
-    """Return the words before a class's attributes, and what it says of each."""
-    words, _, attributes = inspect.cleandoc(part.__doc__ or "").partition("Attributes:")
-    meanings: dict[str, str] = {}
-    for entry in re.split(r"\n {4}(?=\w)", attributes):
-        names, _, meaning = entry.strip().partition(": ")
-        for name in names.split(", "):
-            meanings[name] = " ".join(meaning.split())
+    """Return the words before a class's attributes, and what it and the classes it is made from say of each."""
+    words, meanings = "", {}
+    for one in reversed(part.__mro__):
+        words, _, attributes = inspect.cleandoc(one.__dict__.get("__doc__") or "").partition("Attributes:")
+        for entry in re.split(r"\n {4}(?=\w)", attributes):
+            names, _, meaning = entry.strip().partition(": ")
+            meanings |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
     return " ".join(words.split()), meanings
 
 
