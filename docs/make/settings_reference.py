@@ -75,7 +75,7 @@ def _many(field: FieldInfo) -> str:
 
 def _documented(part: type[Part]) -> tuple[str, dict[str, str]]:
     """Return the words before a class's attributes, and what it and the classes it is made from say of each."""
-    words, meanings = "", {}
+    words, meanings = "", dict[str, str]()
     for one in reversed(part.__mro__):
         words, _, attributes = inspect.cleandoc(one.__dict__.get("__doc__") or "").partition("Attributes:")
         for entry in re.split(r"\n {4}(?=\w)", attributes):
