@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mar_edge.counting import counted
-from mar_edge.evaluation.metrics import Evaluation, Interval
-
-DRAWS = 2000
+from mar_edge.evaluation.intervals import GroupBootstrap, Interval, percentiles
+from mar_edge.evaluation.metrics import Evaluation
 
 
 def mean_interval95(values: NDArray[np.floating] | NDArray[np.bool_], groups: Sequence[str]) -> Interval:
@@ -19,14 +18,11 @@ def mean_interval95(values: NDArray[np.floating] | NDArray[np.bool_], groups: Se
     Args:
         values: of every clip (N,), at least one.
         groups: of every clip; clips that are independent have one each.
-
-    Source: Davison and Hinkley, "Bootstrap methods and their application" (1997), section 3.8, percentile interval.
     """
-    names, group = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(group, values), np.bincount(group)
-    drawn = np.random.default_rng(0).integers(len(names), size=(DRAWS, len(names)))
-    low, high = np.percentile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    drawn = GroupBootstrap(groups)
+    interval = percentiles(drawn.totals(values) / drawn.totals(np.ones(len(values))))
+    assert interval is not None  # every draw has clips
+    return interval
 
 
 def say_difference(name: str, evaluation: Evaluation, other_name: str, other: Evaluation, groups: Sequence[str]) -> str:
