@@ -55,6 +55,8 @@ class TrainingData:
 
     def class_weights(self, kind: ClassWeights) -> torch.Tensor | None:
         """Return weights (classes,) that grow with a class's rarity; None for equal ones."""
+        if kind == "none":  # as in pre-training, where clips have no class
+            return None
         counts = np.bincount(self.train.classes, minlength=len(self.labels)) if self.counts is None else self.counts
         return rarity_weights(torch.from_numpy(counts), kind)
 

@@ -186,7 +186,7 @@ def test_a_bundle_that_was_tampered_with(tmp_path: Path) -> None:
     fails_with("is not the file that was exported", "inspect", folder)
     (folder / "mask50-fp32.onnx").unlink()
     fails_with("lacks mask50-fp32.onnx", "inspect", folder)
-    fails_with("reads up to 4", "inspect", write_bundle(tmp_path / "c.mar", format=7))
+    fails_with("reads up to 5", "inspect", write_bundle(tmp_path / "c.mar", format=7))
 
 
 def test_a_short_video_is_told_and_still_classified(tmp_path: Path) -> None:

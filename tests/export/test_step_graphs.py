@@ -107,7 +107,7 @@ def changed(graph: ModelProto) -> ModelProto:
 
 def test_every_precision_passes_on_every_step_and_on_a_long_sequence(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    assert (manifest.temporal, manifest.format) == ("causal", 4)
+    assert (manifest.temporal, manifest.format) == ("causal", 5)
     titles = ["fp32", "fp16", "bf16", "int8 for cpu", "int8 for tensorrt"]
     assert [variant.title for variant in manifest.variants] == [f"mask 50 {title}" for title in titles]
     for variant in manifest.variants:

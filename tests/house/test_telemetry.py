@@ -17,7 +17,7 @@ import pytest
 import typer.main
 
 from mar_edge import telemetry
-from mar_edge.cli import data
+from mar_edge.cli.data import commands as data
 from mar_edge.cli.main import app
 from mar_edge.runtime.engines import registry
 from mar_edge.runtime.engines.registry import engine_version
@@ -39,6 +39,7 @@ COMMANDS = {
     "calibrate": "calibrate tiny.mar -o int8.mar --data films --clips 2",
     "inspect": "inspect tiny.mar --png mask.png",
     "data": "data check films/list.csv",
+    "data split": "data split films/list.csv --group none --val 0 --test 50 -o lists",
     "profile": "profile tiny.mar --runs 2",
     "verify": "verify tiny.mar --clips 2",
     # after `verify`, so that `auto` chooses from what was measured
@@ -114,7 +115,7 @@ def test_no_command_goes_online_leaves_files_or_runs_those_of_a_stranger(golden:
 def test_every_command_is_watched() -> None:
     commands: Any = typer.main.get_command(app)
     assert set(COMMANDS) >= set(commands.commands)
-    assert set(typer.main.get_command(data.app).commands) == {"check"}  # type: ignore[attr-defined]
+    assert set(typer.main.get_command(data.app).commands) == {"check", "split"}  # type: ignore[attr-defined]
 
 
 def test_the_watch_sees_look_ups_connections_and_files(folder: Path) -> None:

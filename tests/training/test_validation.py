@@ -29,6 +29,9 @@ class Views:
     classes, labels = np.array([0, 1]), tuple("abcde")
     name = staticmethod(str)
 
+    def repeated_frames(self) -> NDArray[np.int64]:
+        return np.zeros(2, np.int64)
+
     def views(self, index: int) -> NDArray[np.uint8]:
         shape = TINY_STREAM.geometry.clip_shape
         return np.random.default_rng(index).integers(0, 256, (2, *shape), np.uint8)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.live import Live
-from rich.text import Text
 
 from mar_edge.console import Console, literal
 
@@ -106,7 +105,8 @@ class RecordingView:
         if self._live is None or text == self._shown or now_s - self._drawn_s < _EVERY_S:
             return
         self._shown, self._drawn_s = text, now_s
-        line = Text.assemble(literal(f"{self._title}: ", style="bold"), literal(text, style=style), no_wrap=True)
+        line = literal(f"{self._title}: ", style="bold").append_text(literal(text, style=style))
+        line.no_wrap = True
         if self._keys:
             line.append_text(literal("", f"  {self._keys}", style="dim"))
         self._live.update(line, refresh=True)

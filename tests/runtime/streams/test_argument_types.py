@@ -23,7 +23,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"rule": 0.5}, r"rule is 0.5; give an EventRule, such as mar_edge.EventRule\(onset=0.6\)"),
     ({"rule": {}}, "rule is {}; give an EventRule"),
     ({"smoothing_s": "0.3"}, "smoothing_s is '0.3'; use 0 seconds or more"),
-    ({"smoothing_s": None}, "smoothing_s is None"),
     ({"hop": "2"}, "hop '2' is invalid"),
     ({"skip_still": [2]}, r"skip_still is \[2\]; use grey levels"),
 ]
