@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from mar_edge.errors import SourceError
-from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, motion_of, view_affine
+from mar_edge.runtime.sources.demo.camera_path import LABELS, CameraPath, motion_of
 from mar_edge.runtime.sources.demo.scene import dead_leaves
-from mar_edge.runtime.sources.demo.show import Film, Part, Picture, check_labels
+from mar_edge.runtime.sources.demo.show import Film, Part, check_labels, seen
 
 SCRIPT: tuple[Part, ...] = (
     # label, seconds, speed (see `camera_path.motion_of`)
@@ -50,23 +50,10 @@ class CameraShow:
     def film(self, size_px: tuple[int, int], seed: int) -> Film:
         """Draw the scene; see `Show.film`."""
         rng = np.random.default_rng(seed)
-        scene = cv2.GaussianBlur(dead_leaves(rng, _SCENE_PX, shapes=900), (0, 0), 1.0)
+        blurred = cv2.GaussianBlur(dead_leaves(rng, _SCENE_PX, shapes=900), (0, 0), 1.0)
+        scene = np.asarray(blurred, dtype=np.uint8)
         path = CameraPath(self._moves, rng)
-        width, height = size_px
-
-        def picture_at(script_s: float) -> Picture:
-            matrix = view_affine(
-                path.at(script_s),
-                view_px=size_px,
-                aspect=width / height,
-                scene_center_px=(_SCENE_PX / 2, _SCENE_PX / 2),
-                scene_px_per_width=640,
-            )
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            picture = cv2.warpAffine(scene, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-            return np.asarray(picture, dtype=np.uint8)
-
-        return picture_at
+        return lambda script_s: seen(scene, path, script_s, size_px, 640)
 
 
 def _speed_of(part: Part) -> float:

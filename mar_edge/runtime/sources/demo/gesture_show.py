@@ -9,10 +9,10 @@ import numpy as np
 
 from mar_edge.errors import SourceError
 from mar_edge.runtime.sources.demo.arm import Arm
-from mar_edge.runtime.sources.demo.camera_path import CameraPath, Motion, view_affine
+from mar_edge.runtime.sources.demo.camera_path import CameraPath, Motion
 from mar_edge.runtime.sources.demo.hand_path import MIN_PAUSE_S, HandPath
 from mar_edge.runtime.sources.demo.scene import room
-from mar_edge.runtime.sources.demo.show import Film, Part, Picture, check_labels
+from mar_edge.runtime.sources.demo.show import Film, Part, Picture, check_labels, seen
 from mar_edge.runtime.sources.demo.strokes import SHAPES
 
 NONE = "none"
@@ -85,17 +85,7 @@ class GestureShow:
         way = HandPath(rng, self.script, reach=width / height)
 
         def picture_at(script_s: float) -> Picture:
-            matrix = view_affine(
-                camera.at(script_s),
-                view_px=size_px,
-                aspect=width / height,
-                scene_center_px=(_SCENE_PX / 2, _SCENE_PX / 2),
-                scene_px_per_width=700,
-            )
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            picture = np.asarray(
-                cv2.warpAffine(scene, matrix, size_px, flags=flags, borderMode=cv2.BORDER_REFLECT_101), dtype=np.uint8
-            )
+            picture = seen(scene, camera, script_s, size_px, 700)
             moved_px = float(np.hypot(*(way.at(script_s) - way.at(script_s - _EXPOSURE_S)))) * height
             exposures = int(np.clip(np.ceil(moved_px / _BLUR_PX), 1, 8))
             times_s = script_s - _EXPOSURE_S * np.arange(exposures) / exposures
