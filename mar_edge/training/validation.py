@@ -45,12 +45,6 @@ def validate(
         idle_label: class that is no action; None for none.
     """
     peak, idle = clip_answer == "peak", None if idle_label is None else clips.labels.index(idle_label)
-
-    def answers(part: Tensor, shown: int) -> Tensor:
-        if peak and isinstance(model, StreamingMAR):
-            return model.every_step(part, visible)
-        return _answers(model, part, visible, shown)
-
     model.eval()
     visible = torch.from_numpy(visible_indices(mask)).to(fabric.device)
     repeated = clips.repeated_frames()
@@ -59,9 +53,10 @@ def validate(
     for first in range(0, len(clips.classes), fabric.world_size):
         index = min(first + fabric.global_rank, len(clips.classes) - 1)
         views = torch.from_numpy(clips.views(index))
-        shown = views.shape[1] - int(repeated[index])
+        shown = None if peak else views.shape[1] - int(repeated[index])
         with fabric.autocast():  # more at once than in training may not fit
-            logits = torch.cat([answers(part.to(fabric.device), shown) for part in torch.split(views, batch)]).float()
+            parts = [_answers(model, part.to(fabric.device), visible, shown) for part in torch.split(views, batch)]
+            logits = torch.cat(parts).float()
         logits = logits.flatten(0, -2)  # (answers, classes)
         if peak:
             logits = logits[[peak_of(logits.cpu().numpy(), idle)]]
@@ -77,8 +72,8 @@ def validate(
     )
 
 
-def _answers(model: MAR, views: Tensor, visible: Tensor, shown: int) -> Tensor:
-    """Return the logits of views (B, classes).
+def _answers(model: MAR, views: Tensor, visible: Tensor, shown: int | None) -> Tensor:
+    """Return the logits of views (B, classes); or of all time steps of a streaming model (B, steps, classes).
 
     All steps of a streaming model run, also those that are not looked at: with sharded weights every process must run
     equally many passes.
@@ -87,10 +82,10 @@ def _answers(model: MAR, views: Tensor, visible: Tensor, shown: int) -> Tensor:
         model: the model.
         views: uint8 (B, T, H, W, 3).
         visible: token indices.
-        shown: frames before the last one is repeated.
+        shown: frames before the last one is repeated; None for all time steps.
     """
     if not isinstance(model, StreamingMAR):
         out: Tensor = model(views, visible)
         return out
-    whole = max(1, shown // model.geometry.tubelet_frames)
-    return model.every_step(views, visible)[:, whole - 1]
+    logits = model.every_step(views, visible)
+    return logits if shown is None else logits[:, max(1, shown // model.geometry.tubelet_frames) - 1]

@@ -283,14 +283,10 @@ class _Planner:
     def _config(self, recipe: Recipe) -> ModelConfig:
         if recipe.task == "pretrain":
             return recipe.model.config(classes=0)
-        labels = (
-            recipe.data.labels
-            if not isinstance(recipe.data, VideosPart)
-            else self._split.train.labels
-            if self._split
-            else ()
-        )
-        return recipe.model.config(classes=len(labels))
+        if not isinstance(recipe.data, VideosPart):
+            return recipe.model.config(classes=len(recipe.data.labels))
+        assert self._split is not None  # recipes of videos have lists
+        return recipe.model.config(classes=len(self._split.train.labels))
 
     @cached_property
     def _teacher(self) -> ModelConfig | None:
