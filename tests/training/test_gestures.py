@@ -288,6 +288,12 @@ def test_tokens_know_where_the_hand_is() -> None:
     assert (hand[1] == 0).all()  # out of sight
 
 
+def test_a_folder_without_a_list_is_reported_before_filming(tmp_path: Path, hands_folder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecipeError, match="data.hands needs a folder of cut-outs"):
+        gestures.prepare(part(tmp_path, tmp_path / "empty"), geometry=SMALL, progress=no_progress)
+
+
 def test_further_shapes_become_classes_of_the_same_films(tmp_path: Path, hands_folder: Path, one_process: None) -> None:
     made = gestures.prepare(part(tmp_path, hands_folder), geometry=SMALL, progress=no_progress)
     further = part(tmp_path, hands_folder, further=("star", "caret", "square"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -95,8 +93,7 @@ def prepare(data: CameraMovesPart, *, geometry: Geometry, progress: Progress) ->
     """
     _check_length(data, geometry)
     unused = {"cache"} if data.changing else {"cache", "changing"}  # so the clips from before it existed stay known
-    kept = data.model_dump(mode="json", exclude=unused) | asdict(geometry)
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+    digest = data.digest(geometry, unused=unused)
     studio = _Studio(data, Filming(geometry=geometry, rate_fps=data.rate_fps, changing=data.changing))
     store = film_all(
         data.cache / f"camera_moves-{digest}",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from mar_edge.errors import RecipeError
 from mar_edge.files.yaml_part import Part, Share, refuse
+from mar_edge.geometry import Geometry
 from mar_edge.training.synthetic.worlds import (
     DRAWN_BYTES,
     PICTURE_BYTES,
@@ -43,6 +48,17 @@ class WorldsPart(Part):
         if not sum(self.weights):
             refuse(("weights", "are all 0; give the shares of drawn scenes, pictures and videos"))
         return self
+
+    def digest(self, geometry: Geometry, *, unused: set[str], **more: Any) -> str:
+        """Return a hash of everything that determines the films.
+
+        Args:
+            geometry: of the clips.
+            unused: keys that change nothing.
+            more: what else decides.
+        """
+        kept = self.model_dump(mode="json", exclude=unused) | asdict(geometry) | more
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
     def worlds(self, seed: int) -> tuple[list[list[World]], list[float]]:
         """Return the groups of worlds that are used, and their shares.

@@ -108,7 +108,7 @@ class _Actor(HandPath):
                 self.rest(self.corner_s * float(self.rng.uniform(0.5, 1.5)))
             self.along(leg, speed)
         self.strokes.append(Stroke(label, start_s, self.time_s))
-        self.add(self.at[None] + 0)
+        self.add(self.at[None])
         if self.rng.random() < 0.25:  # a little too far, and back
             back = legs[-1][-2] - legs[-1][-1]
             back = back / max(1e-6, float(np.hypot(*back))) * self.rng.uniform(0.02, 0.06)

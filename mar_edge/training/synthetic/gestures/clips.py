@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -26,7 +24,7 @@ from mar_edge.training.synthetic import virtual_camera
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.synthetic.figure_film import film_figure
 from mar_edge.training.synthetic.film_store import FilmStore, film_all
-from mar_edge.training.synthetic.gestures.cutouts import LANDMARKS, Cutout, read_cutouts
+from mar_edge.training.synthetic.gestures.cutouts import Cutout, listed_cutouts, read_cutouts
 from mar_edge.training.synthetic.gestures.film import film_gestures
 from mar_edge.training.synthetic.gestures.shapes import FURTHER, GESTURES, NONE, Rng
 from mar_edge.training.synthetic.symmetry import Film
@@ -134,10 +132,8 @@ def prepare(data: GesturesPart, *, geometry: Geometry, progress: Progress) -> Ge
         OutputError: if the cache cannot be written.
     """
     unused = {"cache", "further"} if data.plain else {"cache", "further", "plain"}
-    kept = data.model_dump(mode="json", exclude=unused) | asdict(geometry) | {"version": VERSION}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
-    for folder in data.hands:  # before any process starts
-        _ = (folder / LANDMARKS).stat() if folder.is_dir() else read_cutouts(folder)
+    digest = data.digest(geometry, unused=unused, version=VERSION)
+    hands = sum(len(listed_cutouts(folder)) for folder in data.hands)  # before any process starts
     store = film_all(
         data.cache / f"gestures-{digest}",
         GestureStudio(data, Filming(geometry=geometry, rate_fps=data.rate_fps)),
@@ -145,7 +141,7 @@ def prepare(data: GesturesPart, *, geometry: Geometry, progress: Progress) -> Ge
         clips=data.clips,
         chunk=data.chunk,
         seed=data.seed,
-        process_bytes=lambda: data.worlds_bytes() + 1000 * len(data.hands) * HAND_BYTES,
+        process_bytes=lambda: data.worlds_bytes() + hands * HAND_BYTES,
         progress=progress,
         changing=True,
     )

@@ -73,7 +73,7 @@ def read_cutouts(folder: Path) -> list[Cutout]:
         RecipeError: if it has no hands, or a file cannot be read.
     """
     hands = []
-    for name, landmarks in _listed(folder):
+    for name, landmarks in listed_cutouts(folder):
         picture = cv2.imread(str(folder / name), cv2.IMREAD_UNCHANGED)
         if picture is None or picture.ndim != 3 or picture.shape[2] != 4:
             raise RecipeError(
@@ -137,8 +137,12 @@ def _is_stretched(landmarks: NDArray[np.float64], finger: int) -> bool:
     return bool(tip > 1.15 * middle)
 
 
-def _listed(folder: Path) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return (file, landmarks) of a folder's list."""
+def listed_cutouts(folder: Path) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return (file, landmarks (21, 2) in pixels) of a folder's list, see `read_cutouts`.
+
+    Raises:
+        RecipeError: if there is no such list.
+    """
     try:
         entries = json.loads((folder / LANDMARKS).read_text(encoding="utf-8"))
         out = [(str(entry["file"]), np.array(entry["landmarks"], np.float64)) for entry in entries]

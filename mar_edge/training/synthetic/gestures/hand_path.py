@@ -51,11 +51,10 @@ class HandPath:
     strokes: list[Stroke] = field(default_factory=list)
     poses: list[tuple[float, int]] = field(default_factory=lambda: [(0.0, 0)])
     samples: int = 0
-    gone: bool = False
+    gone: bool = True
 
     def __post_init__(self) -> None:
         self.at: Points = self.stage.away
-        self.gone = True
         # people differ: this one is fast or slow, rounds corners or rests there, draws large or small
         self.pace = float(np.exp(self.rng.normal(0, 0.45)))
         self.corner_s = float(self.rng.choice([0.0, 0.05, 0.12, 0.3, 0.5], p=[0.32, 0.25, 0.23, 0.14, 0.06]))
