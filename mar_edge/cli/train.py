@@ -50,18 +50,7 @@ def _start(path: Path, overrides: list[str] | None, task: Task, *, force: bool) 
     if result.rank:
         _leave(result.interrupted)
         return
-    said = [f"step {result.step} of {result.steps}"]
-    said[0] += "" if result.finished else "; the same command resumes"
-    if result.accuracy is not None:
-        said.append(f"top-1 of the last training steps {result.accuracy:.3f}")
-    if result.best is not None:
-        said.append(f"best validation top-1 {result.best_top1:.3f}: {result.best}")
-    if result.verdict is not None:
-        said.append(result.verdict)
-    said.append(f"newest: {result.checkpoint}")
-    if result.report is not None:
-        said.append(f"report: {result.report}")
-    for line in said:
+    for line in result.lines:
         console.say(line)
     _leave(result.interrupted)
 

@@ -18,6 +18,7 @@ from mar_edge.files.ownership import FileKind, check_replaceable
 from mar_edge.files.syncing import make_folder
 from mar_edge.model.checkpoint import CHECKPOINT
 from mar_edge.training.baselines.baseline import BASELINES, BASELINES_KIND
+from mar_edge.training.judgement.choice import CHOSEN
 from mar_edge.training.state.newest import find_state
 from mar_edge.training.state.state_file import (
     PREVIOUS,
@@ -41,6 +42,7 @@ LOG_KIND = lines_kind("training log", LOG_SCHEMA, "step")
 KINDS = {
     LAST: CHECKPOINT,
     BEST: CHECKPOINT,
+    CHOSEN: CHECKPOINT,
     LOG: LOG_KIND,
     BASELINES: BASELINES_KIND,
     REPORT: REPORT_KIND,

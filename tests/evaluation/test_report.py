@@ -24,6 +24,7 @@ from mar_edge.errors import OutputError, SourceError
 from mar_edge.evaluation import report_curves
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.evaluation.report import most_wrong, write_report
+from mar_edge.evaluation.report_words import Answer
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'x' $a_{b}$ ünï 動作"
 VOID = {"meta", "img", "br", "link"}
@@ -298,3 +299,30 @@ def test_no_name_of_a_confusion_matrix_is_cut_off(tmp_path: Path, label: str) ->
         assert f'<th class="row"><span class="soft">3</span> {label} 3</th>' in text
     else:
         assert [head for _, head in heads] == list(evaluation.labels)
+
+
+def test_words_come_first_and_commands_last(tmp_path: Path) -> None:
+    answers = [
+        Answer("Which weights?", [f"use {NASTY}", "A second one."]),
+        Answer("Doubtful labels?", ["look at 1 clip"], [("clip", "labelled"), (NASTY, "left")]),
+    ]
+    commands = [("export it", f"mar-edge export '{NASTY}' -o out.mar"), ("run it", "mar-edge run --model out.mar")]
+    write_report(
+        tmp_path / "r.html",
+        title="t",
+        facts={"a": "b"},
+        evaluation=made(["left", "right"], 40),
+        history=HISTORY,
+        kept_step=300,
+        answers=answers,
+        commands=commands,
+    )
+    page = read(tmp_path / "r.html")
+    assert "script" not in page.tags and f"Use {NASTY}." in page.text and "A second one." in page.text
+    assert (
+        page.text.index("In words") < page.text.index("Training") < page.text.index("Facts") < page.text.index("Next")
+    )
+    assert page.text.endswith("Run it: mar-edge run --model out.mar")
+    assert page.tags.count("pre") == 2 and "clip labelled" in page.text
+    curves = base64.b64decode(page.images[0].partition(",")[2]).decode()
+    assert "kept 20.0 % (ring)" in curves and "kept 1.000 (ring)" in curves
