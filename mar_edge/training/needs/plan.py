@@ -364,4 +364,6 @@ def _about_disk(needs: list[DiskNeed]) -> list[str]:
 def _about_time(step_s: float, steps: int) -> str:
     total_s = step_s * steps
     total = str(timedelta(seconds=round(total_s))) if total_s < 86400 else f"{total_s / 86400:,.1f} days"
-    return f"time: about {seconds(step_s)} per step, {counted(steps, 'step')}: {total}, excluding validation"
+    return (
+        f"time: about {seconds(step_s)} per step, {counted(steps, 'step')}: {total}, excluding loading and validation"
+    )
