@@ -12,7 +12,6 @@ import typer
 
 from mar_edge.cli.data.options import GroupOption
 from mar_edge.cli.views.progress_bar import progress_bar
-from mar_edge.counting import counted
 from mar_edge.errors import OptionError
 
 if TYPE_CHECKING:
@@ -146,16 +145,14 @@ def make_first_recipe(
         )
 
 
-def say_first_recipe(made: FirstRecipe, console: Console) -> None:
-    """Print what was decided, what to doubt and what the training takes."""
+def say_first_recipe(made: FirstRecipe, console: Console, *, needs: bool = True) -> None:
+    """Print what was decided, what to doubt, and what the training takes unless it says so itself."""
     for line in made.said:
         console.say(line)
     for doubt in made.doubts:
         console.say(f"warning: {doubt}", style="yellow")
-    for line in made.needs:
+    for line in made.needs if needs else ():
         console.say(line)
-    if made.doubts:
-        console.say(f"{counted(len(made.doubts), 'warning')} above", style="yellow")
     console.say(f"written: {made.path}", style="green")
 
 

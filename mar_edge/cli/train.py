@@ -117,7 +117,7 @@ def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
     words = ["mar-edge", "train", "--data", str(data), "-o", str(folder), *options.words()]
     console = Console()
     if not path.exists():
-        say_first_recipe(make_first_recipe(data, path, folder, options, words, console), console)
+        say_first_recipe(make_first_recipe(data, path, folder, options, words, console), console, needs=False)
         return path
     before = read_made_by(path)
     if before != command_line(words):

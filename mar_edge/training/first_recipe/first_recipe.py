@@ -15,7 +15,7 @@ from mar_edge.files.ownership import FileKind, check_not_input, check_replaceabl
 from mar_edge.files.yaml_text import parse_yaml
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.training.first_recipe.advice import few_clips, small_classes
-from mar_edge.training.first_recipe.budget import MEASURED_PX, Budget, Clips, plan_budget
+from mar_edge.training.first_recipe.budget import EXPORT_BYTES, MEASURED_PX, Budget, Clips, plan_budget
 from mar_edge.training.first_recipe.class_names import (
     Ask,
     Mirror,
@@ -31,6 +31,7 @@ from mar_edge.training.first_recipe.window import choose_resize, choose_window, 
 from mar_edge.training.needs.places import check_places
 from mar_edge.training.needs.plan import Place, plan_training
 from mar_edge.training.recipe import Recipe
+from mar_edge.training.room import gigabytes
 from mar_edge.training.videos import Split
 
 RECIPE = FileKind("recipe", lambda file: False)
@@ -129,7 +130,10 @@ def make_recipe(
     recipe, text, said, doubts = made.make()
     plan = plan_training(recipe, Split(parts.train, parts.val), Place(_device()))
     write_output(path, text.encode("utf-8", "surrogateescape"), kind=RECIPE, force=options.force)
-    return FirstRecipe(path, (*parts.said, *said), (*parts.doubts, *doubts), tuple(plan.lines))
+    # the time is planned better here, from more than the model's work
+    needs = [line for line in plan.lines if not line.startswith("time: ")]
+    needs.append(f"memory of the export to INT8, afterwards: about {gigabytes(EXPORT_BYTES)}")
+    return FirstRecipe(path, (*parts.said, *said), (*parts.doubts, *doubts), tuple(needs))
 
 
 def _device() -> torch.device:
@@ -207,6 +211,9 @@ class _Maker:
             f"Mirroring: {choices.mirroring.said}.",
             f"Idle class: {choices.idle_label or 'none'}; {choices.idle_said}.",
             f"Size and steps: {budget.size_px} px, {counted(budget.steps, 'step')} of about {budget.step_s:.2g} s: {budget.limit}.",
+            f"Time: about {_minutes(sum(budget.spent_s.values()))} of {self.options.minutes:g} minutes: "
+            + ", ".join(f"{name} {_minutes(seconds)}" for name, seconds in budget.spent_s.items())
+            + ".",
         ]
         return [*said, f"Classes are weighted: {choices.weighted}."] if choices.weighted else said
 
@@ -224,6 +231,10 @@ class _Maker:
                 f"other programs keep this machine busy: everything takes {busy:.1f} times as long, and is planned so"
             )
         return doubts
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def _described(labels: Sequence[str]) -> str:

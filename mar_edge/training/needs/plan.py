@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from mar_edge.counting import counted
+from mar_edge.datasets.cache_size import decoding_bytes
 from mar_edge.errors import TrainingError
 from mar_edge.model.config import ModelConfig, input_geometry
 from mar_edge.model.deployed import nearest_mask
@@ -215,7 +216,12 @@ class _Planner:
             copies=int(place.trainers > 1 and not spread),
             shards=place.trainers if spread else 1,
             preparing_bytes=self._preparing_bytes(recipe, config),
+            decoding_bytes=self._decoding_bytes,
         )
+
+    @cached_property
+    def _decoding_bytes(self) -> int:
+        return 0 if self._split is None else decoding_bytes(self._split.train)
 
     @staticmethod
     def _preparing_bytes(recipe: Recipe, config: ModelConfig) -> int:
