@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from mar_edge.cli.init import _Asking
+from mar_edge.cli.train import _recipe_for
 from mar_edge.console import Console
+from mar_edge.errors import OptionError
+from mar_edge.training.first_recipe.first_recipe import InitOptions
 from tests.fakes.command_line import fails_with, mar_edge
 from tests.fakes.video_files import write_video
 
@@ -29,7 +32,9 @@ def clips(folder: Path, people: int = 4, each: int = 2) -> Path:
     return folder
 
 
-def test_two_commands_from_a_folder_to_a_checkpoint_and_the_same_one_resumes(tmp_path: Path) -> None:
+def test_a_folder_becomes_a_checkpoint_and_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clips(tmp_path / "clips")
     words = ["train", "--data", "clips", "--minutes", "2", "-o", "runs/mine"]
     done = mar_edge(*words, "trainer.steps=1", *SMALL, cwd=tmp_path)
@@ -37,15 +42,17 @@ def test_two_commands_from_a_folder_to_a_checkpoint_and_the_same_one_resumes(tmp
     assert "clips is not split yet, so it is now, into runs/mine/recipe_lists: " in done.stderr
     assert "Idle class: none; its name says" in done.stderr
     assert "written: runs/mine/recipe.yaml" in done.stderr and "step 1 of 1" in done.stderr
-    recipe = (tmp_path / "runs/mine/recipe.yaml").read_text()
+    assert (tmp_path / "runs/mine/last.safetensors").is_file()
+    monkeypatch.chdir(tmp_path)
+    path = Path("runs/mine/recipe.yaml")
+    recipe = path.read_text()
     assert "# made by: mar-edge train --data clips -o runs/mine --minutes 2\n" in recipe
-    again = mar_edge(*words, "trainer.steps=1", *SMALL, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert "goes on with runs/mine/recipe.yaml" in again.stderr and "resumes from step 1 of 1" in again.stderr
-    assert (tmp_path / "runs/mine/recipe.yaml").read_text() == recipe
-    other = mar_edge(*words[:3], "--minutes", "5", "-o", "runs/mine", cwd=tmp_path)
-    assert other.returncode == 1
-    assert "was made by: mar-edge train --data clips -o runs/mine --minutes 2, and this is" in other.stderr
+    assert _recipe_for(Path("clips"), Path("runs/mine"), InitOptions(minutes=2)) == path
+    assert path.read_text() == recipe
+    with pytest.raises(
+        OptionError, match="was made by: mar-edge train --data clips -o runs/mine --minutes 2, and this is"
+    ):
+        _recipe_for(Path("clips"), Path("runs/mine"), InitOptions(minutes=5))
 
 
 def test_either_a_recipe_or_data() -> None:

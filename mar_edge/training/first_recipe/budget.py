@@ -102,7 +102,9 @@ class Budget:
     minutes_needed: int | None
 
 
-def plan_budget(costs: Costs, clips: Clips, minutes: float, device: torch.device, *, draws: bool) -> Budget:
+def plan_budget(
+    costs: Costs, clips: Clips, minutes: float, device: torch.device, *, draws: bool, largest_px: int = max(SIZES_PX)
+) -> Budget:
     """Plan a training.
 
     Args:
@@ -111,9 +113,10 @@ def plan_budget(costs: Costs, clips: Clips, minutes: float, device: torch.device
         minutes: for training and export.
         device: of the model.
         draws: whether figures are drawn.
+        largest_px: of the sizes.
     """
     found: Budget | None = None
-    for size_px, wanted in SIZES_PX.items():
+    for size_px, wanted in ((px, steps) for px, steps in SIZES_PX.items() if px <= largest_px):
         found = _at_size(costs, clips, minutes, device, size_px, draws=draws)
         if found.steps >= wanted or found.limit != _TIME:
             return found

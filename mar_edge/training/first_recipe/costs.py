@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -60,6 +61,7 @@ class Costs:
         pass_s: of the model, forward and backward, for a clip; on a GPU by the clock.
         update_s: of the optimiser, for a step; on a GPU by the clock.
         draw_s: to draw a figure.
+        precision: of the trainer, the faster one here; `bf16` on a GPU.
         busy: how many times longer everything takes now, because of other programs; 1 for a free machine.
     """
 
@@ -69,6 +71,7 @@ class Costs:
     pass_s: float
     update_s: float
     draw_s: float
+    precision: str
     busy: float
 
 
@@ -150,7 +153,7 @@ def measure(recipe: Recipe, videos: VideoList, device: torch.device) -> Costs:
         batches = _batches(recipe, films, videos.labels)
         load_s = clock(lambda: batches[0])
         draw_s = clock(lambda: _draw(recipe, films[0])) if _draws(recipe) else 0.0
-        pass_s, update_s = _step_s(recipe, batches, device, clock)
+        pass_s, update_s, precision = _step_s(recipe, batches, device, clock)
     decoded_s = sum(film.duration_s for film in films)
     return Costs(
         decode_s=decode_s / decoded_s,
@@ -159,6 +162,7 @@ def measure(recipe: Recipe, videos: VideoList, device: torch.device) -> Costs:
         pass_s=pass_s / CLIPS,
         update_s=update_s,
         draw_s=draw_s / len(ACTIONS),
+        precision=precision,
         busy=clock.busy,
     )
 
@@ -213,16 +217,16 @@ def _draw(recipe: Recipe, film: _Film) -> None:
         )  # fmt: skip
 
 
-def _step_s(recipe: Recipe, batches: Batches, device: torch.device, clock: _Clock) -> tuple[float, float]:
-    """Return the time of a pass and that of the optimiser's update, after ones that warm up."""
-    autocast = AUTOCAST.get(recipe.trainer.precision)
+def _step_s(recipe: Recipe, batches: Batches, device: torch.device, clock: _Clock) -> tuple[float, float, str]:
+    """Return the time of a pass, that of the optimiser's update, after ones that warm up, and the faster precision."""
     batch = batches[0].to(device)
     with torch.random.fork_rng(devices=[]), device:
         model = build(recipe.model.config(classes=batch.targets.shape[1]))
         objective = Objective(model, recipe.objective, flow_channels=FLOW_CHANNELS, streaming=recipe.streaming)
     optimisers = make_optimisers(objective, recipe.optimiser, depth=recipe.model.depth)
 
-    def run() -> None:
+    def run(precision: str) -> None:
+        autocast = AUTOCAST.get(precision)
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
             total = objective(batch).total
         total.backward()
@@ -232,11 +236,14 @@ def _step_s(recipe: Recipe, batches: Batches, device: torch.device, clock: _Cloc
             optimiser.step()
             optimiser.zero_grad()
 
-    run()
-    update()
-    if device.type == "cpu":
-        return clock(run), clock(update)
-    return _by_the_clock(run, device), _by_the_clock(update, device)
+    timed = clock if device.type == "cpu" else partial(_by_the_clock, device=device)
+    passes_s = {}
+    for precision in ("bf16", "32") if device.type == "cpu" else ("bf16",):
+        run(precision)
+        update()
+        passes_s[precision] = timed(partial(run, precision))
+    fastest = min(passes_s, key=lambda precision: passes_s[precision])
+    return passes_s[fastest], timed(update), fastest
 
 
 def _by_the_clock(work: Callable[[], object], device: torch.device) -> float:

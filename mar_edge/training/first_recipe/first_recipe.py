@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from mar_edge.counting import counted
-from mar_edge.errors import RecipeError
+from mar_edge.errors import OptionError, RecipeError, TrainingError
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import FileKind, check_not_input, check_replaceable
 from mar_edge.files.yaml_text import parse_yaml
 from mar_edge.reporting import Progress, no_progress
+from mar_edge.runtime.video.probe import VideoInfo
 from mar_edge.training.first_recipe.advice import few_clips, small_classes
-from mar_edge.training.first_recipe.budget import EXPORT_BYTES, MEASURED_PX, Budget, Clips, plan_budget
+from mar_edge.training.first_recipe.budget import EXPORT_BYTES, MEASURED_PX, SIZES_PX, Budget, Clips, plan_budget
 from mar_edge.training.first_recipe.class_names import (
     Ask,
     Mirror,
@@ -28,8 +29,8 @@ from mar_edge.training.first_recipe.parts import Parts, SplitOptions, find_parts
 from mar_edge.training.first_recipe.recipe_text import Choices, command_line, write_text
 from mar_edge.training.first_recipe.start_model import nearest_builtin
 from mar_edge.training.first_recipe.window import choose_resize, choose_window, probe_clips
-from mar_edge.training.needs.places import check_places
-from mar_edge.training.needs.plan import Place, plan_training
+from mar_edge.training.needs.places import check_places, is_in
+from mar_edge.training.needs.plan import Place, Plan, plan_training
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.room import gigabytes
 from mar_edge.training.videos import Split
@@ -121,14 +122,18 @@ def make_recipe(
         TrainingError: if the training does not fit this machine.
     """
     advice = "Choose another name, or replace it with --force"
+    for place in (path, out):
+        if data.is_dir() and is_in(place, data):
+            raise OptionError(
+                f"{place} lies in the folder {data}, where what is written there would be taken for clips. Choose another place with -o"
+            )
     check_not_input(path, [data])
     check_replaceable(path, RECIPE, force=options.force, advice=advice)
     parts = find_parts(
         data, options.split, path.with_name(f"{path.stem}_lists"), force=options.force, progress=progress
     )
     made = _Maker(data, path, out, options, command, parts, ask, progress)
-    recipe, text, said, doubts = made.make()
-    plan = plan_training(recipe, Split(parts.train, parts.val), Place(_device()))
+    text, said, doubts, plan = made.make()
     write_output(path, text.encode("utf-8", "surrogateescape"), kind=RECIPE, force=options.force)
     # the time is planned better here, from more than the model's work
     needs = [line for line in plan.lines if not line.startswith("time: ")]
@@ -154,8 +159,35 @@ class _Maker:
     ask: Ask
     progress: Progress
 
-    def make(self) -> tuple[Recipe, str, list[str], list[str]]:
-        """Return the recipe, its text, what was decided and what to doubt."""
+    def make(self) -> tuple[str, list[str], list[str], Plan]:
+        """Return the recipe's text, what was decided, what to doubt, and what it takes."""
+        choices, infos = self._choose()
+        train, val = self.parts.train, self.parts.val
+        self.progress("measuring this device", 0, 0)
+        costs = measure(_parsed(write_text(choices)), train, _device())
+        judging = 0 if val is None else len(val.videos)
+        mean_s = sum(info.duration_s for info in infos) / len(infos)
+        clips = Clips(len(train.videos), judging, mean_s * (len(train.videos) + judging))
+        choices = replace(choices, precision=costs.precision)
+        for largest_px in SIZES_PX:
+            budget = plan_budget(
+                costs, clips, self.options.minutes, _device(), draws=choices.reverse_swaps, largest_px=largest_px
+            )
+            fitted = replace(choices, budget=budget)
+            text = write_text(fitted)
+            recipe = _parsed(text)
+            check_places(recipe)
+            try:
+                plan = plan_training(recipe, Split(train, val), Place(_device()))
+            except TrainingError:
+                if budget.size_px == min(SIZES_PX):
+                    raise
+                continue  # smaller pictures take less memory
+            return text, self._said(fitted), self._doubts(fitted, costs.busy), plan
+        raise AssertionError("the smallest size fits or is refused")
+
+    def _choose(self) -> tuple[Choices, list[VideoInfo]]:
+        """Decide all but size and steps; return the files' lengths and sizes, too."""
         train, labels = self.parts.train, self.parts.train.labels
         infos = probe_clips(train, self.progress)
         window = choose_window(infos)
@@ -164,7 +196,7 @@ class _Maker:
         mirroring = choose_mirroring(labels, self.options.mirror, self.ask)
         idle, idle_said = choose_idle(labels, self.options.idle, self.ask)
         counts = list(train.counts().values())
-        device, draws = _device(), can_be_drawn(labels) and window.frames >= 8
+        draws = can_be_drawn(labels) and window.frames >= 8
         first = Budget(MEASURED_PX, 1, int(draws), 1.0, {}, "", None)
         choices = Choices(
             path=self.path,
@@ -175,7 +207,7 @@ class _Maker:
             val=None if self.parts.val is None else self.parts.val.source,
             test=None if self.parts.test is None else self.parts.test.source,
             out=self.out,
-            cache=self.out.parent / "cache",
+            cache=(Path("runs") if self.out.parent == Path() else self.out.parent) / "cache",
             start=start,
             window=window,
             resize=resize,
@@ -191,17 +223,7 @@ class _Maker:
             reverse_swaps=draws,
             precision="bf16",
         )
-        self.progress("measuring this device", 0, 0)
-        costs = measure(_parsed(write_text(choices)), train, device)
-        middle_s = sum(info.duration_s for info in infos) / len(infos)
-        judging = 0 if self.parts.val is None else len(self.parts.val.videos)
-        clips = Clips(len(train.videos), judging, middle_s * (len(train.videos) + judging))
-        budget = plan_budget(costs, clips, self.options.minutes, device, draws=draws)
-        choices = replace(choices, budget=budget)
-        text = write_text(choices)
-        recipe = _parsed(text)
-        check_places(recipe)
-        return recipe, text, self._said(choices), self._doubts(choices, costs.busy)
+        return choices, infos
 
     def _said(self, choices: Choices) -> list[str]:
         window, budget = choices.window, choices.budget

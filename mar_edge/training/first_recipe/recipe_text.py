@@ -222,7 +222,7 @@ def _training(choices: Choices) -> list[str]:
         *_pair("  steps", steps, f"{budget.limit}. Each has 64 clips and takes about {budget.step_s:.2g} s. Planned: {parts}"),
         *_pair("  validate_steps", every, "how often the validation clips are looked at"),
         *_pair("  checkpoint_steps", every, "after Ctrl-C or a power cut the same command goes on from the last one"),
-        *_pair("  precision", choices.precision),
+        *_pair("  precision", choices.precision, "the faster one here: bf16 numbers have half the bits of 32"),
         *_pair("  out", str(choices.out), "checkpoints, log and report.html"),
     ]  # fmt: skip
 
