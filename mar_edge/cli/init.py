@@ -180,7 +180,10 @@ class _Asking:
         self._bar = None
         while True:
             self._console.say(f"{question} [{'/'.join(answers)}, default {default}]")
-            given = input().strip().lower() or default
+            try:
+                given = input().strip().lower() or default
+            except EOFError:  # the person has left
+                return default
             found = [one for one in answers if one.startswith(given)]
             if len(found) == 1:
                 return found[0]

@@ -24,6 +24,7 @@ from mar_edge.training.first_recipe.parts import Parts, SplitOptions, find_parts
 from mar_edge.training.first_recipe.recipe_text import read_made_by
 from mar_edge.training.first_recipe.start_model import nearest_builtin
 from mar_edge.training.first_recipe.window import choose_resize, choose_window
+from mar_edge.training.needs.plan import Plan
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.videos import VideosPart
 from tests.fakes.video_files import write_video
@@ -239,6 +240,12 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(first_recipe, "measure", lambda *_: COSTS)
 
 
+@pytest.fixture
+def unplanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it takes is given, which takes no time."""
+    monkeypatch.setattr(first_recipe, "plan_training", lambda recipe, *_: Plan(recipe, [], 1.0))
+
+
 @pytest.mark.usefixtures("unmeasured")
 def test_the_recipe_is_valid_says_why_and_is_never_replaced(tmp_path: Path, videos: list[Path]) -> None:
     data = clips(tmp_path / "clips", videos, ["wave: left", "none"], people=4, each=3)
@@ -262,7 +269,7 @@ def test_the_recipe_is_valid_says_why_and_is_never_replaced(tmp_path: Path, vide
     recipes.load(path)
 
 
-@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.usefixtures("unmeasured", "unplanned")
 def test_actions_that_can_be_drawn_are(tmp_path: Path, videos: list[Path]) -> None:
     data = clips(tmp_path / "clips", videos, ACTIONS, people=3, each=2)
     made(data, tmp_path / "r.yaml")
@@ -288,6 +295,7 @@ def test_broken_clips_are_named(tmp_path: Path, videos: list[Path]) -> None:
     assert not (tmp_path / "r.yaml").exists()
 
 
+@pytest.mark.usefixtures("unplanned")
 def test_everything_is_measured(tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[recipes.Recipe] = []
 
@@ -299,5 +307,5 @@ def test_everything_is_measured(tmp_path: Path, videos: list[Path], monkeypatch:
     data = clips(tmp_path / "clips", videos, ACTIONS, people=3, each=2)
     made(data, tmp_path / "r.yaml")
     costs = measure(asked[0], read_video_list(data), CPU)
-    assert costs.precision in ("bf16", "32") and 1 <= costs.busy <= 2
+    assert costs.precision in ("bf16", "32") and 1 <= costs.busy <= 3
     assert all(value > 0 for name, value in vars(costs).items() if name.endswith("_s"))

@@ -15,6 +15,9 @@ from mar_edge.errors import DataError
 FEW_CLIPS = 5
 """With fewer clips of a class, one clip decides what is learnt of it and another one how good that is."""
 
+UNEVEN = 1.5
+"""Classes are weighted from this ratio of the largest to the smallest on."""
+
 ANYWAY = "To train all the same, with all clips and nothing to judge the model by but your eye: --unjudged"
 
 
@@ -75,7 +78,9 @@ def few_clips(train: VideoList) -> Iterator[str]:
         yield f"there are no training clips of {some(missing)}, so the model cannot learn {form(len(missing), 'it', 'them')}"
 
 
-def small_classes(counts: Sequence[int]) -> bool:
-    """Return whether the largest class has so many more clips than the smallest that classes should be weighted."""
+def why_weighted(counts: Sequence[int]) -> str | None:
+    """Return why classes should count the same however many clips they have; None if they have about as many."""
     there = [count for count in counts if count]
-    return max(there) >= 1.5 * min(there)
+    if max(there) < UNEVEN * min(there):
+        return None
+    return f"the largest class has {counted(max(there), 'clip')} and the smallest {min(there)}: each counts the same"

@@ -46,7 +46,7 @@ MOST_FRAMES = 300
 CLIPS = 16
 """Clips of the measured step."""
 
-MOST_BUSY = 2.0
+MOST_BUSY = 3.0
 """A machine that looks busier than this is taken for one that is so for a moment."""
 
 

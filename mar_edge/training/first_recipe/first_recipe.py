@@ -15,7 +15,7 @@ from mar_edge.files.ownership import FileKind, check_not_input, check_replaceabl
 from mar_edge.files.yaml_text import parse_yaml
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.video.probe import VideoInfo
-from mar_edge.training.first_recipe.advice import few_clips, small_classes
+from mar_edge.training.first_recipe.advice import few_clips, why_weighted
 from mar_edge.training.first_recipe.budget import EXPORT_BYTES, MEASURED_PX, SIZES_PX, Budget, Clips, plan_budget
 from mar_edge.training.first_recipe.class_names import (
     Ask,
@@ -195,7 +195,6 @@ class _Maker:
         start = nearest_builtin(labels, window.frames / window.rate_fps)
         mirroring = choose_mirroring(labels, self.options.mirror, self.ask)
         idle, idle_said = choose_idle(labels, self.options.idle, self.ask)
-        counts = list(train.counts().values())
         draws = can_be_drawn(labels) and window.frames >= 8
         first = Budget(MEASURED_PX, 1, int(draws), 1.0, {}, "", None)
         choices = Choices(
@@ -217,9 +216,7 @@ class _Maker:
             mirroring=mirroring,
             idle_label=idle,
             idle_said=idle_said,
-            weighted=f"the largest class has {max(counts)} clips and the smallest {min(one for one in counts if one)}: each counts the same"
-            if small_classes(counts)
-            else None,
+            weighted=why_weighted(list(train.counts().values())),
             reverse_swaps=draws,
             precision="bf16",
         )
