@@ -216,7 +216,7 @@ def test_more_minutes_are_more_steps_or_larger_pictures() -> None:
 
 def test_few_clips_are_not_seen_too_often_and_few_minutes_are_said() -> None:
     budget = plan_budget(COSTS, Clips(train=40, val=10, total_s=120), 600, CPU, draws=False)
-    assert budget.steps == PASSES * 40 // 64 and "learnt by heart" in budget.limit
+    assert budget.steps == PASSES * 40 // 64 and "learnt by heart" in budget.limit and budget.size_px == 96
     short = plan_budget(COSTS, Clips(train=2000, val=400, total_s=6000), 1, CPU, draws=False)
     assert short.steps < FEWEST_STEPS and short.minutes_needed is not None
     enough = plan_budget(COSTS, Clips(train=2000, val=400, total_s=6000), short.minutes_needed, CPU, draws=False)

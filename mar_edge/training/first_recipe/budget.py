@@ -118,7 +118,7 @@ def plan_budget(
     found: Budget | None = None
     for size_px, wanted in ((px, steps) for px, steps in SIZES_PX.items() if px <= largest_px):
         found = _at_size(costs, clips, minutes, device, size_px, draws=draws)
-        if found.steps >= wanted or found.limit != _TIME:
+        if found.steps >= wanted or (found.limit != _TIME and size_px <= MEASURED_PX):
             return found
     assert found is not None
     return found

@@ -131,7 +131,7 @@ def _model(choices: Choices) -> list[str]:
         *_pair("  parts", "encoder", "its own classes are of no use here"),
         "model:",
         *_pair("  frames", window.frames, window.said),
-        *_pair("  size_px", choices.budget.size_px, f"{choices.budget.steps} steps of it fit into the minutes; larger pictures cost more with their area"),
+        *_pair("  size_px", choices.budget.size_px, "the largest of 128, 96 and 64 with which enough steps fit into the minutes"),
         *_pair("  patch_px", config.geometry.patch_px, f"this and the next three are those of {choices.start.name}, so that its weights fit"),
         *_pair("  width", config.width),
         *_pair("  depth", config.depth),
