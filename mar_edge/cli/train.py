@@ -1,17 +1,43 @@
-"""`mar-edge train` and `mar-edge pretrain`: a recipe."""
+"""`mar-edge train` and `mar-edge pretrain`: a recipe, or for `train` one that is made for somebody's clips."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mar_edge.cli.data.options import GroupOption
+from mar_edge.cli.init import (
+    IdleOption,
+    MinutesOption,
+    MirrorOption,
+    TestOption,
+    UnjudgedOption,
+    ValOption,
+    init_options,
+    make_first_recipe,
+    say_first_recipe,
+)
+from mar_edge.errors import OptionError
+
 if TYPE_CHECKING:
+    from mar_edge.training.first_recipe.first_recipe import InitOptions
     from mar_edge.training.recipe import Task
+
+RECIPE = "recipe.yaml"
+"""Name of the recipe in the folder of a training with `--data`."""
 
 RecipeArgument = Annotated[
     Path, typer.Argument(metavar="RECIPE.yaml", help="The training recipe, for instance training/arid.yaml.")
+]
+RecipeOrNoneArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RECIPE.yaml]",
+        help="The training recipe, for instance training/arid.yaml; or give --data without one.",
+    ),
 ]
 OverridesArgument = Annotated[
     list[str] | None,
@@ -21,11 +47,87 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Start even if memory or disk are insufficient according to the estimate."),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="Make a recipe for these clips first, as mar-edge init does, and train it: folder of class folders, CSV "
+        "(path,label) or list, or a folder with train, val and test as lists or folders.",
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--out", metavar="FOLDER", help="With --data: folder of the training. Default: runs/NAME of DATA."
+    ),
+]
 
 
-def train(recipe: RecipeArgument, overrides: OverridesArgument = None, force: ForceOption = False) -> None:
-    """Train a model on labelled clips; when started again, it resumes where it stopped."""
-    _start(recipe, overrides, "classify", force=force)
+def train(
+    recipe: RecipeOrNoneArgument = None,
+    overrides: OverridesArgument = None,
+    data: DataOption = None,
+    out: OutOption = None,
+    minutes: MinutesOption = None,
+    group: GroupOption = None,
+    val: ValOption = None,
+    test: TestOption = None,
+    mirror: MirrorOption = None,
+    idle: IdleOption = None,
+    unjudged: UnjudgedOption = False,
+    force: ForceOption = False,
+) -> None:
+    """Train a model on labelled clips, by a recipe or by one made for --data; when started again, it resumes."""
+    if data is None:
+        asked = {
+            "--out": out, "--minutes": minutes, "--group": group, "--val": val, "--test": test, "--mirror": mirror,
+            "--idle": idle, "--unjudged": unjudged or None,
+        }  # fmt: skip
+        if named := next((name for name, value in asked.items() if value is not None), None):
+            raise typer.BadParameter("is for --data; a recipe says it itself", param_hint=named)
+        if recipe is None:
+            raise typer.BadParameter(
+                "give a recipe, or --data and a folder of your clips, as in: mar-edge train --data clips/",
+                param_hint="RECIPE.yaml",
+            )
+        _start(recipe, overrides, "classify", force=force)
+        return
+    if recipe is not None and "=" not in str(recipe):
+        raise typer.BadParameter(f"give either a recipe ({recipe}) or --data ({data}), not both", param_hint="--data")
+    changes = (
+        [] if recipe is None else [str(recipe), *(overrides or [])]
+    )  # without a recipe, the first one takes its place
+    options = init_options(minutes, group, val, test, mirror, idle, unjudged=unjudged, force=False)
+    folder = out or Path("runs", data.resolve().with_suffix("").name)
+    made = _recipe_for(data, folder, options)
+    _start(made, changes, "classify", force=force)
+
+
+def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
+    """Return the recipe of a run on somebody's clips: that of an earlier start, or a new one.
+
+    Raises:
+        OptionError: if the earlier start was asked for something else.
+    """
+    from mar_edge.console import Console
+    from mar_edge.training.first_recipe.recipe_text import command_line, read_made_by
+
+    path = folder / RECIPE
+    words = ["mar-edge", "train", "--data", str(data), "-o", str(folder), *options.words()]
+    console = Console()
+    if not path.exists():
+        say_first_recipe(make_first_recipe(data, path, folder, options, words, console), console, needs=False)
+        return path
+    before = read_made_by(path)
+    if before != command_line(words):
+        made = "by hand" if before is None else f"by: {before}"
+        raise OptionError(
+            f"{path} was made {made}, and this is: {command_line(words)}. Train that recipe with: mar-edge train {shlex.quote(str(path))}, or "
+            "choose another folder with -o"
+        )
+    console.say(f"goes on with {path}, the recipe of an earlier start")
+    return path
 
 
 def pretrain(recipe: RecipeArgument, overrides: OverridesArgument = None, force: ForceOption = False) -> None:
