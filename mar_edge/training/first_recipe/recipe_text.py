@@ -18,6 +18,7 @@ from mar_edge.training.first_recipe.budget import DRAWN_SHARE, LOOKS, VIEWS, Bud
 from mar_edge.training.first_recipe.class_names import Mirroring
 from mar_edge.training.first_recipe.start_model import StartModel
 from mar_edge.training.first_recipe.window import Window
+from mar_edge.training.judgement.choice import CHOSEN
 
 WIDTH = 120
 """Longest line of a comment."""
@@ -90,18 +91,13 @@ def read_made_by(path: Path) -> str | None:
 _MADE_BY = "# made by: "
 
 
-def export_command(choices: Choices, weights: str = "best.safetensors") -> str:
-    """Return the command that makes the INT8 bundle; its ranges come from training clips."""
-    bundle = choices.out.with_suffix(".mar")
-    return (
-        f"mar-edge export {_typed(choices.out / weights)} -o {_typed(bundle)} --precision int8 "
-        f"--calibrate {_typed(choices.train)}"
-    )
-
-
 def _head(choices: Choices) -> list[str]:
     bundle = _typed(choices.out.with_suffix(".mar"))
-    commands = [f"mar-edge train {_typed(choices.path)}", export_command(choices)]
+    weights, clips = _typed(choices.out / CHOSEN), _typed(choices.train)
+    commands = [
+        f"mar-edge train {_typed(choices.path)}",
+        f"mar-edge export {weights} -o {bundle} --precision int8 --calibrate {clips}",
+    ]
     if choices.test is not None:
         commands.append(f"mar-edge evaluate {bundle} --data {_typed(choices.test)}")
     if choices.idle_label is not None and choices.val is not None:
