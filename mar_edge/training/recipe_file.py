@@ -47,8 +47,9 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
 
 
 def typed(path: Path) -> str:
-    """Return a path as typed in a shell."""
-    return shlex.quote(str(path))
+    """Return a path as typed in a shell; one that begins with a dash would be an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> None:

@@ -16,7 +16,6 @@ from mar_edge.evaluation.report import write_report
 from mar_edge.training.baselines.baseline import BASELINES, Baseline, read_baselines
 from mar_edge.training.judgement.choice import CHOSEN, TUNED, Candidate, choose, write_chosen
 from mar_edge.training.judgement.judgement import (
-    FALSE_ALARMS,
     Judgement,
     judge_detection,
     judge_fit,
@@ -24,7 +23,7 @@ from mar_edge.training.judgement.judgement import (
     recognised,
 )
 from mar_edge.training.judgement.looks import Looks
-from mar_edge.training.judgement.next_commands import next_commands
+from mar_edge.training.judgement.next_commands import Trained, next_commands
 from mar_edge.training.judgement.suspects import find_suspects
 from mar_edge.training.progress import RATE
 from mar_edge.training.recipe import Recipe
@@ -161,7 +160,7 @@ def _judge(
         groups=() if judged is None else judge_groups(judged),
         suspects=tuple(find_suspects(choice.chosen.name, judged, baselines)),
         leaks=data.leaks,
-        commands=tuple(next_commands(recipe, weights, detects=detects, false_alarms=FALSE_ALARMS)),
+        commands=tuple(next_commands(Trained.by(recipe, weights), detects=detects)),
     )
 
 

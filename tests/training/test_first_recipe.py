@@ -24,6 +24,7 @@ from mar_edge.training.first_recipe.parts import Parts, SplitOptions, find_parts
 from mar_edge.training.first_recipe.recipe_text import read_made_by
 from mar_edge.training.first_recipe.start_model import nearest_builtin
 from mar_edge.training.first_recipe.window import choose_resize, choose_window
+from mar_edge.training.judgement.next_commands import Trained, next_commands
 from mar_edge.training.needs.plan import Plan
 from mar_edge.training.synthetic.figure import ACTIONS
 from mar_edge.training.videos import VideosPart
@@ -267,6 +268,24 @@ def test_the_recipe_is_valid_says_why_and_is_never_replaced(tmp_path: Path, vide
     path.write_text("edited")
     made(data, path, force=True)
     recipes.load(path)
+
+
+@pytest.mark.usefixtures("unmeasured", "unplanned")
+@pytest.mark.parametrize(("out", "bundle"), [(".", "here"), ("runs/v1.2", "runs/v1.2/v1.2"), ("-run", "./-run/run")])
+def test_the_bundle_has_the_name_of_the_folder(
+    tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch, out: str, bundle: str
+) -> None:
+    clips(tmp_path / "clips", videos, ["wave", "none"], people=3, each=2)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    make_recipe(Path("../clips"), Path(out, "recipe.yaml"), Path(out), InitOptions(), command=["mar-edge"])
+    recipe = recipes.load(Path(out, "recipe.yaml"))
+    text = Path(out, "recipe.yaml").read_text()
+    assert recipe.name == Path(out).resolve().name and f"mar-edge run --model {bundle}.mar --camera 0" in text
+    # the commands that the training prints at its end
+    chosen = recipe.trainer.out / "chosen.safetensors"
+    for one in next_commands(Trained.by(recipe, chosen), detects=True):
+        assert one.line in text
 
 
 @pytest.mark.usefixtures("unmeasured", "unplanned")

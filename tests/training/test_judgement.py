@@ -22,7 +22,7 @@ from mar_edge.training.baselines.baseline import Baseline
 from mar_edge.training.judgement.choice import TUNED, Candidate, Choice, choose, write_chosen
 from mar_edge.training.judgement.judgement import judge_detection, judge_fit, judge_groups, recognised
 from mar_edge.training.judgement.looks import Looks
-from mar_edge.training.judgement.next_commands import next_commands
+from mar_edge.training.judgement.next_commands import Trained, next_commands
 from mar_edge.training.judgement.suspects import find_suspects
 from tests.fakes.films import moving_square, write_film
 from tests.fakes.recipes import films, tiny, write
@@ -226,7 +226,7 @@ def test_commands_have_the_paths_of_the_recipe(tmp_path: Path) -> None:
     values["trainer"]["out"] = "runs/a b"
     recipe = recipes.load(write(tmp_path / "recipe.yaml", values))
     weights = Path("runs/a b/chosen.safetensors")
-    lines = [shlex.split(one.line) for one in next_commands(recipe, weights, detects=True, false_alarms=0.05)]
+    lines = [shlex.split(one.line) for one in next_commands(Trained.by(recipe, weights), detects=True)]
     bundle = "runs/a b/left_right.mar"
     assert lines[0] == [
         "mar-edge", "export", str(weights), "-o", bundle, "--precision", "fp32", "--precision", "int8",
@@ -254,12 +254,35 @@ def test_commands_have_the_paths_of_the_recipe(tmp_path: Path) -> None:
     assert lines[3] == ["mar-edge", "run", "--model", bundle, "--camera", "0"]
     values["data"] |= {"root": "elsewhere"}
     rooted = recipes.load(write(tmp_path / "root.yaml", values))
-    lines = [shlex.split(one.line) for one in next_commands(rooted, weights, detects=False, false_alarms=0.05)]
+    lines = [shlex.split(one.line) for one in next_commands(Trained.by(rooted, weights), detects=False)]
     assert (
         lines[0][-2:] == ["--calibrate", "elsewhere"] and lines[1][-4:-2] == ["--root", "elsewhere"] and len(lines) == 3
     )
     drawn = recipes.load(write(tmp_path / "films.yaml", films()))
-    assert "--calibrate" not in next_commands(drawn, weights, detects=False, false_alarms=0.05)[0].line
+    assert "--calibrate" not in next_commands(Trained.by(drawn, weights), detects=False)[0].line
+
+
+def test_a_test_list_beside_the_validation_list_judges(tmp_path: Path) -> None:
+    val, test = tmp_path / "val.csv", tmp_path / "test.csv"
+    values = tiny(tmp_path, tmp_path / "train.csv")
+    for chosen_by, judged_by in ((val, test), (test, test)):
+        values["data"]["val"] = str(chosen_by)
+        recipe = recipes.load(write(tmp_path / "recipe.yaml", values))
+        alone = next_commands(Trained.by(recipe, Path("w")), detects=False)[1]
+        assert "give a test list" in alone.does and f"--data {chosen_by} " in alone.line
+        test.write_text("path,label\n")
+        does, line = next_commands(Trained.by(recipe, Path("w")), detects=False)[1]
+        assert f"--data {judged_by} " in line and ("chose nothing" in does)
+        # a test list that chose the weights has flattered itself already
+        assert ("give a test list" in does) == (chosen_by == test)
+        test.unlink()
+
+
+def test_paths_with_dashes_and_dots_are_not_misread() -> None:
+    trained = Trained("-1.2", Path("-v1.2"), Path("-v1.2/chosen.safetensors"), Path("-l/train.csv"), None, None)
+    line = next_commands(trained, detects=True)[0].line
+    assert line.startswith("mar-edge export ./-v1.2/chosen.safetensors -o ./-v1.2/1.2.mar ")
+    assert line.endswith("--calibrate ./-l/train.csv")
 
 
 def test_patience_needs_validation_clips(tmp_path: Path) -> None:

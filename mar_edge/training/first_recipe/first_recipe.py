@@ -29,6 +29,7 @@ from mar_edge.training.first_recipe.parts import Parts, SplitOptions, find_parts
 from mar_edge.training.first_recipe.recipe_text import Choices, command_line, write_text
 from mar_edge.training.first_recipe.start_model import nearest_builtin
 from mar_edge.training.first_recipe.window import choose_resize, choose_window, probe_clips
+from mar_edge.training.judgement.next_commands import named_after
 from mar_edge.training.needs.places import check_places, is_in
 from mar_edge.training.needs.plan import Place, Plan, plan_training
 from mar_edge.training.recipe import Recipe
@@ -200,7 +201,7 @@ class _Maker:
         choices = Choices(
             path=self.path,
             made_by=command_line(self.command),
-            name=self.out.name,
+            name=named_after(self.out),
             description=_described(labels),
             train=train.source,
             val=None if self.parts.val is None else self.parts.val.source,

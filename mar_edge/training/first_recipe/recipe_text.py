@@ -19,6 +19,7 @@ from mar_edge.training.first_recipe.class_names import Mirroring
 from mar_edge.training.first_recipe.start_model import StartModel
 from mar_edge.training.first_recipe.window import Window
 from mar_edge.training.judgement.choice import CHOSEN
+from mar_edge.training.judgement.next_commands import Trained, command, next_commands
 
 WIDTH = 120
 """Longest line of a comment."""
@@ -92,22 +93,15 @@ _MADE_BY = "# made by: "
 
 
 def _head(choices: Choices) -> list[str]:
-    bundle = _typed(choices.out.with_suffix(".mar"))
-    weights, clips = _typed(choices.out / CHOSEN), _typed(choices.train)
-    commands = [
-        f"mar-edge train {_typed(choices.path)}",
-        f"mar-edge export {weights} -o {bundle} --precision int8 --calibrate {clips}",
-    ]
-    if choices.test is not None:
-        commands.append(f"mar-edge evaluate {bundle} --data {_typed(choices.test)}")
-    if choices.idle_label is not None and choices.val is not None:
-        commands.append(f"mar-edge evaluate {bundle} --data {_typed(choices.val)} --false-alarms 0.02 --set-onset")
-    commands.append(f"mar-edge run --model {bundle} --camera 0")
+    out = choices.out
+    trained = Trained(choices.name, out, out / CHOSEN, choices.train, choices.val, choices.test)
+    following = next_commands(trained, detects=choices.idle_label is not None)
+    commands = [command("train", choices.path), *(one.line for one in following)]
     return [
         *_comment(f"A recipe for {choices.minutes:g} minutes on the device that it was made on. Change what you like; every key: docs/reference/recipe.md."),
         f"{_MADE_BY}{choices.made_by}",
         "#",
-        *(f"#   {command}" for command in commands),
+        *(f"#   {printable(line)}" for line in commands),
         "#",
         *_comment("Paths start from the folder in which these commands are given."),
         *_pair("name", choices.name),
@@ -251,10 +245,6 @@ _WORDS = {"y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "i
 
 def _comment(said: str, width: int = WIDTH) -> list[str]:
     return textwrap.wrap(printable(said), width, initial_indent="# ", subsequent_indent="#   ", break_long_words=False)
-
-
-def _typed(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from mar_edge.evaluation.report_words import Answer
 from mar_edge.event_settings import ONSET, EventDefaults, filled
 from mar_edge.training.judgement.choice import Choice
 from mar_edge.training.judgement.looks import Looks
-from mar_edge.training.judgement.next_commands import NextCommand
+from mar_edge.training.judgement.next_commands import FALSE_ALARMS, NextCommand
 from mar_edge.training.judgement.suspects import MOST, Suspect
 from mar_edge.training.recipe import Recipe
 
@@ -34,9 +34,6 @@ SHOWN = 2
 
 NEWEST = 20
 """Rows of a log, at least, that tell how training clips are recognised at the end."""
-
-FALSE_ALARMS = 0.05
-"""Share of clips of other classes that may begin an event, for which the report chooses onsets."""
 
 
 @dataclass(frozen=True)

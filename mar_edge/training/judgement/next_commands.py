@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from mar_edge.training.recipe import Recipe
+from mar_edge.training.recipe_file import typed
 from mar_edge.training.videos import VideosPart
+
+FALSE_ALARMS = 0.05
+"""Share of clips of other classes that may begin an event, for which onsets are chosen."""
+
+_VALIDATION = ("val", "valid", "validation")
 
 
 class NextCommand(NamedTuple):
@@ -24,57 +32,97 @@ class NextCommand(NamedTuple):
     line: str
 
 
-def next_commands(recipe: Recipe, weights: Path, *, detects: bool, false_alarms: float) -> list[NextCommand]:
-    """Return what to type after a training, with paths as the recipe has them.
+@dataclass(frozen=True)
+class Trained:
+    """What the commands name, with paths as the recipe has them.
+
+    Attributes:
+        name: of the model.
+        out: folder of the training.
+        weights: the checkpoint to use.
+        train: lists or folders to train with; None for drawn clips.
+        val: what chose the weights; None for none.
+        test: what chose nothing; None for none.
+        root: what relative paths of the lists start from; None for their folders.
+    """
+
+    name: str
+    out: Path
+    weights: Path
+    train: Path | None
+    val: Path | None
+    test: Path | None
+    root: Path | None = None
+
+    @classmethod
+    def by(cls, recipe: Recipe, weights: Path) -> Trained:
+        """Return the names of a recipe; a test list is one that lies beside the validation list."""
+        data = recipe.data if isinstance(recipe.data, VideosPart) else None
+        if data is None:
+            return cls(recipe.name, recipe.trainer.out, weights, None, None, None)
+        return cls(
+            recipe.name, recipe.trainer.out, weights, data.train[0], data.val, _test_beside(data.val), root=data.root
+        )
+
+
+def named_after(folder: Path) -> str:
+    """Return a model's name from the folder of its training, which may be `.`."""
+    return Path(os.path.abspath(folder)).name or "model"
+
+
+def next_commands(trained: Trained, *, detects: bool) -> list[NextCommand]:
+    """Return what to type after a training.
 
     Args:
-        recipe: that was trained.
-        weights: the checkpoint to use.
+        trained: what to name.
         detects: whether onsets of events are worth choosing.
-        false_alarms: for which share of false alarms.
     """
-    bundle = recipe.trainer.out / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', recipe.name).lstrip('.-') or 'model'}.mar"
-    data = recipe.data if isinstance(recipe.data, VideosPart) else None
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", trained.name).lstrip(".-") or "model"
+    bundle = trained.out / f"{name}.mar"
     return [
-        _export(data, weights, bundle),
-        *(
-            ()
-            if data is None or data.val is None
-            else _judge(data, data.val, bundle, false_alarms if detects else None)
-        ),
-        NextCommand("run it on a camera", _line("run", "--model", bundle, "--camera", "0")),
+        _export(trained, bundle),
+        *_judge(trained, bundle, detects),
+        NextCommand("run it on a camera", command("run", "--model", bundle, "--camera", "0")),
     ]
 
 
-def _export(data: VideosPart | None, weights: Path, bundle: Path) -> NextCommand:
-    words: list[str | Path] = ["export", weights, "-o", bundle]
-    if data is None:
-        return NextCommand("export it (drawn clips are no list to calibrate INT8 on)", _line(*words))
+def _export(trained: Trained, bundle: Path) -> NextCommand:
+    words: list[str | Path] = ["export", trained.weights, "-o", bundle]
+    if trained.train is None:
+        return NextCommand("export it (drawn clips are no list to calibrate INT8 on)", command(*words))
     # lists of another root cannot be named to export; their folder can
-    clips = data.train[0] if data.root is None else data.root
+    clips = trained.train if trained.root is None else trained.root
     words += ["--precision", "fp32", "--precision", "int8", "--calibrate", clips]
-    if data.val is not None and data.root is None:
-        words += ["--data", data.val]
-    return NextCommand("export it, also in INT8, each graph compared with torch", _line(*words))
+    if trained.val is not None and trained.root is None:
+        words += ["--data", trained.val]
+    return NextCommand("export it, also in INT8, each graph compared with torch", command(*words))
 
 
-def _judge(data: VideosPart, val: Path, bundle: Path, false_alarms: float | None) -> Iterator[NextCommand]:
-    words: list[str | Path] = ["evaluate", bundle, "--data", val]
-    words += [] if data.root is None else ["--root", data.root]
-    if false_alarms is not None:
+def _judge(trained: Trained, bundle: Path, detects: bool) -> Iterator[NextCommand]:
+    root = [] if trained.root is None else ["--root", trained.root]
+    report = ["--report", bundle.with_name(f"{bundle.stem}.html")]
+    if trained.val is not None and detects:
         told = (
-            f"choose the onset of each class for {100 * false_alarms:g} % of false alarms, and write it into the bundle"
+            f"choose the onset of each class for {100 * FALSE_ALARMS:g} % of false alarms, and write it into the bundle"
         )
-        yield NextCommand(told, _line(*words, "--false-alarms", f"{false_alarms:g}", "--set-onset"))
-    report = bundle.with_suffix(".html")
-    yield NextCommand("judge what was exported; give a test list that chose nothing", _line(*words, "--report", report))
+        onset = ["--false-alarms", f"{FALSE_ALARMS:g}", "--set-onset"]
+        yield NextCommand(told, command("evaluate", bundle, "--data", trained.val, *root, *onset))
+    if trained.test is not None:
+        told = "judge what was exported, on clips that chose nothing"
+        yield NextCommand(told, command("evaluate", bundle, "--data", trained.test, *root, *report))
+    elif trained.val is not None:
+        told = "judge what was exported; give a test list that chose nothing"
+        yield NextCommand(told, command("evaluate", bundle, "--data", trained.val, *root, *report))
 
 
-def _line(*words: str | Path) -> str:
-    return shlex.join(["mar-edge", *(_typed(word) for word in words)])
+def _test_beside(val: Path | None) -> Path | None:
+    """Return `test.csv` beside `val.csv`, or the folder `test` beside `val`; None if there is none."""
+    if val is None or val.stem.lower() not in _VALIDATION:
+        return None
+    path = val.with_name(f"test{val.suffix}")
+    return path if path.exists() else None
 
 
-def _typed(word: str | Path) -> str:
-    """Return a word as typed; a path that begins with a dash would be an option."""
-    text = str(word)
-    return f"./{text}" if isinstance(word, Path) and text.startswith("-") else text
+def command(*words: str | Path) -> str:
+    """Return a command of mar-edge as typed."""
+    return " ".join(["mar-edge", *(typed(word) if isinstance(word, Path) else shlex.quote(word) for word in words)])
