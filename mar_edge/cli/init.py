@@ -13,6 +13,7 @@ import typer
 from mar_edge.cli.data.options import GroupOption
 from mar_edge.cli.views.progress_bar import progress_bar
 from mar_edge.errors import OptionError
+from mar_edge.printable import typed
 
 if TYPE_CHECKING:
     from mar_edge.console import Console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mar_edge.training.first_recipe.first_recipe import FirstRecipe, InitOptions
 
 MINUTES = 10.0
+FEWEST_MINUTES, MOST_MINUTES = 0.5, 100_000
 
 MinutesOption = Annotated[
     float | None,
@@ -94,8 +96,6 @@ def init(
     command = ["mar-edge", "init", str(data), "-o", str(out), *options.words()]
     made = make_first_recipe(data, out, Path("runs", out.stem), options, command, console)
     say_first_recipe(made, console)
-    from mar_edge.training.recipe_file import typed
-
     console.say(f"Run: mar-edge train {typed(made.path)}")
 
 
@@ -113,7 +113,7 @@ def init_options(
     """Return the options of a first recipe.
 
     Raises:
-        OptionError: if the minutes are none.
+        OptionError: if the minutes are too few or too many.
     """
     from mar_edge.extras import require
 
@@ -122,8 +122,8 @@ def init_options(
     from mar_edge.training.first_recipe.first_recipe import InitOptions
     from mar_edge.training.first_recipe.parts import SplitOptions
 
-    if minutes is not None and not 0.5 <= minutes <= 100_000:
-        raise OptionError(f"--minutes {minutes:g}: expected half a minute or more, such as 10")
+    if minutes is not None and not FEWEST_MINUTES <= minutes <= MOST_MINUTES:
+        raise OptionError(f"--minutes {minutes:g}: expected {FEWEST_MINUTES} to {MOST_MINUTES:,} minutes, such as 10")
     shares = [None if share is None else share / 100 for share in (val, test)]
     split = SplitOptions(group=group, val=shares[0], test=shares[1], unjudged=unjudged)
     return InitOptions(

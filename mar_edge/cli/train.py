@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,7 @@ from mar_edge.cli.init import (
     say_first_recipe,
 )
 from mar_edge.errors import OptionError
+from mar_edge.printable import typed
 
 if TYPE_CHECKING:
     from mar_edge.training.first_recipe.first_recipe import InitOptions
@@ -123,7 +123,7 @@ def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
     if before != command_line(words):
         made = "by hand" if before is None else f"by: {before}"
         raise OptionError(
-            f"{path} was made {made}, and this is: {command_line(words)}. Train that recipe with: mar-edge train {shlex.quote(str(path))}, or "
+            f"{path} was made {made}, and this is: {command_line(words)}. Train that recipe with: mar-edge train {typed(path)}, or "
             "choose another folder with -o"
         )
     console.say(f"goes on with {path}, the recipe of an earlier start")

@@ -17,12 +17,13 @@ from mar_edge.geometry import Geometry
 from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, band_problems, temporal_problem
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.model_spec import ClipAnswer, Name, Temporal
+from mar_edge.printable import typed
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
 from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
-from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
+from mar_edge.training.recipe_file import RecipeFile, read_recipe
 from mar_edge.training.start import StartPart
 from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart

@@ -74,7 +74,8 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path, real_clips: Path) -> No
     out = tmp_path / "r.yaml"
     fails_with("only a check by eye remains. Record each class at least 5 times", "init", real_clips / "asl", "-o", out)
     fails_with("no such file or folder", "init", tmp_path / "missing", "-o", out)
-    fails_with("expected half a minute or more", "init", tmp_path, "-o", out, "--minutes", "0")
+    for minutes in ("0", "nan", "1e9"):
+        fails_with("expected 0.5 to 100,000 minutes", "init", tmp_path, "-o", out, "--minutes", minutes)
     clips(tmp_path / "clips", people=1, each=6)
     fails_with("are of one person, 'person0'", "train", "--data", tmp_path / "clips", "-o", tmp_path / "run")
     out.write_text("mine")

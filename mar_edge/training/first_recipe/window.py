@@ -11,6 +11,7 @@ from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.clip_lengths import lengths
 from mar_edge.datasets.video_list import Video, VideoList
 from mar_edge.errors import DataError, SourceError
+from mar_edge.printable import typed
 from mar_edge.reporting import Progress
 from mar_edge.runtime.clips.preprocess import Resize
 from mar_edge.runtime.video.probe import VideoInfo, probe
@@ -65,7 +66,7 @@ def probe_clips(videos: VideoList, progress: Progress) -> list[VideoInfo]:
     if broken:
         raise DataError(
             f"{counted_of(len(broken), len(places), 'clip')} cannot be read: {videos.say(*broken[0])}. Repair or remove what is "
-            f"broken; all of it is named by: mar-edge data check {videos.source}"
+            f"broken; all of it is named by: mar-edge data check {typed(videos.source)}"
         )
     return found
 

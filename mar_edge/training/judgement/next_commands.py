@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from mar_edge.printable import typed
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.recipe_file import typed
 from mar_edge.training.videos import VideosPart
 
 FALSE_ALARMS = 0.05
