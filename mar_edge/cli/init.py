@@ -108,9 +108,9 @@ def init_options(
     idle: str | None,
     *,
     unjudged: bool,
-    force: bool,
+    force: bool | None,
 ) -> InitOptions:
-    """Return the options of a first recipe.
+    """Return the options of a first recipe; `force` is None in a command that replaces none.
 
     Raises:
         OptionError: if the minutes are too few or too many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ from mar_edge.cli.init import (
     make_first_recipe,
     say_first_recipe,
 )
+from mar_edge.counting import counted, form
+from mar_edge.datasets.class_numbers import some
 from mar_edge.errors import OptionError
 from mar_edge.printable import typed
 
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from mar_edge.training.first_recipe.first_recipe import InitOptions
     from mar_edge.training.recipe import Task
 
-RECIPE = "recipe.yaml"
-"""Name of the recipe in the folder of a training with `--data`."""
+RECIPE, LISTS = "recipe.yaml", "recipe_lists"
+"""Names of the recipe and of the folder of its lists, in the folder of a training with `--data`."""
 
 RecipeArgument = Annotated[
     Path, typer.Argument(metavar="RECIPE.yaml", help="The training recipe, for instance training/arid.yaml.")
@@ -98,10 +101,16 @@ def train(
     changes = (
         [] if recipe is None else [str(recipe), *(overrides or [])]
     )  # without a recipe, the first one takes its place
-    options = init_options(minutes, group, val, test, mirror, idle, unjudged=unjudged, force=False)
-    folder = out or Path("runs", data.resolve().with_suffix("").name)
+    options = init_options(minutes, group, val, test, mirror, idle, unjudged=unjudged, force=None)
+    folder = out or Path("runs", _named(data))
     made = _recipe_for(data, folder, options)
     _start(made, changes, "classify", force=force)
+
+
+def _named(data: Path) -> str:
+    """Return the name of a folder of clips, which may be `.`, or of a list without its ending."""
+    path = Path(os.path.abspath(data))
+    return (path.stem if path.is_file() else path.name) or "clips"
 
 
 def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
@@ -112,6 +121,7 @@ def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
     """
     from mar_edge.console import Console
     from mar_edge.training.first_recipe.recipe_text import command_line, read_made_by
+    from mar_edge.training.first_recipe.unlisted import unlisted_clips
 
     path = folder / RECIPE
     words = ["mar-edge", "train", "--data", str(data), "-o", str(folder), *options.words()]
@@ -127,6 +137,11 @@ def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
             "choose another folder with -o"
         )
     console.say(f"goes on with {path}, the recipe of an earlier start")
+    if newer := unlisted_clips(data, sorted((folder / LISTS).glob("*.csv"))):
+        told = f"{counted(len(newer), 'clip')} of {data} {form(len(newer), 'is', 'are')} newer than that recipe and {form(len(newer), 'does', 'do')} not train: "
+        console.say(
+            f"warning: {told}{some(newer)}. To train with all clips choose another folder with -o", style="yellow"
+        )
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mar_edge.cli.init import _Asking
-from mar_edge.cli.train import _recipe_for
+from mar_edge.cli.train import _named, _recipe_for
 from mar_edge.console import Console
 from mar_edge.errors import OptionError
 from mar_edge.training.first_recipe.first_recipe import InitOptions
@@ -33,7 +33,7 @@ def clips(folder: Path, people: int = 4, each: int = 2) -> Path:
 
 
 def test_a_folder_becomes_a_checkpoint_and_the_same_command_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clips(tmp_path / "clips")
     words = ["train", "--data", "clips", "--minutes", "2", "-o", "runs/mine"]
@@ -49,6 +49,10 @@ def test_a_folder_becomes_a_checkpoint_and_the_same_command_goes_on(
     assert "# made by: mar-edge train --data clips -o runs/mine --minutes 2\n" in recipe
     assert _recipe_for(Path("clips"), Path("runs/mine"), InitOptions(minutes=2)) == path
     assert path.read_text() == recipe
+    write_video(tmp_path / "clips/wave/person9_0.mp4", [n / 30 for n in range(60)], size=(48, 48))
+    assert _recipe_for(Path("clips"), Path("runs/mine"), InitOptions(minutes=2)) == path
+    told = capsys.readouterr().err
+    assert "1 clip of clips is newer than that recipe and does not train: wave/person9_0.mp4" in told
     with pytest.raises(
         OptionError, match="was made by: mar-edge train --data clips -o runs/mine --minutes 2, and this is"
     ):
@@ -81,6 +85,16 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path, real_clips: Path) -> No
     out.write_text("mine")
     fails_with("--force", "init", tmp_path / "clips", "-o", out)
     assert out.read_text() == "mine" and not (tmp_path / "run").exists()
+
+
+def test_a_run_is_named_after_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "clips v1.5"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "clips.csv").write_text("path,label\n")
+    monkeypatch.chdir(folder)
+    for data, name in ((".", "clips v1.5"), ("../link", "link"), ("clips.csv", "clips"), ("/", "clips")):
+        assert _named(Path(data)) == name
 
 
 def test_a_person_is_asked_until_an_answer_fits(monkeypatch: pytest.MonkeyPatch) -> None:

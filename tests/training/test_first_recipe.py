@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mar_edge.datasets.video_list import read_video_list
-from mar_edge.errors import DataError, OptionError, OutputError
+from mar_edge.errors import DataError, OptionError, OutputError, TrainingError
 from mar_edge.runtime.video.probe import VideoInfo
 from mar_edge.training import recipe as recipes
 from mar_edge.training.first_recipe import first_recipe
@@ -23,6 +23,7 @@ from mar_edge.training.first_recipe.first_recipe import FirstRecipe, InitOptions
 from mar_edge.training.first_recipe.parts import Parts, SplitOptions, find_parts
 from mar_edge.training.first_recipe.recipe_text import read_made_by
 from mar_edge.training.first_recipe.start_model import nearest_builtin
+from mar_edge.training.first_recipe.unlisted import unlisted_clips
 from mar_edge.training.first_recipe.window import choose_resize, choose_window
 from mar_edge.training.judgement.next_commands import Trained, next_commands
 from mar_edge.training.needs.plan import Plan
@@ -56,7 +57,8 @@ def clips(folder: Path, videos: list[Path], labels: Sequence[str], people: int, 
 
 
 def parts_of(data: Path, tmp_path: Path, **options: Any) -> Parts:
-    return find_parts(data, SplitOptions(**options), tmp_path / "lists")
+    force = options.pop("force", False)
+    return find_parts(data, SplitOptions(**options), tmp_path / "lists", force=force)
 
 
 def people(parts: Parts) -> list[set[str]]:
@@ -68,7 +70,7 @@ def test_clips_are_split_by_people_into_lists(tmp_path: Path, videos: list[Path]
     parts = parts_of(data, tmp_path)
     train, val, test = people(parts)
     assert train and val and test and not train & val and not train & test and not val & test
-    assert "is not split yet, so it is now" in parts.said[0] and "the person's number" in parts.said[1]
+    assert "is not split yet, so it is now" in parts.said[0] and "the person's number" in parts.said[2]
     for name, part in parts.named.items():
         assert part.source == tmp_path / "lists" / f"{name}.csv"
         assert len(read_video_list(part.source).videos) == len(part.videos)
@@ -101,6 +103,51 @@ def test_whoever_insists_trains_with_all_clips(tmp_path: Path, videos: list[Path
     parts = parts_of(clips(tmp_path / "clips", videos, ["a", "b"], people=1, each=3), tmp_path, unjudged=True)
     assert parts.val is None and parts.test is None and len(parts.train.videos) == 6
     assert "none judges" in parts.said[0]
+
+
+@pytest.mark.parametrize(("people", "each"), [(2, 1), (1, 1)])
+def test_whoever_insists_trains_with_all_of_few_clips(
+    tmp_path: Path, videos: list[Path], people: int, each: int
+) -> None:
+    data = clips(tmp_path / "clips", videos, ["a", "b", "c"], people, each)
+    parts = parts_of(data, tmp_path, unjudged=True)
+    assert parts.val is None and parts.test is None and len(parts.train.videos) == 3 * people * each
+    assert not (tmp_path / "lists").exists()
+    # who names a share wants it all the same
+    if people == 2:
+        assert parts_of(data, tmp_path, unjudged=True, val=0.5).val is not None
+
+
+def test_classes_are_told_and_people_are_not_taken_for_them(tmp_path: Path, videos: list[Path]) -> None:
+    good = clips(tmp_path / "good", videos, ["wave", "none"], people=3, each=2)
+    parts = parts_of(good, tmp_path)
+    assert "Classes: 2, with clips: none 6, wave 6." in parts.said
+    assert not any("put them first" in doubt for doubt in parts.doubts)
+    for person, folder in enumerate(("ann", "ben", "cyn")):
+        clips(tmp_path / "swapped" / folder, videos, ["wave", "none"], people=1, each=4, first=8 * person)
+    doubts = parts_of(tmp_path / "swapped", tmp_path, force=True).doubts
+    assert doubts[0].startswith(
+        "the classes are the folders ann, ben, cyn, and each of them has the folders none, wave"
+    )
+    assert str(tmp_path / "swapped" / "none" / "ann") in doubts[0]
+    for day, folder in enumerate(("2024-05-01", "2024-05-02", "2024-05-03")):
+        for label in ("wave", "none"):
+            clips(tmp_path / "days" / label, videos, [folder], people=1, each=2, first=12 * (label == "none") + 2 * day)
+    assert not any("put them first" in doubt for doubt in parts_of(tmp_path / "days", tmp_path, force=True).doubts)
+
+
+def test_clips_that_no_list_names_are_told(tmp_path: Path, videos: list[Path]) -> None:
+    data = clips(tmp_path / "clips", videos, ["a", "b"], people=4, each=2)
+    find_parts(data, SplitOptions(), data)  # as mar-edge data split does
+    assert not any("in none of its lists" in doubt for doubt in parts_of(data, tmp_path).doubts)
+    shutil.copy(videos[30], data / "a" / "person9_0.mp4")
+    doubts = parts_of(data, tmp_path).doubts
+    assert f"1 clip of {data} is in none of its lists and is not used: a/person9_0.mp4" in doubts[0]
+    head, *rows = (data / "train.csv").read_text().splitlines()
+    (data / "train.csv").write_text("\n".join([head, rows[0], rows[-1]]))
+    with pytest.raises(DataError, match="2 of 2 classes have only 1 clip .* To train all the same: --unjudged$"):
+        parts_of(data, tmp_path)
+    assert unlisted_clips(data, []) == [] and unlisted_clips(tmp_path / "gone", [data / "train.csv"]) == []
 
 
 def test_a_class_of_one_person_is_doubted(tmp_path: Path, videos: list[Path]) -> None:
@@ -263,8 +310,10 @@ def test_the_recipe_is_valid_says_why_and_is_never_replaced(tmp_path: Path, vide
     assert f"mar-edge train '{path}'" in text and "--precision int8 --calibrate" in text
     assert any("not mirrored" in doubt for doubt in result.doubts)
     assert any(line.startswith("memory: about") for line in result.needs)
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="may have been edited. Train it with: mar-edge train .*--force"):
         made(data, path)
+    with pytest.raises(OutputError, match="Choose another name with -o$"):
+        made(data, path, force=None)
     path.write_text("edited")
     made(data, path, force=True)
     recipes.load(path)
@@ -286,6 +335,22 @@ def test_the_bundle_has_the_name_of_the_folder(
     chosen = recipe.trainer.out / "chosen.safetensors"
     for one in next_commands(Trained.by(recipe, chosen), detects=True):
         assert one.line in text
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_what_does_not_fit_this_machine_is_said_and_the_training_refuses_it(
+    tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def refuse(recipe: recipes.Recipe, *_: object) -> Plan:
+        tried.append(recipe.model.size_px)
+        raise TrainingError("this training takes more. If the estimate is wrong, start with --force")
+
+    monkeypatch.setattr(first_recipe, "plan_training", refuse)
+    result = made(clips(tmp_path / "clips", videos, ["a", "b"], people=4, each=2), tmp_path / "r.yaml")
+    assert tried[-1] == 64 and recipes.load(tmp_path / "r.yaml").model.size_px == 64
+    assert "this training takes more" in result.doubts[-1] and result.needs[0].startswith("memory of the export")
 
 
 @pytest.mark.usefixtures("unmeasured", "unplanned")

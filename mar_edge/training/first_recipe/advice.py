@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from mar_edge.counting import counted, counted_of, form
 from mar_edge.datasets.class_numbers import some
@@ -11,9 +12,16 @@ from mar_edge.datasets.groups import Grouping
 from mar_edge.datasets.split_advice import RECORD_MORE
 from mar_edge.datasets.video_list import VideoList
 from mar_edge.errors import DataError
+from mar_edge.printable import shown_spaces
 
 FEW_CLIPS = 5
 """With fewer clips of a class, one clip decides what is learnt of it and another one how good that is."""
+
+SHOWN = 12
+"""Classes that a sentence names."""
+
+FEW_TRAINING = 3
+"""What a split leaves of so few for training: lists that are split already are not held to more."""
 
 UNEVEN = 1.5
 """Classes are weighted from this ratio of the largest to the smallest on."""
@@ -21,21 +29,17 @@ UNEVEN = 1.5
 ANYWAY = "To train all the same, with all clips and nothing to judge the model by but your eye: --unjudged"
 
 
-def check_counts(videos: VideoList, *, parts: int, unjudged: bool) -> None:
-    """Refuse clips of which most classes have too few to learn or to judge anything.
+def too_few(videos: VideoList, *, parts: int) -> DataError | None:
+    """Return advice if most classes have too few clips to learn or to judge anything; None if they have enough.
 
     Args:
         videos: all clips, or those of the training.
         parts: number of parts that these clips are split into; 1 if they are split already.
-        unjudged: do not refuse.
-
-    Raises:
-        DataError: with advice.
     """
     counts = {label: count for label, count in videos.counts().items() if count}
-    few = [label for label, count in counts.items() if count < FEW_CLIPS]
-    if unjudged or 2 * len(few) <= len(counts):
-        return
+    few = [label for label, count in counts.items() if count < (FEW_CLIPS if parts > 1 else FEW_TRAINING)]
+    if 2 * len(few) <= len(counts):
+        return None
     most = max(counts[label] for label in few)
     told = counted_of(len(few), len(counts), "class", "has", "have")
     told = f"{told} {'only ' if most == 1 else 'at most '}{counted(most, 'clip')} ({some(few)})"
@@ -45,7 +49,36 @@ def check_counts(videos: VideoList, *, parts: int, unjudged: bool) -> None:
         why = "some must train and others judge, so any figure would be luck"
     else:
         why = "a model learns their places and people with so few, not the actions"
-    raise DataError(f"{videos.source}: {told}: {why}. {RECORD_MORE}. {ANYWAY}")
+    anyway = ANYWAY if parts > 1 else "To train all the same: --unjudged"
+    return DataError(f"{videos.source}: {told}: {why}. {RECORD_MORE}. {anyway}")
+
+
+def classes_said(videos: VideoList) -> str:
+    """Return a sentence on the classes, by which people see whether the right folders were taken for them."""
+    counts = [f"{shown_spaces(label)} {count}" for label, count in videos.counts().items()]
+    more = f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+    return f"Classes: {len(counts)}, with clips: {', '.join(counts[:SHOWN])}{more}."
+
+
+def persons_as_classes(videos: VideoList) -> Iterator[str]:
+    """Yield a sentence if the class folders are probably people or places, because the same folders are in each of them.
+
+    Folders with numbers or dates are recordings instead.
+    """
+    below: dict[str, set[str]] = defaultdict(set)
+    for video in videos.videos:
+        parts = PurePath(video.name).parts
+        if video.line or len(parts) < 3 or parts[-3] != videos.labels[video.label]:
+            return
+        below[parts[-3]].add(parts[-2])
+    folders = next(iter(below.values()), set())
+    words = not any(character.isdigit() for name in folders for character in name)
+    if len(below) > 1 and len(folders) > 1 and words and all(one == folders for one in below.values()):
+        classes, first = sorted(folders), min(below)
+        yield (
+            f"the classes are the folders {some(sorted(below))}, and each of them has the folders {some(classes)}. If those are the classes, "
+            f"put them first, as in {videos.source / classes[0] / first}, or give a CSV with the columns path, label and person"
+        )
 
 
 def single_groups(videos: VideoList, grouping: Grouping) -> Iterator[str]:

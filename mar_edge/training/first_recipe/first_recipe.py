@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from mar_edge.counting import counted
-from mar_edge.errors import OptionError, RecipeError, TrainingError
+from mar_edge.errors import OptionError, OutputError, RecipeError, TrainingError
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import FileKind, check_not_input, check_replaceable
 from mar_edge.files.yaml_text import parse_yaml
+from mar_edge.printable import typed
 from mar_edge.reporting import Progress, no_progress
 from mar_edge.runtime.video.probe import VideoInfo
 from mar_edge.training.first_recipe.advice import few_clips, why_weighted
@@ -54,14 +55,19 @@ class InitOptions:
         split: how clips are split that are not yet.
         mirror: whether clips are mirrored; None to decide here.
         idle: the class that is no event, or `none`; None to decide here.
-        force: replace an existing recipe, and its lists.
+        force: replace an existing recipe, and its lists; None if the command cannot.
     """
 
     minutes: float = 10.0
     split: SplitOptions = field(default_factory=SplitOptions)
     mirror: Mirror | None = None
     idle: str | None = None
-    force: bool = False
+    force: bool | None = False
+
+    @property
+    def instead(self) -> str:
+        """What to do if a file is in the way."""
+        return "Choose another name with -o" + ("" if self.force is None else ", or replace it with --force")
 
     def words(self) -> list[str]:
         """Return the options as they are typed, without those that only say what may be replaced."""
@@ -120,26 +126,39 @@ def make_recipe(
         DataError: with advice, if the clips cannot be used, or nothing can be judged with them.
         OptionError: if the options ask for what is not possible.
         OutputError: if the recipe or its lists exist, or cannot be written.
-        TrainingError: if the training does not fit this machine.
     """
-    advice = "Choose another name, or replace it with --force"
     for place in (path, out):
         if data.is_dir() and is_in(place, data):
             raise OptionError(
                 f"{place} lies in the folder {data}, where what is written there would be taken for clips. Choose another place with -o"
             )
     check_not_input(path, [data])
-    check_replaceable(path, RECIPE, force=options.force, advice=advice)
+    _check_new(path, options)
+    lists = path.with_name(f"{path.stem}_lists")
     parts = find_parts(
-        data, options.split, path.with_name(f"{path.stem}_lists"), force=options.force, progress=progress
+        data, options.split, lists, force=bool(options.force), instead=options.instead, progress=progress
     )
     made = _Maker(data, path, out, options, command, parts, ask, progress)
     text, said, doubts, plan = made.make()
-    write_output(path, text.encode("utf-8", "surrogateescape"), kind=RECIPE, force=options.force)
+    _check_new(path, options)  # another command may have written it in the meantime
+    write_output(path, text.encode("utf-8", "surrogateescape"), kind=RECIPE, force=bool(options.force))
     # the time is planned better here, from more than the model's work
-    needs = [line for line in plan.lines if not line.startswith("time: ")]
+    needs = [line for line in plan.lines if not line.startswith("time: ")] if plan else []
     needs.append(f"memory of the export to INT8, afterwards: about {gigabytes(EXPORT_BYTES)}")
     return FirstRecipe(path, (*parts.said, *said), (*parts.doubts, *doubts), tuple(needs))
+
+
+def _check_new(path: Path, options: InitOptions) -> None:
+    """Check that no recipe is there, which somebody may have edited.
+
+    Raises:
+        OutputError: if one is.
+    """
+    if path.is_file() and path.stat().st_size and not options.force:
+        raise OutputError(
+            f"{path} exists, and may have been edited. Train it with: mar-edge train {typed(path)}. {options.instead}"
+        )
+    check_replaceable(path, RECIPE, force=bool(options.force), advice=options.instead)
 
 
 def _device() -> torch.device:
@@ -160,8 +179,8 @@ class _Maker:
     ask: Ask
     progress: Progress
 
-    def make(self) -> tuple[str, list[str], list[str], Plan]:
-        """Return the recipe's text, what was decided, what to doubt, and what it takes."""
+    def make(self) -> tuple[str, list[str], list[str], Plan | None]:
+        """Return the recipe's text, what was decided, what to doubt, and what it takes; None for the last if that is not there."""
         choices, infos = self._choose()
         train, val = self.parts.train, self.parts.val
         self.progress("measuring this device", 0, 0)
@@ -178,13 +197,14 @@ class _Maker:
             text = write_text(fitted)
             recipe = _parsed(text)
             check_places(recipe)
+            plan, doubts = None, self._doubts(fitted, costs.busy)
             try:
                 plan = plan_training(recipe, Split(train, val), Place(_device()))
-            except TrainingError:
-                if budget.size_px == min(SIZES_PX):
-                    raise
-                continue  # smaller pictures take less memory
-            return text, self._said(fitted), self._doubts(fitted, costs.busy), plan
+            except TrainingError as error:
+                if budget.size_px > min(SIZES_PX):
+                    continue  # smaller pictures take less memory
+                doubts.append(str(error))  # the training refuses it, unless it fits by then
+            return text, self._said(fitted), doubts, plan
         raise AssertionError("the smallest size fits or is refused")
 
     def _choose(self) -> tuple[Choices, list[VideoInfo]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from mar_edge.counting import counted, form
@@ -16,8 +17,10 @@ from mar_edge.datasets.split_lists import write_split
 from mar_edge.datasets.splits import read_clips, split
 from mar_edge.datasets.video_list import VideoList, read_video_list
 from mar_edge.errors import DataError, OptionError
+from mar_edge.printable import typed
 from mar_edge.reporting import Progress, no_progress
-from mar_edge.training.first_recipe.advice import ANYWAY, check_counts, single_groups
+from mar_edge.training.first_recipe.advice import ANYWAY, classes_said, persons_as_classes, single_groups, too_few
+from mar_edge.training.first_recipe.unlisted import unlisted_clips
 
 SHARES = ((0.2, 0.2), (0.25, 0.0))
 """Validation and test, tried in this order: with few groups there is no test."""
@@ -67,7 +70,13 @@ class Parts:
 
 
 def find_parts(
-    data: Path, options: SplitOptions, lists: Path, *, force: bool = False, progress: Progress = no_progress
+    data: Path,
+    options: SplitOptions,
+    lists: Path,
+    *,
+    force: bool = False,
+    instead: str = "Choose another folder",
+    progress: Progress = no_progress,
 ) -> Parts:
     """Find the parts of somebody's clips; those that are not split yet are split by group, into lists.
 
@@ -76,6 +85,7 @@ def find_parts(
         options: how to split.
         lists: folder for the lists of a split.
         force: replace files of others that have the lists' names.
+        instead: what to do if they are in the way, for the error message.
         progress: called while files are opened.
 
     Raises:
@@ -86,7 +96,8 @@ def find_parts(
     given = _given(data)
     if "train" in given and len(given) > 1:
         return _as_given(data, given, options, progress)
-    return _newly_split(given.get("train", data), options, lists, force, progress)
+    write = partial(write_split, folder=lists, force=force, advice=instead)
+    return _newly_split(given.get("train", data), options, lists, write, progress)
 
 
 def _given(data: Path) -> dict[str, Path]:
@@ -117,8 +128,10 @@ def _as_given(data: Path, given: Mapping[str, Path], options: SplitOptions, prog
     }
     _check_apart({"train": train, **rest})
     counts = ", ".join(f"{name} {counted(len(one.videos), 'clip')}" for name, one in {"train": train, **rest}.items())
-    said, doubts = [f"{data} is split already: {counts}."], _shared(train, rest, options.group)
-    check_counts(train, parts=1, unjudged=options.unjudged)
+    said = [f"{data} is split already: {counts}.", classes_said(train)]
+    doubts = [*_unlisted(data, given), *persons_as_classes(train), *_shared(train, rest, options.group)]
+    if not options.unjudged and (refused := too_few(train, parts=1)):
+        raise refused
     if "val" not in rest:
         rest["val"] = rest.pop("test")
         doubts.append(
@@ -127,6 +140,16 @@ def _as_given(data: Path, given: Mapping[str, Path], options: SplitOptions, prog
         )
     doubts += _unseen(train, rest)
     return Parts(train, rest["val"], rest.get("test"), tuple(said), tuple(doubts))
+
+
+def _unlisted(data: Path, given: Mapping[str, Path]) -> list[str]:
+    lists = [path for path in given.values() if path.is_file()]
+    if not lists or not (names := unlisted_clips(data, lists)):
+        return []
+    return [
+        f"{counted(len(names), 'clip')} of {data} {form(len(names), 'is', 'are')} in none of its lists and {form(len(names), 'is', 'are')} "
+        f"not used: {some(names)}. To split all clips anew run: mar-edge data split {typed(data)}"
+    ]
 
 
 def _check_apart(parts: Mapping[str, VideoList]) -> None:
@@ -178,40 +201,43 @@ def _unseen(train: VideoList, rest: Mapping[str, VideoList]) -> Iterator[str]:
             yield f"{name} has no clip of {some(absent)}: how well {form(len(absent), 'it is', 'they are')} recognised stays unknown"
 
 
-def _newly_split(data: Path, options: SplitOptions, lists: Path, force: bool, progress: Progress) -> Parts:
+def _newly_split(
+    data: Path, options: SplitOptions, lists: Path, write: partial[list[Path]], progress: Progress
+) -> Parts:
     videos = read_clips(data, progress=progress)
     check_classes(videos)
     check_files(videos, identities(videos))
-    check_counts(videos, parts=2, unjudged=options.unjudged)
     grouping = find_groups(videos, options.group)
-    refused: DataError | None = None
-    for val, test in _shares(options):
+    few, refused = too_few(videos, parts=2), None
+    if few is not None and not options.unjudged:
+        raise few
+    doubts = [*persons_as_classes(videos), *single_groups(videos, grouping)]
+    for val, test in _shares(options, all_train=few is not None):
         try:
             found = split(videos, grouping, val=val, test=test)
         except DataError as error:
             refused = refused or error
             continue
         asked = {"group": options.group, "val": 100 * val, "test": 100 * test, "seed": 0}
-        paths = write_split(found, lists, command=asked, inputs=[data if data.is_file() else None], force=force)
+        paths = write(found, command=asked, inputs=[data if data.is_file() else None])
         parts = {path.stem: replace(found.parts[path.stem], source=path) for path in paths}
         counts = ", ".join(f"{name} {counted(len(one.videos), 'clip')}" for name, one in parts.items())
-        said = (f"{data} is not split yet, so it is now, into {lists}: {counts}.", found.grouping.said)
-        doubts = [*single_groups(videos, found.grouping), *found.remarks]
+        told = f"{data} is not split yet, so it is now, into {lists}: {counts}."
         if refused is not None:
-            doubts.insert(
-                0,
-                "there are too few groups for a test list; validation chooses the best model, so figures from it flatter",
+            doubts.append(
+                "there are too few groups for a test list; validation chooses the best model, so figures from it flatter"
             )
-        return Parts(parts["train"], parts.get("val"), parts.get("test"), said, tuple(doubts))
+        said = (told, classes_said(videos), found.grouping.said)
+        return Parts(parts["train"], parts.get("val"), parts.get("test"), said, (*doubts, *found.remarks))
     if not options.unjudged:
         assert refused is not None
         raise DataError(f"{str(refused).rstrip('.')}. {ANYWAY}")
     alone = f"all {counted(len(videos.videos), 'clip')} of {data} train and none judges, as --unjudged says."
-    return Parts(videos, None, None, (alone,), tuple(single_groups(videos, grouping)))
+    return Parts(videos, None, None, (alone, classes_said(videos)), tuple(doubts))
 
 
-def _shares(options: SplitOptions) -> tuple[tuple[float, float], ...]:
-    """Return the shares of validation and test to try."""
+def _shares(options: SplitOptions, *, all_train: bool) -> tuple[tuple[float, float], ...]:
+    """Return the shares of validation and test to try; none if all clips train and nothing else was asked for."""
     if options.val is None and options.test is None:
-        return SHARES
+        return () if all_train else SHARES
     return ((SHARES[1][0] if options.val is None else options.val, options.test or 0.0),)

@@ -99,8 +99,8 @@ def _export(trained: Trained, bundle: Path) -> NextCommand:
 
 
 def _judge(trained: Trained, bundle: Path, detects: bool) -> Iterator[NextCommand]:
-    root = [] if trained.root is None else ["--root", trained.root]
-    report = ["--report", bundle.with_name(f"{bundle.stem}.html")]
+    root: list[str | Path] = [] if trained.root is None else ["--root", trained.root]
+    report: list[str | Path] = ["--report", bundle.with_name(f"{bundle.stem}.html")]
     if trained.val is not None and detects:
         told = (
             f"choose the onset of each class for {100 * FALSE_ALARMS:g} % of false alarms, and write it into the bundle"
