@@ -63,6 +63,7 @@ def write_report(
     facts: Mapping[str, str],
     history: Sequence[Mapping[str, Any]] = (),
     kept_step: int | None = None,
+    curves_of: str = "",
     evaluation: Evaluation | None = None,
     detection: Detection | None = None,
     pictures: Pictures | None = None,
@@ -79,6 +80,7 @@ def write_report(
         history: of training, one row per report: `step` and any of `epoch, loss, lr, top1, val_top1, val_loss`; any
             other number is a part of the loss. Shares are 0 to 1.
         kept_step: step whose weights were kept by validation; None for none.
+        curves_of: a sentence below the curves on whose they are, if all other figures are of another model.
         evaluation: of the finished model; None leaves out everything except the curves and the facts.
         detection: the same evaluation of its classes as detectors; None leaves that out.
         pictures: returns frames for the most wrong examples; None for no pictures.
@@ -98,7 +100,8 @@ def write_report(
         sections.append(_section("In words", answers_body(answers)))
     curves = training_curves(history, kept_step)
     if curves is not None:
-        sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate")))
+        whose = f'<p class="soft">{escape(curves_of)}</p>' if curves_of else ""
+        sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate") + whose))
     if evaluation is not None:
         sections += [_confusion(evaluation), _classes(evaluation)]
         sections += [] if detection is None else [_section("Detector", detection_section(detection))]
@@ -237,10 +240,13 @@ def _class_list(parts: Sequence[ClassAccuracy], title: str = "class") -> str:
 
 def _calibration(evaluation: Evaluation) -> str:
     confidence = float(evaluation.scores.max(axis=1).mean())
-    lean = confidence - evaluation.top1
-    said = "well calibrated" if abs(lean) < 0.02 else "overconfident" if lean > 0 else "underconfident"
+    low, high = evaluation.interval95
+    said = "the model is overconfident" if confidence > high else "the model is underconfident"
+    if low <= confidence <= high:
+        said = f"{counted(len(evaluation.names), 'clip')} show no difference"
     text = (
-        f"<p>The mean confidence is {_percent(confidence)} and the accuracy is {_percent(evaluation.top1)}: the model is {said}.</p>"
+        f"<p>The mean confidence is {_percent(confidence)} and the accuracy is {_percent(evaluation.top1)} "
+        f"(95 %: {100 * low:.1f} to {100 * high:.1f} %): {said}.</p>"
         f"<p>Its expected calibration error is <b>{_percent(evaluation.ece)}</b>: the mean distance of confidence and accuracy "
         "over 15 bins of confidence (Guo et al. 2017).</p>"
         '<p class="soft">Bars above the dashed line: the accuracy is higher than the confidence. Bars with few clips, see the lower part, mean '

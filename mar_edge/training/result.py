@@ -127,6 +127,7 @@ def judge_training(
         facts=_facts(recipe, data, progress, baselines),
         history=[{name: value for name, value in row.items() if name != RATE} for row in progress["rows"]],
         kept_step=progress["best"]["step"] if progress["best"] else None,
+        curves_of="" if judgement is None else judgement.choice.curves_of,
         evaluation=judged,
         detection=None if judged is None else judge_detection(recipe, judged),
         pictures=None if val is None else lambda index: val.views(index)[0],

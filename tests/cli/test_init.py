@@ -40,7 +40,7 @@ def test_a_folder_becomes_a_checkpoint_and_the_same_command_goes_on(
     done = mar_edge(*words, "trainer.steps=1", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "clips is not split yet, so it is now, into runs/mine/recipe_lists: " in done.stderr
-    assert "Idle class: none; its name says" in done.stderr
+    assert "Idle class: 'none'; its name says" in done.stderr
     assert "written: runs/mine/recipe.yaml" in done.stderr and "step 1 of 1" in done.stderr
     assert (tmp_path / "runs/mine/last.safetensors").is_file()
     monkeypatch.chdir(tmp_path)

@@ -135,6 +135,26 @@ def test_a_report_tells_what_there_is(tmp_path: Path, classes: int) -> None:
     assert len(table_cells) == (classes**2 if classes <= 25 else 0)
 
 
+@pytest.mark.parametrize(
+    ("clips", "confidence", "says"),
+    [(8, 0.95, "8 clips show no difference"), (800, 0.99, "is overconfident"), (800, 0.51, "is underconfident")],
+)
+def test_calibration_is_judged_by_the_interval(tmp_path: Path, clips: int, confidence: float, says: str) -> None:
+    right = np.arange(clips) % 8 > 0  # 87.5 %
+    first = np.where(right, confidence, 1 - confidence).astype(np.float32)
+    evaluation = Evaluation(
+        labels=("a", "b"),
+        scores=np.stack([first, 1 - first], axis=1),
+        targets=np.zeros(clips, np.int64),
+        names=tuple(map(str, range(clips))),
+    )
+    write_report(
+        tmp_path / "r.html", title="t", facts={}, history=HISTORY, curves_of="Not of this model.", evaluation=evaluation
+    )
+    text = read(tmp_path / "r.html").text
+    assert says in text and "Not of this model." in text
+
+
 def test_everything_is_escaped(tmp_path: Path) -> None:
     labels = [NASTY, *(f"{NASTY} {index}" for index in range(6))]
     evaluation = made(labels, 60, skill=0.5, absent=1)

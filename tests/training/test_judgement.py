@@ -85,7 +85,7 @@ def picked(tuned: list[int], probe: list[int], flow: list[int], folder: Path) ->
 def test_fine_tuning_is_taken_if_it_beats_the_best_probe_beyond_doubt(tmp_path: Path) -> None:
     half = [1, 0] * 20
     choice = picked([1] * 40, half, half, tmp_path)
-    assert choice.chosen.name == TUNED
+    assert choice.chosen.name == TUNED and not choice.curves_of
     assert choice.why[0].startswith("Fine-tuning recognises 100.0% of 40 validation clips (95 %: 91.2% to 100.0%)")
     assert choice.why[1].startswith("Fine-tuning is better than the probe of x by 50.0 points (95 %: +")
     assert [one.split(" by ")[0] for one in choice.worth] == [
@@ -100,6 +100,7 @@ def test_otherwise_the_probe_is_taken_and_that_is_said(tmp_path: Path) -> None:
     assert choice.chosen.name == "probe of x" and choice.chosen.checkpoint == tmp_path / "probe-x.safetensors"
     assert "Fine-tuning is not shown to be better or worse than the probe of x: +2.5 points" in choice.why[1]
     assert choice.why[1].endswith("so the probe is taken, which is cheaper and surer")
+    assert choice.curves_of.endswith("All other figures are of the probe of x, which was chosen.")
     assert choice.worth[-1].startswith("So a network is not shown to be worth it: flow needs none. More groups")
     nothing = picked([0] * 40, [0] * 40, [0] * 40, tmp_path)
     assert nothing.worth[-1].startswith("So nothing was learned that these clips can show. More groups")
@@ -137,7 +138,7 @@ def test_over_fitting_is_told_from_training_against_validation() -> None:
     over = looks(1.0, 0.5, 0.6, 0.7, 0.8, 0.9)
     said = judge_fit(over, 0.99)
     assert said[0].startswith(
-        "Over-fitted: at the end it recognised 99% of its training clips, as augmented, and 50% of"
+        "Over-fitted: at the end fine-tuning recognised 99% of its training clips, as augmented, and 50% of"
     )
     assert "risen since step 20" in said[1] or "risen since step 30" in said[1]
     assert judge_fit(over, 0.55) == (f"V{over.risen[1:]} (the middle one of three validations each)",)  # type: ignore[index]

@@ -249,7 +249,8 @@ class _Maker:
             f"Window: {window.said}, at {window.rate_fps:g} frames/s.",
             f"Start: {choices.start.name}, {choices.start.said}.",
             f"Mirroring: {choices.mirroring.said}.",
-            f"Idle class: {choices.idle_label or 'none'}; {choices.idle_said}.",
+            (f"Idle class: '{choices.idle_label}'" if choices.idle_label else "No idle class")
+            + f"; {choices.idle_said}.",
             f"Size and steps: {budget.size_px} px, {counted(budget.steps, 'step')} of about {budget.step_s:.2g} s: {budget.limit}.",
             f"Time: about {_minutes(sum(budget.spent_s.values()))} of {self.options.minutes:g} minutes: "
             + ", ".join(f"{name} {_minutes(seconds)}" for name, seconds in budget.spent_s.items())

@@ -61,6 +61,13 @@ class Choice:
             said.append(f"So a network is not shown to be worth it: flow needs none. {ADVICE}")
         return said
 
+    @property
+    def curves_of(self) -> str:
+        """Whose the curves of the training are, a sentence; empty if all figures are of the same weights."""
+        if self.chosen.name == TUNED:
+            return ""
+        return f"These curves are of fine-tuning. All other figures are of the {self.chosen.name}, which was chosen."
+
     def _below(self, name: str) -> bool:
         return name in self.beaten and self.beaten[name].verdict != "better"
 

@@ -92,7 +92,7 @@ def judge_fit(looks: Looks, train_top1: float | None) -> tuple[str, ...]:
     if not looks.all or train_top1 is None:
         return ()
     last, risen = looks.all[-1], looks.risen
-    shares = f"at the end it recognised {train_top1:.0%} of its training clips, as augmented, and {last.top1:.0%} of the validation clips"
+    shares = f"at the end fine-tuning recognised {train_top1:.0%} of its training clips, as augmented, and {last.top1:.0%} of the validation clips"
     rising = f"{risen[0].upper()}{risen[1:]} (the middle one of three validations each)" if risen else None
     if train_top1 - last.top1 >= GAP:
         said = f"Over-fitted: {shares}" if rising else f"It knows its training clips better than others: {shares}"
