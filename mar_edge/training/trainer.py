@@ -74,10 +74,11 @@ def train(recipe: Recipe, console: Console, *, force: bool = False, clock: Clock
 
 
 def _baselines(recipe: Recipe, split: Split, progress: Progress, *, goes_on: bool) -> list[Baseline]:
-    """Run the baselines, or read those of an earlier start."""
+    """Run the baselines, or read those of an earlier start if none of its models was moved away."""
     folder = recipe.trainer.out
     known = read_baselines(folder / BASELINES) if goes_on else []
-    return known or run_baselines(recipe, split, folder, progress)
+    there = all(one.checkpoint is None or one.checkpoint.exists() for one in known)
+    return known if known and there else run_baselines(recipe, split, folder, progress)
 
 
 def _plan(recipe: Recipe, split: Split | None, fabric: Fabric, *, force: bool) -> Plan:

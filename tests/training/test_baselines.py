@@ -20,8 +20,10 @@ from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
+from mar_edge.reporting import no_progress
 from mar_edge.training import recipe as recipes
-from mar_edge.training.baselines.baseline import BASELINES, read_baselines
+from mar_edge.training import trainer
+from mar_edge.training.baselines.baseline import BASELINES, Baseline, read_baselines, write_baselines
 from mar_edge.training.baselines.baselines import run_baselines
 from mar_edge.training.baselines.comparison import compare, share_interval95
 from mar_edge.training.baselines.flow_histograms import SIZE_PX, flow_histograms
@@ -187,6 +189,20 @@ def test_a_training_begins_with_them_and_says_whether_it_was_worth_it(
     assert "baseline flow: 100.0%" in capsys.readouterr().err  # of the first start
     assert (tmp_path / "run" / BASELINES).stat().st_mtime_ns == written and again.judgement is not None
     assert again.judgement.short == result.judgement.short
+
+
+def test_a_probe_that_was_deleted_is_fitted_again(
+    recipe: Recipe, films: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = read_split(recipe.data, labelled=True)  # type: ignore[arg-type]
+    probe = Baseline("probe of x", 1.0, None, None, None, 2, (), None, recipe.trainer.out / "probe-x.safetensors")
+    made: list[Baseline] = []
+    monkeypatch.setattr(trainer, "run_baselines", lambda *_: made)
+    write_baselines(recipe.trainer.out / BASELINES, [probe])
+    assert trainer._baselines(recipe, split, no_progress, goes_on=True) is made
+    (recipe.trainer.out / "probe-x.safetensors").touch()
+    assert trainer._baselines(recipe, split, no_progress, goes_on=True) == [probe]
+    assert trainer._baselines(recipe, split, no_progress, goes_on=False) is made
 
 
 def evaluation(right: list[int]) -> Evaluation:

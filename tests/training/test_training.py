@@ -266,7 +266,10 @@ def test_a_damaged_newest_state_is_told_and_the_one_before_is_used_without_tempo
 
 def test_a_folder_with_another_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:
     train(recipes.load(recipe, ["trainer.steps=1"]), QUIET)
-    with pytest.raises(CheckpointError, match=r"another recipe: seed \(there its default, here 5\)"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"another recipe: seed \(there its default, here 5\)\. .*trainer\.out=\S*run-2\. .*last\.state\.pt there$",
+    ):
         train(recipes.load(recipe, ["trainer.steps=1", "seed=5"]), QUIET)
     held = FileLock(tmp_path / "run" / ".lock")
     with held, pytest.raises(OutputError, match="another process is training in"):
