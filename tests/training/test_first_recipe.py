@@ -120,7 +120,9 @@ def test_whoever_insists_trains_with_all_of_few_clips(
 
 def test_classes_are_told_and_people_are_not_taken_for_them(tmp_path: Path, videos: list[Path]) -> None:
     good = clips(tmp_path / "good", videos, ["wave", "none"], people=3, each=2)
+    (good / "notes.txt").write_text("Monday")
     parts = parts_of(good, tmp_path)
+    assert "1 left out: notes.txt" in parts.doubts[0]
     assert "Classes: 2, with clips: none 6, wave 6." in parts.said
     assert not any("put them first" in doubt for doubt in parts.doubts)
     for person, folder in enumerate(("ann", "ben", "cyn")):

@@ -129,7 +129,8 @@ def _as_given(data: Path, given: Mapping[str, Path], options: SplitOptions, prog
     _check_apart({"train": train, **rest})
     counts = ", ".join(f"{name} {counted(len(one.videos), 'clip')}" for name, one in {"train": train, **rest}.items())
     said = [f"{data} is split already: {counts}.", classes_said(train)]
-    doubts = [*_unlisted(data, given), *persons_as_classes(train), *_shared(train, rest, options.group)]
+    doubts = [remark for part in (train, *rest.values()) for remark in part.remarks]
+    doubts += [*_unlisted(data, given), *persons_as_classes(train), *_shared(train, rest, options.group)]
     if not options.unjudged and (refused := too_few(train, parts=1)):
         raise refused
     if "val" not in rest:
@@ -211,7 +212,7 @@ def _newly_split(
     few, refused = too_few(videos, parts=2), None
     if few is not None and not options.unjudged:
         raise few
-    doubts = [*persons_as_classes(videos), *single_groups(videos, grouping)]
+    doubts = [*videos.remarks, *persons_as_classes(videos), *single_groups(videos, grouping)]
     for val, test in _shares(options, all_train=few is not None):
         try:
             found = split(videos, grouping, val=val, test=test)

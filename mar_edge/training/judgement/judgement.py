@@ -114,6 +114,9 @@ def judge_groups(evaluation: Evaluation) -> tuple[str, ...]:
     count = len(evaluation.names) if evaluation.bootstrap is None else evaluation.bootstrap.count
     what = f"{clips}" if evaluation.bootstrap is None else f"{clips} of {counted(count, 'group')}"
     said = f"the 95 % interval of top-1 is {100 * (high - low):.0f} points wide, {low:.0%} to {high:.0%}, from {what}"
+    if grouping is not None and not grouping.independent and len(set(grouping.groups)) == 1:
+        one = f"No: all {clips} are of one group ({grouping.groups[0]}), so they cannot tell how well others are recognised"
+        return (one, f"For independent clips {said}", grouping.said.rstrip("."))
     many = "four times as many halve it"
     notes = [f"No: {said}; {many}" if high - low > WIDE else f"Yes: {said}"]
     if evaluation.bootstrap is not None and count < FEW_GROUPS:
