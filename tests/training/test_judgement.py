@@ -157,6 +157,8 @@ def test_too_few_groups_are_told() -> None:
         "No: the 95 % interval of top-1 is 75 points wide, 25% to 100%, from 20 validation clips of 4 groups"
     )
     assert "10 groups or more" in few[1] and few[2] == "Groups: some"
+    alike = judge_groups(evaluation([1] * 40, ["a", "b"] * 20))  # what a third group does is not known
+    assert alike[0].startswith("Perhaps: ") and "of 2 groups" in alike[0] and "10 groups or more" in alike[1]
     one = judge_groups(evaluation([1] * 40, ["room1"] * 40))  # however narrow the interval is
     assert one[0].startswith("No: all 40 validation clips are of one group (room1), so they cannot tell")
     many = judge_groups(evaluation([1] * 900 + [0] * 100, [str(place // 5) for place in range(1000)]))

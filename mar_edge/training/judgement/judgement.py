@@ -118,8 +118,9 @@ def judge_groups(evaluation: Evaluation) -> tuple[str, ...]:
         one = f"No: all {clips} are of one group ({grouping.groups[0]}), so they cannot tell how well others are recognised"
         return (one, f"For independent clips {said}", grouping.said.rstrip("."))
     many = "four times as many halve it"
-    notes = [f"No: {said}; {many}" if high - low > WIDE else f"Yes: {said}"]
-    if evaluation.bootstrap is not None and count < FEW_GROUPS:
+    few = evaluation.bootstrap is not None and count < FEW_GROUPS
+    notes = [f"No: {said}; {many}" if high - low > WIDE else f"Perhaps: {said}" if few else f"Yes: {said}"]
+    if few:
         notes.append(f"The interval itself is rough: {FEW_GROUPS} groups or more would make it reliable")
     return (*notes, *([] if grouping is None else [grouping.said.rstrip(".")]))
 
