@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -107,8 +107,9 @@ def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_prog
         progress: called while the files of a folder are opened.
 
     Raises:
-        DataError: if a list cannot be used, there are fewer than two classes, or all videos of one are held out.
+        DataError: if a list is missing or cannot be used, there are fewer than two classes, or all videos of one are held out.
     """
+    _check_there(path for path in (*data.train, data.val) if path is not None)
     if not labelled:
         videos = _unlabelled(data.train, data.root, progress)
         return Split(hold_out(videos, data.hold_out)[0] if data.hold_out else videos, None)
@@ -126,6 +127,19 @@ def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_prog
     if data.val is None:
         return Split(train, None)
     return Split(train, read_video_list(data.val, root=data.root, labels=train.labels, progress=progress))
+
+
+def _check_there(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            start = (
+                f". Relative paths of a recipe start from the folder in which you give the command, now {Path.cwd()}"
+            )
+            raise DataError(f"no such file or folder: {path}{'' if path.is_absolute() else start}") from error
+        except OSError:
+            continue  # whoever reads it says why it cannot
 
 
 def _unlabelled(sources: Sequence[Path], root: Path | None, progress: Progress) -> VideoList:

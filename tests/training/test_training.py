@@ -397,6 +397,7 @@ def test_data_that_cannot_be_trained_on(recipe: Path, videos: Path, tmp_path: Pa
             train(recipes.load(recipe, [f"data.train={listing}", *overrides]), QUIET)
 
     good = "path,label\nleft_0.mp4,left\nright_0.mp4,right\n"
+    refuses(good, r"no such file or folder: elsewhere/val\.csv\. Relative paths .* now /", "data.val=elsewhere/val.csv")
     refuses("", "contains no videos")
     refuses("path,label\n", "no videos")
     refuses("path,label\nleft_0.mp4,left\n", "one class only")
