@@ -175,6 +175,8 @@ def _by_names(videos: VideoList) -> Grouping:
     single: Grouping | None = None
     doubt = ""
     for rule in rules():
+        if single is not None and rule.name == single.name:
+            continue  # names already called them one; a weaker rule for the same does not know better
         found = [rule.reads(name, label) for name, label in zip(names, labels, strict=True)]
         shown = [group for group in found if group]
         if len(shown) < MIN_SHARE * len(found) or len(set(shown)) == len(shown):
