@@ -29,6 +29,7 @@ from mar_edge.training.progress import RATE
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.run_folder import BEST, LAST, REPORT
 from mar_edge.training.training_data import TrainingData
+from mar_edge.training.videos import VideosPart
 from mar_edge.version import __version__
 
 Ended = Literal["steps", "patience", "time", "signal"]
@@ -153,13 +154,16 @@ def _judge(
     write_chosen(weights, choice, choice.chosen.checkpoint)
     judged = choice.chosen.evaluation
     detects = judged is not None and judge_detection(recipe, judged) is not None
+    suspects = find_suspects(choice.chosen.name, judged, baselines)
+    if isinstance(recipe.data, VideosPart):
+        suspects = [one.findable(recipe.data) for one in suspects]
     return Judgement(
         choice=choice,
         weights=weights,
         ended=_ended_early(progress),
         fit=judge_fit(Looks.of(progress["rows"]), recognised(progress["rows"])),
         groups=() if judged is None else judge_groups(judged),
-        suspects=tuple(find_suspects(choice.chosen.name, judged, baselines)),
+        suspects=tuple(suspects),
         leaks=data.leaks,
         commands=tuple(next_commands(Trained.by(recipe, weights), detects=detects)),
     )

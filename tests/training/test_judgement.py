@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from mar_edge.training.judgement.choice import TUNED, Candidate, Choice, choose,
 from mar_edge.training.judgement.judgement import judge_detection, judge_fit, judge_groups, recognised
 from mar_edge.training.judgement.looks import Looks
 from mar_edge.training.judgement.next_commands import Trained, next_commands
-from mar_edge.training.judgement.suspects import find_suspects
+from mar_edge.training.judgement.suspects import Suspect, find_suspects
+from mar_edge.training.videos import VideosPart
 from tests.fakes.films import moving_square, write_film
 from tests.fakes.recipes import films, tiny, write
 from tests.fakes.tiny_model import INFO, TINY
@@ -177,6 +179,24 @@ def test_a_wrong_label_is_found_and_a_hard_clip_is_not_accused() -> None:
     some = [baseline("flow", None, held_out=better), baseline("probe of y", None, held_out=worse)]
     assert {one.judge for one in find_suspects("x", None, some)} <= {"probe of y"}
     assert find_suspects("x", None, [baseline("majority", None)]) == []
+
+
+def test_a_suspect_can_be_opened_from_where_the_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("clips/a", "runs/x/lists", "elsewhere"):
+        Path(place).mkdir(parents=True)
+    Path("clips/a/1.mp4").touch()
+    values = tiny(tmp_path, Path("runs/x/lists/train.csv"))
+    values["data"]["val"] = "clips"
+    data = recipes.load(write(tmp_path / "recipe.yaml", values)).data
+    assert isinstance(data, VideosPart)
+    listed = Suspect("../../../clips/a/1.mp4", "training", "a", "b", 0.9, "flow")
+    assert listed.findable(data).name == "clips/a/1.mp4"
+    assert replace(listed, name="a/1.mp4", part="validation").findable(data).name == "clips/a/1.mp4"
+    gone = replace(listed, name="a/2.mp4", part="validation").findable(data)
+    assert gone.name == "clips/a/2.mp4"
 
 
 def test_copies_and_groups_in_both_lists_are_leaks(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.training.baselines.baseline import Baseline
+from mar_edge.training.videos import VideosPart
 
 SURE = 0.5
 """Score of another class from which on a model counts as sure of it."""
@@ -25,7 +27,7 @@ class Suspect:
     """A clip to look at: its label is wrong, or it is hard.
 
     Attributes:
-        name: of the clip, as listed.
+        name: of the clip, as listed; with `findable` a path from here.
         part: `training` or `validation`.
         label: its class.
         looks_like: the class that the model is sure of.
@@ -39,6 +41,18 @@ class Suspect:
     looks_like: str
     score: float
     judge: str
+
+    def findable(self, data: VideosPart) -> Suspect:
+        """Return it with a path that opens the clip from the folder of the command; lists name clips from their own folder.
+
+        Args:
+            data: of the recipe, whose lists name the clip.
+        """
+        source = data.train[0] if self.part == "training" or data.val is None else data.val
+        path = os.path.join(data.root or (source if source.is_dir() else source.parent), self.name)
+        short = os.path.normpath(path)
+        same = os.path.exists(short) and os.path.samefile(short, path)  # through a link, `..` leads elsewhere
+        return replace(self, name=short if same else path)
 
 
 def find_suspects(chosen: str, validation: Evaluation | None, baselines: Sequence[Baseline]) -> list[Suspect]:
