@@ -90,7 +90,7 @@ def main() -> None:
 
 def _run(clips: ClipSet, test: Path, folder: Path, minutes: float) -> Outcome:
     """Run both commands, and judge what they made."""
-    bundle = folder.with_suffix(".mar")
+    bundle = folder / "own.mar"
     began_s = time.perf_counter()
     _mar_edge("train", "--data", clips.data, "--minutes", f"{minutes:g}", "-o", folder, *clips.options)
     trained_s = time.perf_counter()
