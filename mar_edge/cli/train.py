@@ -21,7 +21,6 @@ from mar_edge.cli.init import (
     say_first_recipe,
 )
 from mar_edge.counting import counted, form
-from mar_edge.datasets.class_numbers import some
 from mar_edge.errors import OptionError
 from mar_edge.printable import typed
 
@@ -120,6 +119,7 @@ def _recipe_for(data: Path, folder: Path, options: InitOptions) -> Path:
         OptionError: if the earlier start was asked for something else.
     """
     from mar_edge.console import Console
+    from mar_edge.datasets.class_numbers import some
     from mar_edge.training.first_recipe.recipe_text import command_line, read_made_by
     from mar_edge.training.first_recipe.unlisted import unlisted_clips
 
