@@ -6,10 +6,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
-import cv2  # noqa: F401 - before av: after it, OpenCV's windows find the libxcb of av's wheel, and opening one never returns
-
-import av  # isort: skip
-from av.container import InputContainer  # isort: skip
+import av
+from av.container import InputContainer
 
 from mar_edge.errors import SourceCode, SourceError
 from mar_edge.files.regular_file import open_regular
