@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mar_edge.datasets.clip_cache import CachedClip
 from mar_edge.datasets.clip_reader import Sizing, uncached
+from mar_edge.datasets.spread import spread
 from mar_edge.datasets.video_list import VideoList
 from mar_edge.datasets.workers import cores
 from mar_edge.errors import SourceError
@@ -32,7 +33,7 @@ def missing_bytes(videos: VideoList, sizing: Sizing, cache: Path) -> int:
         cache: the folder; it need not exist.
     """
     left = uncached(videos, sizing, cache)
-    probed = _some(left)
+    probed = spread(left, PROBED)
     if not probed:
         return 0
     return round(sum(_size_bytes(path, sizing) for path in probed) / len(probed) * len(left))
@@ -46,15 +47,11 @@ def decoding_bytes(videos: VideoList) -> int:
     """
     paths = list(dict.fromkeys(video.path for video in videos.videos))
     pixels = [0]
-    for path in _some(paths):
+    for path in spread(paths, PROBED):
         with suppress(SourceError):
             info = probe(path)
             pixels.append(info.height_px * info.width_px)
     return min(cores(), len(paths)) * (DECODER_BYTES + PIXEL_BYTES * max(pixels))
-
-
-def _some(paths: list[Path]) -> list[Path]:
-    return [paths[place * len(paths) // PROBED] for place in range(PROBED)] if len(paths) > PROBED else paths
 
 
 def _size_bytes(path: Path, sizing: Sizing) -> int:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from mar_edge.datasets.clip_sampling import dense_times
+from mar_edge.datasets.spread import spread
 from mar_edge.datasets.video_list import VideoList
 from mar_edge.model.config import build
 from mar_edge.runtime.clips.preprocess import preprocess
@@ -143,8 +144,7 @@ def measure(recipe: Recipe, videos: VideoList, device: torch.device) -> Costs:
     Raises:
         SourceError: if a video cannot be read.
     """
-    count = len(videos.videos)
-    chosen = [videos.videos[place * count // min(VIDEOS, count)] for place in range(min(VIDEOS, count))]
+    chosen = spread(videos.videos, VIDEOS)
     films: list[_Film] = []
     clock = _Clock()
     with _one_thread():

@@ -9,6 +9,7 @@ from statistics import median
 
 from mar_edge.counting import counted, counted_of
 from mar_edge.datasets.clip_lengths import lengths
+from mar_edge.datasets.spread import spread
 from mar_edge.datasets.video_list import Video, VideoList
 from mar_edge.errors import DataError, SourceError
 from mar_edge.printable import typed
@@ -53,19 +54,18 @@ def probe_clips(videos: VideoList, progress: Progress) -> list[VideoInfo]:
     Raises:
         DataError: naming the first file that cannot be read.
     """
-    count = len(videos.videos)
-    places = [index * count // PROBED for index in range(PROBED)] if count > PROBED else range(count)
+    chosen = spread(videos.videos, PROBED)
     found: list[VideoInfo] = []
     broken: list[tuple[Video, str]] = []
-    for done, place in enumerate(places):
-        progress("reading lengths", done, len(places))
+    for done, video in enumerate(chosen):
+        progress("reading lengths", done, len(chosen))
         try:
-            found.append(probe(videos.videos[place].path))
+            found.append(probe(video.path))
         except SourceError as error:
-            broken.append((videos.videos[place], str(error)))
+            broken.append((video, str(error)))
     if broken:
         raise DataError(
-            f"{counted_of(len(broken), len(places), 'clip')} cannot be read: {videos.say(*broken[0])}. Repair or remove what is "
+            f"{counted_of(len(broken), len(chosen), 'clip')} cannot be read: {videos.say(*broken[0])}. Repair or remove what is "
             f"broken; all of it is named by: mar-edge data check {typed(videos.source)}"
         )
     return found
