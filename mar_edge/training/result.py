@@ -130,7 +130,7 @@ def judge_training(
         kept_step=progress["best"]["step"] if progress["best"] else None,
         curves_of="" if judgement is None else judgement.choice.curves_of,
         evaluation=judged,
-        detection=None if judged is None else judge_detection(recipe, judged),
+        detection=None if judgement is None else judgement.detection,
         pictures=None if val is None else lambda index: val.views(index)[0],
         answers=() if judgement is None else judgement.answers,
         commands=() if judgement is None else judgement.commands,
@@ -153,7 +153,7 @@ def _judge(
     weights = folder / CHOSEN
     write_chosen(weights, choice, choice.chosen.checkpoint)
     judged = choice.chosen.evaluation
-    detects = judged is not None and judge_detection(recipe, judged) is not None
+    detection = None if judged is None else judge_detection(recipe, judged)
     suspects = find_suspects(choice.chosen.name, judged, baselines)
     if isinstance(recipe.data, VideosPart):
         suspects = [one.findable(recipe.data) for one in suspects]
@@ -163,9 +163,10 @@ def _judge(
         ended=_ended_early(progress),
         fit=judge_fit(Looks.of(progress["rows"]), recognised(progress["rows"])),
         groups=() if judged is None else judge_groups(judged),
+        detection=detection,
         suspects=tuple(suspects),
         leaks=data.leaks,
-        commands=tuple(next_commands(Trained.by(recipe, weights), detects=detects)),
+        commands=tuple(next_commands(Trained.by(recipe, weights), detects=detection is not None)),
     )
 
 

@@ -62,12 +62,6 @@ class Parts:
     said: tuple[str, ...]
     doubts: tuple[str, ...]
 
-    @property
-    def named(self) -> dict[str, VideoList]:
-        """The parts by name, without those that are None."""
-        found = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: part for name, part in found.items() if part is not None}
-
 
 def find_parts(
     data: Path,

@@ -46,6 +46,7 @@ class Judgement:
         ended: why it ended early, a sentence; None if all steps were done.
         fit: whether it is over-fitted, sentences.
         groups: whether there are enough groups to tell, sentences.
+        detection: the classes as detectors; None as in `judge_detection`, or without validation clips.
         suspects: clips whose label is doubtful.
         leaks: what both lists have in common, sentences.
         commands: what to type next.
@@ -56,6 +57,7 @@ class Judgement:
     ended: str | None
     fit: tuple[str, ...]
     groups: tuple[str, ...]
+    detection: Detection | None
     suspects: tuple[Suspect, ...]
     leaks: tuple[str, ...]
     commands: tuple[NextCommand, ...]
