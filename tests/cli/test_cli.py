@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, need
+from tests.conftest import need
 from tests.fakes.bundle import write_bundle
 from tests.fakes.cameras import PictureCamera
 from tests.fakes.command_line import fails_with, mar_edge, records
@@ -205,7 +205,7 @@ def test_a_short_video_is_told_and_still_classified(tmp_path: Path) -> None:
 
 def test_a_short_video_is_filled_up_for_a_windowed_model(tmp_path: Path) -> None:
     short = write_video(tmp_path / "short.mp4", [index / 30 for index in range(15)])
-    windowed = ["--model", str(ROOT / "training" / "egomotion_window.mar"), "--json", "-"]
+    windowed = ["--model", "egomotion_window", "--json", "-"]
     ran = mar_edge("run", "--source", short, *windowed)
     assert any("shorter than one window" in line.get("message", "") for line in records(ran.stdout))
     warning, prediction = records(mar_edge("classify", short, *windowed).stdout)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from mar_edge.bundle import open_bundle
+from mar_edge.bundle import BUILTIN, open_bundle
 from mar_edge.errors import ExportError
 from mar_edge.export.graph import write_graph
 from mar_edge.export.half.emulation import emulate, session
@@ -39,7 +39,7 @@ from tests.fakes.tiny_model import TINY
 Clips = NDArray[np.uint8]
 Logits = NDArray[np.float32]
 
-WINDOWED = Path(__file__).parents[2] / "training" / "egomotion_window.mar"
+WINDOWED = BUILTIN / "egomotion_window.mar"
 MIXED = ("classifier", "encoder.blocks.0.norm1", "encoder.blocks.0.residual", "encoder.blocks.1.attn.softmax")
 """Kept parts of all kinds: a whole module, a norm, sums, a step of attention."""
 

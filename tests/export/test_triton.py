@@ -13,13 +13,13 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as schema
 
-from mar_edge.bundle import Bundle, open_bundle
+from mar_edge.bundle import BUILTIN, Bundle, open_bundle
 from mar_edge.errors import ExportError, OptionError, OutputError
 from mar_edge.export.triton import Serving, quote, write_triton
 from mar_edge.files.graph_files import hash_file
 from tests.fakes.bundle import manifest, write_bundle
 
-WINDOWED = Path(__file__).parents[2] / "training" / "egomotion_window.mar"
+WINDOWED = BUILTIN / "egomotion_window.mar"
 
 
 def read(folder: Path) -> Any:

@@ -281,7 +281,8 @@ def test_few_clips_are_not_seen_too_often_and_few_minutes_are_said() -> None:
 
 def test_the_nearest_model_is_a_built_in_one() -> None:
     start = nearest_builtin(["zoom_in", "zoom_out"], 2.1)
-    assert start.name == "egomotion" and start.config.width == 160
+    assert start.name == "egomotion_window" and start.config.width == 160
+    assert start.config.temporal == "window" and start.config.input_norm == "clip"  # as the recipe
 
 
 def made(data: Path, path: Path, **options: Any) -> FirstRecipe:
@@ -312,7 +313,7 @@ def test_the_recipe_is_valid_says_why_and_is_never_replaced(tmp_path: Path, vide
     recipe = recipes.load(path)
     assert isinstance(recipe.data, VideosPart) and recipe.data.val is not None and recipe.data.val.is_file()
     assert recipe.baselines and recipe.idle_label == "none" and recipe.augment.flip == 0
-    assert recipe.objective.class_weights == "balanced" and recipe.start.weights == "egomotion"
+    assert recipe.objective.class_weights == "balanced" and recipe.start.weights == "egomotion_window"
     assert read_made_by(path) == "mar-edge init 'it'\"'\"'s'"
     text = path.read_text()
     assert f"mar-edge train '{path}'" in text and "--precision int8 --calibrate" in text

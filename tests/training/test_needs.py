@@ -412,4 +412,4 @@ def test_a_teacher_that_sees_other_clips_is_refused_before_anything(recipe: Path
     with pytest.raises(CheckpointError):
         plan(recipe, f"objective.distil={{teacher: {tmp_path / 'no.safetensors'}}}")
     with pytest.raises(MarEdgeError, match="takes clips of .* the student"):
-        plan(recipe, f"objective.distil={{teacher: {ROOT / 'training' / 'egomotion_window.mar'}}}")
+        plan(recipe, "objective.distil={teacher: egomotion_window}")

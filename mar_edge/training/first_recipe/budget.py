@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mar_edge.bundle import builtin_names
+from mar_edge.bundle import builtin_names, open_bundle
 from mar_edge.counting import counted
 from mar_edge.datasets.workers import cores
 from mar_edge.training.batches import default_workers
@@ -137,13 +137,13 @@ def _at_size(costs: Costs, clips: Clips, minutes: float, device: torch.device, s
     else:
         step_s, answer_s = max(loading_s, model_s), costs.pass_s * area * FORWARD
     total_s = 60 * minutes * IN_RESERVE
-    models, every = len(builtin_names()), clips.train + clips.val
-    sizes = models + 2  # of the flow, of each model that is probed, of this one
+    probed, every = [open_bundle(name).manifest for name in builtin_names()], clips.train + clips.val
+    sizes = 2 + len({(model.resize, model.geometry.height_px, model.geometry.width_px) for model in probed})
     figures = int(min(FIGURES, FIGURES_SHARE * total_s * used / max(costs.draw_s * area, 1e-9))) if draws else 0
     spent_s = {
         "start and export": START_S + EXPORT_S * area / used,
         "decoding": sizes * (costs.decode_s * clips.total_s / used + 2 * POOL_S),
-        "baselines": every * (costs.flow_s + models * VIEWS * answer_s),
+        "baselines": every * (costs.flow_s + len(probed) * VIEWS * answer_s),
         "drawn figures": figures * costs.draw_s * area / used,
         "validation": (LOOKS + 1) * clips.val * VIEWS * answer_s,
     }

@@ -27,7 +27,9 @@ class StartModel:
 
 
 def nearest_builtin(labels: Sequence[str], window_s: float) -> StartModel:
-    """Return the built-in model whose class names have most words in common, or else whose window is about as long.
+    """Return the windowed built-in model whose class names have most words in common, or else whose window is about as long.
+
+    A streaming one knows no table of the times in a window, and has another normalisation of pixels.
 
     Args:
         labels: the classes.
@@ -37,11 +39,12 @@ def nearest_builtin(labels: Sequence[str], window_s: float) -> StartModel:
         BundleError: if a built-in model is damaged.
     """
     words = words_of(labels)
-    manifests = {name: open_bundle(name).manifest for name in builtin_names()}
+    everything = {name: open_bundle(name).manifest for name in builtin_names()}
+    manifests = {name: manifest for name, manifest in everything.items() if manifest.temporal == "window"}
     shared = {name: words & words_of(manifest.labels) for name, manifest in manifests.items()}
     chosen = max(manifests, key=lambda name: (len(shared[name]), -abs(manifests[name].window_s - window_s)))
     if len(manifests) == 1:
-        said = "the built-in model"
+        said = "the built-in model for windows"
     elif shared[chosen]:
         said = f"of the built-in models the one whose class names have {counted(len(shared[chosen]), 'word')} in common"
     else:
