@@ -137,8 +137,9 @@ class Model:
         Args:
             clip: a video file; or its frames at the model's rate, uint8 (N, H, W, 3) RGB.
             views: (clips, crops) to average as in multi-view evaluation; see `WholeClip` for the default. A streaming model runs
-                through the whole clip in each crop, and its answers are averaged from the first full band on. A model whose
-                `clip_answer` is `peak` gives the one answer that names an action most surely.
+                through the whole clip in each crop, and its answers are averaged from the first full band on; of a shorter
+                clip the last answer counts. A model whose `clip_answer` is `peak` gives the one answer that names an action
+                most surely.
 
         Raises:
             SourceError: if the file cannot be read.

@@ -50,8 +50,8 @@ def answer(engine: Engine, clip: WholeClip) -> ClipAnswers:
 
     A streaming model runs through it from an empty state, which a break empties again.
 
-    Where the model's `clip_answer` is `mean`, answers count from the first full band on; all do if the clip, or its longest
-    part without a gap, is shorter. Where it is `peak`, all count, and `peak_of` them is the clip's; `WholeClip` holds the last
+    Where the model's `clip_answer` is `mean`, answers count from the first full band on. If the clip, or its longest part without
+    a gap, is shorter, only the last one of that part does, which saw the most. Where it is `peak`, all count, and `peak_of` them is the clip's; `WholeClip` holds the last
     picture for a while. A short clip is no worse than a long one then: only one of too few pictures is in doubt.
 
     Raises:
@@ -65,14 +65,13 @@ def answer(engine: Engine, clip: WholeClip) -> ClipAnswers:
         logits = np.stack([one.logits for one in found])
         why = doubt(max(one.pictures for one in found), spec.geometry.frames)
         return ClipAnswers(logits[[peak_of(logits, spec.idle)]], () if why is None else (why,), views, noun)
-    band = spec.geometry.grid[0]
-    full = [one for one in found if one.seen >= band]
-    if not full:
-        longest = counted(max(one.seen for one in found), "time step")
+    band, longest = spec.geometry.grid[0], max(one.seen for one in found)
+    if longest < band:
         clip.warnings.append(
-            f"{clip.name} has {longest} without a gap, fewer than the {band} that an answer depends on; all of them were averaged"
+            f"{clip.name} has {counted(longest, 'time step')} without a gap, fewer than the {band} that an answer depends on; the answer is "
+            "that of the last one"
         )
-    kept = full or found
+    kept = [one for one in found if one.seen >= min(band, longest)]
     doubts = [cold_doubt(min(one.seen, band), band) or doubt(one.pictures, spec.geometry.frames) for one in kept]
     return ClipAnswers(
         np.stack([one.logits for one in kept]), tuple(why for why in doubts if why is not None), views, noun

@@ -66,7 +66,7 @@ class Prober:
             index: place of the video in it.
 
         Returns:
-            float32 (answers, features): of a streaming model one for each time step from the first full band on, or for each
+            float32 (answers, features): of a streaming model one for each time step from the first full band on, or the last one
             if the video is shorter; of a windowed one one for each window that fits side by side.
 
         Raises:
@@ -79,7 +79,7 @@ class Prober:
             step = geometry.tubelet_frames
             times_s = np.minimum(np.arange(max(step, frames // step * step)) / rate_fps, reader.duration_s(index))
             found = self.of_clips(self._read(reader, index, times_s)[None])
-            return found[geometry.grid[0] - 1 :] if len(found) >= geometry.grid[0] else found
+            return found[min(geometry.grid[0], len(found)) - 1 :]
         views = dense_views(duration_s, geometry.frames, rate_fps, max(1, frames // geometry.frames))
         clips = torch.stack([self._read(reader, index, times_s) for times_s in views])
         return np.concatenate([self.of_clips(part) for part in torch.split(clips, BATCH)])
