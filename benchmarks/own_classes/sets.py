@@ -26,7 +26,8 @@ class ClipSet:
     Attributes:
         name: what it is called in tables.
         data: what is given to `mar-edge train --data`.
-        test: the list to judge by; None if the tool must refuse to train.
+        test: the list to judge by; None if the tool must refuse to train. ARID's also chooses the weights, as it is its
+            validation list; the others are seen by nothing before.
         options: further ones of `mar-edge train`.
     """
 
@@ -34,6 +35,11 @@ class ClipSet:
     data: Path
     test: Path | None
     options: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> Path:
+        """The list of the training clips."""
+        return self.data / "train.csv" if self.data.is_dir() else self.data
 
 
 def make_sets(shared: Path, folder: Path) -> list[ClipSet]:
@@ -45,7 +51,7 @@ def make_sets(shared: Path, folder: Path) -> list[ClipSet]:
     """
     arid = shared / "data" / "arid"
     return [
-        ClipSet("arid", arid / "train.csv", arid / "val.csv"),
+        ClipSet("arid", arid, arid / "val.csv"),
         _falls(shared / "clips" / "daily", folder / "falls"),
         _gestures(shared / "data" / "gestures_real" / "clips.csv", folder / "gestures"),
         ClipSet("asl", shared / "clips" / "asl", None),

@@ -3,8 +3,8 @@
     python benchmarks/own_classes/two_commands.py --minutes 10 --out runs/own [--only arid] [--result FILE.md]
 
 Each set is given to `mar-edge train --data`, and what that says to use to `mar-edge export --precision int8`, as a user
-would do who changes nothing. Then the bundle is judged on clips that neither of them saw, beside what needs no network: the
-largest class, the regression on optical flow, and the built-in models of which only the last layer is fitted, each fitted to
+would do who changes nothing. Then the bundle is judged on clips that neither of them saw (but ARID's, which chose the weights),
+beside what needs no network: the largest class, the regression on optical flow, and the built-in models of which only the last layer is fitted, each fitted to
 the same clips. Intervals draw whole groups. Sets: see sets.py; needs ffmpeg.
 """
 
@@ -94,14 +94,15 @@ def _run(clips: ClipSet, test: Path, folder: Path, minutes: float) -> Outcome:
     began_s = time.perf_counter()
     _mar_edge("train", "--data", clips.data, "--minutes", f"{minutes:g}", "-o", folder, *clips.options)
     trained_s = time.perf_counter()
-    lists = folder / "recipe_lists"
-    _mar_edge("export", folder / CHOSEN, "-o", bundle, "--precision", "int8", "--calibrate", lists / "train.csv")
+    made = folder / "recipe_lists" / "train.csv"
+    calibrate = made if made.exists() else clips.train  # a set that is split already keeps its lists
+    _mar_edge("export", folder / CHOSEN, "-o", bundle, "--precision", "int8", "--calibrate", calibrate)
     exported_s = time.perf_counter()
     model = evaluation.open_model(str(bundle), precision="int8")
     videos = evaluation.read_videos(test, model.labels)
     group = clips.options[1] if clips.options else None
     judged = evaluation.evaluate(model, videos, group=group)
-    recipe = recipes.load(folder / "recipe.yaml", [f"data.train={clips.data}", f"data.val={test}"], task="classify")
+    recipe = recipes.load(folder / "recipe.yaml", [f"data.train={clips.train}", f"data.val={test}"], task="classify")
     split = read_lists(recipe, no_progress)
     assert split is not None
     baselines = run_baselines(recipe, split, folder / "baselines_on_test", no_progress, group=group)
