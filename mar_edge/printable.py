@@ -7,6 +7,8 @@ clipboard, change the title, or clear the screen; bidirectional overrides displa
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 
 _LAYOUT = "\n\t"
 _UNSAFE = re.compile(
@@ -47,6 +49,12 @@ def plain(text: str) -> str:
     if _UNSAFE.search(text):
         raise ValueError(f"'{printable(text)}' contains control characters. Rename it")
     return text
+
+
+def typed(path: Path) -> str:
+    """Return a path as typed in a shell; one that begins with a dash would be taken for an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _escape(one: re.Match[str]) -> str:

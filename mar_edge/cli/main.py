@@ -18,6 +18,7 @@ from mar_edge.cli import (
     evaluate,
     export,
     importing,
+    init,
     inspect,
     models,
     profile,
@@ -76,6 +77,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("record")(record.record)
 app.command("classify")(classify.classify)
+app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("pretrain")(train.pretrain)
 app.command("evaluate")(evaluate.evaluate)

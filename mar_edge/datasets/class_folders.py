@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mar_edge.datasets.list_file import Row
 from mar_edge.errors import DataError
+from mar_edge.printable import typed
 from mar_edge.reporting import Progress
 from mar_edge.runtime.video.folder_walk import LeftOut
 from mar_edge.runtime.video.listing import Listing, list_videos, name_left_out
@@ -65,7 +65,7 @@ def read_folder(folder: Path, problem: Callable[[int, str], None], *, labelled: 
 def _check_classes(found: Listing, classes: set[str], problem: Callable[[int, str], None]) -> None:
     """Report class folders without videos."""
     if classes and {label.lower() for label in classes} <= SPLITS:
-        homes = shlex.join(str(home) for home in found.folders if home.name in classes)
+        homes = " ".join(typed(home) for home in found.folders if home.name in classes)
         raise DataError(
             f"{found.folder} contains splits, not classes; give them one by one, as in: mar-edge data check {homes}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 from mar_edge.counting import counted, form
 from mar_edge.datasets.groups import Grouping
@@ -28,7 +29,7 @@ def identities(videos: VideoList) -> list[str]:
             missing.append(videos.say(video, f"{video.path}: {error.strerror}"))
     if missing:
         more = f"; and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{missing[0]}{more}. Correct the paths, or give the folder that they start from with --root")
+        raise DataError(f"{missing[0]}{more}. {_correct(videos)}")
     paths = [os.path.realpath(video.path) for video in videos.videos]
     often = Counter(dict(zip(paths, sizes, strict=True)).values())
     hashes: dict[str, str] = {}
@@ -62,6 +63,14 @@ def join_copies(grouping: Grouping, files: list[str]) -> Grouping:
         return grouping
     said = f"{grouping.said} {counted(joined, 'group', 'has', 'have')} a copy of a clip of another group and {form(joined, 'is', 'are')} joined with it."
     return replace(grouping, said=said, groups=tuple(map(top, grouping.groups)))
+
+
+def _correct(videos: VideoList) -> str:
+    """Return the next step where files are missing."""
+    start = "relative ones start from the folder of the list, or from --root of data split and data check"
+    if any("\\" in video.name and Path(str(video.path).replace("\\", "/")).exists() for video in videos.videos):
+        return r"Paths have backslashes, as on Windows; with / in their place the files are found. Replace each \ by / in the list"
+    return f"Correct the paths; {start}"
 
 
 def _hash(path: str) -> str:

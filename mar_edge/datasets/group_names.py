@@ -44,6 +44,9 @@ _LETTERS = (("person", "p"), ("group", "s"), ("group", "g"), ("recording", "v"))
 _YOUTUBE = re.compile(r"([\w-]{11})_\d{1,6}(?:_\d{1,6})?")
 """Names of clips of Kinetics and others: the video's id, and where the clip lies in it."""
 
+_RECORDED = re.compile(r"(.+)_(\d{2,})_(\d{3,})\.mp4", re.ASCII)
+"""Names of clips of `mar-edge record`: the label without digits, the recording, and the clip's number in it."""
+
 _COUNTER = re.compile(r"[ ._-]*\d+$")
 _JOINTS = re.compile(r"[ ._-]+")
 
@@ -53,6 +56,7 @@ def rules() -> Iterator[Rule]:
     for kind, words in _WORDS:
         reads = _numbered(words, "[ ._-]?", at_end=kind != "recording")
         yield Rule(kind, f"the {kind}'s number in the names", reads, sure=True)
+    yield Rule("recording", "the recording's number in the names of mar-edge record", _recorded, sure=True)
     for kind, letter in _LETTERS:
         reads = _numbered(letter, "", at_end=kind == "person")
         yield Rule(kind, f"the number after '{letter}' in the names", reads, sure=False)
@@ -99,6 +103,15 @@ def _numbered(words: str, joint: str, *, at_end: bool) -> Reading:
         return f"{found[1]}{found[2]}".lower()
 
     return read
+
+
+def _recorded(name: str, label: str) -> str:
+    """Return the recording of a clip that `mar-edge record` made: `wave_02_001.mp4` is of 02."""
+    found = _RECORDED.fullmatch(PurePosixPath(name).name)
+    if found is None:
+        return ""
+    written, meant = (re.sub(r"[\W\d_]", "", one, flags=re.ASCII) for one in (found[1], label))
+    return found[2] if written == (meant or "clip") else ""
 
 
 def _youtube(name: str, label: str) -> str:

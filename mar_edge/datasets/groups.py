@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mar_edge.counting import counted
+from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.group_names import expression, rules, without_shared_folders
 from mar_edge.datasets.video_list import UNLABELLED, VideoList
 from mar_edge.errors import DataError, OptionError
@@ -92,6 +93,18 @@ class SharedGroups(NamedTuple):
     groups: tuple[str, ...]
     clips: int
 
+    def said(self, before: str) -> str:
+        """Return what it means, with the next step.
+
+        Args:
+            before: name of the earlier list.
+        """
+        groups = f"{counted(len(self.groups), 'group')}, {some(self.groups)}, by {self.rule}"
+        return (
+            f"{counted(self.clips, 'clip', 'is', 'are')} of groups that {before} has too ({groups}): figures from them are too good. "
+            "Split by groups with mar-edge data split"
+        )
+
 
 def shared_groups(lists: Sequence[VideoList], rule: str | None = None) -> list[SharedGroups]:
     """Find groups that lie in two splits.
@@ -162,6 +175,8 @@ def _by_names(videos: VideoList) -> Grouping:
     single: Grouping | None = None
     doubt = ""
     for rule in rules():
+        if single is not None and rule.name == single.name:
+            continue  # names already called them one; a weaker rule for the same does not know better
         found = [rule.reads(name, label) for name, label in zip(names, labels, strict=True)]
         shown = [group for group in found if group]
         if len(shown) < MIN_SHARE * len(found) or len(set(shown)) == len(shown):

@@ -22,7 +22,10 @@ OFF = 0.1
 """A split whose share of all clips is off by more is told."""
 
 
-RECORD_MORE = "Record each class at least 5 times, better 20, with changing people and places"
+RECORD_MORE = (
+    "Record each class at least 5 times, better 20, with changing people and places, "
+    "for instance with: mar-edge record --camera 0 --label NAME -o FOLDER"
+)
 
 
 def check_shares(val: float, test: float) -> None:

@@ -32,6 +32,7 @@ def write_split(
     command: dict[str, Any],
     inputs: Iterable[Path | None] = (),
     force: bool = False,
+    advice: str = "Choose another folder with -o, or replace it with --force",
 ) -> list[Path]:
     """Write train.csv, val.csv and test.csv (`path,label[,group]`), and split.json, which records how they were made.
 
@@ -44,6 +45,7 @@ def write_split(
         command: what was asked for, for the record.
         inputs: what was read, which is never replaced.
         force: replace other files with these names.
+        advice: what to do if they are in the way.
 
     Returns:
         The lists.
@@ -57,7 +59,6 @@ def write_split(
     texts = {name: _text(split, name, folder) for name in split.parts}
     before = _recorded(folder, source)
     kind = FileKind("list of this split", lambda file: hash_open(file) in before)
-    advice = "Choose another folder with -o, or replace it with --force"
     for path in (folder / RECORD, *(paths[name] for name in texts)):
         check_not_input(path, inputs, advice="Choose a folder with -o")
         check_replaceable(path, _RECORD_KIND if path.name == RECORD else kind, force=force, advice=advice)

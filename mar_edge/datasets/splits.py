@@ -142,6 +142,6 @@ def read_clips(
     if len(found) > 1 and len(names) == len(found):
         advice = (
             f"If each name is a class ({some(names)}), there is 1 clip of each: what trains a class cannot judge it too, so "
-            f"nothing can be judged. {RECORD_MORE}, and put the clips into a folder for each class"
+            f"nothing can be judged: only a check by eye remains. {RECORD_MORE}, which makes a folder for each class"
         )
     raise DataError(f"{source} has {counted(len(found), 'video')} but no class folders. {advice}")

@@ -212,11 +212,7 @@ def _groups_in_two_splits(lists: Sequence[tuple[str, VideoList]], group: str | N
         yield Problem("warning", "group", lists[0][0], 0, "", str(error))  # a column that was not asked for
         return
     for shared in found:
-        groups = f"{counted(len(shared.groups), 'group')}, {some(shared.groups)}, by {shared.rule}"
-        said = (
-            f"{counted(shared.clips, 'clip', 'is', 'are')} of groups that {Path(lists[shared.before][0]).name} has too ({groups}): "
-            "figures from them are too good. Split by groups with mar-edge data split; if clips are independent: --group none"
-        )
+        said = f"{shared.said(Path(lists[shared.before][0]).name)}; if clips are independent: --group none"
         yield Problem("warning", "group", lists[shared.place][0], 0, "", said)
 
 

@@ -25,6 +25,8 @@ SHOWN = 10
 
 UNLABELLED = -1
 
+_EXPECTED = ". Put videos into a folder for each class, or list them in a CSV with the columns path and label"
+
 
 @dataclass(frozen=True)
 class Video:
@@ -177,7 +179,8 @@ def read_video_list(
         root = root or source.parent
         rows, left_out, shared = _listed(read_rows(source, tell, labelled=labelled))
     if not rows and not found:
-        raise DataError(f"{source} contains no videos" + (f"; {name_left_out(source, left_out)}" if left_out else ""))
+        left = f"; {name_left_out(source, left_out)}" if left_out else ""
+        raise DataError(f"{source} contains no videos{left}{_EXPECTED if labelled else ''}")
     names, numbers = number_classes(rows, labels, tell) if labelled else ((), [UNLABELLED] * len(rows))
     _refuse(source, found)
     videos = tuple(

@@ -17,6 +17,7 @@ from mar_edge.evaluation.metrics import ClassAccuracy, Evaluation, confused_pair
 from mar_edge.evaluation.report_curves import training_curves
 from mar_edge.evaluation.report_detection import detection_section
 from mar_edge.evaluation.report_style import REPORT, escape, page
+from mar_edge.evaluation.report_words import Answer, answers_body, commands_body
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.ownership import check_not_input, check_replaceable
 
@@ -61,9 +62,13 @@ def write_report(
     title: str,
     facts: Mapping[str, str],
     history: Sequence[Mapping[str, Any]] = (),
+    kept_step: int | None = None,
+    curves_of: str = "",
     evaluation: Evaluation | None = None,
     detection: Detection | None = None,
     pictures: Pictures | None = None,
+    answers: Sequence[Answer] = (),
+    commands: Sequence[tuple[str, str]] = (),
     force: bool = False,
 ) -> None:
     """Write a report; an existing report is replaced only by a complete one.
@@ -74,9 +79,13 @@ def write_report(
         facts: how the result was produced: recipe, data, versions, GMACs, time.
         history: of training, one row per report: `step` and any of `epoch, loss, lr, top1, val_top1, val_loss`; any
             other number is a part of the loss. Shares are 0 to 1.
+        kept_step: step whose weights were kept by validation; None for none.
+        curves_of: a sentence below the curves on whose they are, if all other figures are of another model.
         evaluation: of the finished model; None leaves out everything except the curves and the facts.
         detection: the same evaluation of its classes as detectors; None leaves that out.
         pictures: returns frames for the most wrong examples; None for no pictures.
+        answers: to what a reader asks first; they come before the figures.
+        commands: what to type next, (what it does, the line); they come last.
         force: replace a file that is not a report of mar-edge.
 
     Raises:
@@ -87,9 +96,12 @@ def write_report(
     sections = []
     if evaluation is not None:
         sections.append(_cards(evaluation))
-    curves = training_curves(history)
+    if answers:
+        sections.append(_section("In words", answers_body(answers)))
+    curves = training_curves(history, kept_step)
     if curves is not None:
-        sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate")))
+        whose = f'<p class="soft">{escape(curves_of)}</p>' if curves_of else ""
+        sections.append(_section("Training", _image(curves, "Curves of loss, accuracy and learning rate") + whose))
     if evaluation is not None:
         sections += [_confusion(evaluation), _classes(evaluation)]
         sections += [] if detection is None else [_section("Detector", detection_section(detection))]
@@ -98,6 +110,8 @@ def write_report(
         sections += _left_out(evaluation)
     rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
     sections.append(_section("Facts", f'<table class="facts">{rows}</table>'))
+    if commands:
+        sections.append(_section("Next", commands_body(commands)))
     # names may contain bytes that are not text
     text = page(title, sections).encode("utf-8", errors="replace")
     write_output(path, text, kind=REPORT, force=force, advice="Choose a file you can write to")
@@ -226,10 +240,13 @@ def _class_list(parts: Sequence[ClassAccuracy], title: str = "class") -> str:
 
 def _calibration(evaluation: Evaluation) -> str:
     confidence = float(evaluation.scores.max(axis=1).mean())
-    lean = confidence - evaluation.top1
-    said = "well calibrated" if abs(lean) < 0.02 else "overconfident" if lean > 0 else "underconfident"
+    low, high = evaluation.interval95
+    said = "the model is overconfident" if confidence > high else "the model is underconfident"
+    if low <= confidence <= high:
+        said = f"{counted(len(evaluation.names), 'clip')} show no difference"
     text = (
-        f"<p>The mean confidence is {_percent(confidence)} and the accuracy is {_percent(evaluation.top1)}: the model is {said}.</p>"
+        f"<p>The mean confidence is {_percent(confidence)} and the accuracy is {_percent(evaluation.top1)} "
+        f"(95 %: {100 * low:.1f} to {100 * high:.1f} %): {said}.</p>"
         f"<p>Its expected calibration error is <b>{_percent(evaluation.ece)}</b>: the mean distance of confidence and accuracy "
         "over 15 bins of confidence (Guo et al. 2017).</p>"
         '<p class="soft">Bars above the dashed line: the accuracy is higher than the confidence. Bars with few clips, see the lower part, mean '

@@ -49,7 +49,7 @@ class Line(NamedTuple):
     values: NDArray[np.float64]
 
 
-def training_curves(history: Sequence[Row]) -> str | None:
+def training_curves(history: Sequence[Row], kept_step: int | None = None) -> str | None:
     """Draw loss, accuracy and learning rate over the steps.
 
     Legends are below the axes, each line within its panel, so that no label covers a curve or is cut off.
@@ -57,6 +57,7 @@ def training_curves(history: Sequence[Row]) -> str | None:
     Args:
         history: rows with `step` and any of `loss, lr, top1, val_top1, val_loss`; every other number is a part of the
             loss.
+        kept_step: whose weights were kept by validation, marked with a ring; None for none.
 
     Returns:
         A data URI; None if there is nothing to draw.
@@ -77,17 +78,19 @@ def training_curves(history: Sequence[Row]) -> str | None:
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:
         return None
-    legends = {title: _legend(lines) for title, lines in panels.items()}
+    legends = {title: _legend(lines, kept_step) for title, lines in panels.items()}
     rows = max(sum(text.count("\n") + 1 for text in texts) for texts in legends.values())
     width, height = PANEL_INCHES
     figure = new_figure(width * len(panels), height + rows * LEGEND_LINE_INCHES)
     for index, (title, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), index + 1)
-        _draw(axes, title, lines, legends[title], parts)
+        _draw(axes, title, lines, legends[title], parts, kept_step)
     return to_svg(figure)
 
 
-def _draw(axes: Axes, title: str, lines: list[Line], labels: list[str], parts: list[str]) -> None:
+def _draw(
+    axes: Axes, title: str, lines: list[Line], labels: list[str], parts: list[str], kept_step: int | None
+) -> None:
     for line, label in zip(lines, labels or [""] * len(lines), strict=True):
         part = line.key in parts
         scale = 100 if "top1" in line.key else 1
@@ -101,10 +104,9 @@ def _draw(axes: Axes, title: str, lines: list[Line], labels: list[str], parts: l
             marker="o" if (len(line.steps) < 30 and line.key.startswith("val_")) or len(line.steps) == 1 else None,
             markersize=3.5,
         )
-        if line.key == "val_top1":  # a ring; the legend states its value
-            best = int(line.values.argmax())
+        if (kept := _kept(line, kept_step)) is not None:
             axes.plot(
-                line.steps[best], 100 * line.values[best], color=line.color, marker="o", markersize=8, fillstyle="none",
+                line.steps[kept], scale * line.values[kept], color=line.color, marker="o", markersize=8, fillstyle="none",
                 linewidth=0, clip_on=False,
             )  # fmt: skip
     if title == "Top-1, %":
@@ -124,13 +126,21 @@ def _draw(axes: Axes, title: str, lines: list[Line], labels: list[str], parts: l
     tidy(axes)
 
 
-def _legend(lines: list[Line]) -> list[str]:
+def _kept(line: Line, kept_step: int | None) -> int | None:
+    """Return the place in a validation's curve of the weights that were kept; None for other curves."""
+    if kept_step is None or not line.key.startswith("val_"):
+        return None
+    return int(np.abs(line.steps - kept_step).argmin())
+
+
+def _legend(lines: list[Line], kept_step: int | None) -> list[str]:
     """Return a label for every curve; none for a single curve without a name."""
     labels = []
     for line in lines:
         label = line.label
-        if line.key == "val_top1":
-            label += f", best {100 * line.values.max():.1f} % (ring)"
+        if (kept := _kept(line, kept_step)) is not None:
+            value = f"{100 * line.values[kept]:.1f} %" if line.key == "val_top1" else f"{line.values[kept]:.3f}"
+            label += f", kept {value} (ring)"
         labels.append("\n".join(textwrap.wrap(label, LEGEND_CHARACTERS)) or line.key)
     return labels if len(lines) > 1 or lines[0].key == "val_top1" else []
 

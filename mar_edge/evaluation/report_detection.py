@@ -30,6 +30,8 @@ def detection_section(detection: Detection) -> str:
         "best and its score reaches the onset, a dot in the picture; here these are the scores of whole clips, and not the smoothed ones "
         "of a live stream."
     )
+    if detection.chosen:
+        said += f" Chosen onsets let an event begin in at most {100 * (detection.false_alarms or 0):g} % of the clips of other classes."
     more = (
         f" The picture has the {CURVES} of lowest average precision." if len(drawn) < len(detection.detectors) else ""
     )

@@ -64,8 +64,15 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .film img { border-radius: 5px; }
 .said { color: var(--bad); font-weight: 600; overflow-wrap: anywhere; }
 .true { color: var(--good); font-weight: 600; overflow-wrap: anywhere; }
+.answers { display: grid; grid-template-columns: 150px minmax(0, 1fr); gap: 8px 22px; margin: 0; }
+.answers dt { font-weight: 600; color: var(--soft); }
+.answers dd { margin: 0; overflow-wrap: anywhere; }
+.answers dd p { margin: 0 0 4px; }
+.answers table { font-size: 13px; margin-top: 6px; overflow-wrap: normal; }
+.answers td:first-child { overflow-wrap: anywhere; min-width: 160px; }
+pre { background: #eef1f4; border-radius: 6px; padding: 9px 12px; margin: -4px 0 14px; font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere; }
 details summary { cursor: pointer; color: var(--blue); }
-@media (max-width: 760px) { .side, .many, .film { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 760px) { .side, .many, .film, .answers { grid-template-columns: minmax(0, 1fr); } }
 @media print { body { background: #fff; } section, .card, .film { break-inside: avoid; } }
 """
 

@@ -10,7 +10,8 @@ import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,18 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.model import checkpoint
 from mar_edge.model.config import build
 from mar_edge.model.mar import MAR
-from mar_edge.reporting import Warn
 from mar_edge.training.batches import Batches, Rank, default_workers, loaded_batches
 from mar_edge.training.interrupts import Interrupts
+from mar_edge.training.judgement.judgement import Judgement
+from mar_edge.training.judgement.looks import RISING, Looks
 from mar_edge.training.model_setup import make_objective
 from mar_edge.training.objective import Batch, Losses
 from mar_edge.training.optimiser import average_of, lr_share, make_optimisers, set_lr
-from mar_edge.training.progress import RATE, RunLog
+from mar_edge.training.progress import RATE, RunLog, TrainingView
 from mar_edge.training.provenance import checkpoint_info, identity_of
 from mar_edge.training.recipe import Recipe
-from mar_edge.training.result import TrainingResult, report_training
-from mar_edge.training.run_folder import BEST, LAST, REPORT, TENSORBOARD, RunFolder
+from mar_edge.training.result import Ended, TrainingResult, judge_training
+from mar_edge.training.run_folder import BEST, LAST, TENSORBOARD, RunFolder
 from mar_edge.training.training_data import TrainingData
 from mar_edge.training.validation import validate
 from mar_edge.training.videos import VideoClips
@@ -75,15 +77,16 @@ class Trainer:
         self._ema = None if ema is None else average_of(self._objective.model, ema)
         self._progress: dict[str, Any] = {"step": 0, "rows": [], "best": None, "elapsed_s": 0.0, "waited_s": 0.0}
         self._recent: deque[float] = deque(maxlen=100)
-        self._verdict: str | None = None
+        self._judgement: Judgement | None = None
         self._resume()
+        self._looks = Looks.of(self._progress["rows"])
 
-    def run(self, interrupts: Interrupts, tell: Warn) -> TrainingResult:
-        """Train until the recipe's steps are done, its time limit is reached, or an interrupt arrives.
+    def run(self, interrupts: Interrupts, view: TrainingView) -> TrainingResult:
+        """Train until the recipe's steps are done, its patience or time limit is reached, or an interrupt arrives.
 
         Args:
             interrupts: checked after every step.
-            tell: called with a note after every step.
+            view: shows every step, and what is worth a sentence.
 
         Raises:
             OutputError: if checkpoints cannot be written.
@@ -94,29 +97,39 @@ class Trainer:
         board = self._folder.path / TENSORBOARD if self._fabric.is_global_zero else None
         log = RunLog(board, self.steps, self._progress["rows"])
         validation: Evaluation | None = None
-        saved, stop = self.step, self.step >= self.steps
-        with closing(log), self._loader() as loader:
+        saved, stop = self.step, self._finished
+        with closing(log), nullcontext(iter(())) if stop else self._loader() as loader:
             while not stop:
                 figures = self._one_step(loader)
                 log.add(self.step, self.step / self._epoch_steps, figures)
-                tell(self._note(figures))
-                done = self.step >= self.steps
-                if done or self.step % self._validate_every() == 0:
-                    validation = self._validate(log)
-                stop = done or self._agree(time.monotonic() > stop_at or interrupts.signal is not None)
+                view.stepped(self.step, self._note(figures))
+                if self.step >= self.steps or self.step % self._validate_every() == 0:
+                    validation = self._validate(log, view)
+                    view.noted(self._note(figures))
+                stop = self._finished or self._agree(time.monotonic() > stop_at or interrupts.signal is not None)
                 if stop or self.step % self._recipe.trainer.checkpoint_steps == 0:
                     self._save(log)
                     saved = self.step
         assert saved == self.step
-        if self.step >= self.steps:
-            self._report()
-            if validation is None and self._data.val is not None:  # an earlier start completed all steps
-                validation = self._judge(self._weights(), self._data.val)
+        if self._finished:
+            self._report(view)
+            if validation is None and self._data.val is not None:  # an earlier start ended the training
+                validation = self._judge(self._weights(), self._data.val, view)
         return self._result(validation, interrupts.signal)
 
     def close(self) -> None:
         """Release the run's folder."""
         self._folder.close()
+
+    @property
+    def _out_of_patience(self) -> bool:
+        patience = self._recipe.trainer.patience
+        return patience is not None and self._looks.since_best >= patience
+
+    @property
+    def _finished(self) -> bool:
+        """Whether there is nothing left to do, now and after a restart."""
+        return self.step >= self.steps or self._out_of_patience
 
     def _one_step(self, loader: Iterator[Batch]) -> dict[str, float]:
         """Run one optimiser step and return its figures."""
@@ -194,23 +207,25 @@ class Trainer:
         assert isinstance(wishes, Tensor)
         return bool(wishes > 0)
 
-    def _validate(self, log: RunLog) -> Evaluation | None:
+    def _validate(self, log: RunLog, view: TrainingView) -> Evaluation | None:
         """Evaluate the weights that would be saved; keep them if they are the best so far."""
         if self._data.val is None:
             return None
-        evaluation = self._judge(self._weights(), self._data.val)
+        evaluation = self._judge(self._weights(), self._data.val, view)
         figures = {"val_top1": evaluation.top1, "val_loss": evaluation.loss}
         log.row(self.step, self.step / self._epoch_steps, figures)
-        best = self._progress["best"]
-        if best is None or (evaluation.top1, -evaluation.loss) > (best["val_top1"], -best["val_loss"]):
+        self._looks = Looks.of(log.rows)
+        if self._looks.best is not None and self._looks.since_best == 0:
             self._progress["best"] = {"step": self.step, **figures}
             self._save_weights(BEST, figures)
+        elif self._looks.since_best == RISING and self._looks.risen:  # once for each best one
+            view.say(self._looks.risen, "yellow")
         return evaluation
 
-    def _judge(self, model: MAR, val: VideoClips) -> Evaluation:
+    def _judge(self, model: MAR, val: VideoClips, view: TrainingView) -> Evaluation:
         recipe = self._recipe
         mask = recipe.mask.test_mask(recipe.clip.grid)
-        return validate(
+        evaluation = validate(
             model,
             val,
             mask,
@@ -218,7 +233,9 @@ class Trainer:
             batch=recipe.trainer.clips,
             clip_answer=recipe.clip_answer,
             idle_label=recipe.idle_label,
+            tell=view.validating,
         )
+        return replace(evaluation, grouping=val.grouping)
 
     def _weights(self) -> MAR:
         """Return the model to evaluate and save: the running average if there is one."""
@@ -247,16 +264,28 @@ class Trainer:
         if self._fabric.is_global_zero:
             self._folder.write_log(log.rows)
 
-    def _report(self) -> None:
-        """Write the report of the training, evaluated with its best weights."""
-        evaluation = None
+    def _report(self, view: TrainingView) -> None:
+        """Choose the weights to use, and write the report."""
+        evaluation, kept = None, self._folder.path / BEST
         if self._data.val is not None:
-            kept = self._folder.path / BEST  # unless it was moved
+            # unless it was moved
             best = checkpoint.load(kept)[0].to(self._fabric.device) if kept.exists() else self._weights()
-            evaluation = self._judge(best, self._data.val)
+            evaluation = self._judge(best, self._data.val, view)
+        if not kept.exists() and not (self._folder.path / LAST).exists():
+            self._save_weights(LAST, {})  # moved too
         if self._fabric.is_global_zero:
-            path = self._folder.path / REPORT
-            self._verdict = report_training(path, self._recipe, self._data, self._progress, evaluation)
+            self._judgement = judge_training(
+                self._recipe,
+                self._data,
+                {**self._progress, "steps": self.steps, "lr_share": self._lr_share()},
+                evaluation,
+            )
+
+    def _lr_share(self) -> float:
+        """Return the learning rate of the newest step as a share of the highest one."""
+        return lr_share(
+            self._recipe.optimiser, max(0, self.step - 1), steps=self.steps, steps_per_epoch=self._epoch_steps
+        )
 
     def _resume(self) -> None:
         state = self._state()
@@ -315,8 +344,9 @@ class Trainer:
     def _note(self, figures: dict[str, float]) -> str:
         accuracy = self._accuracy()
         top1 = "" if accuracy is None else f"  top-1 {accuracy:.3f}"
-        best = self._progress["best"]
-        val = f"  best val {best['val_top1']:.3f}" if best else ""
+        best, newest = self._progress["best"], self._looks.all[-1:]
+        val = "".join(f"  validation {look.top1:.3f}, loss {look.loss:.3f}" for look in newest)
+        val += f" (best at step {best['step']})" if best else ""
         return f"loss {figures['loss']:.3f}{top1}{val}  {figures[RATE]:.0f} clips/s"
 
     def _accuracy(self) -> float | None:
@@ -332,12 +362,19 @@ class Trainer:
             accuracy=self._accuracy(),
             validation=validation,
             best_top1=best["val_top1"] if best else None,
-            report=self._folder.path / REPORT if self.step >= self.steps else None,
             data_wait=self._progress["waited_s"] / elapsed_s if elapsed_s else math.nan,
+            ended=self._ended(interrupted),
             interrupted=interrupted,
-            verdict=self._verdict,
+            judgement=self._judgement,
             rank=self._fabric.global_rank,
         )
+
+    def _ended(self, interrupted: int | None) -> Ended:
+        if self.step >= self.steps:
+            return "steps"
+        if self._out_of_patience:
+            return "patience"
+        return "time" if interrupted is None else "signal"
 
 
 def _next_batch(loader: Iterator[Batch]) -> Batch:

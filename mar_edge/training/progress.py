@@ -1,17 +1,17 @@
-"""Reports the progress of a training: a bar, lines in a file, TensorBoard."""
+"""Reports the progress of a training: a bar on a terminal, a line a minute elsewhere, rows in a file, TensorBoard."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from mar_edge.console import Console, Field
 from mar_edge.errors import OutputError
@@ -28,27 +28,23 @@ LOG_ROWS = 500
 """Approximate number of rows in the log of a training."""
 
 
-def training_bar(console: Console, *, quiet: bool) -> AbstractContextManager[Progress]:
-    """Return a progress bar with a note and the time left; nothing if stderr is not a terminal."""
-    return console.bar(
-        Field(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Field("note"),
-        TimeRemainingColumn(),
-        disable=quiet or not console.is_terminal,
-    )
+LINE_S = 60.0
+"""Seconds between two lines where there is no terminal to draw a bar on."""
+
+Clock = Callable[[], float]
+"""Returns a time in seconds that never goes back."""
 
 
 class Pace:
-    """Measures the first steps, and reports how long the rest will take.
+    """Measures steps, and tells how long the rest will take.
 
     Args:
         steps: of the entire training.
+        clock: the time.
     """
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
+    def __init__(self, steps: int, clock: Clock = time.monotonic) -> None:
+        self._steps, self._clock = steps, clock
         self._began: tuple[int, float] | None = None
         self._told = False
 
@@ -58,16 +54,102 @@ class Pace:
         Args:
             step: steps done so far.
         """
-        now_s = time.monotonic()
         if self._began is None:  # the first step also warms up
-            self._began = step, now_s
-        done = step - self._began[0]
-        if self._told or done < MEASURED_STEPS or step >= self._steps:
+            self._began = step, self._clock()
+        step_s = self._step_s(step)
+        if self._told or step_s is None or step - self._began[0] < MEASURED_STEPS or step >= self._steps:
             return None
         self._told = True
-        step_s = (now_s - self._began[1]) / done
-        left = timedelta(seconds=round(step_s * (self._steps - step)))
-        return f"measured: {seconds(step_s)} per step, about {left} left"
+        return f"measured: {seconds(step_s)} per step, about {self.left(step)} left"
+
+    def left(self, step: int) -> timedelta | None:
+        """Return how long the rest takes, with as much validation as so far; None before it was measured."""
+        step_s = self._step_s(step)
+        return None if step_s is None else timedelta(seconds=round(step_s * (self._steps - step)))
+
+    def _step_s(self, step: int) -> float | None:
+        if self._began is None or step <= self._began[0]:
+            return None
+        return (self._clock() - self._began[1]) / (step - self._began[0])
+
+
+class TrainingView:
+    """Shows a training to a person: a bar on a terminal; elsewhere, as in a pipe or a log, a line a minute.
+
+    Args:
+        console: where to; nothing but errors is shown by other processes than the first.
+        quiet: whether this is another process.
+        clock: the time.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool, clock: Clock = time.monotonic) -> None:
+        self._console, self._quiet, self._clock = console, quiet, clock
+        self._lines = not quiet and not console.is_terminal
+        self._line_s = clock()
+        self._pace: Pace | None = None
+        self._steps, self._note = 0, ""
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Draw the bar, on a terminal."""
+        columns = Field(), BarColumn(), MofNCompleteColumn(), Field("note"), TimeRemainingColumn()
+        with self._console.bar(*columns, disable=self._quiet or not self._console.is_terminal) as self._bar:
+            self._ready = self._bar.add_task("estimating", total=None, note="")
+            yield
+
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """Print a sentence."""
+        if not self._quiet:
+            self._console.say(sentence, style)
+
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """Show what is done before the first step."""
+        self._bar.update(self._ready, description=what, completed=done, total=total)
+        if self._due():
+            self.say(f"{what}: {done:,} of {total:,}" if total else what)
+
+    def begin(self, step: int, steps: int) -> None:
+        """Show a training that begins after a step, of so many."""
+        self._bar.update(self._ready, visible=False)
+        self._task = self._bar.add_task("training", total=steps, completed=step, note="")
+        self._steps = steps
+        self._pace = Pace(steps, self._clock)
+
+    def stepped(self, step: int, note: str) -> None:
+        """Show a step that was done.
+
+        Args:
+            step: its number, from 1.
+            note: its figures, and the newest validation.
+        """
+        assert self._pace is not None
+        first = self._pace.left(step) is None
+        if measured := self._pace.after(step):
+            self.say(measured)
+        self._bar.update(self._task, completed=step)
+        self.noted(note)
+        if self._due(now=first):
+            left = self._pace.left(step)
+            self.say(f"step {step:,}/{self._steps:,}  {'' if left is None else f'about {left} left  '}{note}")
+
+    def noted(self, note: str) -> None:
+        """Show figures of the newest step, which a validation may have changed."""
+        self._note = note
+        self._bar.update(self._task, note=note)
+
+    def validating(self, done: int, total: int) -> None:
+        """Show how many validation clips have been looked at."""
+        self._bar.update(self._task, note=f"validating, {done:,} of {total:,}" if done < total else self._note)
+        if self._due():
+            self.say(f"validating: {done:,} of {total:,}")
+
+    def _due(self, *, now: bool = False) -> bool:
+        """Return whether it is time for a line."""
+        now_s = self._clock()
+        if not self._lines or not (now or now_s - self._line_s >= LINE_S):
+            return False
+        self._line_s = now_s
+        return True
 
 
 class RunLog:

@@ -23,7 +23,7 @@ _NOT_THE_SAME_RUN = {
     "data.cache", "data.train", "data.val", "data.root", "data.skip_broken", "start", "objective.distil.teacher",
     *(f"trainer.{key}" for key in (
         "batch", "accumulate", "max_minutes", "threads", "workers", "out", "checkpoint_steps", "validate_steps",
-        "validate_epochs", "accelerator", "devices", "nodes", "strategy",
+        "validate_epochs", "patience", "accelerator", "devices", "nodes", "strategy",
     )),
 }  # fmt: skip
 """Keys that may change before a run resumes: texts, limits of one start, and what is identified otherwise: clips by their

@@ -17,12 +17,13 @@ from mar_edge.geometry import Geometry
 from mar_edge.model.config import Depth, Heads, ModelConfig, OptionalDepth, Width, band_problems, temporal_problem
 from mar_edge.model.mar import InputNorm, Positions
 from mar_edge.model_spec import ClipAnswer, Name, Temporal
+from mar_edge.printable import typed
 from mar_edge.training.augmentation.augmentation import AugmentPart
 from mar_edge.training.augmentation.mixing import MixPart
 from mar_edge.training.batches import MaskPart
 from mar_edge.training.objective import ObjectivePart
 from mar_edge.training.optimiser import OptimiserPart
-from mar_edge.training.recipe_file import RecipeFile, read_recipe, typed
+from mar_edge.training.recipe_file import RecipeFile, read_recipe
 from mar_edge.training.start import StartPart
 from mar_edge.training.streaming import StreamingPart
 from mar_edge.training.synthetic.camera_moves import CameraMovesPart
@@ -131,6 +132,8 @@ class TrainerPart(Part):
             into the memory.
         accumulate: forward passes in one optimiser step; with `batch: null` this many times 64 clips.
         validate_epochs, validate_steps: how often to validate, in addition to the end.
+        patience: stop after so many validations without a lower loss (the middle one of three); null for none. May be changed
+            before a run resumes.
         checkpoint_steps: how often to save, in addition to the end.
         max_minutes: stop after this time; the same command resumes.
         accelerator, devices, nodes: as in Lightning Fabric; `auto` uses every GPU, or one CPU process if there is none.
@@ -147,6 +150,7 @@ class TrainerPart(Part):
     accumulate: int = Field(default=1, gt=0, le=1_000_000)
     validate_epochs: float | None = Field(default=None, gt=0)
     validate_steps: int | None = Field(default=None, gt=0)
+    patience: int | None = Field(default=None, gt=0)
     checkpoint_steps: int = Field(default=200, gt=0)
     max_minutes: float | None = Field(default=None, gt=0)
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -245,7 +249,13 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        refuse(*self._of_the_task(), *self._of_the_model(), *self._of_the_data(), *self._of_the_strategy())
+        refuse(
+            *self._of_the_task(),
+            *self._of_the_model(),
+            *self._of_the_data(),
+            *self._of_the_validation(),
+            *self._of_the_strategy(),
+        )
         return self
 
     def _of_the_model(self) -> Iterator[tuple[str, str]]:
@@ -305,6 +315,14 @@ class Recipe(Part):
             yield "objective.flow_weight", "cannot be combined with mix: a mixture of two clips has no flow"
         if self.clip_answer == "peak" and isinstance(self.data, VideosPart) and self.data.sampling == "uniform":
             yield "clip_answer", "'peak' is for data.sampling dense; 'uniform' spreads the frames over the video"
+
+    def _of_the_validation(self) -> Iterator[tuple[str, str]]:
+        if self.trainer.patience is None:
+            return
+        if not isinstance(self.data, VideosPart) or self.task == "pretrain":
+            yield "trainer.patience", "needs validation, which this training does not have; leave it out"
+        elif self.data.val is None and not self.data.hold_out:
+            yield "trainer.patience", "needs validation clips; set data.val or data.hold_out"
 
     def _of_the_strategy(self) -> Iterator[tuple[str, str]]:
         if self.trainer.strategy == "fsdp" and (self.optimiser.kind == "muon" or self.optimiser.ema is not None):

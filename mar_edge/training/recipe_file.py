@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +43,6 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
     for override in overrides:
         _apply(file.values, file.places, override)
     return RecipeFile(file.path, file.sha256, file.values, file.places, overrides=tuple(overrides))
-
-
-def typed(path: Path) -> str:
-    """Return a path as typed in a shell."""
-    return shlex.quote(str(path))
 
 
 def _apply(values: dict[str, Any], places: dict[Keys, str], override: str) -> None:

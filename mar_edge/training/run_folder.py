@@ -17,7 +17,9 @@ from mar_edge.files.marks import lines_kind, mark_record
 from mar_edge.files.ownership import FileKind, check_replaceable
 from mar_edge.files.syncing import make_folder
 from mar_edge.model.checkpoint import CHECKPOINT
+from mar_edge.printable import typed
 from mar_edge.training.baselines.baseline import BASELINES, BASELINES_KIND
+from mar_edge.training.judgement.choice import CHOSEN
 from mar_edge.training.state.newest import find_state
 from mar_edge.training.state.state_file import (
     PREVIOUS,
@@ -41,6 +43,7 @@ LOG_KIND = lines_kind("training log", LOG_SCHEMA, "step")
 KINDS = {
     LAST: CHECKPOINT,
     BEST: CHECKPOINT,
+    CHOSEN: CHECKPOINT,
     LOG: LOG_KIND,
     BASELINES: BASELINES_KIND,
     REPORT: REPORT_KIND,
@@ -171,9 +174,11 @@ class RunFolder:
             if identity.get(name) != self._identity.get(name)
         ]
         if other:
+            other_folder = self.path.parent / f"{self.path.name or 'run'}-2"
+            states = [name for name in (STATE, PREVIOUS) if (self.path / name).exists()]
             raise CheckpointError(
-                f"{self.path} contains a run of another recipe: {', '.join(other)}. Set trainer.out to a new folder, or "
-                "delete that one"
+                f"{self.path} contains a run of another recipe: {', '.join(other)}. Set trainer.out to a new folder, as in "
+                f"trainer.out={typed(other_folder)}. To begin anew in this one, delete {' and '.join(states)} there"
             )
 
     def write_log(self, rows: Iterable[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from typing import cast
 
@@ -19,7 +20,7 @@ from mar_edge.training.loop import Trainer
 from mar_edge.training.needs.places import check_places
 from mar_edge.training.needs.plan import Place, Plan, check_processes, plan_training
 from mar_edge.training.needs.shortage import shortage_named
-from mar_edge.training.progress import Pace, training_bar
+from mar_edge.training.progress import Clock, TrainingView
 from mar_edge.training.recipe import Recipe
 from mar_edge.training.result import TrainingResult
 from mar_edge.training.state.newest import earlier_passes
@@ -27,7 +28,7 @@ from mar_edge.training.training_data import open_data, read_lists
 from mar_edge.training.videos import Split
 
 
-def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingResult:
+def train(recipe: Recipe, console: Console, *, force: bool = False, clock: Clock = time.monotonic) -> TrainingResult:
     """Train a recipe; resume where an earlier run in the same folder stopped.
 
     Its needs are estimated, reported, and compared with this machine's resources, before any video is decoded.
@@ -36,6 +37,7 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
         recipe: what to train.
         console: for messages.
         force: start even if memory or disk are insufficient by the estimate.
+        clock: the time that the progress goes by.
 
     Raises:
         DataError: if the data cannot be used.
@@ -49,51 +51,34 @@ def train(recipe: Recipe, console: Console, *, force: bool = False) -> TrainingR
     check_places(recipe)
     check_processes(recipe.trainer)
     fabric = make_fabric(recipe.trainer)
-    with training_bar(console, quiet=not fabric.is_global_zero) as bar, shortage_named(), ExitStack() as ending:
-        ready = bar.add_task("estimating", total=None, note="")
-
-        def show(what: str, done: int, total: int) -> None:
-            bar.update(ready, description=what, completed=done, total=total)
-
-        split = read_lists(recipe, show)
+    view = TrainingView(console, quiet=not fabric.is_global_zero, clock=clock)
+    with view.drawn(), shortage_named(), ExitStack() as ending:
+        split = read_lists(recipe, view.preparing)
         plan = _plan(recipe, split, fabric, force=force)
-        if fabric.is_global_zero:
-            for line in plan.lines:
-                console.say(line, "yellow" if line.startswith("warning") else None)
+        for line in plan.lines:
+            view.say(line, "yellow" if line.startswith("warning") else None)
         with fabric.rank_zero_first():  # the first process fills the cache, the others use it
-            data = open_data(plan.recipe, split, show)
+            data = open_data(plan.recipe, split, view.preparing)
         trainer = Trainer(plan.recipe, data, fabric)
         ending.callback(trainer.close)
         if recipe.baselines and split is not None and fabric.is_global_zero:
-            for baseline in _baselines(recipe, split, show, goes_on=trainer.step > 0):
-                console.say(baseline.said)
-        bar.update(ready, visible=False)
-        if fabric.is_global_zero:
-            for note in [*data.notes, *trainer.warnings]:
-                console.say(f"warning: {note}", "yellow")
-            for note in trainer.notes:
-                console.say(note)
-        task = bar.add_task("training", total=trainer.steps, completed=trainer.step, note="")
-        pace = Pace(trainer.steps)
-
-        def tell(note: str) -> None:
-            bar.update(task, completed=trainer.step, note=note)
-            measured = pace.after(trainer.step)
-            if measured is not None and fabric.is_global_zero:
-                console.say(measured)
-            every = max(1, trainer.steps // 50)
-            if not console.is_terminal and fabric.is_global_zero and trainer.step % every == 0:
-                console.say(f"step {trainer.step}/{trainer.steps}  {note}")
-
+            for baseline in _baselines(recipe, split, view.preparing, goes_on=trainer.step > 0):
+                view.say(baseline.said)
+        for note in [*data.notes, *data.leaks, *trainer.warnings]:
+            view.say(f"warning: {note}", "yellow")
+        for note in trainer.notes:
+            view.say(note)
+        view.begin(trainer.step, trainer.steps)
         with Interrupts() as interrupts:
-            return trainer.run(interrupts, tell)
+            return trainer.run(interrupts, view)
 
 
 def _baselines(recipe: Recipe, split: Split, progress: Progress, *, goes_on: bool) -> list[Baseline]:
-    """Run the baselines, or read those of an earlier start."""
+    """Run the baselines, or read those of an earlier start if none of its models was moved away."""
     folder = recipe.trainer.out
     known = read_baselines(folder / BASELINES) if goes_on else []
-    return known or run_baselines(recipe, split, folder, progress)
+    there = all(one.checkpoint is None or one.checkpoint.exists() for one in known)
+    return known if known and there else run_baselines(recipe, split, folder, progress)
 
 
 def _plan(recipe: Recipe, split: Split | None, fabric: Fabric, *, force: bool) -> Plan:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mar_edge.counting import counted, form
 from mar_edge.datasets.class_numbers import some
 from mar_edge.datasets.fingerprint import TRAINING_VIDEOS, Fingerprints
+from mar_edge.datasets.leaks import find_leaks
 from mar_edge.errors import DataError, RecipeError
 from mar_edge.geometry import Geometry
 from mar_edge.reporting import Progress
@@ -39,6 +40,7 @@ class TrainingData:
         labels: class names; empty for pre-training.
         digest: hash of everything that determines the clips.
         notes: sentences for the user.
+        leaks: what training and validation clips have in common, sentences.
         provenance: what a checkpoint records about the clips, in addition to the digest.
         counts: how often each class is right (classes,): in frames where it may change within a clip, in clips otherwise;
             None for clips.
@@ -50,6 +52,7 @@ class TrainingData:
     labels: tuple[str, ...]
     digest: str
     notes: list[str]
+    leaks: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)
     counts: NDArray[np.int64] | None = None
 
@@ -141,7 +144,8 @@ def _open_videos(recipe: Recipe, data: VideosPart, split: Split, progress: Progr
     digest = hashlib.sha256(f"{opened.train.digest} {opened.val and opened.val.digest}".encode()).hexdigest()[:16]
     # so that export and verify can report clips that the model was trained on
     seen = {TRAINING_VIDEOS: Fingerprints.of(opened.train.paths).text}
-    return TrainingData(source, opened.val, order, opened.train.labels, digest, notes, seen)
+    leaks = () if split.val is None else tuple(find_leaks(split.train, split.val))
+    return TrainingData(source, opened.val, order, opened.train.labels, digest, notes, leaks, seen)
 
 
 def _short(clips: VideoClips, so_many: str) -> list[str]:

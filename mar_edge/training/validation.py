@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,7 @@ def validate(
     batch: int,
     clip_answer: ClipAnswer = "mean",
     idle_label: str | None = None,
+    tell: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
     """Evaluate a model on all validation videos, each process its part of them.
 
@@ -43,6 +46,7 @@ def validate(
         batch: maximum views in a forward pass.
         clip_answer: see `ModelSpec`.
         idle_label: class that is no action; None for none.
+        tell: called with the number of videos that are done, and of all.
     """
     peak, idle = clip_answer == "peak", None if idle_label is None else clips.labels.index(idle_label)
     model.eval()
@@ -51,6 +55,7 @@ def validate(
     scores = torch.zeros(len(clips.classes), len(clips.labels), device=fabric.device)
     # with sharded weights every process must call the model equally often
     for first in range(0, len(clips.classes), fabric.world_size):
+        tell(first, len(clips.classes))
         index = min(first + fabric.global_rank, len(clips.classes) - 1)
         views = torch.from_numpy(clips.views(index))
         shown = None if peak else views.shape[1] - int(repeated[index])
@@ -62,6 +67,7 @@ def validate(
             logits = logits[[peak_of(logits.cpu().numpy(), idle)]]
         if first + fabric.global_rank < len(clips.classes):
             scores[index] = F.softmax(logits, dim=1).mean(dim=0)
+    tell(len(clips.classes), len(clips.classes))
     if fabric.world_size > 1:
         scores = fabric.all_reduce(scores, reduce_op="sum")  # type: ignore[assignment]
     return Evaluation(

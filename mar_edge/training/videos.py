@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from mar_edge.counting import counted, counted_of
+from mar_edge.counting import counted_of
 from mar_edge.datasets.clip_reader import Broken, ClipReader, Sizing, open_clips
 from mar_edge.datasets.clip_sampling import dense_times, dense_views, sampled_frames, uniform_times, uniform_views
+from mar_edge.datasets.groups import Grouping
+from mar_edge.datasets.leaks import grouping_of
 from mar_edge.datasets.video_list import VideoList, hold_out, read_labels, read_video_list
 from mar_edge.errors import DataError
 from mar_edge.files.yaml_part import Part, refuse
@@ -105,8 +107,9 @@ def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_prog
         progress: called while the files of a folder are opened.
 
     Raises:
-        DataError: if a list cannot be used, there are fewer than two classes, or all videos of one are held out.
+        DataError: if a list is missing or cannot be used, there are fewer than two classes, or all videos of one are held out.
     """
+    _check_there(path for path in (*data.train, data.val) if path is not None)
     if not labelled:
         videos = _unlabelled(data.train, data.root, progress)
         return Split(hold_out(videos, data.hold_out)[0] if data.hold_out else videos, None)
@@ -126,6 +129,19 @@ def read_split(data: VideosPart, *, labelled: bool, progress: Progress = no_prog
     return Split(train, read_video_list(data.val, root=data.root, labels=train.labels, progress=progress))
 
 
+def _check_there(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            start = (
+                f". Relative paths of a recipe start from the folder in which you give the command, now {Path.cwd()}"
+            )
+            raise DataError(f"no such file or folder: {path}{'' if path.is_absolute() else start}") from error
+        except OSError:
+            continue  # whoever reads it says why it cannot
+
+
 def _unlabelled(sources: Sequence[Path], root: Path | None, progress: Progress) -> VideoList:
     lists = [read_video_list(source, root=root, labelled=False, progress=progress) for source in sources]
     digest = hashlib.sha256(" ".join(videos.digest for videos in lists).encode()).hexdigest()
@@ -138,7 +154,7 @@ def _unlabelled(sources: Sequence[Path], root: Path | None, progress: Progress) 
     )
 
 
-def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
+def _doubts(data: VideosPart, reader: ClipReader) -> list[str]:
     """Return probable mistakes in the videos."""
     doubts = []
     slow = sum(reader.frames(index) < 0.9 * data.rate_fps * reader.duration_s(index) for index in range(len(reader)))
@@ -147,13 +163,6 @@ def _doubts(data: VideosPart, split: Split, reader: ClipReader) -> list[str]:
             f"{counted_of(slow, len(reader), 'video', 'has', 'have')} fewer than the {data.rate_fps:g} frames per second of data.rate_fps; "
             "frames are repeated"
         )
-    if split.val is not None:
-        known = {os.path.realpath(video.path) for video in split.train.videos}
-        both = [video.name for video in split.val.videos if os.path.realpath(video.path) in known]
-        if both:
-            doubts.append(
-                f"{counted(len(both), 'video', 'is', 'are')} in both train and val, so validation is too optimistic: {', '.join(both[:3])} ..."
-            )
     return doubts
 
 
@@ -217,6 +226,11 @@ class VideoClips:
         durations_s = [self._reader.duration_s(index) for index in range(len(self.classes))]
         found = [sampled_frames(duration_s, self._data.rate_fps) for duration_s in durations_s]
         return np.array([max(0, self._geometry.frames - one) for one in found], np.int64)
+
+    @cached_property
+    def grouping(self) -> Grouping:
+        """Which videos belong together."""
+        return grouping_of(self._videos)
 
     @property
     def paths(self) -> list[Path]:
@@ -308,7 +322,7 @@ def open_videos(
 
     (train, reader), *held = [opened(videos, sizing) for videos, sizing in sizings(data, split, geometry)]
     val = held[0][0] if held else None
-    warnings += _doubts(data, split, reader)
+    warnings += _doubts(data, reader)
     figures = None
     if data.figures is not None and data.cache is not None:
         store = draw_figures(

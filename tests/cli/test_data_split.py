@@ -53,12 +53,13 @@ def test_the_list_itself_is_never_replaced(arid: Path) -> None:
 
 def test_a_folder_gets_its_lists_inside(tmp_path: Path) -> None:
     write_set(tmp_path / "clips", {"Jump": 6, "Sit": 6})
-    done = mar_edge("data", "split", "clips", cwd=tmp_path)
+    (tmp_path / "clips").rename(tmp_path / "-clips")
+    done = mar_edge("data", "split", "./-clips", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "written: clips/train.csv clips/val.csv clips/test.csv" in done.stderr.splitlines()
-    again = mar_edge("data", "split", "clips", "--seed", "1", cwd=tmp_path)
+    assert "Run: mar-edge data check ./-clips/train.csv ./-clips/val.csv ./-clips/test.csv" in done.stderr.splitlines()
+    again = mar_edge("data", "split", "./-clips", "--seed", "1", cwd=tmp_path)
     assert again.returncode == 0 and "left out" not in again.stderr
-    videos = read_video_list(tmp_path / "clips" / "train.csv").videos
+    videos = read_video_list(tmp_path / "-clips" / "train.csv").videos
     assert all(video.path.is_file() and not video.name.startswith((".", "/")) for video in videos)
 
 

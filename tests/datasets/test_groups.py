@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mar_edge.datasets.groups import find_groups, shared_groups
+from mar_edge.datasets.recording.label_folder import LabelFolder
 from mar_edge.datasets.video_list import Video, VideoList, read_video_list
 from mar_edge.errors import DataError, OptionError
 
@@ -91,6 +92,20 @@ def test_one_person_in_several_sessions_is_told() -> None:
 
 def test_clips_of_one_recording_are_one_group() -> None:
     assert set(find_groups(both("@/video1_#.mp4", range(5))).groups) == {"video1"}
+
+
+def test_clips_of_mar_edge_record_are_of_their_recording(tmp_path: Path) -> None:
+    names = []
+    for label in ("wave", "Left hand", "zwei Möbel", "step 2"):
+        for recording in (1, 2):
+            folder = LabelFolder(tmp_path, label, recording=recording)
+            stem = f"{folder._stem}_{recording:02d}"
+            names += times(f"{label}/{stem}_00#.mp4", label, (1, 2))
+    assert set(find_groups(listed(names)).groups) == {"01", "02"}
+    # one recording is one group, not independent clips
+    one = find_groups(listed([(name, label) for name, label in names if "_01_" in name]))
+    assert set(one.groups) == {"01"} and "the names of mar-edge record" in one.said
+    assert find_groups(listed([(f"{n % 2}/other_01_00{n}.mp4", "ab"[n % 2]) for n in range(8)])).independent
 
 
 def test_names_that_show_nothing_stand_for_themselves() -> None:

@@ -188,7 +188,16 @@ def test_bad_requests(tmp_path: Path) -> None:
         with pytest.raises(OptionError, match="for instance --val 15 --test 25"):
             parts(source, val=val, test=test)
     (tmp_path / "3.mp4").unlink()
-    with pytest.raises(DataError, match=r"clips\.csv:5: .*3\.mp4: No such file or directory"):
+    with pytest.raises(DataError, match=r"clips\.csv:5: .*3\.mp4: No such file or directory.*start from the folder"):
+        parts(source)
+
+
+def test_backslashes_of_windows_are_recognised(tmp_path: Path) -> None:
+    source = write(tmp_path, [f"{label}/{n}.mp4,{label}" for label in "ab" for n in range(6)])
+    source.write_bytes(source.read_bytes().replace(b"/", b"\\").replace(b"\n", b"\r\n"))
+    with pytest.raises(
+        DataError, match=r"clips\.csv:2: .*; and 11 more\. Paths have backslashes.* Replace each .* by /"
+    ):
         parts(source)
 
 

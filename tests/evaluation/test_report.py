@@ -24,6 +24,7 @@ from mar_edge.errors import OutputError, SourceError
 from mar_edge.evaluation import report_curves
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.evaluation.report import most_wrong, write_report
+from mar_edge.evaluation.report_words import Answer
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'x' $a_{b}$ ünï 動作"
 VOID = {"meta", "img", "br", "link"}
@@ -132,6 +133,26 @@ def test_a_report_tells_what_there_is(tmp_path: Path, classes: int) -> None:
     assert sum("image/jpeg" not in image for image in page.images) == (3 if classes > 25 else 2)
     table_cells = [value for name, value in page.attributes if name == "title" and " as " in value]
     assert len(table_cells) == (classes**2 if classes <= 25 else 0)
+
+
+@pytest.mark.parametrize(
+    ("clips", "confidence", "says"),
+    [(8, 0.95, "8 clips show no difference"), (800, 0.99, "is overconfident"), (800, 0.51, "is underconfident")],
+)
+def test_calibration_is_judged_by_the_interval(tmp_path: Path, clips: int, confidence: float, says: str) -> None:
+    right = np.arange(clips) % 8 > 0  # 87.5 %
+    first = np.where(right, confidence, 1 - confidence).astype(np.float32)
+    evaluation = Evaluation(
+        labels=("a", "b"),
+        scores=np.stack([first, 1 - first], axis=1),
+        targets=np.zeros(clips, np.int64),
+        names=tuple(map(str, range(clips))),
+    )
+    write_report(
+        tmp_path / "r.html", title="t", facts={}, history=HISTORY, curves_of="Not of this model.", evaluation=evaluation
+    )
+    text = read(tmp_path / "r.html").text
+    assert says in text and "Not of this model." in text
 
 
 def test_everything_is_escaped(tmp_path: Path) -> None:
@@ -298,3 +319,30 @@ def test_no_name_of_a_confusion_matrix_is_cut_off(tmp_path: Path, label: str) ->
         assert f'<th class="row"><span class="soft">3</span> {label} 3</th>' in text
     else:
         assert [head for _, head in heads] == list(evaluation.labels)
+
+
+def test_words_come_first_and_commands_last(tmp_path: Path) -> None:
+    answers = [
+        Answer("Which weights?", [f"use {NASTY}", "A second one."]),
+        Answer("Doubtful labels?", ["look at 1 clip"], [("clip", "labelled"), (NASTY, "left")]),
+    ]
+    commands = [("export it", f"mar-edge export '{NASTY}' -o out.mar"), ("run it", "mar-edge run --model out.mar")]
+    write_report(
+        tmp_path / "r.html",
+        title="t",
+        facts={"a": "b"},
+        evaluation=made(["left", "right"], 40),
+        history=HISTORY,
+        kept_step=300,
+        answers=answers,
+        commands=commands,
+    )
+    page = read(tmp_path / "r.html")
+    assert "script" not in page.tags and f"Use {NASTY}." in page.text and "A second one." in page.text
+    assert (
+        page.text.index("In words") < page.text.index("Training") < page.text.index("Facts") < page.text.index("Next")
+    )
+    assert page.text.endswith("Run it: mar-edge run --model out.mar")
+    assert page.tags.count("pre") == 2 and "clip labelled" in page.text
+    curves = base64.b64decode(page.images[0].partition(",")[2]).decode()
+    assert "kept 20.0 % (ring)" in curves and "kept 1.000 (ring)" in curves

@@ -304,6 +304,7 @@ COMMANDS: dict[tuple[str, str], list[str]] = {
     ("evaluate", "--json"): ["egomotion", "--data", "{clips}"],
     ("evaluate", "--report"): ["egomotion", "--data", "{clips}"],
     ("data check", "--json"): ["{clips}"],
+    ("init", "--out"): ["{clips}"],
     ("import", "--out"): ["{checkpoint}"],
     ("export", "--out"): ["egomotion"],
     ("export", "--triton"): ["egomotion", "-o", "{fresh}.mar"],
@@ -312,7 +313,7 @@ COMMANDS: dict[tuple[str, str], list[str]] = {
     ("profile", "--json"): ["egomotion"],
     ("inspect", "--png"): ["egomotion"],
 }
-NAMES = {"--report": "mine.html", "--png": "mine.png"}
+NAMES = {("evaluate", "--report"): "mine.html", ("inspect", "--png"): "mine.png", ("init", "--out"): "mine.yaml"}
 FORCED = [
     ("run", "--json"),
     ("classify", "--json"),
@@ -353,7 +354,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_every_command_refuses_a_file_of_others(
     tmp_path: Path, places: dict[str, str], command: str, option: str
 ) -> None:
-    mine = tmp_path / NAMES.get(option, "mine")
+    mine = tmp_path / NAMES.get((command, option), "mine")
     mine.write_bytes(MINE)
     words = [word.format(**places) for word in COMMANDS[command, option]]
     result = CliRunner().invoke(app, [*command.split(), *words, option, str(mine)])

@@ -188,7 +188,7 @@ def test_a_command_works_as_printed(text: Text) -> None:
 
 def test_what_is_no_command_is_not_taken_for_one() -> None:
     for command in (
-        "mar-edge trian x", "mar-edge train", "mar-edge train a.yaml trainer.stpes=3", "mar-edge verify x --thread 1",
+        "mar-edge trian x", "mar-edge init x", "mar-edge train a.yaml trainer.stpes=3", "mar-edge verify x --thread 1",
         "mar-edge export x", "mar-edge import x", "mar-edge data chek x", "mar-edge run --camera front",
     ):  # fmt: skip
         with pytest.raises(NoCommandError):

@@ -122,3 +122,10 @@ def test_every_error_is_a_mar_edge_error_and_is_drawn_in_the_tree() -> None:
     for error in named:
         assert issubclass(error, errors.MarEdgeError)
         assert error.__name__ in str(errors.__doc__)
+
+
+@pytest.mark.parametrize("name", ["mar_edge.runtime.sinks.mp4.h264", "mar_edge.datasets.recording.label_folder"])
+def test_opencv_loads_before_pyav(name: str) -> None:
+    """Otherwise OpenCV's windows find the libxcb of PyAV's wheel, and opening one never returns."""
+    code = f"import sys, {name}; loaded = [one for one in sys.modules if one in ('av', 'cv2')]; sys.exit(loaded != ['cv2', 'av'])"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

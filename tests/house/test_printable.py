@@ -21,7 +21,7 @@ from rich.table import Table
 from mar_edge.console import Console, Field, literal
 from mar_edge.errors import SourceError
 from mar_edge.evaluation.report_style import escape
-from mar_edge.printable import plain, printable, printable_lines
+from mar_edge.printable import plain, printable, printable_lines, typed
 from mar_edge.reporting import Warnings
 from tests.conftest import ROOT
 
@@ -197,6 +197,11 @@ def findings(path: Path) -> Iterator[str]:
             )
             if prints and place not in PRINTING["print"]:
                 yield called
+
+
+def test_paths_are_typed_so_that_a_shell_reads_them_as_paths() -> None:
+    for path, text in (("a/b.csv", "a/b.csv"), ("my clips", "'my clips'"), ("-x/it's", """'./-x/it'"'"'s'""")):
+        assert typed(Path(path)) == text
 
 
 def test_only_the_console_prints() -> None:

@@ -31,6 +31,7 @@ from tests.fakes.watching import Deeds, watch
 COMMANDS = {
     "models": "models",
     "cameras": "cameras",
+    "init": "init films/list.csv -o first.yaml --minutes 1 --unjudged",
     "train": "train recipe.yaml",
     "pretrain": "pretrain pretrain.yaml",
     "evaluate": "evaluate run/best.safetensors --data films/list.csv --report report.html",

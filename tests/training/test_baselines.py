@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,12 @@ from mar_edge.model import checkpoint
 from mar_edge.model.config import ModelConfig, build
 from mar_edge.model.deployed import DeployedGraph
 from mar_edge.model.mar import MAR
+from mar_edge.reporting import no_progress
 from mar_edge.training import recipe as recipes
-from mar_edge.training.baselines.baseline import BASELINES, Baseline, best_baseline, read_baselines, say_verdict
+from mar_edge.training import trainer
+from mar_edge.training.baselines.baseline import BASELINES, Baseline, read_baselines, write_baselines
 from mar_edge.training.baselines.baselines import run_baselines
-from mar_edge.training.baselines.comparison import mean_interval95, say_difference
+from mar_edge.training.baselines.comparison import compare, share_interval95
 from mar_edge.training.baselines.flow_histograms import SIZE_PX, flow_histograms
 from mar_edge.training.baselines.probe import ProbeModel, Prober
 from mar_edge.training.baselines.regression import fit, fold_groups
@@ -180,16 +181,28 @@ def test_a_training_begins_with_them_and_says_whether_it_was_worth_it(
     result = train(recipe, Console())
     said = capsys.readouterr().err
     assert said.index("baseline majority: 50.0%") < said.index("baseline flow: 100.0%")
-    assert result.verdict is not None and "the baseline flow" in result.verdict
-    assert (
-        result.report is not None
-        and "baseline majority" in result.report.read_text()
-        and "against the baselines" in result.report.read_text()
-    )
+    assert result.judgement is not None and result.report is not None
+    assert "the regression on optical flow" in " ".join(result.judgement.choice.worth)
+    assert "baseline majority" in result.report.read_text() and "Worth a network?" in result.report.read_text()
     written = (tmp_path / "run" / BASELINES).stat().st_mtime_ns
     again = train(recipe, Console())
     assert "baseline flow: 100.0%" in capsys.readouterr().err  # of the first start
-    assert (tmp_path / "run" / BASELINES).stat().st_mtime_ns == written and again.verdict == result.verdict
+    assert (tmp_path / "run" / BASELINES).stat().st_mtime_ns == written and again.judgement is not None
+    assert again.judgement.short == result.judgement.short
+
+
+def test_a_probe_that_was_deleted_is_fitted_again(
+    recipe: Recipe, films: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = read_split(recipe.data, labelled=True)  # type: ignore[arg-type]
+    probe = Baseline("probe of x", 1.0, None, None, None, 2, (), None, recipe.trainer.out / "probe-x.safetensors")
+    made: list[Baseline] = []
+    monkeypatch.setattr(trainer, "run_baselines", lambda *_: made)
+    write_baselines(recipe.trainer.out / BASELINES, [probe])
+    assert trainer._baselines(recipe, split, no_progress, goes_on=True) is made
+    (recipe.trainer.out / "probe-x.safetensors").touch()
+    assert trainer._baselines(recipe, split, no_progress, goes_on=True) == [probe]
+    assert trainer._baselines(recipe, split, no_progress, goes_on=False) is made
 
 
 def evaluation(right: list[int]) -> Evaluation:
@@ -202,33 +215,44 @@ def evaluation(right: list[int]) -> Evaluation:
     )
 
 
-def test_a_difference_is_shown_only_if_groups_agree() -> None:
+def test_a_difference_is_shown_only_if_clips_and_groups_agree() -> None:
     better, worse = evaluation([1] * 40), evaluation([0] * 20 + [1] * 20)
     own = [str(place) for place in range(40)]
-    assert say_difference("It", better, "that", worse, own).startswith("It is better than that by 50.0 points (95 %: +")
-    assert say_difference("It", worse, "that", better, own).startswith("It is worse than that by 50.0 points")
-    two = ["a"] * 20 + ["b"] * 20
-    said = say_difference("It", better, "that", worse, two)
+    assert compare(better, worse, own).said("It", "that").startswith("It is better than that by 50.0 points (95 %: +")
+    assert compare(worse, better, own).said("It", "that").startswith("It is worse than that by 50.0 points")
+    said = compare(better, worse, ["a"] * 20 + ["b"] * 20).said("It", "that")
     assert (
         said
         == "It is not shown to be better or worse than that: +50.0 points (95 %: +0.0 to +100.0, 40 clips of 2 groups)"
     )
     with pytest.raises(ValueError, match="same clips"):
-        say_difference("It", evaluation([1]), "that", worse, own)
-    low, high = mean_interval95(worse.right, own)
+        compare(evaluation([1]), worse, own)
+    low, high = share_interval95(worse.right, own)
     assert 0.3 < low < 0.42 and 0.58 < high < 0.7
 
 
-def test_the_best_baseline_is_what_a_training_is_compared_with(tmp_path: Path) -> None:
-    def baseline(name: str, right: list[int] | None) -> Baseline:
-        judged = None if right is None else evaluation(right)
-        return Baseline(name, 1.0, None, None, 5, () if judged is None else judged.names, judged, None)
+def test_one_group_or_a_handful_of_clips_prove_nothing() -> None:
+    """The bootstrap alone has no width here."""
+    assert compare(evaluation([1] * 3), evaluation([0] * 3), ["a", "b", "c"]).verdict == "unclear"
+    one = compare(evaluation([1] * 12 + [0] * 8), evaluation([1] * 10 + [0] * 10), ["a"] * 20)
+    assert one.verdict == "unclear" and one.interval95[0] < 0 < one.interval95[1]
+    low, high = share_interval95(evaluation([1] * 20).right, ["a"] * 20)
+    assert low < 0.9 and high == 1
 
-    some = [baseline("majority", [0, 0, 1, 0]), baseline("flow", [1, 1, 1, 0]), baseline("probe of x", [1, 1, 0, 1])]
-    best = best_baseline(some)
-    assert best is not None and best.name == "flow"
-    assert "the baseline flow: +25.0 points" in str(say_verdict(evaluation([1, 1, 1, 1]), some))
-    assert best_baseline([baseline("flow", None)]) is None and say_verdict(evaluation([1]), some) is None
+
+def test_scores_of_training_clips_are_of_models_that_never_saw_their_group(recipe: Recipe, tmp_path: Path) -> None:
+    split = read_split(recipe.data, labelled=True)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mar_edge.training.baselines.baselines.builtin_names", list)
+        majority, flow = run_baselines(recipe, split, tmp_path / "out", lambda *_: None)
+    assert majority.held_out is None and flow.held_out is not None
+    assert flow.held_out.top1 == flow.held_out_top1 and len(flow.held_out.names) == 10
+    again = read_baselines(tmp_path / "out" / BASELINES)[1]
+    assert again.held_out is not None and again.held_out.names == flow.held_out.names
+    np.testing.assert_allclose(again.held_out.scores, flow.held_out.scores, atol=1e-4)
+
+
+def test_damaged_results_are_none(tmp_path: Path) -> None:
     assert read_baselines(tmp_path / "none") == []
-    (tmp_path / BASELINES).write_text(json.dumps({"baseline": "flow"}) + "\n")
+    (tmp_path / BASELINES).write_text('{"baseline": "flow"}\n')
     assert read_baselines(tmp_path / BASELINES) == []

@@ -266,7 +266,10 @@ def test_a_damaged_newest_state_is_told_and_the_one_before_is_used_without_tempo
 
 def test_a_folder_with_another_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:
     train(recipes.load(recipe, ["trainer.steps=1"]), QUIET)
-    with pytest.raises(CheckpointError, match=r"another recipe: seed \(there its default, here 5\)"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"another recipe: seed \(there its default, here 5\)\. .*trainer\.out=\S*run-2\. .*last\.state\.pt there$",
+    ):
         train(recipes.load(recipe, ["trainer.steps=1", "seed=5"]), QUIET)
     held = FileLock(tmp_path / "run" / ".lock")
     with held, pytest.raises(OutputError, match="another process is training in"):
@@ -394,6 +397,7 @@ def test_data_that_cannot_be_trained_on(recipe: Path, videos: Path, tmp_path: Pa
             train(recipes.load(recipe, [f"data.train={listing}", *overrides]), QUIET)
 
     good = "path,label\nleft_0.mp4,left\nright_0.mp4,right\n"
+    refuses(good, r"no such file or folder: elsewhere/val\.csv\. Relative paths .* now /", "data.val=elsewhere/val.csv")
     refuses("", "contains no videos")
     refuses("path,label\n", "no videos")
     refuses("path,label\nleft_0.mp4,left\n", "one class only")

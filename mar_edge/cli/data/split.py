@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from mar_edge.cli.data.options import GroupOption, LabelsOption, RootOption
 from mar_edge.cli.options import ForceOption
 from mar_edge.cli.views.progress_bar import progress_bar
 from mar_edge.counting import counted
-from mar_edge.printable import shown_spaces
+from mar_edge.printable import shown_spaces, typed
 
 if TYPE_CHECKING:
     from mar_edge.console import Console
@@ -61,7 +60,7 @@ def split(
     console.say(found.grouping.said)
     for remark in found.remarks:
         console.say(remark, style="yellow")
-    written = shlex.join(map(str, lists))
+    written = " ".join(map(typed, lists))
     console.say(f"written: {written}", style="green")
     console.say(f"Run: mar-edge data check {written}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from mar_edge.cli.options import ForceOption, JsonOption
 from mar_edge.cli.recording.keys import has_keys
 from mar_edge.cli.run import CameraOption, ShowOption, StdinFormatOption
 from mar_edge.errors import SourceError
+from mar_edge.printable import typed
 
 if TYPE_CHECKING:
     from mar_edge.cli.views.recording_view import RecordingView
@@ -172,4 +172,4 @@ def _summarise(folder: LabelFolder, view: RecordingView, sink: JsonLines | None)
     )
     if len(counts) == 1:
         view.say("A model tells classes apart: record another one, with another --label.")
-    view.say(f"Run: mar-edge data check {shlex.quote(str(folder.out))}")
+    view.say(f"Run: mar-edge data check {typed(folder.out)}")

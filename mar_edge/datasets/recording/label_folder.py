@@ -9,9 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-from av.video.stream import VideoStream
+from typing import TYPE_CHECKING, Any
 
 from mar_edge.datasets.class_folders import SPLITS
 from mar_edge.datasets.label_likeness import likeness
@@ -24,6 +22,9 @@ from mar_edge.runtime.sinks.mp4.marks import LABELLED_SCHEMA, read_notes
 from mar_edge.runtime.sinks.mp4.mp4_file import Mp4File
 from mar_edge.runtime.video.folder_walk import walk, why_unwanted
 from mar_edge.runtime.video.listing import is_named_video
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 _MOST_BYTES = 100
 _STEM_BYTES = 24

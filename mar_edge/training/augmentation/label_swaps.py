@@ -30,8 +30,13 @@ _MIRRORED = {
     "left": "right",
     "leftward": "rightward",
     "leftwards": "rightwards",
+    "lefthand": "righthand",
     "clockwise": "counterclockwise",
     "cw": "ccw",
+    "links": "rechts",
+    "gauche": "droite",
+    "izquierda": "derecha",
+    "sinistra": "destra",
 }
 _MIRRORED |= {b: a for a, b in _MIRRORED.items()}
 
@@ -59,15 +64,26 @@ def swap_table(key: str, pairs: Sequence[Pair], labels: Sequence[str]) -> dict[i
     return {index[a]: index[b] for pair in pairs for a, b in (pair, pair[::-1])}
 
 
+def directed_labels(labels: Sequence[str]) -> list[str]:
+    """Return the labels that name a direction which mirroring reverses."""
+    return [label for label in labels if set(_words(label)) & set(_MIRRORED)]
+
+
+def mirrored_pairs(labels: Sequence[str]) -> list[Pair]:
+    """Return the pairs of labels that differ in nothing but such directions."""
+    spelt = {_words(label): label for label in labels}
+    directed = directed_labels(labels)
+    partners = {label: spelt.get(tuple(_MIRRORED.get(w, w) for w in _words(label)), label) for label in directed}
+    return [(a, b) for a, b in partners.items() if a < b and b in partners]
+
+
 def mirror_warning(pairs: Sequence[Pair], labels: Sequence[str]) -> str | None:
     """Report labels with a direction that mirroring reverses and that are in no pair, and the probable pairs."""
     named = {label for pair in pairs for label in pair}
-    directed = [label for label in labels if label not in named and set(_words(label)) & set(_MIRRORED)]
+    directed = directed_labels([label for label in labels if label not in named])
     if not directed:
         return None
-    spelt = {_words(label): label for label in labels}
-    partners = {label: spelt.get(tuple(_MIRRORED.get(w, w) for w in _words(label)), label) for label in directed}
-    found = [(a, b) for a, b in partners.items() if a < b and b in partners]
+    found = [(a, b) for a, b in mirrored_pairs(labels) if a in directed and b in directed]
     meant = ", ".join(f"[{a}, {b}]" for a, b in found)
     # the complete list if there is one: it is meant to be copied
     advice = (

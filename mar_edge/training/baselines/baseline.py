@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.files.atomic_file import write_output
 from mar_edge.files.json_text import parse_json
 from mar_edge.files.marks import lines_kind, mark_record
-from mar_edge.training.baselines.comparison import mean_interval95, say_difference
+from mar_edge.training.baselines.comparison import share_interval95
 
 BASELINES = "baselines.jsonl"
 SCHEMA = "mar-edge/baselines/1"
 BASELINES_KIND = lines_kind("list of baselines", SCHEMA, "baseline")
+
+MOST_SCORES = 1_000_000
+"""With more training clips times classes, their scores are not kept: about 7 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Baseline:
         seconds: time it took, decoding included.
         held_out_top1: share of the training clips that are recognised while their group is left out; None for `majority`.
         held_out_loss: mean -ln(probability of the true class) of these clips; None for `majority`.
+        held_out: on these clips; None for `majority`, or with more than `MOST_SCORES` scores.
         clips: training clips.
         groups: of every validation clip, in the order of `evaluation`; empty without validation videos.
         evaluation: on the validation videos; None without them.
@@ -41,6 +45,7 @@ class Baseline:
     seconds: float
     held_out_top1: float | None
     held_out_loss: float | None
+    held_out: Evaluation | None
     clips: int
     groups: tuple[str, ...]
     evaluation: Evaluation | None
@@ -57,7 +62,7 @@ class Baseline:
         """How well it does, and how long it took."""
         parts = []
         if self.evaluation is not None:
-            low, high = mean_interval95(self.evaluation.right, self.groups)
+            low, high = share_interval95(self.evaluation.right, self.groups)
             shown = counted(len(self.groups), "validation clip")
             parts.append(f"{self.evaluation.top1:.1%} of {shown} (95 %: {low:.1%} to {high:.1%})")
         if self.held_out_top1 is not None:
@@ -74,20 +79,19 @@ class Baseline:
             "held_out_loss": self.held_out_loss,
             "checkpoint": None if self.checkpoint is None else self.checkpoint.name,
         }
+        judged = [one for one in (self.evaluation, self.held_out) if one is not None]
+        if judged:
+            record["labels"] = list(judged[0].labels)
+        if self.held_out is not None:
+            record["held_out"] = list(_clips(self.held_out, digits=4))
         if self.evaluation is None:
             return record
-        scores = self.evaluation.scores.tolist()
+        clips = zip(_clips(self.evaluation), self.groups, strict=True)
         return {
             **record,
             "top1": self.evaluation.top1,
-            "interval95": list(mean_interval95(self.evaluation.right, self.groups)),
-            "labels": list(self.evaluation.labels),
-            "clips": [
-                {"name": name, "group": group, "label": self.evaluation.labels[target], "scores": row}
-                for name, group, target, row in zip(
-                    self.evaluation.names, self.groups, self.evaluation.targets.tolist(), scores, strict=True
-                )
-            ],
+            "interval95": list(share_interval95(self.evaluation.right, self.groups)),
+            "clips": [{**clip, "group": group} for clip, group in clips],
         }
 
 
@@ -101,49 +105,38 @@ def read_baselines(path: Path) -> list[Baseline]:
 
 
 def _read_one(record: dict[str, Any], folder: Path) -> Baseline:
-    evaluation, clips = None, record.get("clips", ())
-    if clips:
-        labels = tuple(record["labels"])
-        evaluation = Evaluation(
-            labels=labels,
-            scores=np.array([clip["scores"] for clip in clips], np.float32),
-            targets=np.array([labels.index(clip["label"]) for clip in clips], np.int64),
-            names=tuple(clip["name"] for clip in clips),
-        )
+    labels, clips = tuple(record.get("labels", ())), record.get("clips", ())
     return Baseline(
         name=record["baseline"],
         seconds=record["seconds"],
         held_out_top1=record["held_out_top1"],
         held_out_loss=record["held_out_loss"],
+        held_out=_evaluation(labels, record.get("held_out", ())),
         clips=record["train_clips"],
         groups=tuple(clip["group"] for clip in clips),
-        evaluation=evaluation,
+        evaluation=_evaluation(labels, clips),
         checkpoint=None if record["checkpoint"] is None else folder / record["checkpoint"],
     )
 
 
-def best_baseline(baselines: Sequence[Baseline]) -> Baseline | None:
-    """Return the one that recognises most validation clips, of equal ones that with the least loss; None without validation."""
-    judged = [
-        (one.evaluation.top1, -one.evaluation.loss, -place) for place, one in enumerate(baselines) if one.evaluation
-    ]
-    return baselines[-max(judged)[2]] if judged else None
+def _clips(evaluation: Evaluation, digits: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield a plain record of every clip."""
+    scores = evaluation.scores.astype(np.float64)
+    rows = (scores if digits is None else scores.round(digits)).tolist()
+    for name, target, row in zip(evaluation.names, evaluation.targets.tolist(), rows, strict=True):
+        yield {"name": name, "label": evaluation.labels[target], "scores": row}
 
 
-def say_verdict(evaluation: Evaluation, baselines: Sequence[Baseline]) -> str | None:
-    """Say whether training was worth it: whether a model is better than the best baseline.
-
-    Args:
-        evaluation: of the trained model, on the clips that the baselines were judged on.
-        baselines: of its recipe.
-
-    Returns:
-        One sentence; None without baselines, or if they were judged on other clips.
-    """
-    best = best_baseline(baselines)
-    if best is None or best.evaluation is None or set(best.evaluation.names) != set(evaluation.names):
+def _evaluation(labels: tuple[str, ...], clips: Sequence[dict[str, Any]]) -> Evaluation | None:
+    """Return what records of `_clips` say; None if there are none."""
+    if not clips:
         return None
-    return say_difference("Fine-tuning", evaluation, f"the baseline {best.name}", best.evaluation, best.groups)
+    return Evaluation(
+        labels=labels,
+        scores=np.array([clip["scores"] for clip in clips], np.float32),
+        targets=np.array([labels.index(clip["label"]) for clip in clips], np.int64),
+        names=tuple(clip["name"] for clip in clips),
+    )
 
 
 def write_baselines(path: Path, baselines: Sequence[Baseline]) -> None:

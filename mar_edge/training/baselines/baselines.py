@@ -18,7 +18,7 @@ from mar_edge.datasets.video_list import VideoList
 from mar_edge.evaluation.metrics import Evaluation
 from mar_edge.model import checkpoint
 from mar_edge.reporting import Progress
-from mar_edge.training.baselines.baseline import BASELINES, Baseline, write_baselines
+from mar_edge.training.baselines.baseline import BASELINES, MOST_SCORES, Baseline, write_baselines
 from mar_edge.training.baselines.flow_histograms import SIZE_PX, flow_histograms, sampled_times
 from mar_edge.training.baselines.probe import ProbeModel, Prober
 from mar_edge.training.baselines.probe_info import probe_info
@@ -140,10 +140,10 @@ def _flow(reader: ClipReader, index: int) -> NDArray[np.floating]:
     return flow_histograms(reader.read(index, sampled_times(reader.duration_s(index))))[None]
 
 
-def _evaluation(val: _Opened, scores: NDArray[np.float64]) -> Evaluation:
-    videos = val.reader.videos
+def _evaluation(opened: _Opened, scores: NDArray[np.float64]) -> Evaluation:
+    videos = opened.reader.videos
     names = tuple(video.name for video in videos.videos)
-    return Evaluation(labels=videos.labels, scores=scores.astype(np.float32), targets=val.classes, names=names)
+    return Evaluation(labels=videos.labels, scores=scores.astype(np.float32), targets=opened.classes, names=names)
 
 
 def _baseline(
@@ -160,6 +160,9 @@ def _baseline(
         seconds=time.perf_counter() - began_s,
         held_out_top1=None if regression is None else regression.top1,
         held_out_loss=None if regression is None else regression.loss,
+        held_out=_evaluation(train, regression.held_out)
+        if regression is not None and regression.held_out.size <= MOST_SCORES
+        else None,
         clips=len(train.classes),
         groups=() if val is None else val.groups,
         evaluation=evaluation,

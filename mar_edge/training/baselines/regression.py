@@ -36,6 +36,7 @@ class Regression(NamedTuple):
         strength: the chosen penalty.
         loss: mean -ln(probability of the true class) of training clips whose group was left out.
         top1: share of these clips that were recognised.
+        held_out: their scores, float64 (clips, classes).
     """
 
     weight: _Array
@@ -43,6 +44,7 @@ class Regression(NamedTuple):
     strength: float
     loss: float
     top1: float
+    held_out: _Array
 
     def logits(self, features: NDArray[np.floating]) -> _Array:
         """Map features (answers, features) to logits (answers, classes)."""
@@ -106,10 +108,17 @@ def fit(
         solved = samples.solve(~here, STRENGTHS) if not here.all() else []
         for place, (slope, offset) in enumerate(solved):
             answers[place, here] = samples.features[here] @ slope + offset
-    strength, scale, loss, top1 = _best(answers, clip, classes)
+    strength, scale, held_out = _best(answers, clip, classes)
     slope, offset = samples.solve(np.ones(len(clip), np.bool_), [strength])[0]
     weight = scale * (slope / spread[:, None]).T
-    return Regression(weight, scale * offset - weight @ mean, strength, loss, top1)
+    return Regression(
+        weight=weight,
+        bias=scale * offset - weight @ mean,
+        strength=strength,
+        loss=_loss(held_out, classes),
+        top1=float((held_out.argmax(axis=1) == classes).mean()),
+        held_out=held_out,
+    )
 
 
 class _Samples(NamedTuple):
@@ -139,25 +148,30 @@ class _Samples(NamedTuple):
         return [(slope, share - mean @ slope) for slope in slopes]
 
 
-def _best(answers: _Array, clip: NDArray[np.int64], classes: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """Return the strength and the scale with the least loss of clips left out, the loss, and the share recognised.
+def _best(answers: _Array, clip: NDArray[np.int64], classes: NDArray[np.int64]) -> tuple[float, float, _Array]:
+    """Return the strength and the scale with the least loss of clips left out, and the scores (clips, classes) of these clips.
 
     Args:
         answers: (strengths, S, classes), of samples left out.
         clip: of every sample (S,).
         classes: of every clip (N,).
     """
-    found = []
-    for strength, raw in zip(STRENGTHS, answers, strict=True):
-        for scale in SCALES:
-            scores = np.zeros((len(classes), raw.shape[1]))
-            np.add.at(scores, clip, _softmax(scale * raw))
-            scores /= scores.sum(axis=1, keepdims=True)
-            true = scores[np.arange(len(classes)), classes]
-            loss = -float(np.log(np.maximum(true, 1e-12)).mean())
-            found.append((loss, -strength, scale, float((scores.argmax(axis=1) == classes).mean())))
-    loss, strength, scale, top1 = min(found)  # of equal ones the strongest
-    return -strength, scale, loss, top1
+
+    def scores_at(place: int, scale: float) -> _Array:
+        scores = np.zeros((len(classes), answers.shape[2]))
+        np.add.at(scores, clip, _softmax(scale * answers[place]))
+        normed: _Array = scores / scores.sum(axis=1, keepdims=True)
+        return normed
+
+    places = range(len(STRENGTHS))
+    found = [(_loss(scores_at(one, scale), classes), -STRENGTHS[one], scale, one) for one in places for scale in SCALES]
+    _, strength, scale, place = min(found)  # of equal ones the strongest
+    return -strength, scale, scores_at(place, scale)
+
+
+def _loss(scores: _Array, classes: NDArray[np.int64]) -> float:
+    true = scores[np.arange(len(classes)), classes]
+    return -float(np.log(np.maximum(true, 1e-12)).mean())
 
 
 def _softmax(logits: _Array) -> _Array:

@@ -44,8 +44,9 @@ def disk_needs(recipe: Recipe, split: Split | None, trace: StepTrace) -> list[Di
     """
     weights_bytes = 4 * trace.parameters
     averages = recipe.optimiser.ema is not None
-    # the last two states and the checkpoint stay until the new ones are complete
-    run_bytes = 3 * (trace.kept_bytes + averages * weights_bytes) + 3 * weights_bytes + MARGIN_BYTES
+    # the last two states and the checkpoint stay until the new ones are complete; the weights to use are a copy
+    checkpoints = 3 if recipe.task == "pretrain" else 4
+    run_bytes = 3 * (trace.kept_bytes + averages * weights_bytes) + checkpoints * weights_bytes + MARGIN_BYTES
     needs = [DiskNeed("trainer.out", recipe.trainer.out, run_bytes, "")]
     data = recipe.data
     if not isinstance(data, VideosPart):

@@ -73,6 +73,7 @@ def memory_need(
     copies: int,
     shards: int,
     preparing_bytes: int,
+    decoding_bytes: int = 0,
 ) -> MemoryNeed:
     """Return the memory that a training takes.
 
@@ -86,6 +87,7 @@ def memory_need(
         copies: copies of all gradients that the strategy keeps (1 for DDP's buckets).
         shards: processes that share weights, gradients and optimiser.
         preparing_bytes: bytes needed once before the first step.
+        decoding_bytes: bytes of the processes that decode videos before the first step, and have ended by then.
     """
     weights_bytes = 4 * trace.parameters
     average_bytes = weights_bytes * averaged
@@ -102,12 +104,14 @@ def memory_need(
     on_gpu = device.type == "cuda"
     each_bytes = PROCESS_BYTES + loading_bytes + saving_bytes + (0 if on_gpu else made_bytes)
     return MemoryNeed(
-        host_bytes=processes.trainers * each_bytes,
+        host_bytes=max(processes.trainers * each_bytes, decoding_bytes),
         device_bytes=made_bytes + GPU_CONTEXT_BYTES if on_gpu else None,
         shared_bytes=processes.trainers * shared_bytes,
         parts={
             "weights and optimiser": kept_bytes,
             "gradients and activations": moving_bytes,
             "loaders": processes.trainers * loading_bytes,
+            # named where it is the most
+            "before that decoding": decoding_bytes if decoding_bytes > processes.trainers * each_bytes else 0,
         },
     )

@@ -22,7 +22,7 @@ def check_places(recipe: Recipe) -> None:
     """
     for key, place in (("trainer.out", recipe.trainer.out), ("data.cache", recipe.data.cache)):
         for name, folder in _folders(recipe):
-            if place is not None and _is_in(place, folder):
+            if place is not None and is_in(place, folder):
                 where = "" if recipe.file is None else f"{recipe.file.place(tuple(key.split('.')))}: "
                 raise RecipeError(
                     f"{where}{key}: {place} lies in the folder {folder} of {name}, where its files would be taken for data. "
@@ -46,7 +46,7 @@ def _folders(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     yield from ((name, folder) for name, folders in named for folder in folders if folder.is_dir())
 
 
-def _is_in(place: Path, folder: Path) -> bool:
+def is_in(place: Path, folder: Path) -> bool:
     """Return whether a place is a folder or lies in it, through links, too."""
     there = os.path.realpath(folder)
     return os.path.commonpath([there, os.path.realpath(place)]) == there

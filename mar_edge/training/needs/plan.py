@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from mar_edge.counting import counted
+from mar_edge.datasets.cache_size import decoding_bytes
 from mar_edge.errors import TrainingError
 from mar_edge.model.config import ModelConfig, input_geometry
 from mar_edge.model.deployed import nearest_mask
@@ -215,7 +216,12 @@ class _Planner:
             copies=int(place.trainers > 1 and not spread),
             shards=place.trainers if spread else 1,
             preparing_bytes=self._preparing_bytes(recipe, config),
+            decoding_bytes=self._decoding_bytes,
         )
+
+    @cached_property
+    def _decoding_bytes(self) -> int:
+        return 0 if self._split is None else decoding_bytes(self._split.train)
 
     @staticmethod
     def _preparing_bytes(recipe: Recipe, config: ModelConfig) -> int:
@@ -364,4 +370,6 @@ def _about_disk(needs: list[DiskNeed]) -> list[str]:
 def _about_time(step_s: float, steps: int) -> str:
     total_s = step_s * steps
     total = str(timedelta(seconds=round(total_s))) if total_s < 86400 else f"{total_s / 86400:,.1f} days"
-    return f"time: about {seconds(step_s)} per step, {counted(steps, 'step')}: {total}, excluding validation"
+    return (
+        f"time: about {seconds(step_s)} per step, {counted(steps, 'step')}: {total}, excluding loading and validation"
+    )

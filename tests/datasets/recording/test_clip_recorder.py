@@ -133,15 +133,14 @@ def test_a_disk_that_fills_up_leaves_whole_clips_alone(tmp_path: Path, monkeypat
     recorder.begin()
     assert len(add_all(recorder, [frame(number, number / 10) for number in range(11)])) == 1
     full: list[bool] = []
-    write = _Writer.write
+    settle = _Writer.settle
 
-    def fail(writer: _Writer, data: bytes) -> int:
-        if not full:
-            return write(writer, data)
-        writer._error, writer.failed = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), True
-        return len(data)
+    def fail(writer: _Writer) -> None:
+        if full and writer._fragment:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        settle(writer)
 
-    monkeypatch.setattr(_Writer, "write", fail)
+    monkeypatch.setattr(_Writer, "settle", fail)
     recorder.begin()
     recorder.add(frame(11, 1.1))
     full.append(True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -18,6 +21,7 @@ from mar_edge.errors import OptionError, OutputError
 from mar_edge.runtime.results import Notice, StreamStatus
 from mar_edge.runtime.sinks.annotation import annotate
 from mar_edge.runtime.sinks.event_clips import EventClips
+from mar_edge.runtime.sinks.mp4.mp4_file import _Writer
 from mar_edge.runtime.sinks.recording import Recording
 from tests.conftest import ROOT
 from tests.fakes.shown_frames import check_plays, comment, ended, prediction, shown, started, times_s
@@ -274,3 +278,39 @@ def test_a_full_disk_is_reported_and_what_was_recorded_can_be_played(tmp_path: P
     check_plays(out)
     assert len(times_s(out)) > 30
     assert 40_000 < out.stat().st_size <= 50_000
+
+
+def test_a_fragment_reaches_the_file_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[bytes] = []
+    settle = _Writer.settle
+
+    def seen(writer: _Writer) -> None:
+        file = writer._file
+
+        def write(data: memoryview) -> int:
+            pieces.append(bytes(data))
+            return file.write(data) or 0
+
+        monkeypatch.setattr(writer, "_file", SimpleNamespace(write=write))
+        settle(writer)
+        monkeypatch.setattr(writer, "_file", file)
+
+    monkeypatch.setattr(_Writer, "settle", seen)
+    with closing(Recording(tmp_path / "out.mp4")) as sink:
+        for index in range(90):
+            sink.write(shown(index / 30, grey=index * 37 % 256, size_px=(640, 480)))
+    kinds = [boxes(piece) for piece in pieces]
+    assert kinds[0] == ["ftyp", "moov"]
+    assert kinds.count(["moof", "mdat"]) > 4
+    assert max(map(len, pieces)) > 40_000  # more than FFmpeg writes at once
+
+
+def boxes(data: bytes) -> list[str]:
+    """Return the kinds of the boxes that a piece consists of; it must end with one."""
+    kinds = []
+    while data:
+        size, kind = struct.unpack(">I4s", data[:8])
+        assert size <= len(data)
+        kinds.append(kind.decode())
+        data = data[size:]
+    return kinds

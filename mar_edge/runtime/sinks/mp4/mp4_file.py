@@ -143,7 +143,9 @@ class Mp4File:
 
 
 class _Writer:
-    """What FFmpeg writes to: the file itself, without a buffer.
+    """What FFmpeg writes to. A fragment, which it writes in several parts, reaches the file with one call of the system.
+
+    So a process that is killed hardly ever leaves a part of a fragment, which players would report as damage.
 
     Attributes:
         whole_bytes: size of the file up to the end of its last whole fragment.
@@ -154,32 +156,32 @@ class _Writer:
         self.whole_bytes = 0
         self.failed = False
         self._file = open(file, "wb", buffering=0, closefd=False)  # noqa: SIM115 - its owner closes it
-        self._written = 0
-        self._error: OSError | None = None
+        self._fragment = bytearray()
 
     def write(self, data: bytes) -> int:
-        """Write everything; an error is kept until `settle`, as FFmpeg would replace it by one of its own."""
-        rest = memoryview(data)
-        while len(rest) and not self.failed:
-            try:
-                count = self._file.write(rest)
-            except OSError as error:
-                self._error, self.failed = error, True
-                break
-            self._written += count
-            rest = rest[count:]
+        """Keep a part of a fragment until `settle`; FFmpeg would replace an error of the system by one of its own."""
+        if not self.failed:
+            self._fragment += data
         return len(data)
 
     def settle(self) -> None:
-        """Note that FFmpeg has written all that it had: whole fragments.
+        """Write what FFmpeg has written since the last call: whole fragments.
 
         Raises:
-            OSError: if it could not be written.
+            OSError: if it cannot be written.
         """
-        if self._error is not None:
-            raise self._error
-        if not self.failed:
-            self.whole_bytes = self._written
+        if self.failed:
+            return
+        rest = memoryview(bytes(self._fragment))
+        self._fragment.clear()
+        size = len(rest)
+        try:
+            while len(rest):
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self.failed = True
+            raise
+        self.whole_bytes += size
 
 
 @contextmanager
