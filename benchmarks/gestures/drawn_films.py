@@ -92,7 +92,7 @@ def films(count: int, seed: int) -> Iterator[GestureFilm]:
         *picture_worlds([PICTURES]),
         *video_worlds(videos_below(SHARED / "clips" / "daily")),
     ]
-    filming = Filming(geometry=Geometry(frames=64, height_px=64, width_px=64))
+    filming = Filming(geometry=Geometry(frames=96, height_px=64, width_px=64), rate_fps=15)  # of 6.4 s
     for number in range(count):
         world = worlds[int(rng.integers(len(worlds)))]
         yield film_gestures(worlds, world, hands, filming, SHAPES, rng, negative=number % NEGATIVE_EVERY == 0)

@@ -129,7 +129,7 @@ def test_a_circle_goes_round_either_way(rng: np.random.Generator) -> None:
 
 def test_a_gesture_is_named_after_its_stroke_for_a_while(rng: np.random.Generator) -> None:
     seen = set()
-    for _ in range(60):
+    for _ in range(120):
         acts = perform(stage(), 6.4, rng)
         assert len(acts.path) >= 6.4 * RATE_HZ
         assert np.isfinite(acts.path).all()
@@ -165,6 +165,25 @@ def test_a_negative_hand_makes_no_gesture(rng: np.random.Generator) -> None:
     strokes = [stroke.label for _ in range(100) for stroke in perform(stage(), 6.4, rng, negative=True).strokes]
     assert len(strokes) > 20
     assert not set(strokes) & set(GESTURES)
+
+
+def test_people_draw_quickly_and_slowly(rng: np.random.Generator) -> None:
+    done = [stroke for _ in range(150) for stroke in perform(stage(), 12.0, rng).strokes]
+    swipes_s = [stroke.end_s - stroke.start_s for stroke in done if stroke.label in SWIPES]
+    quick_s, usual_s, slow_s = np.quantile(swipes_s, [0.1, 0.5, 0.9])
+    assert quick_s < 0.9
+    assert 0.8 < usual_s < 2.0
+    assert slow_s > 2.2
+
+
+def test_some_swipes_begin_at_the_edge_of_the_picture(rng: np.random.Generator) -> None:
+    begins = []
+    for _ in range(200):
+        done = perform(stage(), 8.0, rng)
+        begins += [done.at(stroke.start_s)[0][1] for stroke in done.strokes if stroke.label == "swipe_up"]
+    lowest = np.array(begins)
+    assert 0.05 < (lowest > 0.92).mean() < 0.5
+    assert lowest.max() < 1.3  # part of the hand, or its finger, is seen
 
 
 def test_cutouts_know_wrist_colour_and_pointing(hands: list[Cutout]) -> None:

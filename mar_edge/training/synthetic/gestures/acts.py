@@ -18,7 +18,7 @@ from mar_edge.training.synthetic.gestures.shapes import (
     turned_swipe,
 )
 
-SLOWEST = 0.17
+SLOWEST = 0.08
 """Picture heights per second; what is slower is no stroke."""
 
 
@@ -33,9 +33,9 @@ def perform(stage: Stage, duration_s: float, rng: Rng, *, negative: bool = False
     """
     hand = _Actor(stage, rng)
     begins = rng.random()
-    if begins < 0.3:
+    if begins < 0.4:
         hand.begin_with(_other(rng) if negative or rng.random() < 0.25 else str(rng.choice(GESTURES)))
-    elif begins < 0.7:
+    elif begins < 0.75:
         hand.gone = False
         hand.at = stage.home + rng.normal(0, 0.12, 2) * [stage.aspect, 1]
         if rng.random() < 0.5:
@@ -72,12 +72,12 @@ class _Actor(HandPath):
         """Come in from outside; that is no gesture, however straight."""
         self.gone = False
         goal = self.stage.home + self.rng.normal(0, 0.13, 2) * [self.stage.aspect, 1]
-        self.go(goal, float(self.rng.uniform(0.7, 2.2)), bend=float(self.rng.normal(0, 0.15)))
+        self.go(goal, self._tempo(0.7, 2.2), bend=float(self.rng.normal(0, 0.15)))
         self.rest(float(self.rng.choice([0.0, 0.1, 0.4, 0.8])) * float(self.rng.uniform(0.6, 1.4)))
 
     def leave(self) -> None:
         """Go out of the picture."""
-        self.go(self.stage.away, float(self.rng.uniform(0.8, 2.5)), bend=float(self.rng.normal(0, 0.15)))
+        self.go(self.stage.away, self._tempo(0.8, 2.5), bend=float(self.rng.normal(0, 0.15)))
         self.gone = True
 
     def begin_with(self, label: str) -> None:
@@ -151,7 +151,7 @@ class _Actor(HandPath):
             start = self._began_at(last)
             self.go(
                 start + rng.normal(0, 0.04, 2),
-                float(rng.uniform(0.5, 1.6)) * self.pace,
+                self._tempo(0.6, 2.0),
                 bend=float(rng.normal(0, 0.12)),
             )
             self.rest(float(rng.uniform(0.15, 0.7)))
@@ -188,7 +188,7 @@ class _Actor(HandPath):
         """Move about without resting; the last move is too short, too slanted or too bent for a swipe."""
         for _ in range(int(self.rng.integers(3, 9))):
             goal = self.inside(self.at + self.rng.normal(0, 0.2, 2))
-            self.go(goal, float(self.rng.uniform(0.3, 1.8)), bend=float(self.rng.normal(0, 0.25)))
+            self.go(goal, self._tempo(0.3, 1.8), bend=float(self.rng.normal(0, 0.25)))
         self._slanted(float(self.rng.uniform(0.05, 0.25)))
         self.rest(float(self.rng.uniform(0.1, 0.7)))
 
@@ -220,7 +220,7 @@ class _Actor(HandPath):
         if self.rng.random() < 0.5:
             angle = self.rng.uniform(0, 2 * np.pi)
             goal = self.at + self.rng.uniform(0.02, 0.4 * self.size) * np.array([np.cos(angle), np.sin(angle)])
-            self.go(goal, float(self.rng.uniform(0.2, 1.0)))
+            self.go(goal, self._tempo(0.2, 1.0))
         else:
             self._slanted(float(self.rng.uniform(0.1, 0.5)))
         self.rest(float(self.rng.uniform(0.2, 0.8)))
@@ -229,7 +229,7 @@ class _Actor(HandPath):
         angle = np.deg2rad(self.rng.choice([45, 135, 225, 315]) + self.rng.uniform(-15, 15))
         way = length * np.array([np.cos(angle), np.sin(angle)])
         goal = self.at + way if self.within(self.at + way) else self.at - way
-        self.go(goal, float(self.rng.uniform(0.4, 1.5)), bend=float(self.rng.normal(0, 0.1)))
+        self.go(goal, self._tempo(0.4, 1.5), bend=float(self.rng.normal(0, 0.1)))
 
     def _approach(self, start: Points) -> None:
         """Go to where a shape begins; a straight way along an axis would be a swipe, so such a way is bent."""
@@ -237,11 +237,15 @@ class _Actor(HandPath):
         straight = float(min(way) / max(1e-6, *way)) < np.tan(np.deg2rad(25))
         bend = float(self.rng.choice([-1, 1]) * self.rng.uniform(0.3, 0.5)) if straight and max(way) > 0.12 else 0.0
         bend = bend or float(self.rng.normal(0, 0.15))
-        self.go(start, float(self.rng.uniform(0.5, 1.6)), bend=bend)
+        self.go(start, self._tempo(0.5, 1.6), bend=bend)
+
+    def _tempo(self, low: float, high: float) -> float:
+        """Return a mean speed between strokes, in picture heights per second; people who draw slowly also do this slower."""
+        return float(self.rng.uniform(low, high) * self.pace**0.5)
 
     def _speed(self, label: str) -> float:
         """Return the mean speed of a stroke, in picture heights per second; a hand draws large shapes faster."""
-        usual = 0.75 if label in SWIPES else 0.95
+        usual = 0.75 if label in SWIPES else 1.25
         speed = usual * self.pace * float(np.exp(self.rng.normal(0, 0.25))) * (self.size / 0.4) ** 0.5
         return float(max(SLOWEST, speed))
 
@@ -252,13 +256,19 @@ class _Actor(HandPath):
         return [leg * size for leg in legs]
 
     def _placed(self, legs: Legs, swipe: bool) -> Legs:
-        """Return a shape at a place where most of it is seen."""
+        """Return a shape at a place where most of it is seen; a swipe may begin at an edge, with half of the hand outside."""
         legs = self._scaled(legs, swipe)
         middle = self.stage.home + self.rng.normal(0, 0.1, 2) * [self.stage.aspect, 1]
         whole = np.concatenate(legs)
         low, high = whole.min(axis=0), whole.max(axis=0)
         most = np.array([self.stage.aspect, 1.0])
         middle = np.clip(middle, np.minimum(-low, most / 2), np.maximum(most - high, most / 2))
+        if swipe and self.stage.sweeps and self.rng.random() < 0.3:
+            way = legs[-1][-1] - legs[0][0]
+            axis = int(np.argmax(np.abs(way)))
+            outside = self.stage.hand * self.rng.uniform(-0.2, 0.5)
+            begin = -outside if way[axis] > 0 else most[axis] + outside
+            middle[axis] = begin - legs[0][0][axis]
         return [leg + middle for leg in legs]
 
     def _moved_to(self, start: Points, legs: Legs) -> Legs:

@@ -174,7 +174,7 @@ def _camera(duration_s: float, filming: Filming, rng: Rng) -> CameraPath:
 
 def _scene(hands: list[Cutout], aspect: float, duration_s: float, rng: Rng, *, negative: bool, plain: bool) -> _Scene:
     facing = rng.random() < (0 if plain else 0.3)
-    length = _between(rng, *((0.1, 0.3) if facing else (0.4, 0.6) if plain else (0.25, 0.75)))
+    length = _between(rng, *((0.1, 0.3) if facing else (0.3, 0.6) if plain else (0.25, 0.75)))
     arm = draw_arm(_poses(hands, rng), length, rng)
     person = draw_person(aspect, length, arm.hands[0].skin * arm.tint, rng) if facing else None
     if person is not None:
