@@ -47,7 +47,7 @@ HAND_CHANNELS = 5
 _SEEN, _WAY = 0.01, 0.02
 """Scale of these targets to that of a flow (`objective.FLOW_SCALE`)."""
 
-VERSION = 5
+VERSION = 6
 """Of the drawing; another one makes new clips instead of taking those of the cache."""
 
 

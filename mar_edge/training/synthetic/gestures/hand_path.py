@@ -56,7 +56,8 @@ class HandPath:
     def __post_init__(self) -> None:
         self.at: Points = self.stage.away
         # people differ: this one is fast or slow, rounds corners or rests there, draws large or small
-        self.pace = float(np.exp(self.rng.normal(-0.93, 0.6)))
+        # people whose motion is a command are quick; those who take care that it is seen are three times slower
+        self.pace = float(np.exp(self.rng.normal(*((0, 0.45) if self.rng.random() < 0.6 else (-0.93, 0.6)))))
         self.corner_s = float(self.rng.choice([0.0, 0.05, 0.12, 0.3, 0.5], p=[0.32, 0.25, 0.23, 0.14, 0.06]))
         self.smooth = float(self.rng.uniform(0.3, 1.0))
         self.size = self.stage.size * float(np.exp(self.rng.normal(0, 0.2)))
