@@ -9,8 +9,9 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE .venv/bin/python -m pytest -
 
 .PHONY: demo test coverage check docs package lowest audit clean
 
-demo: .venv-demo/ready  ## run the built-in model on the built-in camera; ends by itself
+demo: .venv-demo/ready  ## run the built-in models on the built-in camera; ends by itself
 	.venv-demo/bin/mar-edge run --source demo
+	.venv-demo/bin/mar-edge run --source demo:show=gestures --model gestures
 
 test: .venv/ready .venv-demo/ready  ## every test, with torch and without
 	$(PYTEST)

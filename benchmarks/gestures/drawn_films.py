@@ -16,7 +16,7 @@ from mar_edge.training.synthetic.gestures.clips import SHAPES
 from mar_edge.training.synthetic.gestures.cutouts import read_cutouts
 from mar_edge.training.synthetic.gestures.film import film_gestures
 from mar_edge.training.synthetic.virtual_camera import Filming
-from mar_edge.training.synthetic.worlds import drawn_worlds, picture_worlds, video_worlds, videos_below
+from mar_edge.training.synthetic.worlds import World, drawn_worlds, picture_worlds, video_worlds, videos_below
 
 GENERATOR = "drawn_films:films"
 """`MODULE:FUNCTION` of the generator, called with the number of films and a seed, which yields `GestureFilm`s."""
@@ -85,13 +85,18 @@ def generator(name: str = GENERATOR) -> Generator:
 
 def films(count: int, seed: int) -> Iterator[GestureFilm]:
     """Draw films before scenes, wallpapers and footage that training has not seen; hands are those of training."""
+    footage = video_worlds(videos_below(SHARED / "clips" / "daily"))
+    yield from _before([*drawn_worlds(40, seed), *picture_worlds([PICTURES]), *footage], count, seed)
+
+
+def before_drawn_scenes(count: int, seed: int) -> Iterator[GestureFilm]:
+    """Draw films before drawn scenes alone, which may be shown to anybody."""
+    yield from _before(drawn_worlds(40, seed), count, seed)
+
+
+def _before(worlds: list[World], count: int, seed: int) -> Iterator[GestureFilm]:
     rng = np.random.default_rng([seed, 2])
     hands = read_cutouts(SHARED / "data" / "hands")
-    worlds = [
-        *drawn_worlds(40, seed),
-        *picture_worlds([PICTURES]),
-        *video_worlds(videos_below(SHARED / "clips" / "daily")),
-    ]
     filming = Filming(geometry=Geometry(frames=96, height_px=64, width_px=64), rate_fps=15)  # of 6.4 s
     for number in range(count):
         world = worlds[int(rng.integers(len(worlds)))]

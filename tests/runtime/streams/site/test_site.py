@@ -200,9 +200,9 @@ sinks:
   - mqtt: ${NOBODY_SETS_THIS}
 """,
     ) == [
-        "site.yaml:2: models.moves.model: unknown model 'egomotoin'; did you mean 'egomotion'?; built in egomotion",
+        "site.yaml:2: models.moves.model: unknown model 'egomotoin'; did you mean 'egomotion'?; built in egomotion, egomotion_window, gestures",
         "2: models.moves.mask: 40 is not one of auto, 0, 25, 50, 75",
-        "6: streams[0].model: unknown model 'mvoes'; did you mean 'moves'?; in this file moves; built in egomotion",
+        "6: streams[0].model: unknown model 'mvoes'; did you mean 'moves'?; in this file moves; built in egomotion, egomotion_window, gestures",
         "7: unknown key 'streams[0].hopp'; did you mean 'streams[0].hop'?",
         "8: streams[0].events.offset: offset 0.4 is above onset 0.3; an event would end where it begins",
         "8: streams[0].events.classes.pan.left.onset: offset 0.4 is above onset 0.1; an event would end where it begins",
