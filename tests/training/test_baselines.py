@@ -58,6 +58,13 @@ def test_whole_groups_are_left_out_and_classes_are_spread() -> None:
     assert len(set(fold_groups(["same"] * 10, classes[15:25]))) == 5  # one group only: clips
 
 
+def test_a_class_of_one_group_is_divided_clip_by_clip() -> None:
+    features, classes, _ = points(3, 12, 1)
+    groups = ["hand"] * 24 + ["room"] * 12
+    assert all(len(set(fold_groups(groups, classes)[classes == label])) == 5 for label in range(3))
+    assert fit(features, classes, 3, groups).top1 > 0.8
+
+
 def test_a_regression_finds_what_is_there_and_says_how_well_it_holds_for_other_groups() -> None:
     features, classes, groups = points(3, 20, 6)
     found = fit(features, classes, 3, groups)

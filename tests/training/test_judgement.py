@@ -323,3 +323,16 @@ def test_patience_needs_validation_clips(tmp_path: Path) -> None:
         )
     with pytest.raises(RecipeError, match="expected a number above 0"):
         recipes.load(tmp_path / "recipe.yaml", ["trainer.patience=0", "data.hold_out=['a*']"])
+
+
+def test_a_probe_that_learned_nothing_is_not_taken_for_the_surer_one(tmp_path: Path) -> None:
+    path = tmp_path / "probe-x.safetensors"
+    path.write_bytes(b"")
+    judged = {"majority": [1, 0, 0, 0, 0, 0, 0, 0], "probe of x": [0, 1, 0, 0, 0, 0, 0, 0]}
+    some = [baseline(name, evaluation(right), path if "probe" in name else None) for name, right in judged.items()]
+    tuned = Candidate(TUNED, evaluation([1, 1, 0, 0, 1, 0, 0, 0]), tmp_path / "best.safetensors")
+    choice = choose(tuned, some)
+    assert choice.chosen.name == TUNED
+    assert "no better than always naming the largest class, so fine-tuning is taken" in " ".join(choice.why)
+    nothing = Candidate(TUNED, evaluation([0, 0, 0, 0, 1, 0, 0, 0]), tmp_path / "best.safetensors")
+    assert choose(nothing, some).chosen.name == "probe of x"

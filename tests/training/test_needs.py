@@ -125,7 +125,7 @@ def test_the_sample_in_the_docs_has_the_words_of_the_product(recipe: Path) -> No
     page = (ROOT / "docs" / "how-to" / "own-classes.md").read_text()
     (sample,) = re.findall(r"```text\n(model: .*?)```", page, re.DOTALL)
     lines = plan(
-        recipe, "trainer.workers=1", "trainer.steps=30", "data.cache=runs/cache", "trainer.out=runs/gestures"
+        recipe, "trainer.workers=1", "trainer.steps=30", "data.cache=runs/cache", "trainer.out=runs/signs"
     ).lines
 
     def words(text: str) -> list[str]:

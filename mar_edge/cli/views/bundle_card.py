@@ -28,7 +28,7 @@ def print_card(manifest: Manifest, console: Console) -> None:
         "model": f"{manifest.name}: {manifest.description}",
         "labels": f"{len(manifest.labels)}: {', '.join(manifest.labels[:LABELS_SHOWN])}"
         + (" …" if manifest.labels[LABELS_SHOWN:] else ""),
-        "idle label": manifest.idle_label or "none",
+        "idle label": manifest.idle_label or "there is none",
         **_events(manifest),
         "clip": f"{geometry.frames} frames of {geometry.width_px}x{geometry.height_px} px at {manifest.rate_fps:g} frames/s, {manifest.resize}",
         **_streaming(manifest),

@@ -60,15 +60,18 @@ def fold_groups(groups: Sequence[str], classes: NDArray[np.int64]) -> NDArray[np
     """Divide clips into at most `FOLDS` parts, whole groups each, so that every class is spread as evenly as possible.
 
     Args:
-        groups: of every clip; with a single group, clips are divided one by one.
+        groups: of every clip. The clips of a class that lies in one group alone are divided one by one: without that group
+            nothing would know the class, and no strength could be told from another.
         classes: of every clip (N,).
 
     Returns:
         The part of every clip, int64 (N,).
     """
     names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        group = np.arange(len(classes))
+    for label in np.unique(classes):
+        if len(set(group[classes == label])) == 1:
+            group[classes == label] = len(names) + np.flatnonzero(classes == label)
+    group = np.unique(group, return_inverse=True)[1]
     counts = np.zeros((group.max() + 1, classes.max() + 1))  # (groups, classes)
     np.add.at(counts, (group, classes), 1)
     filled = np.zeros((min(FOLDS, len(counts)), counts.shape[1]))

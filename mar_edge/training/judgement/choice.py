@@ -76,7 +76,8 @@ def choose(tuned: Candidate, baselines: Sequence[Baseline]) -> Choice:
     """Choose the weights to use.
 
     The best probe is taken unless fine-tuning is better beyond doubt: it is cheaper, it was not chosen after many looks at these
-    clips, and its last layer was fitted with whole groups left out.
+    clips, and its last layer was fitted with whole groups left out. One that is no better than always naming the largest class
+    has learned nothing, and is taken only if fine-tuning has not either.
 
     Args:
         tuned: the fine-tuned weights.
@@ -93,7 +94,10 @@ def choose(tuned: Candidate, baselines: Sequence[Baseline]) -> Choice:
     if best is not None:
         difference = compare(tuned.evaluation, _judged(best), groups)
         why = [difference.said("Fine-tuning", f"the {best.name}")]
-        if difference.verdict != "better":
+        least = _judged(others["majority"]).top1 if "majority" in others else 0.0
+        if difference.verdict != "better" and _judged(best).top1 <= least < tuned.evaluation.top1:
+            why[0] += f". The {best.name} is no better than always naming the largest class, so fine-tuning is taken"
+        elif difference.verdict != "better":
             chosen = Candidate(best.name, replace(_judged(best), grouping=tuned.evaluation.grouping), best.checkpoint)
             why[0] += ", so the probe is taken, which is cheaper and surer"
     elif baselines and not others:
