@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from mar_edge.bundle import builtin_names, open_bundle
 from mar_edge.counting import counted
 from mar_edge.datasets.workers import cores
+from mar_edge.manifest import Manifest
 from mar_edge.training.batches import default_workers
 from mar_edge.training.first_recipe.costs import Costs
 from mar_edge.training.needs.speed import SPREAD
@@ -116,8 +117,9 @@ def plan_budget(
         largest_px: of the sizes.
     """
     found: Budget | None = None
+    probed = [open_bundle(name).manifest for name in builtin_names()]
     for size_px, wanted in ((px, steps) for px, steps in SIZES_PX.items() if px <= largest_px):
-        found = _at_size(costs, clips, minutes, device, size_px, draws=draws)
+        found = _at_size(costs, clips, minutes, device, size_px, probed, draws=draws)
         if found.steps >= wanted or (found.limit != _TIME and size_px <= MEASURED_PX):
             return found
     assert found is not None
@@ -127,7 +129,16 @@ def plan_budget(
 _TIME = "as many as fit into the minutes"
 
 
-def _at_size(costs: Costs, clips: Clips, minutes: float, device: torch.device, size_px: int, *, draws: bool) -> Budget:
+def _at_size(
+    costs: Costs,
+    clips: Clips,
+    minutes: float,
+    device: torch.device,
+    size_px: int,
+    probed: Sequence[Manifest],
+    *,
+    draws: bool,
+) -> Budget:
     used, area = min(cores(), MOST_CORES), (size_px / MEASURED_PX) ** 2
     load_s, model_s = STEP_CLIPS * costs.load_s * area, STEP_CLIPS * costs.pass_s * area + costs.update_s
     loading_s = load_s / default_workers(1)
@@ -137,7 +148,7 @@ def _at_size(costs: Costs, clips: Clips, minutes: float, device: torch.device, s
     else:
         step_s, answer_s = max(loading_s, model_s), costs.pass_s * area * FORWARD
     total_s = 60 * minutes * IN_RESERVE
-    probed, every = [open_bundle(name).manifest for name in builtin_names()], clips.train + clips.val
+    every = clips.train + clips.val
     sizes = 2 + len({(model.resize, model.geometry.height_px, model.geometry.width_px) for model in probed})
     figures = int(min(FIGURES, FIGURES_SHARE * total_s * used / max(costs.draw_s * area, 1e-9))) if draws else 0
     spent_s = {
